@@ -1,0 +1,52 @@
+"""Case: one scan with its geometry."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from ssltut.errors import DataError
+
+
+def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
+    """Voxel size in mm along the three array axes: the column norms of ``affine`` (4, 4), never a header's zooms."""
+    return tuple(float(v) for v in np.linalg.norm(np.asarray(affine, float)[:3, :3], axis=0))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan in RAS+ order: index grows to the patient's right, anterior, superior.
+
+    image   (X, Y, Z) int16 HU for CT, float32 otherwise
+    label   (X, Y, Z) uint8, values of the cohort's label table, or None
+    affine  (4, 4) float64, voxel index to mm in RAS+
+    meta    what is known beside the voxels: difficulty, anatomy, pathology ...
+    source  the file it came from; orientation its axis codes there (for writing back on the original grid)
+    """
+
+    id: str
+    patient: str
+    image: np.ndarray
+    label: np.ndarray | None
+    affine: np.ndarray
+    meta: Mapping[str, object] = field(default_factory=dict)
+    source: Path | None = None
+    orientation: tuple[str, str, str] = ("R", "A", "S")
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3:
+            raise DataError(f"the image has {self.image.ndim} dimensions, expected 3", where=self.id, fix="give one 3D volume per case")
+        if self.label is not None and self.label.shape != self.image.shape:
+            raise DataError(
+                f"the label has shape {self.label.shape} but the image has {self.image.shape}", where=self.id,
+                fix="resample the label onto the image's grid")
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm."""
+        return spacing_of(self.affine)
+
+    def without_label(self) -> "Case":
+        """The same scan as an unlabelled one."""
+        return replace(self, label=None)

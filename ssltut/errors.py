@@ -1,0 +1,31 @@
+"""Errors that say what was found, where, how large it is, and what to do next.
+
+Every message is one line, so a command line can print it as it is.
+"""
+
+
+class SsltutError(Exception):
+    """Base of all errors a user can cause or mend."""
+
+    def __init__(self, found: str, *, where: object = None, fix: str | None = None) -> None:
+        self.found, self.where, self.fix = found, where, fix
+        parts = [f"{where}: {found}" if where is not None else found]
+        if fix:
+            parts.append(f"Next: {fix}")
+        super().__init__(" ".join(" ".join(parts).split()))
+
+
+class DataError(SsltutError):
+    """A scan, a label map or a cohort that cannot be used as it is."""
+
+
+class ConfigError(SsltutError):
+    """An option, a name or a combination that does not exist or cannot work."""
+
+
+class TrainingError(SsltutError):
+    """Training cannot go on, for example after a non-finite loss."""
+
+
+class CheckpointError(SsltutError):
+    """A checkpoint that is missing, damaged or made for something else."""
