@@ -1,0 +1,107 @@
+"""Volumes cached once as int16 tensors on the device; patches are sliced and augmented there. No worker processes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssltut.data.case import Case
+from ssltut.data.views import Augmentation, Noise, derive_seed, generator_for
+from ssltut.errors import DataError
+
+SCALE = 1000.0  # cached integer steps per unit of the normalised image; int16 then reaches +-32 standard deviations
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """The z-score of the training scans: normalised = (value - mean) / std."""
+
+    mean: float
+    std: float
+
+    @staticmethod
+    def of(cases: Iterable[Case]) -> "Intensity":
+        """Mean and standard deviation over all voxels of ``cases`` (labelled and unlabelled training scans alike).
+
+        Raises DataError when every voxel has the same value.
+        """
+        n, total, squares = 0, 0.0, 0.0
+        for case in cases:
+            n += case.image.size
+            total += float(case.image.sum(dtype=np.float64))
+            squares += float(np.square(case.image, dtype=np.float64).sum())
+        mean = total / max(n, 1)
+        std = float(np.sqrt(max(squares / max(n, 1) - mean**2, 0.0)))
+        if std <= 1e-6 * max(1.0, abs(mean)):
+            raise DataError(f"the training scans have no contrast: every voxel is {mean:g}", fix="check that the images were read correctly")
+        return Intensity(mean, std)
+
+    def normalise(self, image: np.ndarray) -> np.ndarray:
+        return (image.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method sees. There is no label of an unlabelled patch in it.
+
+    x_l (B, 1, X, Y, Z) float32, y_l (B, X, Y, Z) int64, x_u (B', 1, X, Y, Z) or None without unlabelled patches; ids of the cases.
+    """
+
+    x_l: Tensor
+    y_l: Tensor
+    x_u: Tensor | None
+    ids_l: tuple[str, ...]
+    ids_u: tuple[str, ...]
+    n_classes: int
+    seed: int
+
+    def noise(self, sigma: float, *key: object) -> Noise:
+        """A replayable noise view of this batch: the same key gives the same noise again."""
+        return Noise(sigma, derive_seed(self.seed, "noise", *key))
+
+    def generator(self, *key: object) -> torch.Generator:
+        """A generator of its own for a random draw inside a method."""
+        return generator_for(self.x_l.device, self.seed, *key)
+
+
+class PatchPool:
+    """The volumes of one part of a cohort as tensors, and random patches of them."""
+
+    def __init__(self, cases: Sequence[Case], intensity: Intensity, patch: tuple[int, int, int], device: torch.device | str) -> None:
+        self.ids = tuple(case.id for case in cases)
+        self.patch, self.device = patch, device
+        self.images = [self._image(case, intensity) for case in cases]
+        self.labels = [None if case.label is None else self._pad(torch.as_tensor(case.label), 0).to(device) for case in cases]
+        # Half of the labelled patches are centred on a foreground voxel, as bone fills a small part of a scan.
+        self.foreground = [None if label is None else torch.nonzero(label > 0) for label in self.labels]
+
+    def _image(self, case: Case, intensity: Intensity) -> Tensor:
+        steps = np.clip(np.rint(intensity.normalise(case.image) * SCALE), -32768, 32767).astype(np.int16)
+        return self._pad(torch.from_numpy(steps), int(steps.min())).to(self.device)
+
+    def _pad(self, volume: Tensor, value: int) -> Tensor:
+        missing = [max(0, p - s) for p, s in zip(self.patch, volume.shape)]
+        pad = [v for m in reversed(missing) for v in (m // 2, m - m // 2)]
+        return F.pad(volume, pad, value=value) if any(missing) else volume
+
+    def _corner(self, i: int, generator: torch.Generator) -> list[int]:
+        draw = torch.rand(5, generator=generator, device=self.device).tolist()
+        room = [s - p for s, p in zip(self.images[i].shape, self.patch)]
+        foreground = self.foreground[i]
+        if foreground is None or len(foreground) == 0 or draw[3] < 0.5:
+            return [int(u * (r + 1)) for u, r in zip(draw, room)]
+        centre = foreground[int(draw[4] * len(foreground))].tolist()
+        return [min(max(c - p // 2, 0), r) for c, p, r in zip(centre, self.patch, room)]
+
+    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
+        """``n`` augmented patches: images (n, 1, *patch) float32, labels (n, *patch) int64 or None, and the case ids."""
+        which = torch.randint(len(self.ids), (n,), generator=generator, device=self.device).tolist()
+        boxes = [tuple(slice(c, c + p) for c, p in zip(self._corner(i, generator), self.patch)) for i in which]
+        augmentation = Augmentation.draw(n, generator)
+        x = torch.stack([self.images[i][box] for i, box in zip(which, boxes)])[:, None].float() / SCALE
+        has_labels = all(self.labels[i] is not None for i in which)
+        y = torch.stack([self.labels[i][box] for i, box in zip(which, boxes)]).long() if has_labels else None
+        return augmentation.apply(x), None if y is None else augmentation.apply_label(y), tuple(self.ids[i] for i in which)

@@ -1,0 +1,46 @@
+"""Loss terms on logits (B, C, X, Y, Z) and hard targets (B, X, Y, Z); all computed in float32."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssltut.errors import ConfigError
+
+
+def dice_loss(logits: Tensor, target: Tensor, eps: float = 1e-5) -> Tensor:
+    """1 - soft Dice, mean over the foreground classes that occur in ``target`` or are predicted; sums run over the whole batch."""
+    p = logits.float().softmax(1)[:, 1:]
+    y = F.one_hot(target, logits.shape[1]).movedim(-1, 1)[:, 1:].to(p.dtype)
+    dims = (0, *range(2, p.ndim))
+    overlap, size = (p * y).sum(dims), p.sum(dims) + y.sum(dims)
+    return 1.0 - ((2.0 * overlap + eps) / (size + eps)).mean()
+
+
+def supervised_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy + Dice (L_S of Xie et al. 2024)."""
+    return F.cross_entropy(logits.float(), target) + dice_loss(logits, target)
+
+
+def masked_mean(values: Tensor, mask: Tensor, normalise: str = "set") -> Tensor:
+    """Mean of ``values`` where ``mask`` is true; 0 (with a gradient of 0) when it is true nowhere.
+
+    normalise  "set" divides by the number of true voxels (as published), "all" by the number of all voxels, so that a handful of voxels
+               weighs no more than a handful. Raises ConfigError for another word.
+    """
+    if normalise not in ("set", "all"):
+        raise ConfigError(f"there is no normalisation {normalise!r}", fix="use set or all")
+    count = mask.sum().clamp(min=1) if normalise == "set" else mask.numel()
+    return torch.where(mask, values, 0.0).sum() / count
+
+
+def masked_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor, normalise: str = "set") -> Tensor:
+    """Cross-entropy against hard pseudo-labels on the voxels of ``mask`` (B, X, Y, Z).
+
+    With two classes the softmax cross-entropy of the logits is the binary cross-entropy of the paper (L_UA, L_NN).
+    """
+    return masked_mean(F.cross_entropy(logits.float(), target, reduction="none"), mask, normalise)
+
+
+def entropy(p: Tensor, dim: int = 1) -> Tensor:
+    """Shannon entropy in nats along ``dim`` of probabilities ``p``; 0 log 0 = 0, with a finite gradient there."""
+    return -(p * p.clamp(min=torch.finfo(p.dtype).tiny).log()).sum(dim)

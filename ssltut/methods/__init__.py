@@ -1,0 +1,44 @@
+"""One file a method; this is the list of them."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+
+from ssltut.errors import ConfigError
+from ssltut.methods.base import Batch, Method, Nets, Plan, Progress, Role, Term
+from ssltut.methods.embedding_matching import EmbeddingMatching, NeighbourVote
+from ssltut.methods.mean_teacher import MeanTeacher
+from ssltut.methods.supervised import AllLabels, LabelsOnly
+from ssltut.methods.ua_mt import UAMT
+
+METHODS: dict[str, type[Method]] = {m.name: m for m in (LabelsOnly, MeanTeacher, UAMT, EmbeddingMatching, NeighbourVote, AllLabels)}
+
+__all__ = ["METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
+
+
+def make_method(name: str, options: Mapping[str, object] | None = None) -> Method:
+    """The method called ``name`` with ``options`` (dataclass fields) in place of its defaults.
+
+    Raises ConfigError for an unknown name or option, or a value of another type.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, 1)
+        raise ConfigError(f"there is no method {name!r}", fix=f"did you mean {near[0]}?" if near else f"use one of {', '.join(METHODS)}")
+    known = {f.name: f.default for f in fields(METHODS[name])}
+    chosen = {}
+    for option, value in (options or {}).items():
+        if option not in known:
+            raise ConfigError(f"there is no option {option!r}", where=name, fix=f"its options are {', '.join(known)}")
+        chosen[option] = tuple(value) if isinstance(value, list) else value
+        if isinstance(known[option], bool) != isinstance(value, bool) or (isinstance(known[option], float) and isinstance(value, str)):
+            raise ConfigError(f"option {option} is {json.dumps(value)}", where=name, fix=f"give a value like {known[option]}")
+    return METHODS[name](**chosen)
+
+
+def method_table() -> list[dict[str, object]]:
+    """Name, title, paper, year and standing of every method, for tables and for ``ssltut methods --json``."""
+    return [
+        {"name": m.name, "title": m.title, "paper": m.paper, "year": m.year, "kind": "exact" if m.exact else "reconstruction",
+         "uses": m.uses, "options": m().options}
+        for m in METHODS.values()]

@@ -1,0 +1,116 @@
+"""The contract every method keeps. Only ``losses`` is compulsory."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssltut.data.patches import Batch
+from ssltut.losses import supervised_loss
+from ssltut.methods.parts.ema import ema_update
+
+Nets = Mapping[str, nn.Module]
+
+
+class Term(NamedTuple):
+    """One named part of the loss: the total is the sum of weight x value by construction.
+
+    share  the share of voxels the value was averaged over, where a mask chose them (for the curves)
+    """
+
+    value: Tensor
+    weight: float = 1.0
+    share: float | None = None
+
+
+class Progress(NamedTuple):
+    """Where training stands; schedules are functions of ``frac`` (0 to 1)."""
+
+    step: int
+    total: int
+
+    @property
+    def frac(self) -> float:
+        return self.step / self.total
+
+
+class Role(NamedTuple):
+    """A network a method needs.
+
+    ema_of  the role it follows by exponential moving average (it is then never trained), or None for a trained network
+    mode    "train" or "eval": how an EMA network runs outside MC-dropout passes
+    """
+
+    ema_of: str | None = None
+    mode: str = "eval"
+
+
+class Plan(NamedTuple):
+    """How many labelled and unlabelled patches the next batch holds."""
+
+    labelled: int
+    unlabelled: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A method is its options (the dataclass fields) and these hooks; it knows no file, no device, no plot.
+
+    name, title, paper, year  what it is called here, in tables, and where it comes from
+    exact                     True: after the published equations; False: our reconstruction or our own
+    roles                     the networks it needs; the first one predicts
+    sigma_student             noise on what the student sees, labelled and unlabelled, in units of the normalised image
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    year: ClassVar[int]
+    exact: ClassVar[bool] = True
+    uses: ClassVar[str] = "labelled+unlabelled"
+    roles: ClassVar[Mapping[str, Role]] = {"student": Role()}
+
+    sigma_student: float = 0.02
+
+    @property
+    def options(self) -> dict[str, object]:
+        return asdict(self)
+
+    def plan(self, progress: Progress, default: Plan) -> Plan:
+        """The composition of the next batch; ``default`` is what the training configuration asks for."""
+        return default
+
+    def extra_modules(self, embedding: int, n_classes: int) -> dict[str, nn.Module]:
+        """Further modules with state (memories, heads), saved in the checkpoint beside the networks."""
+        return {}
+
+    @abstractmethod
+    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+        """The named terms of this step."""
+
+    def after_step(self, nets: Nets, batch: Batch, progress: Progress) -> None:
+        """Runs after the optimiser step: EMA for every role that asks for it."""
+        for role, spec in self.roles.items():
+            if spec.ema_of is not None:
+                ema_update(nets[role], nets[spec.ema_of], self.decay_at(progress))
+
+    def decay_at(self, progress: Progress) -> float:
+        """EMA decay of this step."""
+        return 0.99
+
+    @torch.no_grad()
+    def predict(self, nets: Nets, x: Tensor) -> Tensor:
+        """Class probabilities (B, C, X, Y, Z) of normalised images; the networks are in eval mode."""
+        return nets[next(iter(self.roles))](x).logits.float().softmax(1)
+
+    def supervised(self, batch: Batch, nets: Nets) -> Term:
+        """Cross-entropy + Dice of the student on the labelled patches: the same first forward pass in every method.
+
+        It comes first, and alone, so that its dropout draws do not depend on what a method adds; with all other weights 0 a method
+        is then labels only, bit for bit.
+        """
+        x = batch.noise(self.sigma_student, "student", "labelled")(batch.x_l)
+        return Term(supervised_loss(nets["student"](x).logits, batch.y_l))

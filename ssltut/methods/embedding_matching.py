@@ -1,0 +1,202 @@
+"""Semi-Supervised Segmentation via Embedding Matching (Xie et al. 2024), and its variant with a neighbour vote."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssltut.data.patches import Batch
+from ssltut.errors import ConfigError
+from ssltut.losses import entropy, masked_cross_entropy, masked_mean
+from ssltut.matching import KERNELS, draw_references, neighbour_vote, similarity, surface_shell, voxel_vectors
+from ssltut.methods.base import Nets, Progress, Term
+from ssltut.methods.mean_teacher import MeanTeacher
+from ssltut.methods.parts.memory import ReferenceMemory
+from ssltut.schedules import ramp
+from ssltut.uncertainty import mc_dropout, published_threshold, quantile_threshold
+
+TERMS = ("UA", "NN", "EN")
+
+
+class Assignment(NamedTuple):
+    """Where every voxel of the unlabelled patches gets its label from; spatial shape (B, X, Y, Z).
+
+    uncertainty (nats); unreliable (bool); teacher (int64, argmax of the mean of the passes); match (int64, the class of the most similar
+    references); trusted (bool, unreliable voxels whose match passes the gate); scores (N, C) similarity or vote of the N unreliable voxels,
+    -inf for classes without references, or None where nothing could be matched.
+    """
+
+    uncertainty: Tensor
+    unreliable: Tensor
+    teacher: Tensor
+    match: Tensor
+    trusted: Tensor
+    scores: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingMatching(MeanTeacher):
+    """Every unlabelled voxel gets a label: the teacher's where it is sure, that of the most similar labelled surface voxels elsewhere.
+
+    Published form (the defaults), with t/T the fraction of training, H the mean entropy of M = 5 dropout + noise passes of the teacher:
+      L = L_S + w_UA L_UA + w_PS (L_NN + L_EN), w_UA = 0.25 ramp(t/T), w_PS = 0.125 ramp(t/T)
+      UA  cross-entropy to the teacher's hard label where H < λ_T = (0.75 + 0.25 ramp(t/T)) ln C
+      NN  cross-entropy elsewhere to the class with the highest similarity K between the student's embedding and k = 16 teacher embeddings
+          of labelled surface voxels a class, averaged over l = 5 redraws
+      EN  entropy there of softmax(K), minimised through the student's embedding (no temperature)
+    Unpublished, decided here: the teacher's label is the argmax of the mean of the passes; references come from the labelled half of the
+    batch, embedded by the teacher in eval mode under its noise; the surface band is 2 voxels; EN runs over the unreliable voxels.
+    Extension: C > 2 classes (one set of references a class, ln C), classes absent from the labelled patches are left out.
+
+    use           which unlabelled terms are on (ablation)
+    uncertainty   "mean_of_entropies" (published) or "entropy_of_mean" (UA-MT's)
+    threshold     "published", or the share of most uncertain voxels that counts as unreliable, e.g. 0.05
+    normalise     "set": each term is a mean over its own voxels (published); "all": over all voxels of the patches
+    kernel        "mean_cosine" (published), "max_cosine", "mean_euclid", "max_euclid", or "vote" of the ``neighbours`` nearest references
+    interior      further references a class from anywhere inside it (0 as published)
+    memory        references a class remembered across scans (0 as published); they join those of the batch in the vote
+    gate          a match counts only where its vote exceeds this share (0: always)
+    query         whose embeddings of the unlabelled voxels are matched: "student" (published) or "teacher"
+    """
+
+    name: ClassVar[str] = "embedding_matching"
+    title: ClassVar[str] = "embedding matching"
+    paper: ClassVar[str] = "Xie et al., MIDL 2024, PMLR 250:1741-1753, arXiv:2407.04638"
+    year: ClassVar[int] = 2024
+
+    w_ua: float = 0.25
+    w_ps: float = 0.125
+    use: tuple[str, ...] = TERMS
+    passes: int = 5
+    uncertainty: str = "mean_of_entropies"
+    threshold: str | float = "published"
+    normalise: str = "set"
+    kernel: str = "mean_cosine"
+    k: int = 16
+    redraws: int = 5
+    band: int = 2
+    interior: int = 0
+    memory: int = 0
+    neighbours: int = 9
+    gate: float = 0.0
+    query: str = "student"
+    ema_warmup: bool = False
+    sigma_teacher: float = 0.01
+
+    def __post_init__(self) -> None:
+        choices = {"uncertainty": ("mean_of_entropies", "entropy_of_mean"), "kernel": (*KERNELS, "vote"), "query": ("student", "teacher")}
+        for option, allowed in choices.items():
+            if getattr(self, option) not in allowed:
+                raise ConfigError(f"{option} is {getattr(self, option)!r}", where=self.name, fix=f"use one of {', '.join(allowed)}")
+        if set(self.use) - set(TERMS):
+            raise ConfigError(f"use is {self.use}", where=self.name, fix=f"choose among {', '.join(TERMS)}")
+        if self.kernel != "vote" and (self.interior or self.memory or self.gate):
+            raise ConfigError("interior references, a memory and a gate need neighbours to vote", where=self.name, fix="set kernel='vote'")
+        if self.kernel == "vote" and "EN" in self.use:
+            raise ConfigError("the entropy term needs a similarity with a gradient, a vote has none", where=self.name, fix="use UA and NN")
+
+    def extra_modules(self, embedding: int, n_classes: int) -> dict[str, nn.Module]:
+        return {"memory": ReferenceMemory(n_classes, self.memory, embedding)} if self.memory else {}
+
+    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+        terms = {"supervised": self.supervised(batch, nets)}
+        if batch.x_u is None or not self.use:
+            return terms
+        student = self.student_on_unlabelled(batch, nets)
+        embedding = voxel_vectors(student.feats["embedding"])
+        found = self.assign(batch, nets, progress, embedding)
+        rise = ramp(progress.frac)
+        if "UA" in self.use:
+            reliable = ~found.unreliable
+            value = masked_cross_entropy(student.logits, found.teacher, reliable, self.normalise)
+            terms["reliable"] = Term(value, self.w_ua * rise, reliable.float().mean().item())
+        if "NN" in self.use:
+            value = masked_cross_entropy(student.logits, found.match, found.trusted, self.normalise)
+            terms["match"] = Term(value, self.w_ps * rise, found.trusted.float().mean().item())
+        if "EN" in self.use and found.scores is not None:
+            voxels = torch.zeros_like(found.uncertainty).masked_scatter(found.unreliable, entropy(found.scores.softmax(1)))
+            value = masked_mean(voxels, found.unreliable, self.normalise)
+            terms["entropy"] = Term(value, self.w_ps * rise, found.unreliable.float().mean().item())
+        return terms
+
+    def assign(self, batch: Batch, nets: Nets, progress: Progress, student_embedding: Tensor) -> Assignment:
+        """Split the unlabelled voxels and label them; ``student_embedding`` (B * X * Y * Z, D) keeps its graph in ``scores``."""
+        views = (batch.noise(self.sigma_teacher, "mc", m)(batch.x_u) for m in range(self.passes))
+        passes = mc_dropout(nets["teacher"], views)
+        uncertainty = getattr(passes, self.uncertainty)
+        if self.threshold == "published":
+            limit = published_threshold(progress.frac, batch.n_classes)
+        else:
+            limit = quantile_threshold(uncertainty, self.threshold)
+        unreliable, teacher = uncertainty >= limit, passes.mean.argmax(1)
+        embedding = student_embedding if self.query == "student" else self.teacher_embedding(batch.x_u, batch, nets)
+        scores = self.match(batch, nets, embedding[unreliable.flatten()])
+        if scores is None:
+            return Assignment(uncertainty, unreliable, teacher, teacher, torch.zeros_like(unreliable), None)
+        best = scores.detach().max(1)
+        match = teacher.masked_scatter(unreliable, best.indices)
+        trusted = unreliable.clone() if self.gate == 0.0 else torch.zeros_like(unreliable).masked_scatter(unreliable, best.values > self.gate)
+        return Assignment(uncertainty, unreliable, teacher, match, trusted, scores)
+
+    def match(self, batch: Batch, nets: Nets, query: Tensor) -> Tensor | None:
+        """Similarity, or share of the vote, of every class for embeddings ``query`` (N, D) -> (N, C); None without two classes to choose from."""
+        shell = surface_shell(batch.y_l, self.band)
+        references = draw_references(batch.y_l, shell, batch.n_classes, k=self.k, redraws=self.redraws, generator=batch.generator("references"))
+        bank = self.teacher_embedding(batch.x_l, batch, nets)
+        if self.kernel == "vote":
+            return self.vote(batch, nets, bank, references, query)
+        if references.present.sum() < 2:
+            return None
+        scores = similarity(bank[references.index], query, self.kernel)
+        return scores.masked_fill(~references.present[:, None], float("-inf")).T
+
+    def vote(self, batch: Batch, nets: Nets, bank: Tensor, surface, query: Tensor) -> Tensor | None:
+        """Neighbour vote over surface, interior and remembered references."""
+        drawn = [surface]
+        if self.interior:
+            anywhere = torch.ones_like(batch.y_l, dtype=torch.bool)
+            generator = batch.generator("interior")
+            drawn.append(draw_references(batch.y_l, anywhere, batch.n_classes, k=self.interior, redraws=1, generator=generator))
+        vectors, labels = [], []
+        for references in drawn:
+            for c in torch.nonzero(references.present)[:, 0].tolist():
+                vectors.append(bank[references.index[c].flatten()])
+                labels.append(torch.full((len(vectors[-1]),), c, device=bank.device))
+        vectors, labels = torch.cat(vectors), torch.cat(labels)
+        if self.memory:
+            memory: ReferenceMemory = nets["memory"]
+            old_vectors, old_labels = memory.recall()
+            memory.store(vectors, labels)
+            vectors, labels = torch.cat([vectors, old_vectors]), torch.cat([labels, old_labels])
+        if len(labels.unique()) < 2 or len(labels) < self.neighbours:
+            return None
+        return neighbour_vote(query.detach(), vectors, labels, batch.n_classes, self.neighbours)
+
+    @torch.no_grad()
+    def teacher_embedding(self, x: Tensor, batch: Batch, nets: Nets) -> Tensor:
+        """(B * X * Y * Z, D) embeddings by the teacher in eval mode, under its noise."""
+        noisy = batch.noise(self.sigma_teacher, "teacher", tuple(x.shape), x is batch.x_l)(x)
+        return voxel_vectors(nets["teacher"](noisy).feats["embedding"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighbourVote(EmbeddingMatching):
+    """Embedding matching with a neighbour vote (our variant): a true nearest-neighbour rule, asked only where it is sure.
+
+    Differs from the published form in four named options: the class is a vote of the 9 nearest of many surface and interior references;
+    a match counts only where the vote exceeds 0.85; the unreliable voxels are the 5 % most uncertain ones throughout, so the set does not
+    vanish when its weight peaks; terms are means over all voxels, so no voxel pulls harder than another. The vote has no gradient, hence no EN.
+    """
+
+    name: ClassVar[str] = "neighbour_vote"
+    title: ClassVar[str] = "embedding matching, neighbour vote"
+    exact: ClassVar[bool] = False
+
+    use: tuple[str, ...] = ("UA", "NN")
+    threshold: str | float = 0.05
+    normalise: str = "all"
+    kernel: str = "vote"
+    k: int = 120
+    interior: int = 400
+    gate: float = 0.85

@@ -1,0 +1,50 @@
+"""Mean teacher (Tarvainen & Valpola 2017) as used for 3D segmentation."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ssltut.data.patches import Batch
+from ssltut.methods.base import Method, Nets, Progress, Role, Term
+from ssltut.schedules import ramp
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanTeacher(Method):
+    """The student must predict what an average of its own past predicts under other noise.
+
+    Term "consistency": mean over voxels and classes of (p_student - p_teacher)^2. Weight 0.1 ramp(t/T): the published codes
+    ramp over their whole run (40 x 150 of 6,000 steps, 200 x 150 of 30,000). EMA decay min(1 - 1/(t+1), 0.99). Departures: the teacher runs in eval mode, not in train mode,
+    and EMA covers buffers (the released code forgets them); noise on both sides is not clipped.
+    """
+
+    name: ClassVar[str] = "mean_teacher"
+    title: ClassVar[str] = "mean teacher"
+    paper: ClassVar[str] = "Tarvainen & Valpola, NeurIPS 2017, arXiv:1703.01780"
+    year: ClassVar[int] = 2017
+    roles: ClassVar = {"student": Role(), "teacher": Role(ema_of="student")}
+
+    weight: float = 0.1
+    ema_decay: float = 0.99
+    ema_warmup: bool = True
+    sigma_teacher: float = 0.1
+
+    def decay_at(self, progress: Progress) -> float:
+        return min(1.0 - 1.0 / (progress.step + 1), self.ema_decay) if self.ema_warmup else self.ema_decay
+
+    def student_on_unlabelled(self, batch: Batch, nets: Nets):
+        return nets["student"](batch.noise(self.sigma_student, "student", "unlabelled")(batch.x_u))
+
+    @torch.no_grad()
+    def teacher_probabilities(self, batch: Batch, nets: Nets) -> Tensor:
+        return nets["teacher"](batch.noise(self.sigma_teacher, "teacher", "unlabelled")(batch.x_u)).logits.float().softmax(1)
+
+    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+        terms = {"supervised": self.supervised(batch, nets)}
+        if batch.x_u is None or self.weight == 0.0:
+            return terms
+        p_student = self.student_on_unlabelled(batch, nets).logits.float().softmax(1)
+        difference = (p_student - self.teacher_probabilities(batch, nets)).square()
+        return terms | {"consistency": Term(difference.mean(), self.weight * ramp(progress.frac))}

@@ -1,0 +1,38 @@
+"""Uncertainty-aware mean teacher (Yu et al. 2019)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ssltut.data.patches import Batch
+from ssltut.losses import masked_mean
+from ssltut.methods.base import Nets, Progress, Term
+from ssltut.methods.mean_teacher import MeanTeacher
+from ssltut.schedules import ramp
+from ssltut.uncertainty import mc_dropout, published_threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class UAMT(MeanTeacher):
+    """Mean teacher whose consistency counts only where the teacher is sure.
+
+    Mask: entropy of the mean of ``passes`` dropout + noise passes below (0.75 + 0.25 ramp(t/T)) ln C. Term: the masked squared difference,
+    averaged over the masked voxels and the classes (the published sum(m d) / (2 sum(m)) with two classes). Departures as in mean teacher.
+    """
+
+    name: ClassVar[str] = "ua_mt"
+    title: ClassVar[str] = "UA-MT"
+    paper: ClassVar[str] = "Yu et al., MICCAI 2019, arXiv:1907.07034"
+    year: ClassVar[int] = 2019
+
+    passes: int = 8
+
+    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+        terms = {"supervised": self.supervised(batch, nets)}
+        if batch.x_u is None or self.weight == 0.0:
+            return terms
+        p_student = self.student_on_unlabelled(batch, nets).logits.float().softmax(1)
+        difference = (p_student - self.teacher_probabilities(batch, nets)).square().mean(1)
+        views = (batch.noise(self.sigma_teacher, "mc", m)(batch.x_u) for m in range(self.passes))
+        sure = mc_dropout(nets["teacher"], views).entropy_of_mean < published_threshold(progress.frac, batch.n_classes)
+        weight = self.weight * ramp(progress.frac)
+        return terms | {"consistency": Term(masked_mean(difference, sure), weight, sure.float().mean().item())}

@@ -1,0 +1,72 @@
+"""Metrics with a status: a miss is scored, never dropped. Distances in mm; spacing has no default.
+
+dice, iou        overlap, 0 to 1
+hd95, assd       95th percentile of the Hausdorff distance and average symmetric surface distance, mm (MONAI computes them)
+surface_dice     share of both surfaces within 2 mm of each other, 0 to 1
+"""
+
+import math
+
+import numpy as np
+
+from ssltut.errors import ConfigError, DataError
+
+METRICS = ("dice", "iou", "hd95", "assd", "surface_dice")
+HIGHER_IS_BETTER = {"dice": True, "iou": True, "hd95": False, "assd": False, "surface_dice": True}
+TOLERANCE_MM = 2.0
+
+
+def diagonal_mm(shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
+    """The image diagonal between the outermost voxel centres: no two surfaces of the image are farther apart."""
+    return math.sqrt(sum(((n - 1) * s) ** 2 for n, s in zip(shape, spacing, strict=True)))
+
+
+def status_of(prediction: np.ndarray, truth: np.ndarray) -> str:
+    """"ok", "both_empty", "missed" (truth without prediction) or "invented" (prediction without truth); boolean masks."""
+    found, there = bool(prediction.any()), bool(truth.any())
+    return {(True, True): "ok", (False, False): "both_empty", (False, True): "missed", (True, False): "invented"}[found, there]
+
+
+def score_mask(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]) -> tuple[str, dict[str, float]]:
+    """Status and all metrics of one class, boolean masks (X, Y, Z).
+
+    both_empty: every value is NaN, to be counted but not averaged. missed, invented: overlap 0, distances the image diagonal.
+    Raises DataError for masks of different shape, ConfigError for a spacing that is not three positive numbers.
+    """
+    if prediction.shape != truth.shape:
+        raise DataError(f"the prediction has shape {prediction.shape}, the reference {truth.shape}", fix="compare them on the same grid")
+    if len(spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
+        raise ConfigError(f"the spacing is {spacing}", fix="give three positive numbers in mm")
+    status = status_of(prediction, truth)
+    if status == "both_empty":
+        return status, dict.fromkeys(METRICS, float("nan"))
+    both, either = float((prediction & truth).sum()), float((prediction | truth).sum())
+    values = {"dice": 2.0 * both / (both + either), "iou": both / either}
+    if status != "ok":
+        worst = diagonal_mm(truth.shape, spacing)
+        return status, values | {"hd95": worst, "assd": worst, "surface_dice": 0.0}
+    return status, values | surface_metrics(prediction, truth, spacing)
+
+
+def surface_metrics(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]) -> dict[str, float]:
+    """HD95, ASSD (mm) and surface Dice of two non-empty boolean masks, by MONAI on the box that holds both."""
+    import torch
+    from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
+
+    where = np.nonzero(prediction | truth)
+    box = tuple(slice(max(0, int(w.min()) - 1), int(w.max()) + 2) for w in where)
+    pair = [torch.from_numpy(np.ascontiguousarray(mask[box]))[None, None].float() for mask in (prediction, truth)]
+    return {
+        "hd95": float(compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=list(spacing))),
+        "assd": float(compute_average_surface_distance(*pair, include_background=True, symmetric=True, spacing=list(spacing))),
+        "surface_dice": float(compute_surface_dice(*pair, [TOLERANCE_MM], include_background=True, spacing=list(spacing))),
+    }
+
+
+def score_case(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float], names: tuple[str, ...]) -> list[dict[str, object]]:
+    """One row per foreground class and metric: class, metric, value, status. ``names`` are those of the label table, background first."""
+    rows = []
+    for value, name in enumerate(names[1:], start=1):
+        status, scores = score_mask(prediction == value, truth == value, spacing)
+        rows += [{"class": name, "metric": metric, "value": score, "status": status} for metric, score in scores.items()]
+    return rows

@@ -1,0 +1,259 @@
+"""The one training loop, and finished runs read back."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from ssltut.checkpoint import flatten_optimizer, load_checkpoint, load_net, restore_optimizer, save_checkpoint
+from ssltut.data.case import Case
+from ssltut.data.cohort import Cohort
+from ssltut.data.labels import LabelTable, table_named
+from ssltut.data.patches import Batch, Intensity, PatchPool
+from ssltut.data.views import derive_seed, generator_for
+from ssltut.errors import CheckpointError, ConfigError, TrainingError
+from ssltut.methods import Method, Plan, Progress, Term, make_method
+from ssltut.metrics import HIGHER_IS_BETTER, score_case
+from ssltut.nets import build_net
+from ssltut.predict import predict_label, predict_probabilities
+from ssltut.profiles import TrainConfig
+
+Watch = Callable[[int, Mapping[str, nn.Module], Batch, Mapping[str, Term]], None]
+
+
+@dataclass
+class Run:
+    """A trained method: everything needed to predict, and what happened on the way.
+
+    history   one row per step: every term's value, weight and share, the total, and the validation score where there was one
+    selected  step, rule and validation score of the weights in ``nets``
+    """
+
+    method: Method
+    config: TrainConfig
+    nets: dict[str, nn.Module]
+    intensity: Intensity
+    table: LabelTable
+    history: pd.DataFrame
+    selected: dict[str, object]
+    folder: Path
+
+    def predict(self, case: Case) -> np.ndarray:
+        """Label map (X, Y, Z) uint8 of a scan, by sliding window."""
+        return predict_label(self.method, self.nets, case, self.intensity, self.config.patch)
+
+    def probabilities(self, case: Case) -> np.ndarray:
+        """Class probabilities (C, X, Y, Z) float32 of a scan."""
+        return predict_probabilities(self.method, self.nets, case, self.intensity, self.config.patch).numpy()
+
+
+def auto_precision(device: torch.device) -> str:
+    """bf16 where it is fast: CUDA that supports it (fp16 on older cards), a CPU with AMX; fp32 elsewhere."""
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "bf16-mixed" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "32-true"
+
+
+def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str, nn.Module]:
+    """One network per role, then the method's own modules. EMA roles start as copies; trained roles each draw their own weights."""
+    nets: dict[str, nn.Module] = {}
+    for role, spec in method.roles.items():
+        seed = derive_seed(config.seed, "init", spec.ema_of or role)
+        nets[role] = build_net(
+            config.arch, 1, n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm, seed=seed)
+        nets[role].train(spec.ema_of is None or spec.mode == "train").requires_grad_(spec.ema_of is None)
+    student = next(iter(nets.values()))
+    return nets | method.extra_modules(student.classifier.in_channels, n_classes)
+
+
+def run_identity(method: Method, config: TrainConfig, cohort: Cohort, init: Path | None) -> dict[str, object]:
+    """What decides a run's result; two runs with the same hash are the same run."""
+    identity = {"method": method.name, "options": method.options, "config": config.to_dict(), "cohort": cohort.hash, "table": cohort.table.name,
+                "init": None if init is None else json.loads((Path(init) / "run.json").read_text())["hash"]}
+    text = json.dumps(identity, sort_keys=True)
+    return identity | {"hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
+
+
+def draw_batch(labelled: PatchPool, unlabelled: PatchPool | None, plan: Plan, config: TrainConfig, n_classes: int, step: int) -> Batch:
+    """The batch of one step. Labelled and unlabelled patches have random streams of their own, so neither disturbs the other."""
+    draws = {kind: generator_for(labelled.device, config.seed, "batch", kind, step) for kind in ("labelled", "unlabelled")}
+    x_l, y_l, ids_l = labelled.sample(plan.labelled, draws["labelled"])
+    x_u, ids_u = None, ()
+    if unlabelled is not None and plan.unlabelled:
+        x_u, _, ids_u = unlabelled.sample(plan.unlabelled, draws["unlabelled"])
+    return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, derive_seed(config.seed, "views", step))
+
+
+def validate(method: Method, nets: Mapping[str, nn.Module], cases: list[Case], intensity: Intensity, config: TrainConfig, table) -> dict:
+    """Mean Dice and HD95 (mm) over the foreground classes of the validation scans."""
+    rows = [row for case in cases
+            for row in score_case(predict_label(method, nets, case, intensity, config.patch), case.label, case.spacing, table.names)]
+    frame = pd.DataFrame(rows, columns=["class", "metric", "value", "status"])
+    return {metric: float(frame.loc[frame.metric == metric, "value"].mean()) for metric in ("dice", "hd95")}
+
+
+def check_finite(terms: Mapping[str, Term], batch: Batch, step: int, folder: Path) -> None:
+    """Stops at the first non-finite loss, naming the term and the scans; the batch is described in nonfinite.json."""
+    bad = [name for name, term in terms.items() if not torch.isfinite(term.value)]
+    if bad:
+        report = {"step": step, "terms": {n: float(t.value) for n, t in terms.items()}, "labelled": batch.ids_l, "unlabelled": batch.ids_u}
+        (folder / "nonfinite.json").write_text(json.dumps(report, indent=1))
+        raise TrainingError(
+            f"loss term {', '.join(bad)} is not finite at step {step} (labelled {', '.join(batch.ids_l)}; unlabelled {', '.join(batch.ids_u) or 'none'})",
+            where=folder, fix="look at these scans, lower lr, or use precision 32-true")
+
+
+def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, init: Path | None = None, watch: Watch | None = None,
+          say: Callable[[str], None] = print, stop_after: int | None = None) -> Run:
+    """Train ``method`` on ``cohort`` and leave the run in ``folder``; a finished run there is read, an unfinished one continued bit for bit.
+
+    init        folder of a finished run whose predicting network all roles of the same shape start from (None: from scratch, as published)
+    watch       called after every step with (step, nets, batch, terms)
+    stop_after  stop before this step, as if killed (the run can be continued later)
+    Raises ConfigError when ``folder`` holds another run, TrainingError on a non-finite loss.
+    """
+    from lightning_fabric import Fabric
+
+    folder = Path(folder)
+    identity = run_identity(method, config, cohort, init)
+    if claim(folder, identity):
+        say(f"found the finished run {folder.name} ({method.title})")
+        return load_run(folder)
+    fabric = Fabric(accelerator="auto", devices=1, precision="32-true" if config.precision == "auto" else config.precision)
+    if config.precision == "auto" and auto_precision(fabric.device) != "32-true":
+        fabric = Fabric(accelerator="auto", devices=1, precision=auto_precision(fabric.device))
+    n_classes, table = cohort.table.n_classes, cohort.table
+    labelled_cases, unlabelled_cases, validation = cohort.training("labelled"), cohort.training("unlabelled"), cohort.validation()
+    intensity = Intensity.of([*labelled_cases, *unlabelled_cases])
+    labelled = PatchPool(labelled_cases, intensity, config.patch, fabric.device)
+    unlabelled = PatchPool(unlabelled_cases, intensity, config.patch, fabric.device) if unlabelled_cases and "unlabelled" in method.uses else None
+
+    nets = build_nets(method, config, n_classes)
+    if init is not None:
+        start_from(nets, method, Path(init))
+    for role, net in nets.items():
+        nets[role] = net.to(fabric.device)
+    trained = [role for role, spec in method.roles.items() if spec.ema_of is None]
+    optimizer = torch.optim.Adam([p for role in trained for p in nets[role].parameters()], lr=config.lr, betas=config.betas)
+    state = resume(folder, nets, optimizer)
+    for role in trained:
+        nets[role] = fabric.setup_module(nets[role])
+    optimizer = fabric.setup_optimizers(optimizer)
+
+    started = time.monotonic()
+    for step in range(state["step"], config.steps):
+        if step == stop_after:
+            break
+        progress = Progress(step, config.steps)
+        torch.manual_seed(derive_seed(config.seed, "dropout", step))
+        plan = method.plan(progress, Plan(config.labelled, config.unlabelled))
+        batch = draw_batch(labelled, unlabelled, plan, config, n_classes, step)
+        with fabric.autocast():
+            terms = method.losses(batch, nets, progress)
+        check_finite(terms, batch, step, folder)
+        total = sum(term.weight * term.value for term in terms.values() if term.weight)
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(total)
+        optimizer.step()
+        method.after_step(nets, batch, progress)
+        state["history"].append(history_row(step, total, terms))
+        if watch is not None:
+            watch(step, nets, batch, terms)
+        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+            score = validate(method, nets, validation, intensity, config, table)
+            keep(folder, step, score, state, nets, optimizer, config, intensity)
+            left = (time.monotonic() - started) / (step + 1 - state["first"]) * (config.steps - step - 1)
+            say(f"{method.title}: step {step + 1}/{config.steps}, loss {float(total):.3f}, validation Dice {score['dice']:.3f}, "
+                f"HD95 {score['hd95']:.1f} mm, {left / 60:.1f} min left")
+    return load_run(folder)
+
+
+def claim(folder: Path, identity: dict[str, object]) -> bool:
+    """Make ``folder`` this run's own; True when the run there is finished. Raises ConfigError when it holds another one."""
+    file = folder / "run.json"
+    if file.exists():
+        found = json.loads(file.read_text())
+        if found["hash"] != identity["hash"]:
+            raise ConfigError(f"the folder holds another run ({found['method']}, {found['hash']})", where=folder, fix="choose another folder")
+        return bool(found.get("finished"))
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError("the folder is not empty and holds no run", where=folder, fix="choose a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, identity)
+    return False
+
+
+def write_json(path: Path, values: dict[str, object]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(values, indent=1))
+    os.replace(temporary, path)
+
+
+def start_from(nets: dict[str, nn.Module], method: Method, init: Path) -> None:
+    """Give every role the weights of the predicting network of the run in ``init``."""
+    groups, meta = load_checkpoint(init / "best.safetensors")
+    for role in method.roles:
+        load_net(nets[role], groups[f"net.{meta['primary']}"], init)
+
+
+def resume(folder: Path, nets: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict:
+    """Continue from last.safetensors where there is one."""
+    state = {"step": 0, "first": 0, "history": [], "best": None}
+    if (folder / "last.safetensors").exists():
+        groups, meta = load_checkpoint(folder / "last.safetensors")
+        for role, net in nets.items():
+            load_net(net, groups.get(f"net.{role}", {}), folder)
+        restore_optimizer(optimizer, groups["optimizer"])
+        state |= {"step": meta["step"], "first": meta["step"], "history": meta["history"], "best": meta["best"]}
+    return state
+
+
+def history_row(step: int, total: torch.Tensor, terms: Mapping[str, Term]) -> dict[str, float]:
+    row = {"step": step, "total": float(total)}
+    for name, term in terms.items():
+        row |= {name: float(term.value), f"{name} weight": term.weight}
+        if term.share is not None:
+            row[f"{name} share"] = term.share
+    return row
+
+
+def keep(folder: Path, step: int, score: dict, state: dict, nets: Mapping[str, nn.Module], optimizer, config: TrainConfig, intensity) -> None:
+    """Write last.safetensors, and best.safetensors when the selection rule prefers this step."""
+    state["history"][-1] |= {f"validation {name}": value for name, value in score.items()}
+    rule = config.select
+    sign = 1.0 if HIGHER_IS_BETTER.get(rule, True) else -1.0
+    if rule == "last" or state["best"] is None or sign * score[rule] > sign * state["best"]["score"]:
+        state["best"] = {"step": step + 1, "rule": rule, "score": score["dice" if rule == "last" else rule]}
+    groups = {f"net.{role}": net.state_dict() for role, net in nets.items()}
+    meta = {"primary": next(iter(nets)), "step": step + 1, "best": state["best"], "history": state["history"],
+            "intensity": [intensity.mean, intensity.std]}
+    if state["best"]["step"] == step + 1:
+        save_checkpoint(folder / "best.safetensors", groups, meta | {"history": []})
+    save_checkpoint(folder / "last.safetensors", groups | {"optimizer": flatten_optimizer(optimizer)}, meta)
+    if step + 1 == config.steps:
+        write_json(folder / "run.json", json.loads((folder / "run.json").read_text()) | {"finished": True})
+
+
+def load_run(folder: Path) -> Run:
+    """The run in ``folder`` with the weights its selection rule chose. Raises CheckpointError when there is none."""
+    folder = Path(folder)
+    if not (folder / "run.json").is_file():
+        raise CheckpointError("there is no run here", where=folder, fix="give the folder that ssltut train wrote")
+    identity = json.loads((folder / "run.json").read_text())
+    groups, meta = load_checkpoint(folder / "best.safetensors")
+    _, last = load_checkpoint(folder / "last.safetensors")
+    method, config = make_method(identity["method"], identity["options"]), TrainConfig.from_dict(identity["config"])
+    table = table_named(identity["table"])
+    nets = build_nets(method, config, table.n_classes)
+    for role, net in nets.items():
+        load_net(net, groups.get(f"net.{role}", {}), folder)
+        net.eval()
+    return Run(method, config, nets, Intensity(*meta["intensity"]), table, pd.DataFrame(last["history"]), last["best"], folder)
