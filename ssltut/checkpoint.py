@@ -25,6 +25,17 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a crash, sees the old one or the new one and nothing between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], meta: dict[str, object]) -> None:
     """Write tensors by group ("net.student", "optimizer") and ``meta`` to ``path``: the old file stays whole until the new one is."""
     from safetensors.torch import save_file

@@ -6,6 +6,7 @@ surface_dice     share of both surfaces within 2 mm of each other, 0 to 1
 """
 
 import math
+import warnings
 
 import numpy as np
 
@@ -53,14 +54,17 @@ def surface_metrics(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[fl
     import torch
     from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 
-    where = np.nonzero(prediction | truth)
+    where = np.nonzero(prediction | truth)  # the surfaces lie in this box, so a smaller image gives the same distances
     box = tuple(slice(max(0, int(w.min()) - 1), int(w.max()) + 2) for w in where)
     pair = [torch.from_numpy(np.ascontiguousarray(mask[box]))[None, None].float() for mask in (prediction, truth)]
-    return {
-        "hd95": float(compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=list(spacing))),
-        "assd": float(compute_average_surface_distance(*pair, include_background=True, symmetric=True, spacing=list(spacing))),
-        "surface_dice": float(compute_surface_dice(*pair, [TOLERANCE_MM], include_background=True, spacing=list(spacing))),
-    }
+    options = {"include_background": True, "spacing": list(spacing)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.5 and 1.6 warn about an argument they pass to themselves
+        return {
+            "hd95": float(compute_hausdorff_distance(*pair, percentile=95, **options)),
+            "assd": float(compute_average_surface_distance(*pair, symmetric=True, **options)),
+            "surface_dice": float(compute_surface_dice(*pair, [TOLERANCE_MM], **options)),
+        }
 
 
 def score_case(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float], names: tuple[str, ...]) -> list[dict[str, object]]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ssltut.checkpoint import flatten_optimizer, load_checkpoint, load_net, restore_optimizer, save_checkpoint
+from ssltut.checkpoint import flatten_optimizer, load_checkpoint, load_net, restore_optimizer, save_checkpoint, write_atomically
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort
 from ssltut.data.labels import LabelTable, table_named
@@ -187,14 +186,8 @@ def claim(folder: Path, identity: dict[str, object]) -> bool:
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError("the folder is not empty and holds no run", where=folder, fix="choose a new folder")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, identity)
+    write_atomically(file, json.dumps(identity, indent=1))
     return False
-
-
-def write_json(path: Path, values: dict[str, object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(values, indent=1))
-    os.replace(temporary, path)
 
 
 def start_from(nets: dict[str, nn.Module], method: Method, init: Path) -> None:
@@ -239,7 +232,8 @@ def keep(folder: Path, step: int, score: dict, state: dict, nets: Mapping[str, n
         save_checkpoint(folder / "best.safetensors", groups, meta | {"history": []})
     save_checkpoint(folder / "last.safetensors", groups | {"optimizer": flatten_optimizer(optimizer)}, meta)
     if step + 1 == config.steps:
-        write_json(folder / "run.json", json.loads((folder / "run.json").read_text()) | {"finished": True})
+        identity = json.loads((folder / "run.json").read_text())
+        write_atomically(folder / "run.json", json.dumps(identity | {"finished": True}, indent=1))
 
 
 def load_run(folder: Path) -> Run:

@@ -1,0 +1,242 @@
+"""The command line: one clear line and exit code 2 for bad input, nothing overwritten."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ssltut import __version__
+from ssltut.errors import ConfigError, SsltutError
+
+
+def emit(args: argparse.Namespace, values: object, text: str) -> None:
+    """Print ``values`` as JSON where a program reads, ``text`` where a person does."""
+    print(json.dumps(values, indent=1, default=str) if args.json else text)
+
+
+def say_of(args: argparse.Namespace) -> Callable[[str], None]:
+    """Progress goes to stderr, so that stdout holds only the answer."""
+    return lambda line: print(line, file=sys.stderr, flush=True)
+
+
+def new_folder(path: Path) -> Path:
+    if path.exists() and any(path.iterdir()):
+        raise ConfigError("the output folder is not empty", where=path, fix="choose a new one; nothing was overwritten")
+    return path
+
+
+def phantom(args: argparse.Namespace) -> int:
+    from ssltut.data.cohort import synthetic_cohort, write_cohort
+
+    held_out = args.validation + args.test
+    if args.n <= held_out:
+        raise ConfigError(f"{args.n} scans leave none to train on beside {held_out} held out", fix="raise --n or lower --validation and --test")
+    new_folder(args.out)
+    cohort = synthetic_cohort(
+        args.n, seed=args.seed, size=args.size, labelled=min(args.labelled, args.n - held_out), validation=args.validation, test=args.test)
+    write_cohort(cohort, args.out)
+    emit(args, {"folder": str(args.out), "scans": args.n, "split": cohort.split.hash}, f"wrote {args.n} synthetic hip CTs to {args.out}")
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    from ssltut.data.verify import verify_paths
+
+    reports = verify_paths(args.paths)
+    emit(args, [report.to_dict() for report in reports], "\n".join(str(report) for report in reports))
+    return 0 if all(report.ok for report in reports) else 1
+
+
+def configure(args: argparse.Namespace):
+    from ssltut.profiles import profile_named
+
+    changes = {name: getattr(args, name) for name in ("steps", "lr", "seed", "precision", "arch") if getattr(args, name, None) is not None}
+    if getattr(args, "patch", None):
+        changes["patch"] = (args.patch,) * 3
+    return replace(profile_named(args.profile).train, **changes)
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, object]:
+    options = {}
+    for pair in pairs:
+        name, found, value = pair.partition("=")
+        if not found:
+            raise ConfigError(f"the option {pair!r} has no value", fix="write --option name=value")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
+
+
+def open_cohort(args: argparse.Namespace):
+    from ssltut.data.cohort import read_cohort
+
+    cohort = read_cohort(args.cohort)
+    if args.spacing:
+        cohort = cohort.resampled(args.spacing)
+    return cohort.as_bone() if args.bone else cohort
+
+
+def train(args: argparse.Namespace) -> int:
+    from ssltut.methods import make_method
+    from ssltut.train import train as run_training
+
+    method, config, cohort = make_method(args.method, parse_options(args.option)), configure(args), open_cohort(args)
+    if args.labelled or method.uses == "all labels":
+        cohort = cohort.with_budget("all" if method.uses == "all labels" else args.labelled)
+    run = run_training(method, cohort, config, args.out, init=args.init, say=say_of(args))
+    emit(args, {"folder": str(run.folder), "method": method.name, "selected": run.selected},
+         f"{method.title}: weights of step {run.selected['step']} (rule: {run.selected['rule']}, {run.selected['score']:.3f}) in {run.folder}")
+    return 0
+
+
+def predict(args: argparse.Namespace) -> int:
+    from ssltut.data.nifti import read_case, write_like_source
+    from ssltut.train import load_run
+
+    run, written = load_run(args.run), []
+    args.out.mkdir(parents=True, exist_ok=True)
+    for path in args.scans:
+        target = args.out / f"{path.name.removesuffix('.gz').removesuffix('.nii')}_prediction.nii.gz"
+        if target.exists():
+            raise ConfigError("the prediction exists already", where=target, fix="choose another --out; nothing was overwritten")
+        case = read_case(path, table=run.table)
+        write_like_source(run.predict(case), case, target)
+        written.append(str(target))
+    emit(args, written, "\n".join(f"wrote {path}" for path in written))
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    from ssltut.compare import score_run
+    from ssltut.train import load_run
+
+    run, cohort = load_run(args.run), open_cohort(args)
+    if cohort.table != run.table:
+        raise ConfigError(f"the run knows the classes {run.table.names}, the cohort has {cohort.table.names}", where=args.run,
+                          fix="evaluate on a cohort with the same classes, or add --bone")
+    if args.csv and args.csv.exists():
+        raise ConfigError("the file exists already", where=args.csv, fix="choose another --csv; nothing was overwritten")
+    rows = score_run(run, getattr(cohort, args.part)())
+    if args.csv:
+        rows.to_csv(args.csv, index=False)
+    mean = rows.groupby(["class", "metric"])["value"].mean().unstack("metric")
+    missed = int((rows[rows["metric"] == "dice"]["status"] == "missed").sum())
+    text = f"{mean.round(3).to_string()}\n{rows['case'].nunique()} scans scored, {missed} structures missed; selection: {run.selected}"
+    emit(args, {"rows": rows.to_dict("records"), "selected": run.selected}, text)
+    return 0
+
+
+def compare(args: argparse.Namespace) -> int:
+    from ssltut.compare import compare as run_comparison
+    from ssltut.compare import paired, summary, verdict
+
+    cohort = open_cohort(args)
+    rows = run_comparison(cohort, args.methods, args.out, config=configure(args), budgets=args.budgets, seeds=args.seeds, say=say_of(args))
+    table, against = summary(rows, args.metric), paired(rows, args.metric, args.baseline)
+    text = f"{table.round(3).to_string(index=False)}\n\n{against.round(4).to_string(index=False)}\n{verdict(against) if len(against) else ''}"
+    emit(args, {"summary": table.to_dict("records"), "paired": against.to_dict("records"), "csv": str(args.out / "results.csv")}, text)
+    return 0 if not (rows["status"] == "failed").any() else 1
+
+
+def methods(args: argparse.Namespace) -> int:
+    from ssltut.methods import method_table
+
+    table = method_table()
+    emit(args, table, "\n".join(f"{m['name']:20} {m['title']:38} {m['year']}  {m['kind']:15} {m['paper']}" for m in table))
+    return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    from ssltut.doctor import facts
+
+    found = facts()
+    emit(args, found, "\n".join(f"{name:14} {value}" for name, value in found.items()))
+    return 0
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default="class", help="smoke, class (default) or full")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--patch", type=int, help="patch side in voxels")
+    parser.add_argument("--arch", help="unet or vnet")
+    parser.add_argument("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
+
+
+def add_cohort(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cohort", type=Path, help="cohort folder (images/, labels/, split.json), or the left-atrium folder")
+    parser.add_argument("--spacing", type=float, help="resample every scan to this voxel size, mm")
+    parser.add_argument("--bone", action="store_true", help="the binary task of the paper: bone against rest")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ssltut", description="Learn and use semi-supervised 3D segmentation.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(run: Callable[[argparse.Namespace], int], words: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(run.__name__, help=words, description=words)
+        sub.add_argument("--json", action="store_true", help="answer in JSON")
+        sub.set_defaults(run_command=run)
+        return sub
+
+    p = command(phantom, "write a cohort of synthetic hip CTs as NIfTI with split.json")
+    p.add_argument("--n", type=int, default=28)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--size", type=int, default=64, help="voxels a side, over a field of view of 160 mm")
+    p.add_argument("--labelled", type=int, default=4)
+    p.add_argument("--validation", type=int, default=2)
+    p.add_argument("--test", type=int, default=10)
+    p = command(verify, "check scans, labels or a cohort folder; exit code 1 when there are errors")
+    p.add_argument("paths", nargs="+", type=Path)
+    p = command(train, "train a method on a cohort; a killed run is continued by the same command")
+    add_cohort(p)
+    p.add_argument("--method", default="embedding_matching")
+    p.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method, e.g. kernel=max_cosine")
+    p.add_argument("--labelled", type=int, help="use the first N labelled scans of the split")
+    p.add_argument("--init", type=Path, help="start student and teacher from the weights of this run")
+    p.add_argument("--seed", type=int)
+    p.add_argument("--out", type=Path, required=True)
+    add_training(p)
+    p = command(predict, "segment NIfTI scans with a trained run; predictions lie on the grid of their scan")
+    p.add_argument("run", type=Path)
+    p.add_argument("scans", nargs="+", type=Path)
+    p.add_argument("--out", type=Path, required=True)
+    p = command(evaluate, "score a trained run on a part of a cohort")
+    p.add_argument("run", type=Path)
+    add_cohort(p)
+    p.add_argument("--part", choices=["validation", "test"], default="validation")
+    p.add_argument("--csv", type=Path)
+    p = command(compare, "methods x budgets x seeds on one cohort, with intervals and paired tests; resumable")
+    add_cohort(p)
+    p.add_argument("--methods", nargs="+", default=["labels_only", "mean_teacher", "ua_mt", "embedding_matching", "neighbour_vote", "all_labels"])
+    p.add_argument("--budgets", nargs="+", type=int, default=[4])
+    p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    p.add_argument("--metric", default="dice")
+    p.add_argument("--baseline", default="labels_only")
+    p.add_argument("--out", type=Path, required=True)
+    add_training(p)
+    command(methods, "list the methods")
+    command(doctor, "versions, hardware, chosen precision and frontend")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run_command(args)
+    except SsltutError as error:
+        print(f"ssltut {args.command}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"ssltut {args.command}: {error.filename or ''}: {error.strerror}. Next: check the path, its permissions and the free space", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Methods x label budgets x seeds on one cohort, one row per case, class and metric; and statistics that hold.
+
+The test split is opened here and nowhere else.
+"""
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ssltut.checkpoint import write_atomically
+from ssltut.data.cohort import Cohort
+from ssltut.errors import ConfigError, DataError, SsltutError
+from ssltut.methods import METHODS, make_method
+from ssltut.metrics import HIGHER_IS_BETTER, score_case
+from ssltut.profiles import TrainConfig
+
+LOWER_BOUND, UPPER_BOUND = "labels_only", "all_labels"
+
+
+def provenance() -> dict[str, str]:
+    """Command, commit and machine: what a row needs to be made again."""
+    try:
+        commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+        commit = commit.stdout.strip() or "unknown"
+    except (OSError, subprocess.TimeoutExpired):
+        commit = "unknown"
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"command": command, "commit": commit, "machine": f"{platform.system()} {platform.machine()}, {hardware()}"}
+
+
+def hardware() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def score_run(run, cases) -> pd.DataFrame:
+    """One row per case, class and metric for a trained run on ``cases`` with labels. Raises DataError when a case has none."""
+    rows = []
+    for case in cases:
+        if case.label is None:
+            raise DataError("the case has no label to compare with", where=case.id, fix="evaluate on labelled cases only")
+        scores = score_case(run.predict(case), case.label, case.spacing, run.table.names)
+        known = {"case": case.id, "patient": case.patient, "difficulty": case.meta.get("difficulty")}
+        rows += [known | row for row in scores]
+    return pd.DataFrame(rows)
+
+
+def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: TrainConfig, budgets: Iterable[int] = (4,),
+            seeds: Iterable[int] = (0, 1, 2), options: dict[str, dict] | None = None, say: Callable[[str], None] = print) -> pd.DataFrame:
+    """Train and score every method with every budget and seed; returns all rows and writes them to ``folder``/results.csv.
+
+    A seed draws which cases are labelled (the same for all methods), the weights, the patches and the views. Finished runs are found in
+    ``folder`` and not done again; a run that fails becomes a row with status "failed" and its message. Raises ConfigError for unknown
+    methods before anything is trained.
+    """
+    from ssltut.train import train
+
+    folder, options = Path(folder), options or {}
+    made = {name: make_method(name, options.get(name)) for name in methods}
+    plan = [(budget, seed, name) for budget in budgets for seed in seeds for name in made]
+    frames, started, trained = [], time.monotonic(), 0
+    for done, (budget, seed, name) in enumerate(plan):
+        method, run_config = made[name], replace(config, seed=seed)
+        drawn = cohort.with_budget("all" if method.uses == "all labels" else budget, seed)
+        key = json.dumps([name, method.options, run_config.to_dict(), drawn.hash, drawn.split.hash], sort_keys=True)
+        tag = hashlib.sha256(key.encode()).hexdigest()[:12]
+        record = folder / "rows" / f"{name}-{budget}-{seed}-{tag}.csv"
+        if not record.exists():
+            begun = time.monotonic()
+            try:
+                run = train(method, drawn, run_config, folder / "runs" / record.stem, say=lambda line: None)
+                rows = score_run(run, drawn.test()).assign(selected_step=run.selected["step"], selection=run.selected["rule"], error="")
+            except SsltutError as error:
+                rows = pd.DataFrame([{"case": "", "metric": "", "value": np.nan, "status": "failed", "error": str(error)}])
+            known = {"cohort": cohort.name, "method": name, "budget": budget, "seed": seed, "config": tag}
+            rows = rows.assign(seconds=round(time.monotonic() - begun, 1), options=json.dumps(method.options), **known, **provenance())
+            write_atomically(record, rows.to_csv(index=False))
+            trained += 1
+        frames.append(pd.read_csv(record, keep_default_na=True))
+        left = (time.monotonic() - started) / max(trained, 1) * (len(plan) - done - 1)
+        say(f"[{done + 1}/{len(plan)}] {made[name].title}, {budget} labelled, seed {seed}: {headline(frames[-1])}; about {left / 60:.0f} min left")
+    rows = pd.concat(frames, ignore_index=True)
+    write_atomically(folder / "results.csv", rows.to_csv(index=False))
+    return rows
+
+
+def headline(rows: pd.DataFrame) -> str:
+    if (rows["status"] == "failed").any():
+        return f"failed: {rows['error'].iloc[0]}"
+    mean = rows.groupby("metric")["value"].mean()
+    return f"Dice {mean['dice']:.3f}, HD95 {mean['hd95']:.1f} mm"
+
+
+def patient_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Patients x methods: the mean over classes, then over seeds and budgets, of one metric. A patient is what is resampled and paired."""
+    if metric not in HIGHER_IS_BETTER:
+        raise ConfigError(f"there is no metric {metric!r}", fix=f"use one of {', '.join(HIGHER_IS_BETTER)}")
+    wanted = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
+    per_run = wanted.groupby(["method", "patient", "budget", "seed"])["value"].mean()
+    return per_run.groupby(["method", "patient"]).mean().unstack("method")
+
+
+def bootstrap_interval(values: np.ndarray, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean over patients; (NaN, NaN) below two values."""
+    values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    means = values[np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))].mean(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def order_of(methods: Iterable[str]) -> list[str]:
+    """Lower bound first, upper bound last, the rest in the order of the method list."""
+    return [name for name in METHODS if name in set(methods)]
+
+
+def summary(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One row a method: mean, median, 95 % interval over patients, spread over seeds, scored and missed counts."""
+    values, out = patient_values(rows, metric), []
+    for name in order_of(values.columns):
+        own = rows[(rows["method"] == name) & (rows["metric"] == metric)]
+        low, high = bootstrap_interval(values[name])
+        seeds = own.groupby("seed")["value"].mean()
+        out.append({
+            "method": name, "title": METHODS[name].title, "metric": metric, "mean": values[name].mean(), "median": values[name].median(),
+            "low95": low, "high95": high, "sd over seeds": seeds.std(ddof=1) if len(seeds) > 1 else float("nan"),
+            "patients": int(values[name].notna().sum()), "scored": int(own["status"].isin(["ok", "missed", "invented"]).sum()),
+            "missed": int((own["status"] == "missed").sum())})
+    return pd.DataFrame(out)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction; NaN stays NaN and does not count."""
+    p = np.asarray(p_values, float)
+    adjusted = np.full(len(p), np.nan)
+    valid = [i for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]
+    highest = 0.0
+    for rank, i in enumerate(valid):
+        highest = max(highest, min(1.0, float(p[i]) * (len(valid) - rank)))
+        adjusted[i] = highest
+    return adjusted.tolist()
+
+
+def paired(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) -> pd.DataFrame:
+    """Every other method against ``baseline`` on the same patients: mean difference with interval, Wilcoxon p, Holm p, wins/ties/losses.
+
+    A positive difference means a higher value of the metric; "wins" counts patients on which the method is better.
+    Raises ConfigError when the baseline was not run.
+    """
+    from scipy.stats import wilcoxon
+
+    values = patient_values(rows, metric)
+    if baseline not in values:
+        raise ConfigError(f"the baseline {baseline!r} is not among the results", fix=f"use one of {', '.join(values.columns)}")
+    sign, out = 1.0 if HIGHER_IS_BETTER[metric] else -1.0, []
+    for name in order_of(values.columns):
+        if name == baseline:
+            continue
+        difference = (values[name] - values[baseline]).dropna().to_numpy()
+        low, high = bootstrap_interval(difference)
+        p = float(wilcoxon(difference).pvalue) if len(difference) and np.any(difference) else float("nan")
+        out.append({
+            "method": name, "title": METHODS[name].title, "metric": metric, "difference": difference.mean(), "low95": low, "high95": high,
+            "p": p, "wins": int((sign * difference > 0).sum()), "ties": int((difference == 0).sum()), "losses": int((sign * difference < 0).sum())})
+    table = pd.DataFrame(out)
+    return table.assign(**{"p Holm": holm(table["p"])}) if len(table) else table
+
+
+def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
+    """What a paired table says, in words: which differences hold after correction, or that none does."""
+    significant = table[table["p Holm"] < level]
+    if significant.empty:
+        return f"No difference to the baseline holds at p < {level} after Holm's correction: on these patients the methods cannot be told apart."
+    better = HIGHER_IS_BETTER[table["metric"].iloc[0]]
+    words = [f"{row.title} is {'better' if (row.difference > 0) == better else 'worse'} by {abs(row.difference):.3g}" for row in significant.itertuples()]
+    return "After Holm's correction: " + "; ".join(words) + ". The other differences do not hold."
