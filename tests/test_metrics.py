@@ -1,0 +1,91 @@
+"""Metrics on analytic solids, anisotropic spacing, and what happens when a mask is empty."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ssltut.errors import ConfigError, DataError
+from ssltut.metrics import METRICS, diagonal_mm, score_case, score_mask
+
+SPACING = (0.5, 1.0, 3.0)
+
+
+def box(lo, hi, shape=(24, 24, 24)):
+    mask = np.zeros(shape, bool)
+    mask[tuple(slice(a, b) for a, b in zip(lo, hi))] = True
+    return mask
+
+
+def ball(radius_mm, spacing, shape):
+    grid = np.meshgrid(*[(np.arange(n) - n // 2) * s for n, s in zip(shape, spacing)], indexing="ij")
+    return sum(g**2 for g in grid) <= radius_mm**2
+
+
+def test_identical_masks():
+    mask = box((4, 4, 4), (12, 12, 12))
+    status, values = score_mask(mask, mask, SPACING)
+    assert status == "ok" and values == {"dice": 1.0, "iou": 1.0, "hd95": 0.0, "assd": 0.0, "surface_dice": 1.0}
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_shifted_slab_is_off_by_the_spacing_of_its_axis(axis):
+    lo, hi = [0, 0, 0], [24, 24, 24]
+    lo[axis], hi[axis] = 8, 12
+    a = box(lo, hi)
+    lo[axis], hi[axis] = 10, 14
+    status, values = score_mask(a, box(lo, hi), SPACING)
+    assert status == "ok"
+    assert values["hd95"] == pytest.approx(2 * SPACING[axis])
+    assert values["dice"] == pytest.approx(0.5) and values["iou"] == pytest.approx(1 / 3)
+
+
+def test_concentric_balls_differ_by_their_radii():
+    spacing, shape = (1.0, 1.0, 2.0), (64, 64, 32)
+    big, small = ball(24, spacing, shape), ball(18, spacing, shape)
+    _, values = score_mask(small, big, spacing)
+    assert values["assd"] == pytest.approx(6.0, abs=0.7)
+    assert values["hd95"] == pytest.approx(6.0, abs=1.2)
+    assert values["dice"] == pytest.approx(2 * 18**3 / (18**3 + 24**3), abs=0.01)
+    assert values["surface_dice"] == 0.0
+
+
+def test_surface_dice_counts_what_lies_within_two_millimetres():
+    a, b = box((4, 4, 4), (20, 20, 10)), box((4, 4, 4), (20, 20, 11))
+    assert score_mask(a, b, (1.0, 1.0, 1.9))[1]["surface_dice"] == 1.0
+    assert score_mask(a, b, (1.0, 1.0, 2.1))[1]["surface_dice"] < 1.0
+
+
+def test_both_empty_is_counted_but_has_no_value():
+    empty = np.zeros((8, 8, 8), bool)
+    status, values = score_mask(empty, empty, SPACING)
+    assert status == "both_empty" and all(math.isnan(v) for v in values.values())
+
+
+@pytest.mark.parametrize("missed", [True, False])
+def test_one_empty_scores_the_worst_not_the_best(missed):
+    empty, full = np.zeros((24, 24, 24), bool), box((4, 4, 4), (8, 8, 8))
+    status, values = score_mask(*((empty, full) if missed else (full, empty)), SPACING)
+    diagonal = 23 * math.sqrt(0.25 + 1 + 9)
+    assert status == ("missed" if missed else "invented")
+    assert values == {"dice": 0.0, "iou": 0.0, "hd95": pytest.approx(diagonal), "assd": pytest.approx(diagonal), "surface_dice": 0.0}
+    assert diagonal_mm((24, 24, 24), SPACING) == pytest.approx(diagonal)
+
+
+def test_rows_of_a_case():
+    truth = np.zeros((8, 8, 8), np.uint8)
+    truth[2:5, 2:5, 2:5] = 1
+    rows = score_case(truth, truth, (1.0, 1.0, 1.0), ("background", "hip bone", "femur"))
+    assert [(r["class"], r["metric"]) for r in rows] == [(c, m) for c in ("hip bone", "femur") for m in METRICS]
+    assert {r["status"] for r in rows if r["class"] == "femur"} == {"both_empty"}
+
+
+def test_shapes_and_spacing_are_checked():
+    a = np.ones((4, 4, 4), bool)
+    with pytest.raises(DataError, match=r"\(4, 4, 5\)"):
+        score_mask(a, np.ones((4, 4, 5), bool), SPACING)
+    for wrong in [(1.0, 1.0), (1.0, 1.0, 0.0), (1.0, float("nan"), 1.0)]:
+        with pytest.raises(ConfigError, match="three positive numbers"):
+            score_mask(a, a, wrong)
+    with pytest.raises(TypeError):
+        score_mask(a, a)
