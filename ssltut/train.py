@@ -251,3 +251,12 @@ def load_run(folder: Path) -> Run:
         load_net(net, groups.get(f"net.{role}", {}), folder)
         net.eval()
     return Run(method, config, nets, Intensity(*meta["intensity"]), table, pd.DataFrame(last["history"]), last["best"], folder)
+
+
+def cached_run(method: Method, cohort: Cohort, config: TrainConfig, *, init: Path | None = None, watch: Watch | None = None,
+               say: Callable[[str], None] = print) -> Run:
+    """``train`` in the cache: the notebooks' way to share runs. What an earlier notebook trained is found, the rest is trained now."""
+    from ssltut.data.cohort import cache_dir
+
+    identity = run_identity(method, config, cohort, init)
+    return train(method, cohort, config, cache_dir() / "runs" / f"{method.name}-{identity['hash']}", init=init, watch=watch, say=say)

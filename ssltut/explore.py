@@ -1,0 +1,133 @@
+"""Looking inside a trained network: uncertainty and embeddings of whole scans, correspondences, and a probe of the matching while it trains."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ssltut.data.case import Case
+from ssltut.data.cohort import Cohort
+from ssltut.data.patches import Batch, Intensity, PatchPool
+from ssltut.data.views import Noise, derive_seed, generator_for
+from ssltut.matching import draw_references, nearest, surface_shell, voxel_vectors
+from ssltut.methods import Progress, Term
+from ssltut.predict import sliding_window
+from ssltut.train import Run
+from ssltut.uncertainty import mc_dropout
+
+
+class UncertaintyMap(NamedTuple):
+    """probabilities (C, X, Y, Z) mean of the passes; mean_of_entropies, entropy_of_mean (X, Y, Z) in nats; float32 arrays."""
+
+    probabilities: np.ndarray
+    mean_of_entropies: np.ndarray
+    entropy_of_mean: np.ndarray
+
+
+def uncertainty_map(run: Run, case: Case, *, role: str = "student", passes: int = 5, sigma: float = 0.01, seed: int = 0) -> UncertaintyMap:
+    """MC-dropout uncertainty of a whole scan by sliding window, reproducible for one ``seed``."""
+    net, state = run.nets[role], {"window": 0}
+
+    def forward(x: Tensor) -> Tensor:
+        state["window"] += 1
+        noise = [Noise(sigma, derive_seed(seed, state["window"], m)) for m in range(passes)]
+        found = mc_dropout(net, (view(x) for view in noise))
+        return torch.cat([found.mean, found.mean_of_entropies[:, None], found.entropy_of_mean[:, None]], dim=1)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "dropout"))
+        out = sliding_window(forward, run.intensity.normalise(case.image), run.config.patch, device_of(net)).numpy()
+    return UncertaintyMap(out[:-2], out[-2], out[-1])
+
+
+def embedding_map(run: Run, case: Case, *, role: str = "student") -> Tensor:
+    """Embeddings of every voxel of a scan, (D, X, Y, Z) float32."""
+    net = run.nets[role].eval()
+    return sliding_window(lambda x: net(x).feats["embedding"], run.intensity.normalise(case.image), run.config.patch, device_of(net))
+
+
+def device_of(net: nn.Module) -> torch.device:
+    return next(net.parameters()).device
+
+
+class Correspondences(NamedTuple):
+    """For N query voxels of one scan, their nearest reference voxels in another.
+
+    query (N, 3) voxel indices; reference (N, k, 3) voxel indices in the labelled scan; similarity (N, k) cosine, best first;
+    reference_class (N, k); vote (N, C) share of the k neighbours.
+    """
+
+    query: np.ndarray
+    reference: np.ndarray
+    similarity: np.ndarray
+    reference_class: np.ndarray
+    vote: np.ndarray
+
+
+def correspond(embedding: Tensor, query: np.ndarray, labelled_embedding: Tensor, label: np.ndarray, *, k: int = 9, band: int = 2,
+               references: int = 600, n_classes: int, seed: int = 0) -> Correspondences:
+    """Match voxels ``query`` (N, 3) of one scan to surface voxels of a labelled scan by cosine similarity of their embeddings (D, X, Y, Z).
+
+    ``references`` voxels of each class are drawn from the surface band of ``label`` (X, Y, Z).
+    """
+    y = torch.as_tensor(label.astype(np.int64))[None]
+    drawn = draw_references(
+        y, surface_shell(y, band), n_classes, k=references, redraws=1, generator=generator_for("cpu", seed, "correspond"))
+    flat = drawn.index[drawn.present].flatten()
+    classes = y.flatten()[flat]
+    bank = voxel_vectors(labelled_embedding[None])[flat]
+    vectors = embedding[:, query[:, 0], query[:, 1], query[:, 2]].T.contiguous()
+    similarity, index = nearest(vectors, bank, k)
+    place = np.stack(np.unravel_index(flat[index].numpy(), label.shape), axis=-1)
+    vote = torch.nn.functional.one_hot(classes[index], n_classes).float().mean(1)
+    return Correspondences(query, place, similarity.numpy(), classes[index].numpy(), vote.numpy())
+
+
+def accuracy_on_unreliable(method, nets: Mapping[str, nn.Module], batch: Batch, truth: Tensor, progress: Progress) -> dict[str, float]:
+    """How often teacher, match and student are right on the unreliable voxels of ``batch.x_u``; truth (B, X, Y, Z) is known to us, not to the method.
+
+    Also the share of unreliable and of trusted voxels, and the pull of one matched voxel relative to one voxel of an ordinary mean.
+    """
+    with torch.no_grad():
+        out = nets["student"](batch.noise(method.sigma_student, "student", "unlabelled")(batch.x_u))
+        found = method.assign(batch, nets, progress, voxel_vectors(out.feats["embedding"]))
+    student, where, trusted = out.logits.argmax(1), found.unreliable, found.trusted
+
+    def right(label: Tensor, mask: Tensor) -> float:
+        return (label == truth)[mask].float().mean().item() if mask.any() else float("nan")
+
+    count = int(trusted.sum())
+    return {
+        "unreliable share": where.float().mean().item(), "trusted share": trusted.float().mean().item(),
+        "teacher right": right(found.teacher, where), "match right": right(found.match, where), "student right": right(student, where),
+        "match right where trusted": right(found.match, trusted), "teacher right where reliable": right(found.teacher, ~where),
+        "match agrees with student": (found.match == student)[where].float().mean().item() if where.any() else float("nan"),
+        "pull of a voxel": (truth.numel() / max(count, 1) if method.normalise == "set" else 1.0) if count else 0.0}
+
+
+class Probe:
+    """A ``watch`` for ``train``: every ``every`` steps it measures the matching on fixed patches of unlabelled scans whose truth we keep.
+
+    It draws from streams of its own, so training is the same with and without it. ``rows`` grows; ``frame()`` is the table.
+    """
+
+    def __init__(self, method, cohort: Cohort, config, *, every: int, patches: int = 4) -> None:
+        cases = [cohort.case(case_id) for case_id in cohort.split.unlabelled if cohort.case(case_id).label is not None][:patches]
+        intensity = Intensity.of([*cohort.training("labelled"), *cohort.training("unlabelled")])
+        pool = PatchPool(cases, intensity, config.patch, "cpu")
+        self.x, self.truth, _ = pool.sample(patches, generator_for("cpu", config.seed, "probe"))
+        self.method, self.total, self.every, self.rows = method, config.steps, every, []
+
+    def __call__(self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]) -> None:
+        if step % self.every == 0:
+            probed = replace(batch, x_u=self.x.to(batch.x_l.device))
+            found = accuracy_on_unreliable(self.method, nets, probed, self.truth.to(batch.x_l.device), Progress(step, self.total))
+            weight = terms["match"].weight if "match" in terms else 0.0
+            self.rows.append({"step": step, "match weight": weight} | found)
+
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows)
