@@ -1,0 +1,27 @@
+"""What all tests share: one cache for what training makes, pictures instead of widgets, and the way to real scans."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # before torch is first imported: afterwards it is not read
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder SSLTUT_CACHE names in this session, shared by all tests and by the kernels of the notebooks."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ |= {"SSLTUT_CACHE": str(folder), "SSLTUT_FRONTEND": "static"}
+    os.environ.pop("MPLBACKEND", None)  # a kernel that inherits agg drops every figure
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real scans: SSLTUT_SHARED, else shared/data beside the repository. Tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("SSLTUT_SHARED") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real scans: {folder} does not exist (set SSLTUT_SHARED to their folder)")
+    return folder
