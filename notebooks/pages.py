@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import math_to_image
 from nbconvert import HTMLExporter
 from PIL import Image
@@ -70,9 +71,9 @@ def _formula(found: re.Match) -> str:
         return code or "&#36;"
     tex, buffer = " ".join((block or inline).split()), BytesIO()
     try:
-        depth = math_to_image(f"${tex}$", buffer, format="svg")
+        depth = math_to_image(f"${tex}$", buffer, prop=FontProperties(size=13), format="svg")
     except ValueError:
-        return f"<code>{html.escape(tex)}</code>"
+        return f"`{tex}`"
     picture = base64.b64encode(buffer.getvalue()).decode()
     style = "display:block;margin:1rem auto" if block else f"vertical-align:-{depth:.1f}pt"
     return f'<img alt="{html.escape(tex)}" style="{style}" src="data:image/svg+xml;base64,{picture}">'

@@ -108,8 +108,8 @@ def test_command_line_reports_a_failure_and_drops_the_index_of_an_earlier_tour(t
 
 
 LOADED = {
-    "script": '<script src="https://cdn.example/x.js"></script>', "inline script": "<script>go()</script>",
-    "picture": '<img src="https://example.org/a.png">', "file": '<img src="a.png">', "style sheet": '<link rel="stylesheet" href="//x.css">',
+    "script": '<script src="https://x/x.js"></script>', "inline script": "<script>go()</script>",
+    "picture": '<img src="https://x/a.png">', "file": '<img src="a.png">', "style sheet": '<link rel="stylesheet" href="//x.css">',
     "frame": '<iframe src="https://x"></iframe>', "style": "<style>@import 'x.css'</style>",
     "font": "<style>a{src:url(https://x/f.woff)}</style>",
     "attribute": '<p style="background:url(https://x)">',
