@@ -25,7 +25,7 @@ test: $(STAMP)  ## run all tests, the notebooks among them
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	@$(BIN)/python -m jupyter lab --notebook-dir=notebooks
 
-notebooks: $(STAMP)  ## make the student and solution copies again from notebooks/masters
+notebooks: $(STAMP)  ## write the student and solution copies again from notebooks/masters (over your answers in them)
 	@$(BIN)/python notebooks/tool.py build
 
 clean:  ## remove what was built (not .venv, not your checkpoints elsewhere)

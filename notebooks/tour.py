@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Self
 
 import nbformat
 import pages
@@ -40,7 +41,7 @@ class Memory(threading.Thread):
         while not self._done.wait(self.every_s):
             self.peak_mib = max(self.peak_mib, sum(map(_resident, psutil.Process().children(recursive=True))) / 2**20)
 
-    def __enter__(self) -> "Memory":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -92,10 +93,11 @@ def _first_lines(source: str, n: int = 3) -> str:
     return "\n".join(f"    {line}" for line in source.splitlines()[:n])
 
 
-def collect(folder: Path) -> pd.DataFrame:
-    """All ``NN_*.csv`` of a folder in one table, values as written; the column ``notebook`` is the file's name."""
+def collect(folder: Path, notebooks: list[Path]) -> pd.DataFrame:
+    """All ``NN_*.csv`` of a folder in one table, values as written; the column ``notebook`` names the one with the same NN."""
+    names = {notebook.stem[:2]: notebook.stem for notebook in notebooks}
     files = sorted(folder.glob("[0-9][0-9]_*.csv"))
-    tables = [pd.read_csv(path, dtype=str, keep_default_na=False).assign(notebook=path.stem) for path in files]
+    tables = [pd.read_csv(path, dtype=str, keep_default_na=False).assign(notebook=names[path.stem[:2]]) for path in files]
     if not tables:
         return pd.DataFrame()
     table = pd.concat(tables, ignore_index=True).fillna("")
@@ -116,7 +118,7 @@ def tour(notebooks: list[Path], build: Path, *, profile: str) -> Path:
         _write(card.notebook.with_suffix(".html"), pages.notebook_page(nbformat.read(card.notebook, as_version=4)))
         print(f"{card.seconds:.0f} s, {card.peak_mib:,.0f} MiB", flush=True)
         cards.append(card)
-    results = collect(build / "results")
+    results = collect(build / "results", notebooks)
     results.to_csv(build / "results.csv", index=False, lineterminator="\n")
     _write(build / "index.html", pages.index_page(cards, results))
     return build / "index.html"
