@@ -12,7 +12,7 @@ def facts() -> dict[str, str]:
     """Versions, hardware, the precision training would choose, and the frontend views would be made for."""
     import torch
 
-    from ssltut.show.frontend import frontend
+    from ssltut.show import frontend
     from ssltut.train import auto_precision
 
     device = torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")

@@ -1,0 +1,201 @@
+"""Curves, intervals and paired differences: lines and points that differ in style and marker, not in colour alone."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from ssltut.errors import ConfigError
+from ssltut.show.frontends import frontend
+from ssltut.show.pictures import DASHES, MARKERS, SERIES, Picture, described, picture, styled
+
+ENDINGS = {"weight of the term": " weight", "share of voxels": " share"}  # the columns of a history that these panels collect
+SPELT = {"validation dice": "validation Dice", "validation hd95": "validation HD95 (mm)"}
+
+
+def look(k: int) -> dict[str, object]:
+    """Colour, dash and marker of the k-th line."""
+    return {"color": SERIES[k % len(SERIES)], "ls": DASHES[k % len(DASHES)], "marker": MARKERS[k % len(MARKERS)]}
+
+
+def add_line(ax: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
+    ax.plot(x, y, label=label, markevery=max(1, len(x) // 8), **look(k))
+
+
+def default_groups(columns: Sequence[str]) -> dict[str, list[str]]:
+    """Panels of a history: loss terms, their weights, shares of voxels, and one panel for each validation score or learning rate."""
+    groups: dict[str, list[str]] = {"loss": []}
+    for column in columns:
+        panel = next((title for title, ending in ENDINGS.items() if column.endswith(ending)), None)
+        alone = column if column.startswith("validation") or column in ("lr", "learning rate") else "loss"
+        groups.setdefault(panel or alone, []).append(column)
+    return {title: names for title, names in groups.items() if names}
+
+
+@styled
+def panels(history: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Figure:
+    """The figure behind ``curves``."""
+    columns = min(3, len(groups))
+    rows = -(-len(groups) // columns)
+    fig = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
+    axes = fig.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes[len(groups):]:
+        ax.axis("off")
+    for ax, (title, names) in zip(axes, groups.items()):
+        ending = ENDINGS.get(title, "")
+        for k, name in enumerate(names):
+            line = history[["step", name]].dropna()
+            x, y = line["step"].to_numpy(float), line[name].astype(float)
+            window = len(y) // 25
+            if window > 1 and not ending:  # single batches are noisy: the thick line is their running mean, the thin one the batches
+                ax.plot(x, y, color=SERIES[k % len(SERIES)], lw=0.8, alpha=0.3)
+                y = y.rolling(window, min_periods=1, center=True).mean()
+            add_line(ax, k, x, y.to_numpy(), name.removesuffix(ending))
+        ax.set(title=SPELT.get(title, title), xlabel="step")
+        if list(names) != [title]:
+            ax.legend()
+    return fig
+
+
+def curves(history: pd.DataFrame | Mapping[str, ArrayLike], *, alt: str, groups: Mapping[str, Sequence[str]] | None = None) -> Picture:
+    """Training curves as small panels over "step".
+
+    history   one row per step; columns like "total", "supervised", "supervised weight", "matching share", "validation dice"; gaps are NaN
+    groups    {panel title: columns} (default: loss terms, weights, shares, and a panel for each validation score)
+    Raises ConfigError for a column that is not there.
+    """
+    history = pd.DataFrame(history)
+    groups = groups or default_groups([c for c in history.columns if c != "step"])
+    missing = {"step", *(c for names in groups.values() for c in names)} - set(history.columns)
+    if missing:
+        raise ConfigError(f"the history has no column {', '.join(sorted(missing))}", fix=f"it has {', '.join(map(str, history.columns))}")
+    return picture(panels(history, groups), described(alt))
+
+
+class LiveCurves:
+    """Training curves that grow while a run trains: ``with LiveCurves(alt=...) as live: train(..., watch=live)``.
+
+    At most one redraw per ``every`` seconds, as each new picture costs time; the final one stays in the notebook. In the static frontend
+    only the final one is shown.
+    """
+
+    def __init__(self, *, alt: str, every: float = 0.5, groups: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.alt, self.every, self.groups = described(alt), max(every, 0.5), groups
+        self.rows: list[dict[str, float]] = []
+        self.last, self.shown, self.live = -np.inf, None, frontend() != "static"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.redraw()
+
+    def __call__(self, step: int, nets: object, batch: object, terms: Mapping[str, object]) -> None:
+        """As ``watch`` of ssltut.train.train."""
+        from ssltut.train import history_row
+
+        self.add(history_row(step, sum(term.weight * term.value for term in terms.values()), terms))
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """One row of a history, with its "step"."""
+        self.rows.append(dict(row))
+        if self.live and time.monotonic() - self.last >= self.every:
+            self.redraw()
+
+    def redraw(self) -> None:
+        from IPython.display import display
+
+        if self.rows:
+            now = curves(self.rows, alt=self.alt, groups=self.groups)
+            if self.shown is None:
+                self.shown = display(now, display_id=True)
+            else:
+                self.shown.update(now)
+            self.last = time.monotonic()
+
+
+@styled
+def chart(x: ArrayLike | Mapping[str, ArrayLike], series: Mapping[str, ArrayLike], xlabel: str, ylabel: str, title: str | None,
+          bands: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
+    """The figure behind ``lines``."""
+    fig = Figure(figsize=(8, 4.6), layout="constrained")
+    ax = fig.subplots()
+    for k, (name, y) in enumerate(series.items()):
+        at = np.asarray(x[name] if isinstance(x, Mapping) else x, float)
+        add_line(ax, k, at, np.asarray(y, float), name)
+        if name in bands:
+            ax.fill_between(at, *bands[name], color=SERIES[k % len(SERIES)], alpha=0.2, lw=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title or "")
+    if len(series) > 1:
+        ax.legend()
+    return fig
+
+
+def lines(x: ArrayLike | Mapping[str, ArrayLike], series: Mapping[str, ArrayLike], *, xlabel: str, ylabel: str, alt: str, title: str | None = None,
+          bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None) -> Picture:
+    """Named lines over one x, or over an x of their own ({name: x}); ``bands`` {name: (low, high)} shades an interval."""
+    return picture(chart(x, series, xlabel, ylabel, title, bands or {}), described(alt))
+
+
+def risk_coverage(coverage: ArrayLike, risk: ArrayLike | Mapping[str, ArrayLike], *, alt: str, title: str | None = None) -> Picture:
+    """Error rate among the voxels kept when only the most certain share ``coverage`` is kept; ``risk`` (N,) or {name: (N,)}."""
+    series = risk if isinstance(risk, Mapping) else {"risk": risk}
+    return lines(coverage, series, xlabel="coverage: share of voxels kept, most certain first", ylabel="error rate among them", alt=alt, title=title)
+
+
+@styled
+def forest(table: pd.DataFrame, bounds: Sequence[str], titles: Mapping[str, str]) -> Figure:
+    """The figure behind ``intervals``."""
+    metrics, methods = list(dict.fromkeys(table["metric"])), [m for m in dict.fromkeys(table["method"]) if m not in bounds]
+    fig = Figure(figsize=(5.5 * len(metrics) + 2, 0.5 * len(methods) + 2.1), layout="constrained")
+    axes = fig.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    for ax, metric in zip(axes, metrics):
+        rows = table[table["metric"] == metric].set_index("method")
+        for k, bound in enumerate(b for b in bounds if b in rows.index):
+            ax.axvline(rows.loc[bound, "mean"], color="#555555", ls=("--", "-.")[k % 2], lw=2.5, label=bound)
+        for y, method in enumerate(m for m in methods if m in rows.index):
+            mean, low, high = rows.loc[method, ["mean", "low", "high"]]
+            ax.errorbar(mean, y, xerr=[[mean - low], [high - mean]], fmt=MARKERS[y % len(MARKERS)], color=SERIES[y % len(SERIES)], lw=3, capsize=6, ms=10)
+            ax.annotate(f"{mean:.3g}", (mean, y), (0, 9), textcoords="offset points", ha="center", fontsize=12)
+        ax.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.4, -0.7), title=titles.get(metric, metric))
+    if axes[0].get_legend_handles_labels()[0]:
+        fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, handlelength=3)
+    return fig
+
+
+def intervals(table: pd.DataFrame, *, alt: str, bounds: Sequence[str] = (), titles: Mapping[str, str] | None = None) -> Picture:
+    """Mean and interval of every method, one panel per metric.
+
+    table    columns method, metric, mean, low, high
+    bounds   methods drawn as vertical lines instead: the two bounds, *labels only (n)* and *all labels (upper bound)*
+    titles   {metric: panel title}, with unit and direction
+    Raises ConfigError when a column is missing.
+    """
+    missing = {"method", "metric", "mean", "low", "high"} - set(table.columns)
+    if missing:
+        raise ConfigError(f"the table has no column {', '.join(sorted(missing))}", fix="give one row per method and metric")
+    return picture(forest(table, bounds, titles or {}), described(alt))
+
+
+@styled
+def strip(differences: Mapping[str, ArrayLike], xlabel: str) -> Figure:
+    """The figure behind ``paired``."""
+    fig = Figure(figsize=(9, 0.6 * len(differences) + 1.6), layout="constrained")
+    ax = fig.subplots()
+    ax.axvline(0, color="black", lw=2)
+    for k, values in enumerate(np.asarray(v, float) for v in differences.values()):
+        spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [0.0]
+        ax.plot(values, k + np.asarray(spread), ls="", marker=MARKERS[k % len(MARKERS)], color=SERIES[k % len(SERIES)], alpha=0.55)
+        ax.plot([np.nanmean(values)] * 2, [k - 0.33, k + 0.33], color=SERIES[k % len(SERIES)], lw=4)
+    ax.set(yticks=range(len(differences)), yticklabels=list(differences), ylim=(len(differences) - 0.5, -0.5), xlabel=xlabel)
+    return fig
+
+
+def paired(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str) -> Picture:
+    """Per-patient differences to a baseline, one row per method: a point a patient, a bar at the mean, a line at no difference."""
+    return picture(strip(differences, xlabel), described(alt))

@@ -1,0 +1,83 @@
+"""A static picture with its alt text, and how widgets carry one."""
+
+import base64
+import html
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from ssltut.errors import ConfigError
+
+# Read from the back row and on a dark page: large type, thick lines, a white ground of its own.
+STYLE = {
+    "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white", "figure.dpi": 90, "font.size": 13, "axes.titlesize": 14,
+    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd",
+    "axes.axisbelow": True, "lines.linewidth": 2.5, "lines.markersize": 8, "legend.frameon": False, "legend.fontsize": 12,
+}
+UNCERTAINTY = "viridis"  # the one map for uncertainty: sequential, even to the eye, safe for colour-blind readers
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe-Ito, dark ones first
+DASHES = ("-", "--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (3, 2)), (0, (1, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+styled = matplotlib.rc_context(STYLE)
+
+
+def described(alt: str) -> str:
+    """``alt`` itself. Raises ConfigError when it says nothing."""
+    if not isinstance(alt, str) or not alt.strip():
+        raise ConfigError("the alt text is empty", fix="say in one sentence what the picture shows, for a reader who cannot see it")
+    return " ".join(alt.split())
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG and what it shows in words. As the last line of a cell it displays itself.
+
+    JupyterLab 4.6 and nbconvert's lab pages drop the alt text of an image/png output, so the picture comes as an HTML <img> too;
+    viewers that take the PNG find the text in its metadata. Raises ConfigError when ``alt`` is empty.
+    """
+
+    png: bytes
+    alt: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alt", described(self.alt))
+
+    def __repr__(self) -> str:
+        return f"Picture({self.alt!r})"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, str], dict[str, object]]:
+        code = base64.b64encode(self.png).decode()
+        tag = f'<img alt="{html.escape(self.alt)}" style="max-width: 100%" src="data:image/png;base64,{code}">'
+        return {"text/plain": self.alt, "text/html": tag, "image/png": code}, {"alt": self.alt, "image/png": {"alt": self.alt}}
+
+    def save(self, path: Path | str) -> Path:
+        """Write the PNG to ``path``."""
+        Path(path).write_bytes(self.png)
+        return Path(path)
+
+
+def picture(fig: Figure, alt: str) -> Picture:
+    """Render a matplotlib figure (256 colours, which keeps a notebook small) and close it, so that no backend shows it a second time."""
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    alt, drawn, out = described(alt), io.BytesIO(), io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        fig.savefig(drawn, format="png", dpi=STYLE["figure.dpi"])
+    plt.close(fig)
+    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, "png", optimize=True)
+    return Picture(out.getvalue(), alt)
+
+
+class Illustrated:
+    """Mixed into a widget class, adds its static picture: shown when a saved notebook is opened, and by nbconvert and GitHub."""
+
+    _ipython_display_ = None  # older widget libraries would show themselves through it, without the picture
+
+    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, object], dict[str, object]]:
+        data, metadata = self.illustration._repr_mimebundle_()
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        return data | {"application/vnd.jupyter.widget-view+json": view}, metadata

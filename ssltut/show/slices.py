@@ -1,0 +1,208 @@
+"""Scans in three planes, in mm, with labels, uncertainty and outlines.
+
+Arrays are RAS+ (X, Y, Z). Planes follow the radiological convention: the patient's right is on the viewer's left.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps, patheffects
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ssltut.data.labels import LabelTable
+from ssltut.errors import ConfigError
+from ssltut.show.pictures import DASHES, UNCERTAINTY, Picture, picture, styled
+
+# plane: (axis that is cut, axis shown from left to right, axis shown from bottom to top, letters left, right, top, bottom)
+PLANES = {"axial": (2, 0, 1, "RLAP"), "coronal": (1, 0, 2, "RLSI"), "sagittal": (0, 1, 2, "APSI")}
+WINDOWS = {"bone": (400.0, 1800.0), "soft": (50.0, 400.0)}  # (centre, width) in HU
+HALO = [patheffects.withStroke(linewidth=3, foreground="black")]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a slice shows; ``planes``, ``gallery`` and ``explore`` take these as keywords.
+
+    image     (X, Y, Z) HU or MR values;  spacing in mm
+    overlay   (X, Y, Z) label values, filled;  contours {name: (X, Y, Z) label values}, drawn as outlines, one line style a name
+    table     names and colours of the label values
+    heat      (X, Y, Z) float >= 0, for example an entropy; heat_max is the value at the top of its scale (default: the largest)
+    at        the voxel to cut at (default: the middle of the overlay, else of the first contour, else of the image)
+    window    "bone", "soft", (centre, width) in HU, or None for the 1st and 99th percentile, as MR needs it
+    Raises ConfigError when an array has another shape than the image, or labels come without a table that names them.
+    """
+
+    image: np.ndarray
+    spacing: tuple[float, float, float]
+    overlay: np.ndarray | None = None
+    table: LabelTable | None = None
+    heat: np.ndarray | None = None
+    heat_label: str = ""
+    heat_max: float | None = None
+    contours: Mapping[str, np.ndarray] | None = None
+    at: Sequence[int] | None = None
+    window: str | tuple[float, float] | None = "bone"
+
+    def __post_init__(self) -> None:
+        layers = {"overlay": self.overlay, "heat": self.heat} | dict(self.contours or {})
+        for name, layer in layers.items():
+            if layer is not None and np.shape(layer) != np.shape(self.image):
+                raise ConfigError(f"{name} has shape {np.shape(layer)} but the image has {np.shape(self.image)}", fix="put both on one grid")
+        for labels in self.labels:
+            if self.table is None or labels.max(initial=0) >= self.table.n_classes:
+                raise ConfigError(f"the labels reach {labels.max(initial=0)} but no table names that value", fix="give table=, with a name for each")
+        if isinstance(self.window, str) and self.window not in WINDOWS:
+            raise ConfigError(f"there is no window {self.window!r}", fix=f"use one of {', '.join(WINDOWS)}, (centre, width) or None")
+
+    @property
+    def labels(self) -> list[np.ndarray]:
+        """The overlay and the contours that are there."""
+        return [x for x in (self.overlay, *(self.contours or {}).values()) if x is not None]
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The values shown black and white."""
+        if self.window is None:
+            return tuple(np.percentile(np.asarray(self.image)[::2, ::2, ::2], (1, 99)))
+        centre, width = WINDOWS[self.window] if isinstance(self.window, str) else self.window
+        return centre - width / 2, centre + width / 2
+
+    @property
+    def centre(self) -> tuple[int, int, int]:
+        """The voxel to cut at."""
+        if self.at is not None:
+            return tuple(int(np.clip(v, 0, n - 1)) for v, n in zip(self.at, self.image.shape))
+        inside = np.argwhere(self.labels[0] > 0) if self.labels else ()
+        return tuple(round(v) for v in (np.mean(inside, axis=0) if len(inside) else np.array(self.image.shape) / 2))
+
+    @property
+    def top(self) -> float:
+        """The heat at the top of its scale."""
+        return self.heat_max or max(float(self.heat.max()), 1e-6)
+
+
+def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
+    """One slice (rows, columns) of a RAS+ volume as it is looked at: right and anterior on the left, superior and anterior at the top."""
+    return np.take(volume, index, PLANES[plane][0]).T[::-1, ::-1]
+
+
+def draw(ax: Axes, scene: Scene, plane: str, *, crosshair: bool = True, bar: bool = True) -> None:
+    """One plane of ``scene`` on ``ax``, whose units are mm from the lower left corner."""
+    axis, across, up, letters = PLANES[plane]
+    at, shape, spacing = scene.centre, scene.image.shape, scene.spacing
+    width, height = shape[across] * spacing[across], shape[up] * spacing[up]
+    place = {"extent": (0, width, 0, height), "origin": "upper", "interpolation": "nearest"}
+    low, high = scene.limits
+    ax.imshow(cut(scene.image, plane, at[axis]), cmap="gray", vmin=low, vmax=high, **place)
+    if scene.overlay is not None:
+        colours = np.array([(0, 0, 0, 0), *(to_rgba(c, 0.45) for c in scene.table.colours[1:])])
+        ax.imshow(colours[cut(scene.overlay, plane, at[axis])], **place)
+    if scene.heat is not None:
+        share = np.clip(cut(scene.heat, plane, at[axis]) / scene.top, 0, 1)
+        ax.imshow(share, cmap=UNCERTAINTY, vmin=0, vmax=1, alpha=np.clip(4 * share, 0, 0.85), **place)
+    outlines = scene.contours or ({"": scene.overlay} if scene.overlay is not None else {})
+    for k, labels in enumerate(outlines.values()):
+        flat = cut(labels, plane, at[axis])
+        for c in [c for c in np.unique(flat) if c > 0 and (flat != c).any()]:
+            style = DASHES[k if scene.contours else c - 1]
+            edge = ax.contour(flat == c, [0.5], extent=place["extent"], origin="upper", colors=[scene.table.colours[c]], linestyles=[style], linewidths=2.4)
+            edge.set_path_effects([patheffects.withStroke(linewidth=4, foreground="black")] if scene.heat is not None else [])
+    if crosshair:
+        x, y = (shape[across] - at[across] - 0.5) * spacing[across], (at[up] + 0.5) * spacing[up]
+        ax.axvline(x, color="white", lw=0.8, alpha=0.7)
+        ax.axhline(y, color="white", lw=0.8, alpha=0.7)
+    decorate(ax, letters, width, height, bar)
+
+
+def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> None:
+    """Orientation letters and a scale bar in mm."""
+    ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
+    ax.axis("off")
+    for letter, x, y in zip(letters, (0.04, 0.96, 0.5, 0.5), (0.5, 0.5, 0.95, 0.05)):
+        ax.text(x, y, letter, transform=ax.transAxes, color="white", weight="bold", ha="center", va="center", path_effects=HALO)
+    if bar:
+        length = next(v for v in (100, 50, 20, 10, 5, 2, 1) if v <= width / 3 or v == 1)
+        ax.plot([0.05 * width, 0.05 * width + length], [0.05 * height] * 2, color="white", lw=4, path_effects=HALO, solid_capstyle="butt")
+        ax.text(0.05 * width, 0.07 * height, f"{length} mm", color="white", fontsize=12, va="bottom", path_effects=HALO)
+
+
+def key(fig: Figure, scenes: Sequence[Scene], axes: Sequence[Axes]) -> None:
+    """Legend of the classes and outlines, and the colour bar of the heat."""
+    seen = {int(c) for scene in scenes for labels in scene.labels for c in np.unique(labels) if c > 0}
+    table = next((s.table for s in scenes if s.table is not None), None)
+    contours = next((s.contours for s in scenes if s.contours), {})
+    filled = any(s.overlay is not None for s in scenes)
+    handles = [
+        Patch(facecolor=to_rgba(table.colours[c], 0.45 if filled else 0.0), edgecolor=table.colours[c], lw=2.5,
+              ls="-" if contours else DASHES[c - 1], label=table.names[c])
+        for c in sorted(seen)]
+    handles += [Line2D([], [], color="black", ls=DASHES[k], lw=2.5, label=name) for k, name in enumerate(contours)]
+    if handles:
+        fig.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), handlelength=3)
+    hot = next((s for s in scenes if s.heat is not None), None)
+    if hot is not None:
+        fig.colorbar(colour_scale(hot), ax=list(axes), label=hot.heat_label, shrink=0.85, pad=0.01)
+
+
+def colour_scale(scene: Scene) -> object:
+    from matplotlib.cm import ScalarMappable
+
+    return ScalarMappable(Normalize(0, scene.top), colormaps[UNCERTAINTY])
+
+
+@styled
+def three_planes(scene: Scene, title: str | None = None) -> Figure:
+    """The figure behind ``planes``."""
+    extent = np.multiply(scene.image.shape, scene.spacing)
+    widths, heights = zip(*((extent[across], extent[up]) for _, across, up, _ in PLANES.values()))
+    wide = 12.0 - (1.2 if scene.heat is not None else 0.0)
+    fig = Figure(figsize=(12.0, wide * max(heights) / sum(widths) + 0.8 + 0.4 * bool(title)), layout="constrained")
+    axes = fig.subplots(1, 3, width_ratios=widths)
+    for ax, plane in zip(axes, PLANES):
+        axis = PLANES[plane][0]
+        draw(ax, scene, plane)
+        ax.set_title(f"{plane}, {'xyz'[axis]} = {scene.centre[axis]}")
+    key(fig, [scene], axes)
+    if title:
+        fig.suptitle(title, fontsize=16)
+    return fig
+
+
+def planes(image: np.ndarray, *, spacing: tuple[float, float, float], alt: str, title: str | None = None, **layers: object) -> Picture:
+    """Axial, coronal and sagittal cut through one voxel; ``layers`` are the keywords of ``Scene``."""
+    return picture(three_planes(Scene(image, spacing, **layers), title), alt)
+
+
+@styled
+def tiles(items: Sequence[tuple[str, Scene]], plane: str, columns: int) -> Figure:
+    """The figure behind ``gallery``."""
+    columns = min(columns, len(items))
+    rows = -(-len(items) // columns)
+    _, across, up, _ = PLANES[plane]
+    extents = [np.multiply(scene.image.shape, scene.spacing) for _, scene in items]
+    ratio = max(e[up] / e[across] for e in extents)
+    side = min(4.0, 12.0 / columns)
+    fig = Figure(figsize=(side * columns, rows * (side * ratio + 0.45) + 0.5), layout="constrained")
+    axes = fig.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes[len(items):]:
+        ax.axis("off")
+    for ax, (title, scene) in zip(axes, items):
+        draw(ax, scene, plane, crosshair=False)
+        ax.set_title(title)
+    key(fig, [scene for _, scene in items], axes)
+    return fig
+
+
+def gallery(items: Mapping[str, Mapping[str, object]], *, alt: str, plane: str = "coronal", columns: int = 4) -> Picture:
+    """The same plane of several scans or results side by side: {title: keywords of ``Scene``}.
+
+    Raises ConfigError when there is nothing to show or no such plane.
+    """
+    if not items or plane not in PLANES:
+        raise ConfigError(f"a gallery of {len(items)} scans in plane {plane!r}", fix=f"give at least one scan and one of {', '.join(PLANES)}")
+    return picture(tiles([(title, Scene(**item)) for title, item in items.items()], plane, columns), alt)
