@@ -1,11 +1,11 @@
-"""Errors that say what was found, where, how large it is, and what to do next.
+"""Errors and warnings that say what was found, where, how large it is, and what to do next.
 
 Every message is one line, so a command line can print it as it is.
 """
 
 
-class SsltutError(Exception):
-    """Base of all errors a user can cause or mend."""
+class Finding(Exception):
+    """What was ``found``, ``where``, and the next step (``fix``), in one line."""
 
     def __init__(self, found: str, *, where: object = None, fix: str | None = None) -> None:
         self.found, self.where, self.fix = found, where, fix
@@ -13,6 +13,14 @@ class SsltutError(Exception):
         if fix:
             parts.append(f"Next: {fix}")
         super().__init__(" ".join(" ".join(parts).split()))
+
+
+class SsltutError(Finding):
+    """Base of all errors a user can cause or mend."""
+
+
+class DataWarning(Finding, UserWarning):
+    """A scan or a label map that can be used, but should be looked at first."""
 
 
 class DataError(SsltutError):
