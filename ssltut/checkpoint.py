@@ -59,16 +59,17 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             header = (file.metadata() or {}).get("ssltut")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no dictionary
+            meta = header and json.loads(header)
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"the checkpoint cannot be read ({error})", where=path, fix="delete the file and train again") from None
-    if header is None:
+    if not meta:
         raise CheckpointError("the file is no ssltut checkpoint", where=path, fix="give a file written by ssltut train")
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         group, name = key.split("/", 1)
         groups.setdefault(group, {})[name] = tensor
-    return groups, json.loads(header)
+    return groups, meta
 
 
 def load_net(net: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:

@@ -3,6 +3,8 @@
 Shapes: N query voxels, D embedding channels, C classes, l redraws of k references a class.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from typing import NamedTuple
 
 import torch
@@ -12,6 +14,16 @@ from torch.nn import functional as F
 from ssltut.errors import ConfigError
 
 KERNELS = ("mean_cosine", "max_cosine", "mean_euclid", "max_euclid")
+
+
+def full_precision(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Keeps autocast out: similarities of neighbouring classes differ by less than bf16 can tell apart."""
+    @wraps(function)
+    def run(first: Tensor, *rest, **options):
+        with torch.autocast(first.device.type, enabled=False):
+            return function(first, *rest, **options)
+
+    return run
 
 
 class References(NamedTuple):
@@ -66,6 +78,7 @@ def voxel_vectors(features: Tensor) -> Tensor:
     return features.float().movedim(1, -1).flatten(0, -2)
 
 
+@full_precision
 def similarity(references: Tensor, query: Tensor, kernel: str = "mean_cosine") -> Tensor:
     """K(f_ref, f)(v) of Xie et al. 2024, averaged over the l redraws: references (C, l, k, D), query (N, D) -> (C, N).
 
@@ -90,6 +103,7 @@ def similarity(references: Tensor, query: Tensor, kernel: str = "mean_cosine") -
     return per_draw.mean(1)
 
 
+@full_precision
 def nearest(query: Tensor, references: Tensor, k: int, chunk: int = 16_384) -> tuple[Tensor, Tensor]:
     """The exact ``k`` nearest references by cosine: query (N, D), references (R, D) -> similarity and index, both (N, k), best first.
 

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from ssltut.errors import ConfigError
 
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -37,10 +39,15 @@ class TrainConfig:
         for name in ("steps", "labelled", "width", "depth", "validate_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", fix="give a number of at least 1")
+        if any(side < 1 or side % 2 ** (self.depth - 1) for side in self.patch):
+            raise ConfigError(f"the patch is {self.patch} and the network halves it {self.depth - 1} times",
+                              fix=f"choose patch sides that are multiples of {2 ** (self.depth - 1)}")
         if not self.lr > 0.0:
             raise ConfigError(f"the learning rate is {self.lr}", fix="give a number above 0")
         if self.select not in ("dice", "hd95", "last"):
             raise ConfigError(f"there is no selection rule {self.select!r}", fix="use dice, hd95 or last")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"there is no precision {self.precision!r}", fix=f"use one of {', '.join(PRECISIONS)}")
 
     @staticmethod
     def from_dict(values: dict[str, object]) -> "TrainConfig":

@@ -75,8 +75,8 @@ def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str,
 
 def run_identity(method: Method, config: TrainConfig, cohort: Cohort, init: Path | None) -> dict[str, object]:
     """What decides a run's result; two runs with the same hash are the same run."""
-    identity = {"method": method.name, "options": method.options, "config": config.to_dict(), "cohort": cohort.hash, "table": cohort.table.name,
-                "init": None if init is None else json.loads((Path(init) / "run.json").read_text())["hash"]}
+    identity = {"method": method.name, "options": method.options, "config": config.to_dict(), "cohort": cohort.hash, "table": cohort.table.to_dict(),
+                "init": None if init is None else identity_of(Path(init))["hash"]}
     text = json.dumps(identity, sort_keys=True)
     return identity | {"hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
@@ -103,8 +103,8 @@ def check_finite(terms: Mapping[str, Term], batch: Batch, step: int, folder: Pat
     """Stops at the first non-finite loss, naming the term and the scans; the batch is described in nonfinite.json."""
     bad = [name for name, term in terms.items() if not torch.isfinite(term.value)]
     if bad:
-        report = {"step": step, "terms": {n: float(t.value) for n, t in terms.items()}, "labelled": batch.ids_l, "unlabelled": batch.ids_u}
-        (folder / "nonfinite.json").write_text(json.dumps(report, indent=1))
+        report = {"step": step, "terms": {n: float(t.value.detach()) for n, t in terms.items()}, "labelled": batch.ids_l, "unlabelled": batch.ids_u}
+        write_atomically(folder / "nonfinite.json", json.dumps(report, indent=1))
         raise TrainingError(
             f"loss term {', '.join(bad)} is not finite at step {step} (labelled {', '.join(batch.ids_l)}; unlabelled {', '.join(batch.ids_u) or 'none'})",
             where=folder, fix="look at these scans, lower lr, or use precision 32-true")
@@ -114,16 +114,16 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
           say: Callable[[str], None] = print, stop_after: int | None = None) -> Run:
     """Train ``method`` on ``cohort`` and leave the run in ``folder``; a finished run there is read, an unfinished one continued bit for bit.
 
-    init        folder of a finished run whose predicting network all roles of the same shape start from (None: from scratch, as published)
+    init        folder of a run whose predicting network all roles start from (None: from scratch, as published)
     watch       called after every step with (step, nets, batch, terms)
     stop_after  stop before this step, as if killed (the run can be continued later)
-    Raises ConfigError when ``folder`` holds another run, TrainingError on a non-finite loss.
+    Raises ConfigError when ``folder`` holds another run, CheckpointError when its files are damaged, TrainingError on a non-finite loss.
     """
     from lightning_fabric import Fabric
 
     folder = Path(folder)
     identity = run_identity(method, config, cohort, init)
-    if claim(folder, identity):
+    if finished(folder, identity):
         say(f"found the finished run {folder.name} ({method.title})")
         return load_run(folder)
     fabric = Fabric(accelerator="auto", devices=1, precision="32-true" if config.precision == "auto" else config.precision)
@@ -142,6 +142,7 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
         nets[role] = net.to(fabric.device)
     trained = [role for role, spec in method.roles.items() if spec.ema_of is None]
     optimizer = torch.optim.Adam([p for role in trained for p in nets[role].parameters()], lr=config.lr, betas=config.betas)
+    write_atomically(folder / "run.json", json.dumps(identity, indent=1))  # from here on the folder is this run's
     state = resume(folder, nets, optimizer)
     for role in trained:
         nets[role] = fabric.setup_module(nets[role])
@@ -170,24 +171,32 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
             score = validate(method, nets, validation, intensity, config, table)
             keep(folder, step, score, state, nets, optimizer, config, intensity)
             left = (time.monotonic() - started) / (step + 1 - state["first"]) * (config.steps - step - 1)
-            say(f"{method.title}: step {step + 1}/{config.steps}, loss {float(total):.3f}, validation Dice {score['dice']:.3f}, "
+            say(f"{method.title}: step {step + 1}/{config.steps}, loss {float(total.detach()):.3f}, validation Dice {score['dice']:.3f}, "
                 f"HD95 {score['hd95']:.1f} mm, {left / 60:.1f} min left")
     return load_run(folder)
 
 
-def claim(folder: Path, identity: dict[str, object]) -> bool:
-    """Make ``folder`` this run's own; True when the run there is finished. Raises ConfigError when it holds another one."""
-    file = folder / "run.json"
-    if file.exists():
-        found = json.loads(file.read_text())
-        if found["hash"] != identity["hash"]:
-            raise ConfigError(f"the folder holds another run ({found['method']}, {found['hash']})", where=folder, fix="choose another folder")
-        return bool(found.get("finished"))
-    if folder.exists() and any(folder.iterdir()):
-        raise ConfigError("the folder is not empty and holds no run", where=folder, fix="choose a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, json.dumps(identity, indent=1))
-    return False
+def finished(folder: Path, identity: dict[str, object]) -> bool:
+    """True when this very run is in ``folder`` and done. Raises ConfigError when the folder holds another run, or other files."""
+    if not (folder / "run.json").exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError("the folder is not empty and holds no run", where=folder, fix="choose a new folder")
+        return False
+    found = identity_of(folder)
+    if found["hash"] != identity["hash"]:
+        raise ConfigError(f"the folder holds another run ({found['method']}, {found['hash']})", where=folder, fix="choose another folder")
+    return bool(found.get("finished"))
+
+
+def identity_of(folder: Path) -> dict:
+    """What run.json says. Raises CheckpointError when it is missing or damaged."""
+    if not (folder / "run.json").is_file():
+        raise CheckpointError("there is no run here", where=folder, fix="give the folder that ssltut train wrote")
+    try:
+        found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return {key: found[key] for key in ("method", "options", "config", "table", "hash")} | found
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError("run.json is damaged", where=folder, fix="delete the folder and train again") from None
 
 
 def start_from(nets: dict[str, nn.Module], method: Method, init: Path) -> None:
@@ -210,9 +219,9 @@ def resume(folder: Path, nets: dict[str, nn.Module], optimizer: torch.optim.Opti
 
 
 def history_row(step: int, total: torch.Tensor, terms: Mapping[str, Term]) -> dict[str, float]:
-    row = {"step": step, "total": float(total)}
+    row = {"step": step, "total": float(total.detach())}
     for name, term in terms.items():
-        row |= {name: float(term.value), f"{name} weight": term.weight}
+        row |= {name: float(term.value.detach()), f"{name} weight": term.weight}
         if term.share is not None:
             row[f"{name} share"] = term.share
     return row
@@ -232,16 +241,13 @@ def keep(folder: Path, step: int, score: dict, state: dict, nets: Mapping[str, n
         save_checkpoint(folder / "best.safetensors", groups, meta | {"history": []})
     save_checkpoint(folder / "last.safetensors", groups | {"optimizer": flatten_optimizer(optimizer)}, meta)
     if step + 1 == config.steps:
-        identity = json.loads((folder / "run.json").read_text())
-        write_atomically(folder / "run.json", json.dumps(identity | {"finished": True}, indent=1))
+        write_atomically(folder / "run.json", json.dumps(identity_of(folder) | {"finished": True}, indent=1))
 
 
 def load_run(folder: Path) -> Run:
     """The run in ``folder`` with the weights its selection rule chose. Raises CheckpointError when there is none."""
     folder = Path(folder)
-    if not (folder / "run.json").is_file():
-        raise CheckpointError("there is no run here", where=folder, fix="give the folder that ssltut train wrote")
-    identity = json.loads((folder / "run.json").read_text())
+    identity = identity_of(folder)
     groups, meta = load_checkpoint(folder / "best.safetensors")
     _, last = load_checkpoint(folder / "last.safetensors")
     method, config = make_method(identity["method"], identity["options"]), TrainConfig.from_dict(identity["config"])

@@ -1,6 +1,7 @@
 """The one table of class names and colours; nothing else in the package knows how many classes there are."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -22,6 +23,9 @@ class LabelTable:
     def n_classes(self) -> int:
         return len(self.names)
 
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
 
 HIP = LabelTable("hip", ("background", "hip bone", "femur"), ("#000000", "#E69F00", "#56B4E9"))
 BONE = LabelTable("bone", ("background", "bone"), ("#000000", "#E69F00"))
@@ -29,11 +33,23 @@ ATRIUM = LabelTable("atrium", ("background", "left atrium"), ("#000000", "#CC79A
 TABLES = {table.name: table for table in (HIP, BONE, ATRIUM)}
 
 
-def table_named(name: str) -> LabelTable:
-    """The table called ``name``. Raises ConfigError for an unknown one."""
-    if name not in TABLES:
-        raise ConfigError(f"there is no label table {name!r}", fix=f"use one of {', '.join(TABLES)}")
-    return TABLES[name]
+OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+
+def table_named(table: str | Mapping[str, object]) -> LabelTable:
+    """The table of that name, or one made of ``{"name": ..., "names": [...]}`` as a user's split.json gives it (names[0] is the background).
+
+    Raises ConfigError for an unknown name, or for names that are fewer than two, doubled, or more than there are colours.
+    """
+    if isinstance(table, str):
+        if table not in TABLES:
+            raise ConfigError(f"there is no label table {table!r}", fix=f"use one of {', '.join(TABLES)}, or name the classes in split.json")
+        return TABLES[table]
+    names = tuple(table.get("names", ()))
+    if not 2 <= len(set(names)) == len(names) <= len(OKABE_ITO) + 1:
+        raise ConfigError(f"a label table with the names {list(names)}", fix=f"give 2 to {len(OKABE_ITO) + 1} different names, background first")
+    colours = table.get("colours") or ("#000000", *OKABE_ITO)[: len(names)]
+    return LabelTable(str(table.get("name", "own")), names, tuple(colours))
 
 
 def to_bone(label: np.ndarray) -> np.ndarray:

@@ -30,8 +30,14 @@ def make_method(name: str, options: Mapping[str, object] | None = None) -> Metho
     for option, value in (options or {}).items():
         if option not in known:
             raise ConfigError(f"there is no option {option!r}", where=name, fix=f"its options are {', '.join(known)}")
-        chosen[option] = tuple(value) if isinstance(value, list) else value
-        if isinstance(known[option], bool) != isinstance(value, bool) or (isinstance(known[option], float) and isinstance(value, str)):
+        default = known[option]
+        if isinstance(default, tuple):
+            value = tuple(value.split(",") if isinstance(value, str) else value) if isinstance(value, str | list | tuple) else value
+        elif isinstance(default, float) and type(value) is int:
+            value = float(value)
+        chosen[option] = value
+        # threshold alone is a word or a number; its own method checks it
+        if option != "threshold" and type(value) is not type(default):
             raise ConfigError(f"option {option} is {json.dumps(value)}", where=name, fix=f"give a value like {known[option]}")
     return METHODS[name](**chosen)
 

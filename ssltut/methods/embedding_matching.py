@@ -85,10 +85,16 @@ class EmbeddingMatching(MeanTeacher):
     sigma_teacher: float = 0.01
 
     def __post_init__(self) -> None:
-        choices = {"uncertainty": ("mean_of_entropies", "entropy_of_mean"), "kernel": (*KERNELS, "vote"), "query": ("student", "teacher")}
+        choices = {"uncertainty": ("mean_of_entropies", "entropy_of_mean"), "kernel": (*KERNELS, "vote"), "query": ("student", "teacher"),
+                   "normalise": ("set", "all")}
         for option, allowed in choices.items():
             if getattr(self, option) not in allowed:
                 raise ConfigError(f"{option} is {getattr(self, option)!r}", where=self.name, fix=f"use one of {', '.join(allowed)}")
+        if self.threshold != "published" and not (isinstance(self.threshold, float) and 0.0 < self.threshold < 1.0):
+            raise ConfigError(f"threshold is {self.threshold!r}", where=self.name, fix="use published, or a share between 0 and 1 such as 0.05")
+        for option in ("passes", "k", "redraws", "band", "neighbours"):
+            if getattr(self, option) < 1:
+                raise ConfigError(f"{option} is {getattr(self, option)}", where=self.name, fix="give a number of at least 1")
         if set(self.use) - set(TERMS):
             raise ConfigError(f"use is {self.use}", where=self.name, fix=f"choose among {', '.join(TERMS)}")
         if self.kernel != "vote" and (self.interior or self.memory or self.gate):

@@ -1,0 +1,261 @@
+"""Cohort: cases plus a patient-disjoint split; where they come from (memory, NIfTI folder, phantom, left atrium) makes no difference."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ssltut.data.case import Case
+from ssltut.data.labels import BONE, HIP, LabelTable, table_named, to_bone
+from ssltut.data.split import Split, make_split
+from ssltut.data.views import derive_seed
+from ssltut.errors import ConfigError, DataError
+
+
+def cache_dir() -> Path:
+    """Where synthetic scans and the notebooks' runs are kept: SSLTUT_CACHE, else the user's cache folder."""
+    import pooch
+
+    return Path(os.environ.get("SSLTUT_CACHE") or pooch.os_cache("ssltut"))
+
+
+class Source(NamedTuple):
+    """How to get one case: its patient, whether a label is known, a fingerprint of the content, and the loader."""
+
+    patient: str
+    has_label: bool
+    fingerprint: str
+    load: Callable[[], Case]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Cases by id with their split. Cases are loaded when first asked for and then kept.
+
+    ``training("unlabelled")`` gives cases without labels: no method can see what it must not. ``hash`` changes with the content and the split.
+    """
+
+    name: str
+    table: LabelTable
+    modality: str
+    split: Split
+    sources: Mapping[str, Source]
+    _loaded: dict[str, Case] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.split.check({case_id: source.patient for case_id, source in self.sources.items()}, where=self.name)
+
+    @classmethod
+    def from_cases(cls, cases: Sequence[Case], split: Split, table: LabelTable, name: str, modality: str = "CT") -> "Cohort":
+        """A cohort of cases in memory."""
+        sources = {case.id: Source(case.patient, case.label is not None, fingerprint(case), lambda case=case: case) for case in cases}
+        return cls(name, table, modality, split, sources)
+
+    @property
+    def hash(self) -> str:
+        content = [self.table.to_dict(), self.split.hash, [(i, self.sources[i].fingerprint) for i in self.split.all]]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def case(self, case_id: str) -> Case:
+        """One case, with its label where it is known. Raises DataError for an unknown id."""
+        if case_id not in self.sources:
+            raise DataError(f"there is no case {case_id!r}", where=self.name, fix=f"use one of {', '.join(list(self.sources)[:5])} ...")
+        if case_id not in self._loaded:
+            self._loaded[case_id] = self.sources[case_id].load()
+        return self._loaded[case_id]
+
+    def _labelled_cases(self, part: str) -> list[Case]:
+        missing = [case_id for case_id in getattr(self.split, part) if not self.sources[case_id].has_label]
+        if missing:
+            raise DataError(f"{len(missing)} cases of the part {part} have no label, the first is {missing[0]}", where=self.name,
+                            fix="add their labels or move them to the unlabelled part of split.json")
+        return [self.case(case_id) for case_id in getattr(self.split, part)]
+
+    def training(self, part: str) -> list[Case]:
+        """The "labelled" cases, or the "unlabelled" ones without labels. Raises DataError when a labelled one has none."""
+        if part == "unlabelled":
+            return [self.case(case_id).without_label() for case_id in self.split.unlabelled]
+        return self._labelled_cases("labelled")
+
+    def validation(self) -> list[Case]:
+        return self._labelled_cases("validation")
+
+    def test(self) -> list[Case]:
+        """The held-out cases; only ``compare`` and a final look open them."""
+        return self._labelled_cases("test")
+
+    def with_budget(self, n: int | str, seed: int | None = None) -> "Cohort":
+        """The same cohort with ``n`` labelled training scans (or "all"); the rest of the training scans become unlabelled.
+
+        Without ``seed`` the first n in the order of the split (the published protocols); with it, a random draw of patients.
+        Raises ConfigError when there are not enough labelled scans.
+        """
+        pool = [*self.split.labelled, *self.split.unlabelled]
+        known = [case_id for case_id in pool if self.sources[case_id].has_label]
+        n = len(known) if n == "all" else int(n)
+        if not 1 <= n <= len(known):
+            raise ConfigError(f"a budget of {n} labelled scans, but {len(known)} training scans have labels", where=self.name,
+                              fix=f"choose 1 to {len(known)}")
+        if seed is not None:
+            order = np.random.default_rng(derive_seed(seed, "budget")).permutation(len(known))
+            known = [known[i] for i in order]
+        chosen = set(known[:n])
+        labelled = tuple(case_id for case_id in known[:n])
+        return replace(self, split=replace(self.split, labelled=labelled, unlabelled=tuple(i for i in pool if i not in chosen)))
+
+    def _mapped(self, change: Callable[[Case], Case], note: str, **fields: object) -> "Cohort":
+        sources = {case_id: source._replace(fingerprint=f"{source.fingerprint}, {note}", load=lambda load=source.load: change(load()))
+                   for case_id, source in self.sources.items()}
+        return replace(self, sources=sources, _loaded={}, **fields)
+
+    def as_bone(self) -> "Cohort":
+        """The binary task of the paper, bone against rest. Raises ConfigError for a cohort that is not of hips."""
+        if self.table != HIP:
+            raise ConfigError(f"the classes {self.table.names} are no hip", where=self.name, fix="leave out the bone view")
+        return self._mapped(lambda case: replace(case, label=None if case.label is None else to_bone(case.label)), "bone", table=BONE)
+
+    def resampled(self, spacing: float) -> "Cohort":
+        """Every scan on voxels of ``spacing`` mm a side."""
+        from ssltut.data.resample import resample
+
+        if not spacing > 0:
+            raise ConfigError(f"a voxel size of {spacing} mm", fix="give a number above 0")
+        return self._mapped(lambda case: resample(case, (spacing,) * 3, self.table.n_classes), f"{spacing:g} mm")
+
+
+def fingerprint(case: Case) -> str:
+    """A hash of the voxels, label and geometry of a case."""
+    digest = hashlib.sha256(case.image.tobytes() + case.affine.tobytes())
+    digest.update(b"" if case.label is None else case.label.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def synthetic_cohort(n: int = 28, *, seed: int = 0, size: int = 64, labelled: int = 4, validation: int = 2, test: int = 10,
+                     pathology_rate: float = 0.5) -> Cohort:
+    """``n`` synthetic hip CTs of size^3 voxels over 160 mm, each made once and kept in the cache. Bit-reproducible from ``seed``.
+
+    Raises ConfigError when the parts do not leave a labelled scan.
+    """
+    from ssltut.data.phantom import VERSION, make_case
+
+    if n < labelled + validation + test or labelled < 1:
+        raise ConfigError(f"{n} scans cannot give {labelled} labelled, {validation} validation and {test} test scans", fix="raise n")
+    folder = cache_dir() / "phantom" / f"v{VERSION}-{size}-{seed}-{pathology_rate:g}"
+
+    def load(case_id: str, case_seed: int) -> Case:
+        file = folder / f"{case_id}.npz"
+        if not file.exists():
+            _store(make_case(case_seed, size=size, pathology_rate=pathology_rate, id=case_id), file)
+        return _recall(file)
+
+    ids = [f"hip{i:03d}" for i in range(n)]
+    sources = {case_id: Source(case_id, True, f"phantom v{VERSION} {size} {pathology_rate} {derive_seed(seed, i)}",
+                               lambda c=case_id, s=derive_seed(seed, i): load(c, s)) for i, case_id in enumerate(ids)}
+    held = n - validation - test
+    split = Split(tuple(ids[:labelled]), tuple(ids[labelled:held]), tuple(ids[held:held + validation]), tuple(ids[held + validation:]))
+    return Cohort(f"synthetic hips (seed {seed}, {size} voxels)", HIP, "CT", split, sources)
+
+
+def _store(case: Case, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(f".{os.getpid()}.npz")
+    np.savez_compressed(part, image=case.image, label=case.label, affine=case.affine, meta=json.dumps(case.meta))
+    os.replace(part, file)
+
+
+def _recall(file: Path) -> Case:
+    with np.load(file, allow_pickle=False) as found:
+        return Case(file.stem, file.stem, found["image"], found["label"], found["affine"], json.loads(str(found["meta"])))
+
+
+def read_cohort(folder: Path) -> Cohort:
+    """The cohort in ``folder``: images/ and labels/ with files of the same names and, better, a split.json; or the left-atrium scans.
+
+    Without split.json the scans with labels are split here (20 % test, 10 % validation, fixed draw); those without are unlabelled.
+    Raises DataError when there is no cohort, or when split.json names scans that are not there.
+    """
+    from ssltut.data.atrium import is_atrium
+    from ssltut.data.nifti import read_case
+
+    folder = Path(folder)
+    if is_atrium(folder):
+        return _read_atrium(folder)
+    images = {scan_id(p): p for p in sorted((folder / "images").glob("*.nii*"))}
+    labels = {scan_id(p): p for p in sorted((folder / "labels").glob("*.nii*"))}
+    if not images:
+        raise DataError("there are no scans images/*.nii or images/*.nii.gz here", where=folder, fix="give the folder that holds images/ and labels/")
+    if lost := sorted(set(labels) - set(images)):
+        raise DataError(f"{len(lost)} labels have no image, the first is {labels[lost[0]].name}", where=folder, fix="give both the same name")
+    about = _read_json(folder / "split.json") if (folder / "split.json").exists() else {}
+    table, meta = table_named(about.get("table", HIP.name)), _read_json(folder / "cases.json") if (folder / "cases.json").exists() else {}
+    patients = {case_id: str(about.get("patients", {}).get(case_id, case_id)) for case_id in images}
+    split = Split.from_dict(about, folder / "split.json") if about else make_split(
+        {i: patients[i] for i in images if i in labels}, {i: patients[i] for i in images if i not in labels})
+
+    def load(case_id: str) -> Case:
+        case = read_case(images[case_id], labels.get(case_id), table=table, id=case_id, patient=patients[case_id])
+        return replace(case, meta=meta.get(case_id, {}))
+
+    sources = {i: Source(patients[i], i in labels, digest_of(path, labels.get(i)), lambda i=i: load(i)) for i, path in images.items()}
+    return Cohort(str(about.get("name", folder.name)), table, str(about.get("modality", "CT")), split, sources)
+
+
+def _read_atrium(folder: Path) -> Cohort:
+    """80 cardiac MR scans: labelled are the first 8 of the published order; the last 16 are the test scans, the 4 before them validation."""
+    from ssltut.data.atrium import atrium_ids, load_atrium
+    from ssltut.data.labels import ATRIUM
+
+    ids = atrium_ids(folder)
+    sources = {i: Source(i, True, digest_of(folder / f"{i}.npz"), lambda i=i: load_atrium(folder, i)) for i in ids}
+    return Cohort("left atrium", ATRIUM, "MR", Split(tuple(ids[:8]), tuple(ids[8:-20]), tuple(ids[-20:-16]), tuple(ids[-16:])), sources)
+
+
+def scan_id(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def digest_of(*paths: Path | None) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(b"none" if path is None or not path.exists() else path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _read_json(file: Path) -> dict:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"not valid JSON ({error})", where=file, fix="mend the file or write it again") from None
+    if not isinstance(found, dict):
+        raise DataError("the file holds no JSON object", where=file, fix="mend the file or write it again")
+    return found
+
+
+def write_cohort(cohort: Cohort, folder: Path) -> None:
+    """Write a cohort as images/, labels/, split.json and cases.json. All or nothing: a folder that is not empty is refused with ConfigError."""
+    from ssltut.data.nifti import write_image, write_label
+
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError("the output folder is not empty", where=folder, fix="choose a new one; nothing was overwritten")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.parent / f".{folder.name}.{os.getpid()}.part"
+    for name in ("images", "labels"):
+        (part / name).mkdir(parents=True)
+    cases = [cohort.case(case_id) for case_id in cohort.sources]
+    for case in cases:
+        write_image(case, part / "images" / f"{case.id}.nii.gz")
+        if case.label is not None:
+            write_label(case.label, case.affine, part / "labels" / f"{case.id}.nii.gz")
+    about = {"name": cohort.name, "modality": cohort.modality, "table": cohort.table.to_dict(),
+             "patients": {case.id: case.patient for case in cases}, **asdict(cohort.split), "hash": cohort.split.hash}
+    (part / "split.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    (part / "cases.json").write_text(json.dumps({case.id: dict(case.meta) for case in cases}, indent=1), encoding="utf-8")
+    if folder.exists():
+        folder.rmdir()
+    os.replace(part, folder)

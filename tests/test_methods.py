@@ -1,0 +1,245 @@
+"""One suite for all methods, and each method's own equations."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from toy import SMALL, toy_case, toy_cohort
+
+from ssltut.data.patches import Batch
+from ssltut.errors import ConfigError
+from ssltut.losses import entropy
+from ssltut.matching import draw_references, similarity, surface_shell, voxel_vectors
+from ssltut.methods import METHODS, Progress, make_method, method_table
+from ssltut.methods.parts.ema import ema_update
+from ssltut.methods.parts.memory import ReferenceMemory
+from ssltut.nets import build_net
+from ssltut.train import build_nets, train
+from ssltut.uncertainty import published_threshold
+
+ALL, SEMI = list(METHODS), [name for name, m in METHODS.items() if m.uses == "labelled+unlabelled"]
+OFF = {"mean_teacher": {"weight": 0.0}, "ua_mt": {"weight": 0.0}, "embedding_matching": {"w_ua": 0.0, "w_ps": 0.0},
+       "neighbour_vote": {"w_ua": 0.0, "w_ps": 0.0}}
+
+
+def make_batch(n_classes=3, size=8, empty=False, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.zeros(2, size, size, size, dtype=torch.long)
+    if not empty:
+        y[:, 1:5, 1:6, 1:6] = 1
+        if n_classes > 2:
+            y[:, 5:8, 2:6, 2:6] = 2
+    x = y[:, None].float() + 0.3 * torch.randn(2, 1, size, size, size, generator=generator)
+    return Batch(x, y, torch.randn(2, 1, size, size, size, generator=generator), ("a", "b"), ("c", "d"), n_classes, seed)
+
+
+def total(terms):
+    return sum(t.weight * t.value for t in terms.values())
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_step_is_finite_and_teaches_only_what_should_learn(name, n_classes, empty):
+    method = make_method(name)
+    nets = build_nets(method, SMALL, n_classes)
+    batch = make_batch(n_classes, empty=empty)
+    before = {role: {k: v.clone() for k, v in net.state_dict().items()} for role, net in nets.items()}
+    terms = method.losses(batch, nets, Progress(50, 100))
+    total(terms).backward()
+    assert all(torch.isfinite(t.value) for t in terms.values())
+    for role, spec in method.roles.items():
+        gradients = [p.grad for p in nets[role].parameters()]
+        if spec.ema_of is None:
+            assert all(g is not None and torch.isfinite(g).all() for g in gradients)
+        else:
+            assert all(g is None for g in gradients)
+            assert all(torch.equal(before[role][k], v) for k, v in nets[role].state_dict().items())
+    assert method.predict(nets, batch.x_l).shape == (2, n_classes, 8, 8, 8)
+
+
+@pytest.mark.parametrize("name", SEMI)
+def test_weight_zero_is_labels_only_bit_for_bit(name, tmp_path):
+    cohort = toy_cohort()
+    plain = train(make_method("labels_only"), cohort, SMALL, tmp_path / "plain", say=lambda s: None)
+    off = train(make_method(name, OFF[name]), cohort, SMALL, tmp_path / "off", say=lambda s: None)
+    for key, value in plain.nets["student"].state_dict().items():
+        assert torch.equal(value, off.nets["student"].state_dict()[key]), key
+    on = train(make_method(name), cohort, SMALL, tmp_path / "on", say=lambda s: None)
+    assert any(not torch.equal(v, on.nets["student"].state_dict()[k]) for k, v in plain.nets["student"].state_dict().items())
+
+
+@pytest.mark.parametrize("name", SEMI)
+def test_poisoned_labels_of_unlabelled_cases_change_nothing(name, tmp_path):
+    clean, poisoned = toy_cohort(), toy_cohort()
+    for case_id in poisoned.split.unlabelled:
+        poisoned.case(case_id).label[:] = 255
+    runs = [train(make_method(name), c, SMALL, tmp_path / str(i), say=lambda s: None) for i, c in enumerate((clean, poisoned))]
+    a, b = (run.nets["student"].state_dict() for run in runs)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_save_and_resume_bit_for_bit(name, tmp_path):
+    cohort, options = toy_cohort(), {"memory": 8} if name == "neighbour_vote" else {}
+    whole = train(make_method(name, options), cohort, SMALL, tmp_path / "whole", say=lambda s: None)
+    train(make_method(name, options), cohort, SMALL, tmp_path / "parts", stop_after=3, say=lambda s: None)  # after the checkpoint of step 2
+    parts = train(make_method(name, options), cohort, SMALL, tmp_path / "parts", say=lambda s: None)
+    for role in whole.nets:
+        a, b = whole.nets[role].state_dict(), parts.nets[role].state_dict()
+        assert all(torch.equal(a[k], b[k]) for k in a), role
+    assert whole.history.equals(parts.history)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_bf16_on_a_cpu_is_finite(name, tmp_path):
+    run = train(make_method(name), toy_cohort(), replace(SMALL, precision="bf16-mixed", steps=2), tmp_path / "r", say=lambda s: None)
+    assert run.history["total"].notna().all()
+
+
+def test_mean_teacher_consistency_by_hand():
+    method, batch = make_method("mean_teacher", {"sigma_teacher": 0.0, "sigma_student": 0.0}), make_batch()
+    nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
+    with torch.no_grad():
+        for p in nets["teacher"].parameters():
+            p.mul_(0.9)
+    term = method.losses(batch, nets, Progress(100, 100))["consistency"]
+    p, q = (nets[r](batch.x_u).logits.double().softmax(1) for r in ("student", "teacher"))
+    assert term.value.item() == pytest.approx((p - q).square().mean().item(), rel=1e-4)
+    assert term.weight == pytest.approx(0.1)
+
+
+def test_ua_mt_counts_only_sure_voxels():
+    method, batch = make_method("ua_mt", {"sigma_teacher": 0.0, "sigma_student": 0.0, "passes": 2}), make_batch()
+    nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
+    with torch.no_grad():
+        nets["teacher"].classifier.weight.mul_(3.0)
+    term = method.losses(batch, nets, Progress(0, 100))["consistency"]
+    p, q = (nets[r](batch.x_u).logits.double().softmax(1) for r in ("student", "teacher"))
+    mask = entropy(q) < published_threshold(0.0, 3)
+    assert 0 < mask.sum() < mask.numel()
+    assert term.value.item() == pytest.approx((p - q).square().mean(1)[mask].mean().item(), rel=1e-4)
+    assert term.share == pytest.approx(mask.double().mean().item())
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_embedding_matching_terms_in_float64(n_classes):
+    """Every unlabelled term recomputed from the equations, without dropout so that all passes agree."""
+    options = {"sigma_teacher": 0.0, "sigma_student": 0.0, "passes": 2, "k": 4, "redraws": 3, "band": 1}
+    method, batch, progress = make_method("embedding_matching", options), make_batch(n_classes), Progress(30, 100)
+    nets = build_nets(method, replace(SMALL, dropout=0.0), n_classes)
+    with torch.no_grad():
+        nets["teacher"].classifier.weight.mul_(3.0)
+    terms = method.losses(batch, nets, progress)
+    out, q = nets["student"](batch.x_u), nets["teacher"](batch.x_u).logits.double().softmax(1)
+    log_p = out.logits.double().log_softmax(1)
+    unreliable = entropy(q) >= (0.75 + 0.25 * math.exp(-5 * 0.7**2)) * math.log(n_classes)
+    assert 0 < unreliable.sum() < unreliable.numel()
+    ce = -log_p.gather(1, q.argmax(1)[:, None])[:, 0]
+    assert terms["reliable"].value.item() == pytest.approx(ce[~unreliable].mean().item(), rel=1e-4)
+
+    drawn = draw_references(batch.y_l, surface_shell(batch.y_l, 1), n_classes, k=4, redraws=3, generator=batch.generator("references"))
+    bank = voxel_vectors(nets["teacher"](batch.x_l).feats["embedding"])[drawn.index].double()
+    k = similarity(bank, voxel_vectors(out.feats["embedding"]).double(), "mean_cosine").T.reshape(2, 8, 8, 8, n_classes)
+    ce_match = -log_p.gather(1, k.argmax(-1)[:, None])[:, 0]
+    assert terms["match"].value.item() == pytest.approx(ce_match[unreliable].mean().item(), rel=1e-4)
+    assert terms["entropy"].value.item() == pytest.approx(entropy(k[unreliable].softmax(-1)).mean().item(), rel=1e-4)
+    rise = math.exp(-5 * 0.7**2)
+    assert [terms[t].weight for t in ("reliable", "match", "entropy")] == pytest.approx([0.25 * rise, 0.125 * rise, 0.125 * rise])
+    assert terms["match"].share == pytest.approx(unreliable.double().mean().item())
+
+
+def test_the_entropy_term_has_the_published_floor():
+    # K lies in [-1, 1], so softmax(K) of two classes never exceeds 0.881 and its entropy never falls below 0.365 nats
+    assert entropy(torch.tensor([1.0, -1.0]).softmax(0), 0).item() == pytest.approx(0.365, abs=1e-3)
+
+
+@pytest.mark.parametrize("use, present", [((), set()), (("UA",), {"reliable"}), (("NN",), {"match"}), (("EN",), {"entropy"})])
+def test_every_term_has_an_off_switch(use, present):
+    method = make_method("embedding_matching", {"use": use})
+    terms = method.losses(make_batch(), build_nets(method, SMALL, 3), Progress(50, 100))
+    assert set(terms) == {"supervised"} | present
+
+
+def test_without_unreliable_voxels_nothing_is_matched():
+    method = make_method("embedding_matching")
+    nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
+    with torch.no_grad():
+        nets["teacher"].classifier.bias.copy_(torch.tensor([50.0, 0.0, 0.0]))
+    terms = method.losses(make_batch(), nets, Progress(50, 100))
+    assert terms["match"].value.item() == 0.0 and terms["match"].share == 0.0 and terms["entropy"].value.item() == 0.0
+
+
+def test_the_gate_lets_only_clear_votes_through():
+    method = make_method("neighbour_vote", {"threshold": 0.5})
+    nets, batch = build_nets(method, SMALL, 3), make_batch()
+    with torch.no_grad():
+        found = method.assign(batch, nets, Progress(50, 100), voxel_vectors(nets["student"](batch.x_u).feats["embedding"]))
+    clear = found.scores.max(1).values > 0.85
+    assert found.unreliable.float().mean().item() == pytest.approx(0.5, abs=0.01)
+    assert torch.equal(found.trusted[found.unreliable], clear) and not found.trusted[~found.unreliable].any()
+    assert torch.equal(found.match[found.unreliable], found.scores.argmax(1))
+
+
+def test_the_uncertainty_option_changes_the_measure():
+    options = {"uncertainty": "entropy_of_mean", "sigma_teacher": 0.5}
+    batch = make_batch()
+    found = {}
+    for kind in ("mean_of_entropies", "entropy_of_mean"):
+        method = make_method("embedding_matching", options | {"uncertainty": kind})
+        nets = build_nets(method, SMALL, 3)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            found[kind] = method.assign(batch, nets, Progress(0, 1), voxel_vectors(nets["student"](batch.x_u).feats["embedding"])).uncertainty
+    assert (found["mean_of_entropies"] <= found["entropy_of_mean"] + 1e-5).all() and not torch.equal(*found.values())
+
+
+def test_ema_against_its_closed_form_with_buffers():
+    student, teacher = (build_net("unet", 1, 2, width=4, depth=2, dropout=0.0, norm="batch", seed=s) for s in (0, 1))
+    start = {k: v.clone() for k, v in teacher.state_dict().items()}
+    student(torch.randn(2, 1, 8, 8, 8))  # moves the running statistics
+    for _ in range(5):
+        ema_update(teacher, student, 0.9)
+    for key, value in teacher.state_dict().items():
+        target = student.state_dict()[key]
+        if value.dtype.is_floating_point:
+            assert torch.allclose(value.double(), 0.9**5 * start[key].double() + (1 - 0.9**5) * target.double(), atol=1e-6), key
+        else:
+            assert torch.equal(value, target), key
+    assert any("running" in key for key in start)
+
+
+def test_ema_decay_warms_up_where_published():
+    assert make_method("mean_teacher").decay_at(Progress(0, 10)) == 0.0
+    assert make_method("mean_teacher").decay_at(Progress(9, 10)) == pytest.approx(0.9)
+    assert make_method("embedding_matching").decay_at(Progress(0, 10)) == 0.99
+    assert make_method("embedding_matching", {"ema_decay": 1.0}).decay_at(Progress(5, 10)) == 1.0  # a fixed teacher
+
+
+def test_memory_is_first_in_first_out():
+    memory = ReferenceMemory(2, 3, 1)
+    memory.store(torch.tensor([[1.0], [2.0], [9.0]]), torch.tensor([0, 0, 1]))
+    memory.store(torch.tensor([[3.0], [4.0]]), torch.tensor([0, 0]))
+    vectors, labels = memory.recall()
+    assert sorted(vectors[labels == 0].flatten().tolist()) == [2.0, 3.0, 4.0] and vectors[labels == 1].tolist() == [[9.0]]
+
+
+@pytest.mark.parametrize("name, options, words", [
+    ("embeding_matching", {}, "did you mean embedding_matching"), ("zzz", {}, "labels_only"),
+    ("mean_teacher", {"wight": 1.0}, "there is no option 'wight'"), ("mean_teacher", {"weight": "much"}, "give a value like 0.1"),
+    ("embedding_matching", {"kernel": "cosine"}, "kernel is 'cosine'"), ("embedding_matching", {"uncertainty": "variance"}, "uncertainty"),
+    ("embedding_matching", {"query": "both"}, "query"), ("embedding_matching", {"use": ["UA", "XX"]}, "choose among UA, NN, EN"),
+    ("embedding_matching", {"memory": 5}, "kernel='vote'"), ("embedding_matching", {"kernel": "vote"}, "a vote has none")])
+def test_wrong_methods_and_options_are_refused(name, options, words):
+    with pytest.raises(ConfigError, match=words):
+        make_method(name, options)
+
+
+def test_the_method_table_names_every_method():
+    table = method_table()
+    assert [row["name"] for row in table] == ALL and all(row["paper"] and row["kind"] in ("exact", "reconstruction") for row in table)
+
+
+def test_toy_cases_are_alike_for_one_seed():
+    assert (toy_case(1).image == toy_case(1).image).all() and (toy_case(1).image != toy_case(2).image).any()

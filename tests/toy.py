@@ -1,0 +1,26 @@
+"""A tiny cohort for tests: noisy blocks of three classes, no file and no phantom needed."""
+
+import numpy as np
+
+from ssltut.data.case import Case
+from ssltut.data.cohort import Cohort, Split
+from ssltut.data.labels import HIP
+from ssltut.profiles import TrainConfig
+
+SMALL = TrainConfig(steps=4, patch=(8, 8, 8), width=4, depth=2, validate_every=2, lr=1e-2)
+
+
+def toy_case(i: int, size: int = 16) -> Case:
+    rng = np.random.default_rng(i)
+    label = np.zeros((size, size, size), np.uint8)
+    a, b = rng.integers(1, 4, 2)
+    label[a : a + 6, 2:12, 2:12] = 1
+    label[a + 7 : a + 12, b : b + 8, 3:13] = 2
+    image = (label * 300.0 + rng.normal(0, 60, label.shape) - 50).astype(np.int16)
+    return Case(f"case{i}", f"patient{i}", image, label, np.diag([2.0, 2.0, 2.0, 1.0]), {"difficulty": float(i)})
+
+
+def toy_cohort(n: int = 8, labelled: int = 2) -> Cohort:
+    cases = [toy_case(i) for i in range(n)]
+    ids = [case.id for case in cases]
+    return Cohort.from_cases(cases, Split(tuple(ids[:labelled]), tuple(ids[labelled:-3]), (ids[-3],), tuple(ids[-2:])), HIP, "toy", "CT")
