@@ -1,0 +1,29 @@
+"""Fetch the TotalSegmentator example (a real CT with both hips, Apache-2.0), check its sha256 and its geometry, and say where it is."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ssltut.data.public import EXAMPLE, REGISTRY, fetch, read_totalsegmentator_example
+from ssltut.errors import SsltutError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mirror", type=Path, help="a folder that already holds the files: nothing is downloaded")
+    parser.add_argument("--out", type=Path, help="where to put them (default: the cache of ssltut)")
+    args = parser.parse_args()
+    try:
+        for item in (item for item in REGISTRY.values() if item.folder == EXAMPLE):
+            path = fetch(item.name, args.out, args.mirror)
+            print(f"{path}  sha256 {item.sha256[:12]}... ok\n  {item.licence}; cite {item.citation}")
+        case = read_totalsegmentator_example(path.parent)
+    except SsltutError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{' x '.join(map(str, case.image.shape))} voxels of {case.spacing[0]:g} mm; {case.meta['labels']}; {case.meta['pathology']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

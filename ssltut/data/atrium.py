@@ -1,0 +1,57 @@
+"""The left-atrium benchmark: 80 cardiac MR scans of the 2018 Atrial Segmentation Challenge (Xiong et al. 2020), kept as 8-bit .npz files.
+
+The scans are those preprocessed in github.com/yulequan/UA-MT, in the order of its training list; results on the challenge's own test scans need other files.
+"""
+
+import json
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ssltut.data.case import Case
+from ssltut.errors import DataError
+
+SPACING = 0.625  # mm, isotropic
+
+
+def is_atrium(folder: Path) -> bool:
+    """Whether ``folder`` holds the left-atrium scans (train.list or manifest.json beside .npz files)."""
+    folder = Path(folder)
+    return any((folder / name).is_file() for name in ("train.list", "manifest.json")) and any(folder.glob("*.npz"))
+
+
+def atrium_ids(folder: Path) -> list[str]:
+    """The scans in the published order: the first 4, 8 or 16 are the labelled ones of the protocol. Raises DataError without train.list."""
+    file = Path(folder) / "train.list"
+    if not file.is_file():
+        raise DataError("there is no train.list, the published order of the scans", where=folder, fix="copy it beside the .npz files")
+    ids = file.read_text(encoding="utf-8").split()
+    if not ids or len(set(ids)) != len(ids):
+        raise DataError(f"the list names {len(ids)} scans, {len(set(ids))} of them different", where=file, fix="take the published list")
+    return ids
+
+
+def load_atrium(folder: Path, name: str) -> Case:
+    """One scan: image float32, z-scored as published (offset + scale x stored), label uint8, 0.625 mm.
+
+    The axes are in the order of the original .h5 files, whose last axis counts the 88 slices. Those files keep no header, so it is not known which
+    way the axes point: ``meta["orientation"]`` is "unknown" and the affine, a diagonal of 0.625 mm, is right about lengths only.
+    Raises DataError when the file is missing, damaged or not of the shape in manifest.json.
+    """
+    file = Path(folder) / f"{name}.npz"
+    if not file.is_file():
+        raise DataError("the scan is missing", where=file, fix="download the left-atrium scans again, or take its name out of train.list")
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            stored, label, offset, scale = (found[key] for key in ("image", "label", "offset", "scale"))
+        image = np.float32(offset) + np.float32(scale) * stored.astype(np.float32)
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"the scan cannot be read ({file.stat().st_size} bytes: {error})", where=file, fix="download it again") from None
+    manifest = Path(folder) / "manifest.json"
+    promised = json.loads(manifest.read_text(encoding="utf-8")).get(name, {}).get("shape") if manifest.is_file() else None
+    if image.shape != label.shape or list(image.shape) != (promised or list(image.shape)) or label.max() > 1 or not np.isfinite(image).all():
+        raise DataError(f"the image is {image.shape}, the label {label.shape} with values up to {label.max()}; expected {promised or 'one shape'}, "
+                        "labels 0 and 1 and finite numbers", where=file, fix="download it again")
+    return Case(name, name, image, label.astype(np.uint8, copy=False), np.diag([SPACING] * 3 + [1.0]), {"modality": "MR", "orientation": "unknown"}, file)
