@@ -1,0 +1,73 @@
+"""Signed distance fields: negative inside, in mm. A point array ``p`` is (3, X, Y, Z) float32 in mm."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Vector = Sequence[float] | np.ndarray
+
+
+def column(v: ArrayLike) -> np.ndarray:
+    return np.asarray(v, np.float32).reshape(3, 1, 1, 1)
+
+
+def norm(p: np.ndarray) -> np.ndarray:
+    return np.sqrt(p[0] * p[0] + p[1] * p[1] + p[2] * p[2])
+
+
+def along(p: np.ndarray, direction: Vector) -> np.ndarray:
+    return np.float32(direction[0]) * p[0] + np.float32(direction[1]) * p[1] + np.float32(direction[2]) * p[2]
+
+
+def ball(p: np.ndarray, centre: Vector, radius: float) -> np.ndarray:
+    return norm(p - column(centre)) - np.float32(radius)
+
+
+def ellipsoid(p: np.ndarray, centre: Vector, radii: Vector) -> np.ndarray:
+    """First-order distance to an ellipsoid: exact on the surface, a good estimate near it."""
+    q = p - column(centre)
+    level, slope = norm(q / column(radii)), norm(q / column(np.square(radii)))
+    return level * (level - 1.0) / np.maximum(slope, 1e-6)
+
+
+def limb(p: np.ndarray, start: Vector, end: Vector, r_start: float, r_end: float | None = None) -> np.ndarray:
+    """A rounded limb from ``start`` to ``end`` whose radius changes linearly."""
+    r_end = r_start if r_end is None else r_end
+    axis = np.asarray(end, np.float32) - np.asarray(start, np.float32)
+    q = p - column(start)
+    t = np.clip(along(q, axis) / np.float32(axis @ axis), 0.0, 1.0)
+    return norm(q - column(axis) * t) - (np.float32(r_start) + np.float32(r_end - r_start) * t)
+
+
+def plate(p: np.ndarray, centre: Vector, rotation: np.ndarray, half: Vector, rounding: float) -> np.ndarray:
+    """A rounded box with half sizes ``half`` whose axes are the rows of ``rotation`` (3, 3)."""
+    q = np.tensordot(rotation.astype(np.float32), p - column(centre), 1)
+    d = np.abs(q) - column(half) + np.float32(rounding)
+    return norm(np.maximum(d, 0.0)) + np.minimum(d.max(0), 0.0) - np.float32(rounding)
+
+
+def join(k: float, first: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    """Smooth union: surfaces closer than ``k`` mm flow into each other."""
+    for other in others:
+        blend = np.maximum(np.float32(k) - np.abs(first - other), 0.0)
+        first = np.minimum(first, other) - blend * blend / np.float32(4.0 * k)
+    return first
+
+
+def carve(solid: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    return np.maximum(solid, -hole)
+
+
+def rotation(axis: int, degrees: float) -> np.ndarray:
+    """Rotation matrix (3, 3) about a coordinate axis."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    i, j = [(1, 2), (2, 0), (0, 1)][axis]
+    matrix = np.eye(3)
+    matrix[i, i], matrix[i, j], matrix[j, i], matrix[j, j] = c, -s, s, c
+    return matrix
+
+
+def occupancy(distance: np.ndarray, voxel: float) -> np.ndarray:
+    """Share of a voxel inside the surface, 0 ... 1, from the distance of its centre: the partial volume effect."""
+    return np.clip(0.5 - distance / np.float32(voxel), 0.0, 1.0)
