@@ -86,8 +86,8 @@ def read_header(path: Path, note: Note) -> nib.Nifti1Header | None:
     if (n := int(np.prod(sizes[3:ndim], dtype=object))) > 1:
         return refuse(f"the file holds {n} volumes of {sizes[:3]} voxels", "save the one to use as a 3D file")
     try:
-        plain, sound = header.get_data_dtype().kind in "iuf", float(header["vox_offset"]) >= size
-    except nib.spatialimages.HeaderDataError:
+        plain, sound = header.get_data_dtype().kind in "iuf", size <= float(header["vox_offset"]) < 2**40
+    except (KeyError, nib.spatialimages.HeaderDataError):
         plain, sound = False, True
     if not plain or not sound:
         return refuse(f"the header has data type {int(header['datatype'])} and voxels from byte {float(header['vox_offset']):g}",
