@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -20,6 +21,7 @@ from ssltut.data.labels import BONE, HIP
 from ssltut.errors import ConfigError
 from ssltut.show.explorer import blend
 from ssltut.show.slices import Scene, cut
+from ssltut.show.viewer import itk_view
 
 SPACING = (1.0, 1.5, 3.0)
 HISTORY = pd.DataFrame({"step": range(60), "total": np.linspace(1, 0, 60), "supervised": 0.5, "supervised weight": 1.0, "match share": 0.2,
@@ -56,11 +58,13 @@ def every_view(ball: SimpleNamespace, alt: str) -> dict[str, object]:
         "risk_coverage": lambda: show.risk_coverage(x, x**2, alt=alt),
         "intervals": lambda: show.intervals(TABLE, alt=alt, bounds=("low", "high")),
         "paired": lambda: show.paired({"ours": [0.1, 0.2, -0.1], "theirs": [0.0]}, xlabel="Dice", alt=alt),
+        "correspondences": lambda: show.correspondences(*[show.surface(ball.label, 1, spacing=SPACING)] * 2, *[np.ones((4, 3))] * 2, [1, 1, 0, 1], alt=alt),
+        "volume": lambda: show.volume(ball.image, spacing=SPACING, alt=alt, label_image=ball.label, table=HIP, point_set=[(15, 21, 30)], title="a ball"),
         "picture": lambda: show.picture(Figure(), alt=alt),
     }
 
 
-VIEWS = list(every_view(SimpleNamespace(image=None, label=None, heat=None), ""))
+VIEWS = list(every_view(SimpleNamespace(label=None), ""))
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -122,7 +126,7 @@ def test_show_is_light_and_names_its_views():
     code = "import sys; from ssltut import show; print(sorted(m for m in ('matplotlib', 'torch', 'plotly', 'ipywidgets', 'itkwidgets') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"
-    assert {"planes", "explore"} <= set(dir(show))
+    assert {"planes", "volume"} <= set(dir(show))
     for name in dir(show):
         assert callable(getattr(show, name))
     with pytest.raises(AttributeError, match="no view 'plains'"):
@@ -202,10 +206,10 @@ def test_live_curves_are_throttled_and_keep_the_last(monkeypatch, lab):
     shown = []
     handle = SimpleNamespace(update=shown.append)
     monkeypatch.setattr("IPython.display.display", lambda picture, display_id: shown.append(picture) or handle)
-    term = SimpleNamespace(value=np.float32(0.5), weight=0.1, share=0.25)
+    term = SimpleNamespace(value=torch.tensor(0.5), weight=0.1, share=0.25)
     with show.LiveCurves(alt="growing", every=60) as live:
         for step in range(5):
-            live(step, {}, None, {"supervised": SimpleNamespace(value=np.float32(1), weight=1.0, share=None), "match": term})
+            live(step, {}, None, {"supervised": SimpleNamespace(value=torch.tensor(1.0), weight=1.0, share=None), "match": term})
     assert len(shown) == 2  # the first step, and the end
     assert live.rows[-1] == pytest.approx({"step": 4, "total": 1.05, "supervised": 1, "supervised weight": 1, "match": 0.5, "match weight": 0.1, "match share": 0.25})
     monkeypatch.setenv("SSLTUT_FRONTEND", "static")
@@ -215,3 +219,132 @@ def test_live_curves_are_throttled_and_keep_the_last(monkeypatch, lab):
     assert len(shown) == 3
     with pytest.raises(ConfigError, match="alt text is empty"):
         show.LiveCurves(alt="")
+
+
+@pytest.mark.parametrize("max_faces", [10**6, 3000])
+def test_surface_of_a_ball_has_its_radius_in_mm(max_faces):
+    spacing, centre = np.array([0.8, 1.0, 2.5]), np.array([33.0, 30.0, 40.0])
+    mm = np.stack(np.meshgrid(*[np.arange(n) * s for n, s in zip((80, 60, 32), spacing)], indexing="ij"), -1)
+    label = (np.linalg.norm(mm - centre, axis=-1) < 24).astype(np.uint8)
+    mesh = show.surface(label, 1, spacing=spacing, max_faces=max_faces)
+    assert np.linalg.norm(mesh.vertices - centre, axis=1).mean() == pytest.approx(24, rel=0.03)
+    assert len(mesh.faces) < 1.5 * max_faces
+    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
+    enclosed = abs(np.einsum("ij,ij->i", a, np.cross(b, c)).sum()) / 6
+    assert enclosed == pytest.approx(4 / 3 * np.pi * 24**3, rel=0.03)  # closed, also where the scan cuts it
+
+
+def test_surface_follows_the_affine_and_the_table(ball):
+    affine = np.array([[0, -1.5, 0, 7], [1.0, 0, 0, -20], [0, 0, 3.0, 100], [0, 0, 0, 1]])
+    plain, placed = show.surface(ball.label, 2, spacing=SPACING), show.surface(ball.label, 2, affine=affine, table=HIP)
+    expected = np.c_[-plain.vertices[:, 1] + 7, plain.vertices[:, 0] - 20, plain.vertices[:, 2] + 100]
+    assert placed.vertices == pytest.approx(expected, abs=1e-4)
+    assert (placed.colour, placed.name) == (HIP.colours[2], "femur")
+
+
+def test_surface_refuses_a_missing_class_and_missing_geometry(ball):
+    with pytest.raises(ConfigError, match=r"no voxel of the label has the value 7.*\[0, 1, 2\]"):
+        show.surface(ball.label, 7, spacing=SPACING)
+    for geometry in ({}, {"spacing": SPACING, "affine": np.eye(4)}):
+        with pytest.raises(ConfigError, match="its geometry, once"):
+            show.surface(ball.label, 1, **geometry)
+
+
+@pytest.mark.parametrize("agree", [[True, False, True, True, False], [True] * 5, [False] * 5])
+def test_correspondences_are_segments_in_two_styles(ball, lab, agree):
+    mesh = show.surface(ball.label, 1, spacing=SPACING)
+    a, agree = np.arange(15.0).reshape(5, 3), np.array(agree)
+    figure = show.correspondences(mesh, [mesh, show.surface(ball.label, 2, spacing=SPACING)], a, a + 1, agree, alt="matches")
+    assert [t.type for t in figure.data] == ["mesh3d"] * 3 + ["scatter3d"] * 3
+    right, wrong = figure.data[3:5]
+    for trace, keep in ((right, agree), (wrong, ~agree)):
+        path = np.stack([trace.x, trace.y, trace.z], -1).reshape(-1, 3, 3)  # start, end, break
+        assert len(path) == keep.sum() and f"({keep.sum()})" in trace.name
+        assert np.isnan(path[:, 2]).all() and np.isfinite(path[:, :2]).all()
+        shift = path[:, 0] - a[keep]
+        assert np.ptp(shift, axis=0) == pytest.approx(0, abs=1e-4) if len(path) else True
+    assert right.line.color != wrong.line.color and right.line.width != wrong.line.width and right.marker.symbol != wrong.marker.symbol
+    left, other = (np.asarray(figure.data[k].x) for k in (0, 1))
+    assert other.max() < left.min()  # beside each other: seen from the front, x runs to the viewer's left
+
+
+def test_correspondences_refuse_points_that_do_not_pair_up(ball):
+    mesh = show.surface(ball.label, 1, spacing=SPACING)
+    with pytest.raises(ConfigError, match="3 points, 2 matches and 3 marks"):
+        show.correspondences(mesh, mesh, np.ones((3, 3)), np.ones((2, 3)), [1, 1, 1], alt="matches")
+
+
+def test_colab_gets_a_page_of_its_own(ball, monkeypatch):
+    monkeypatch.setenv("SSLTUT_FRONTEND", "colab")
+    data, metadata = every_view(ball, "matches")["correspondences"]()._repr_mimebundle_()
+    assert "Plotly.newPlot" in data["text/html"] and 'alt="matches"' in data["text/html"]
+    assert "image/png" in data and metadata["alt"] == "matches"
+
+
+@pytest.fixture
+def kernel(monkeypatch) -> SimpleNamespace:
+    """A kernel that a stand-in for itkwidgets hijacks on import, the way the real one does."""
+    kernel = SimpleNamespace(shell_handlers={"execute_request": "its own"}, callbacks=["of another"], viewed=[])
+    watcher = SimpleNamespace(execute_request_handler="its own", kernel=kernel, post_run_cell="the watcher's")
+    watcher.shell = SimpleNamespace(events=SimpleNamespace(unregister=lambda event, call: kernel.callbacks.remove(call)))
+    watched = ModuleType("itkwidgets.cell_watcher")
+    watched.CellWatcher = lambda: watcher
+    package = ModuleType("itkwidgets")
+
+    def found(name: str) -> object:
+        if name != "view":
+            raise AttributeError(name)
+        assert "imjoy_elfinder" in sys.modules
+        if "post" not in vars(kernel):
+            kernel.post = kernel.callbacks.append("the watcher's")
+        kernel.shell_handlers["execute_request"] = "the watcher's"
+        return lambda **layers: kernel.viewed.append(layers)
+
+    package.__getattr__ = found
+    monkeypatch.setitem(sys.modules, "itkwidgets", package)
+    monkeypatch.setitem(sys.modules, "itkwidgets.cell_watcher", watched)
+    monkeypatch.setitem(sys.modules, "imjoy_elfinder", ModuleType("imjoy_elfinder"))
+    return kernel
+
+
+def test_guard_gives_the_kernel_its_handler_back(kernel):
+    for _ in range(2):  # also when the watcher's callback is no longer there
+        assert callable(itk_view())
+        assert kernel.shell_handlers == {"execute_request": "its own"}
+        assert kernel.callbacks == ["of another"]
+
+
+def test_volume_shows_its_picture_first_and_then_the_viewer(ball, lab, kernel, monkeypatch, capsys):
+    pytest.importorskip("ngff_zarr")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    every_view(ball, "a ball")["volume"]()._ipython_display_()
+    assert [type(s).__name__ for s in shown] == ["Picture"] and capsys.readouterr().out == ""
+    layers = kernel.viewed[0]
+    assert layers["image"].dims == ["z", "y", "x"] and layers["image"].scale == dict(zip("xyz", SPACING))
+    assert np.asarray(layers["label_image"].data).shape == ball.label.T.shape
+    x, y, z = layers["point_set"][0] / SPACING  # the point lies where the viewer has the voxel that it marks
+    assert np.asarray(layers["image"].data)[round(z), round(y), round(x)] == ball.image[15, 14, 10]
+    assert (x, y, z) == pytest.approx((29 - 15, 27 - 14, 10))
+
+
+def test_volume_goes_on_when_the_viewer_does_not(ball, lab, kernel, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setitem(sys.modules, "itkwidgets", None)
+    every_view(ball, "a ball")["volume"]()._ipython_display_()
+    assert len(shown) == 1 and "3D viewer did not open (ModuleNotFoundError" in capsys.readouterr().out
+
+
+def test_volume_refuses_a_label_on_another_grid(ball):
+    with pytest.raises(ConfigError, match="label_image has shape"):
+        show.volume(ball.image, spacing=SPACING, alt="a ball", label_image=ball.label[1:])
+    show.volume(ball.image, spacing=SPACING, alt="a ball")
+
+
+def test_static_frontend_imports_no_viewer():
+    code = ("import sys, numpy as np; from ssltut import show; x = np.zeros((9, 9, 9)); x[3:6, 3:6, 3:6] = 1; m = show.surface(x, 1, spacing=(1, 1, 1));"
+            "show.volume(x, spacing=(1, 1, 1), alt='a'); show.explore(x, spacing=(1, 1, 1), alt='a'); show.correspondences(m, m, [], [], [], alt='a');"
+            "print([m for m in ('itkwidgets', 'plotly', 'ipywidgets', 'torch') if m in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"SSLTUT_FRONTEND": "static"})
+    assert done.stdout.strip() == "[]"

@@ -75,6 +75,7 @@ def picture(fig: Figure, alt: str) -> Picture:
 class Illustrated:
     """Mixed into a widget class, adds its static picture: shown when a saved notebook is opened, and by nbconvert and GitHub."""
 
+    illustration: Picture | None = None
     _ipython_display_ = None  # older widget libraries would show themselves through it, without the picture
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, object], dict[str, object]]:
