@@ -161,7 +161,8 @@ def _whole(values: np.ndarray) -> np.ndarray:
     fits = low >= -(2**15) and high < 2**15
     if values.dtype.kind == "f":
         fits = fits and np.array_equal(values, np.rint(values))
-    return values.astype(np.int16 if fits else np.float32, copy=False)
+    with np.errstate(over="ignore"):  # found before, and told
+        return values.astype(np.int16 if fits else np.float32, copy=False)
 
 
 def _affine_of(path: Path, header: nib.Nifti1Header, note: Note, assume_spacing: float | Sequence[float] | None) -> np.ndarray | None:

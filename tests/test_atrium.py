@@ -1,0 +1,72 @@
+"""The left-atrium scans: order, values, and what a damaged folder says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssltut.data.atrium import atrium_ids, is_atrium, load_atrium
+from ssltut.data.labels import ATRIUM
+from ssltut.errors import DataError
+
+GOOD = {"image": np.arange(60, dtype=np.uint8).reshape(3, 4, 5), "label": (np.arange(60).reshape(3, 4, 5) > 30).astype(np.uint8),
+        "offset": np.float32(-1.5), "scale": np.float32(0.25)}
+
+
+def made(folder: Path, changes: dict[str, object] | None = None) -> Path:
+    """A folder with one scan, some of its arrays changed or (None) left out."""
+    np.savez_compressed(folder / "A.npz", **{k: v for k, v in (GOOD | (changes or {})).items() if v is not None})
+    (folder / "train.list").write_text("B\nA\n")
+    (folder / "manifest.json").write_text(json.dumps({"A": {"shape": [3, 4, 5]}}))
+    return folder
+
+
+def test_a_sound_folder(tmp_path: Path) -> None:
+    assert not is_atrium(tmp_path)
+    assert is_atrium(made(tmp_path)) and atrium_ids(tmp_path) == ["B", "A"]
+    case = load_atrium(tmp_path, "A")
+    assert case.image.dtype == np.float32 and np.array_equal(case.image, GOOD["image"] * 0.25 - 1.5) and np.array_equal(case.label, GOOD["label"])
+    assert case.label.dtype == np.uint8 and case.spacing == (0.625,) * 3 and case.meta["orientation"] == "unknown" and case.patient == "A"
+    (tmp_path / "manifest.json").unlink()
+    assert is_atrium(tmp_path) and load_atrium(tmp_path, "A").image.shape == (3, 4, 5)
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"label": GOOD["label"][1:]}, r"the label \(2, 4, 5\)"), ({"label": GOOD["label"] * 2}, "values up to 2"), ({"scale": np.nan}, "finite"),
+    ({"image": GOOD["image"][1:], "label": GOOD["label"][1:]}, r"expected \[3, 4, 5\]"), ({"scale": None}, "cannot be read.*scale"),
+    ({"image": np.array([{}])}, "cannot be read")])
+def test_a_scan_that_is_not_what_it_should_be(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        load_atrium(made(tmp_path, changes), "A")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_a_file_cut_off(tmp_path: Path, keep: float) -> None:
+    file = made(tmp_path) / "A.npz"
+    data = file.read_bytes()
+    file.write_bytes(data[:keep] if isinstance(keep, int) else data[: int(keep * len(data))])
+    with pytest.raises(DataError, match=r"cannot be read \(\d+ bytes.*download"):
+        load_atrium(tmp_path, "A")
+
+
+def test_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="B.npz: the scan is missing"):
+        load_atrium(made(tmp_path), "B")
+    (tmp_path / "train.list").write_text("A\nA\n")
+    with pytest.raises(DataError, match="names 2 scans, 1 of them different"):
+        atrium_ids(tmp_path)
+    (tmp_path / "train.list").unlink()
+    with pytest.raises(DataError, match="no train.list"):
+        atrium_ids(tmp_path)
+
+
+def test_real_scans_are_those_published(shared: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    folder = shared / "left_atrium"
+    ids = atrium_ids(folder)
+    assert is_atrium(folder) and len(ids) == 80 and all((folder / f"{i}.npz").is_file() for i in ids)
+    case = load_atrium(folder, ids[0])
+    with h5py.File(folder / "original_h5" / f"{ids[0]}.h5") as original:
+        assert np.abs(case.image - original["image"][:]).max() < 1e-3 and np.array_equal(case.label, original["label"][:])
+    assert case.label.max() < ATRIUM.n_classes
