@@ -101,7 +101,7 @@ def widget(scene: Scene, still: Picture, title: str | None) -> object:
     sliders = {axis: ipywidgets.IntSlider(scene.centre["xyz".index(axis)], 0, scene.image.shape["xyz".index(axis)] - 1,
                                           description=f"{plane} {axis}", continuous_update=True) for axis, plane in names.items()}
     opacity = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.1, description="opacity")
-    images = {plane: ipywidgets.Image(format="jpeg", layout={"object_fit": "contain"}) for plane in PLANES}
+    images = {plane: ipywidgets.Image(format="jpeg", layout={"object_fit": "contain", "margin": "0 6px 0 0"}) for plane in PLANES}
 
     def redraw(change: object = None) -> None:
         at = tuple(sliders[axis].value for axis in "xyz")

@@ -95,7 +95,7 @@ def projected(image: np.ndarray, spacing: Sequence[float], label: np.ndarray | N
     fig = Figure(figsize=(6 / share, 6))
     ax = fig.add_axes((0.02, 0.02, share - 0.04, 0.84))
     bright = image.max(1).T[::-1, ::-1]
-    ax.imshow(bright, cmap="gray", vmin=np.percentile(bright, 1), vmax=np.percentile(bright, 99.8), extent=(0, width, 0, height), interpolation="bilinear")
+    ax.imshow(bright, cmap="gray", vmin=np.percentile(bright, 20), vmax=np.percentile(bright, 99.8), extent=(0, width, 0, height), interpolation="bilinear")
     decorate(ax, "RLSI", width, height, True)
     ax.set_title("brightest value from front to back")
     if points is not None:
