@@ -77,5 +77,5 @@ def load_net(net: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f"the weights do not fit the network ({str(error).splitlines()[-1].strip()})", where=where,
+        raise CheckpointError(f"the weights do not fit the network ({str(error).splitlines()[1].strip()})", where=where,
                               fix="use the configuration the run was trained with") from None

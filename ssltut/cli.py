@@ -6,14 +6,24 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from ssltut import __version__
 from ssltut.errors import ConfigError, SsltutError
 
 
 def emit(args: argparse.Namespace, values: object, text: str) -> None:
-    """Print ``values`` as JSON where a program reads, ``text`` where a person does."""
-    print(json.dumps(values, indent=1, default=str) if args.json else text)
+    """Print ``values`` as JSON where a program reads (NaN as null), ``text`` where a person does."""
+    if args.json:
+        text = json.dumps(json.loads(json.dumps(values, default=str), parse_constant=lambda name: None), indent=1)
+    print(text)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}. Next: {self.prog} --help\n")
 
 
 def say_of(args: argparse.Namespace) -> Callable[[str], None]:
@@ -53,7 +63,7 @@ def configure(args: argparse.Namespace):
     from ssltut.profiles import profile_named
 
     changes = {name: getattr(args, name) for name in ("steps", "lr", "seed", "precision", "arch") if getattr(args, name, None) is not None}
-    if getattr(args, "patch", None):
+    if args.patch is not None:
         changes["patch"] = (args.patch,) * 3
     return replace(profile_named(args.profile).train, **changes)
 
@@ -75,7 +85,7 @@ def open_cohort(args: argparse.Namespace):
     from ssltut.data.cohort import read_cohort
 
     cohort = read_cohort(args.cohort)
-    if args.spacing:
+    if args.spacing is not None:
         cohort = cohort.resampled(args.spacing)
     return cohort.as_bone() if args.bone else cohort
 
@@ -85,7 +95,7 @@ def train(args: argparse.Namespace) -> int:
     from ssltut.train import train as run_training
 
     method, config, cohort = make_method(args.method, parse_options(args.option)), configure(args), open_cohort(args)
-    if args.labelled or method.uses == "all labels":
+    if args.labelled is not None or method.uses == "all labels":
         cohort = cohort.with_budget("all" if method.uses == "all labels" else args.labelled)
     run = run_training(method, cohort, config, args.out, init=args.init, say=say_of(args))
     emit(args, {"folder": str(run.folder), "method": method.name, "selected": run.selected},
@@ -97,16 +107,16 @@ def predict(args: argparse.Namespace) -> int:
     from ssltut.data.nifti import read_case, write_like_source
     from ssltut.train import load_run
 
-    run, written = load_run(args.run), []
-    args.out.mkdir(parents=True, exist_ok=True)
+    run, targets = load_run(args.run), {}
     for path in args.scans:
         target = args.out / f"{path.name.removesuffix('.gz').removesuffix('.nii')}_prediction.nii.gz"
-        if target.exists():
+        if target.exists() or target in targets.values():
             raise ConfigError("the prediction exists already", where=target, fix="choose another --out; nothing was overwritten")
-        case = read_case(path, table=run.table)
+        targets[path] = target
+    for path, target in targets.items():
+        case = read_case(path)
         write_like_source(run.predict(case), case, target)
-        written.append(str(target))
-    emit(args, written, "\n".join(f"wrote {path}" for path in written))
+    emit(args, [str(target) for target in targets.values()], "\n".join(f"wrote {target}" for target in targets.values()))
     return 0
 
 
@@ -133,11 +143,15 @@ def evaluate(args: argparse.Namespace) -> int:
 def compare(args: argparse.Namespace) -> int:
     from ssltut.compare import compare as run_comparison
     from ssltut.compare import paired, summary, verdict
+    from ssltut.metrics import METRICS
 
-    cohort = open_cohort(args)
-    rows = run_comparison(cohort, args.methods, args.out, config=configure(args), budgets=args.budgets, seeds=args.seeds, say=say_of(args))
+    if args.metric not in METRICS or args.baseline not in args.methods:
+        raise ConfigError(f"the metric is {args.metric}, the baseline {args.baseline}",
+                          fix=f"choose the metric among {', '.join(METRICS)}, the baseline among the methods compared")
+    rows = run_comparison(open_cohort(args), args.methods, args.out, config=configure(args), budgets=args.budgets, seeds=args.seeds,
+                          draw=not args.published_split, say=say_of(args))
     table, against = summary(rows, args.metric), paired(rows, args.metric, args.baseline)
-    text = f"{table.round(3).to_string(index=False)}\n\n{against.round(4).to_string(index=False)}\n{verdict(against) if len(against) else ''}"
+    text = f"{table.round(3).to_string(index=False)}\n\n{against.round(4).to_string(index=False)}\n{verdict(against)}"
     emit(args, {"summary": table.to_dict("records"), "paired": against.to_dict("records"), "csv": str(args.out / "results.csv")}, text)
     return 0 if not (rows["status"] == "failed").any() else 1
 
@@ -174,7 +188,7 @@ def add_cohort(parser: argparse.ArgumentParser) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ssltut", description="Learn and use semi-supervised 3D segmentation.")
+    parser = Parser(prog="ssltut", description="Learn and use semi-supervised 3D segmentation.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -217,6 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--methods", nargs="+", default=["labels_only", "mean_teacher", "ua_mt", "embedding_matching", "neighbour_vote", "all_labels"])
     p.add_argument("--budgets", nargs="+", type=int, default=[4])
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    p.add_argument("--published-split", action="store_true", help="label the first scans of the split for every seed instead of a draw")
     p.add_argument("--metric", default="dice")
     p.add_argument("--baseline", default="labels_only")
     p.add_argument("--out", type=Path, required=True)

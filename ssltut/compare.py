@@ -29,7 +29,8 @@ LOWER_BOUND, UPPER_BOUND = "labels_only", "all_labels"
 def provenance() -> dict[str, str]:
     """Command, commit and machine: what a row needs to be made again."""
     try:
-        commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+        commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10,
+                                check=False)
         commit = commit.stdout.strip() or "unknown"
     except (OSError, subprocess.TimeoutExpired):
         commit = "unknown"
@@ -58,42 +59,54 @@ def score_run(run, cases) -> pd.DataFrame:
 
 
 def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: TrainConfig, budgets: Iterable[int] = (4,),
-            seeds: Iterable[int] = (0, 1, 2), options: dict[str, dict] | None = None, say: Callable[[str], None] = print) -> pd.DataFrame:
+            seeds: Iterable[int] = (0, 1, 2), draw: bool = True, options: dict[str, dict] | None = None,
+            say: Callable[[str], None] = print) -> pd.DataFrame:
     """Train and score every method with every budget and seed; returns all rows and writes them to ``folder``/results.csv.
 
-    A seed draws which cases are labelled (the same for all methods), the weights, the patches and the views. Finished runs are found in
-    ``folder`` and not done again; a run that fails becomes a row with status "failed" and its message. Raises ConfigError for unknown
-    methods before anything is trained.
+    A seed draws which cases are labelled (the same for all methods), the weights, the patches and the views; with ``draw=False`` the first
+    ones of the split are labelled for every seed, as in the published protocols. Finished runs are found in ``folder`` and not done again;
+    a run that fails becomes a row with status "failed" and its message, and is tried again by the next call.
+    Raises ConfigError for unknown methods, too large a budget, or a folder that holds something else, before anything is trained.
     """
     from ssltut.train import train
 
-    folder, options = Path(folder), options or {}
+    folder, options, seeds = Path(folder), options or {}, tuple(seeds)
     made = {name: make_method(name, options.get(name)) for name in methods}
     plan = [(budget, seed, name) for budget in budgets for seed in seeds for name in made]
+    for budget in {budget for budget, _, _ in plan}:
+        cohort.with_budget(budget)
+    if folder.exists() and any(folder.iterdir()) and not (folder / "rows").is_dir():
+        raise ConfigError("the folder is not empty and holds no comparison", where=folder, fix="choose a new folder; nothing was overwritten")
     frames, started, trained = [], time.monotonic(), 0
     for done, (budget, seed, name) in enumerate(plan):
         method, run_config = made[name], replace(config, seed=seed)
-        drawn = cohort.with_budget("all" if method.uses == "all labels" else budget, seed)
+        drawn = cohort.with_budget("all" if method.uses == "all labels" else budget, seed if draw else None)
         key = json.dumps([name, method.options, run_config.to_dict(), drawn.hash, drawn.split.hash], sort_keys=True)
         tag = hashlib.sha256(key.encode()).hexdigest()[:12]
         record = folder / "rows" / f"{name}-{budget}-{seed}-{tag}.csv"
-        if not record.exists():
+        if not record.exists() or (read_rows(record)["status"] == "failed").any():
             begun = time.monotonic()
             try:
-                run = train(method, drawn, run_config, folder / "runs" / record.stem, say=lambda line: None)
+                run = train(method, drawn, run_config, folder / "runs" / f"{name}-{seed}-{tag}", say=lambda line: None)
                 rows = score_run(run, drawn.test()).assign(selected_step=run.selected["step"], selection=run.selected["rule"], error="")
             except SsltutError as error:
                 rows = pd.DataFrame([{"case": "", "metric": "", "value": np.nan, "status": "failed", "error": str(error)}])
-            known = {"cohort": cohort.name, "method": name, "budget": budget, "seed": seed, "config": tag}
-            rows = rows.assign(seconds=round(time.monotonic() - begun, 1), options=json.dumps(method.options), **known, **provenance())
+            known = {"cohort": cohort.name, "method": name, "budget": budget, "seed": seed, "config": tag,
+                     "settings": json.dumps(run_config.to_dict()), "options": json.dumps(method.options)}
+            rows = rows.assign(seconds=round(time.monotonic() - begun, 1), **known, **provenance())
             write_atomically(record, rows.to_csv(index=False))
             trained += 1
-        frames.append(pd.read_csv(record, keep_default_na=True))
+        frames.append(read_rows(record))
         left = (time.monotonic() - started) / max(trained, 1) * (len(plan) - done - 1)
         say(f"[{done + 1}/{len(plan)}] {made[name].title}, {budget} labelled, seed {seed}: {headline(frames[-1])}; about {left / 60:.0f} min left")
     rows = pd.concat(frames, ignore_index=True)
     write_atomically(folder / "results.csv", rows.to_csv(index=False))
     return rows
+
+
+def read_rows(file: Path) -> pd.DataFrame:
+    """Rows of ``compare``; ids stay text, so that a case 007 does not become 7."""
+    return pd.read_csv(file, dtype={"case": str, "patient": str})
 
 
 def headline(rows: pd.DataFrame) -> str:
@@ -104,11 +117,14 @@ def headline(rows: pd.DataFrame) -> str:
 
 
 def patient_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Patients x methods: the mean over classes, then over seeds and budgets, of one metric. A patient is what is resampled and paired."""
+    """Patients x methods: the mean over scans and classes, then over seeds, of one metric. A patient is what is resampled and paired.
+
+    Raises ConfigError for an unknown metric.
+    """
     if metric not in HIGHER_IS_BETTER:
         raise ConfigError(f"there is no metric {metric!r}", fix=f"use one of {', '.join(HIGHER_IS_BETTER)}")
     wanted = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
-    per_run = wanted.groupby(["method", "patient", "budget", "seed"])["value"].mean()
+    per_run = wanted.groupby(["method", "patient", "seed"])["value"].mean()
     return per_run.groupby(["method", "patient"]).mean().unstack("method")
 
 
@@ -129,17 +145,19 @@ def order_of(methods: Iterable[str]) -> list[str]:
 
 
 def summary(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row a method: mean, median, 95 % interval over patients, spread over seeds, scored and missed counts."""
-    values, out = patient_values(rows, metric), []
-    for name in order_of(values.columns):
-        own = rows[(rows["method"] == name) & (rows["metric"] == metric)]
-        low, high = bootstrap_interval(values[name])
-        seeds = own.groupby("seed")["value"].mean()
-        out.append({
-            "method": name, "title": METHODS[name].title, "metric": metric, "mean": values[name].mean(), "median": values[name].median(),
-            "low95": low, "high95": high, "sd over seeds": seeds.std(ddof=1) if len(seeds) > 1 else float("nan"),
-            "patients": int(values[name].notna().sum()), "scored": int(own["status"].isin(["ok", "missed", "invented"]).sum()),
-            "missed": int((own["status"] == "missed").sum())})
+    """One row a budget and method: mean, median, 95 % interval over patients, spread over seeds, scored and missed structures, failed runs."""
+    out = []
+    for budget, part in rows.groupby("budget"):
+        values = patient_values(part, metric)
+        for name in order_of(part["method"]):
+            of_method = part[part["method"] == name]
+            own, means = of_method[of_method["metric"] == metric], values.get(name, pd.Series(dtype=float))
+            low, high = bootstrap_interval(means)
+            out.append({
+                "method": name, "title": METHODS[name].title, "budget": budget, "metric": metric, "mean": means.mean(), "median": means.median(),
+                "low95": low, "high95": high, "sd over seeds": own.groupby("seed")["value"].mean().std(ddof=1),
+                "patients": int(means.notna().sum()), "scored": int(own["status"].isin(["ok", "missed", "invented"]).sum()),
+                "missed": int((own["status"] == "missed").sum()), "failed": int((of_method["status"] == "failed").sum())})
     return pd.DataFrame(out)
 
 
@@ -156,35 +174,40 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def paired(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) -> pd.DataFrame:
-    """Every other method against ``baseline`` on the same patients: mean difference with interval, Wilcoxon p, Holm p, wins/ties/losses.
+    """Every other method against ``baseline``, same budget and patients: mean difference with interval, Wilcoxon p, Holm p, wins/ties/losses.
 
-    A positive difference means a higher value of the metric; "wins" counts patients on which the method is better.
-    Raises ConfigError when the baseline was not run.
+    A positive difference means a higher value of the metric; "wins" counts patients on which the method is better. Holm's correction counts
+    every row of the table. Raises ConfigError when the baseline was not run.
     """
     from scipy.stats import wilcoxon
 
-    values = patient_values(rows, metric)
-    if baseline not in values:
-        raise ConfigError(f"the baseline {baseline!r} is not among the results", fix=f"use one of {', '.join(values.columns)}")
-    sign, out = 1.0 if HIGHER_IS_BETTER[metric] else -1.0, []
-    for name in order_of(values.columns):
-        if name == baseline:
-            continue
-        difference = (values[name] - values[baseline]).dropna().to_numpy()
-        low, high = bootstrap_interval(difference)
-        p = float(wilcoxon(difference).pvalue) if len(difference) and np.any(difference) else float("nan")
-        out.append({
-            "method": name, "title": METHODS[name].title, "metric": metric, "difference": difference.mean(), "low95": low, "high95": high,
-            "p": p, "wins": int((sign * difference > 0).sum()), "ties": int((difference == 0).sum()), "losses": int((sign * difference < 0).sum())})
+    sign, out = 1.0 if HIGHER_IS_BETTER.get(metric) else -1.0, []
+    for budget, part in rows.groupby("budget"):
+        values = patient_values(part, metric)
+        if baseline not in values:
+            raise ConfigError(f"the baseline {baseline!r} has no results with {budget} labelled scans",
+                              fix=f"use one of {', '.join(values.columns) or 'the methods that ran'}")
+        for name in order_of(values.columns.drop(baseline)):
+            difference = (values[name] - values[baseline]).dropna().to_numpy()
+            low, high = bootstrap_interval(difference)
+            p = float(wilcoxon(difference).pvalue) if np.any(difference) else float("nan")
+            out.append({
+                "method": name, "title": METHODS[name].title, "budget": budget, "metric": metric,
+                "difference": difference.mean() if len(difference) else float("nan"), "low95": low, "high95": high, "p": p,
+                "wins": int((sign * difference > 0).sum()), "ties": int((difference == 0).sum()), "losses": int((sign * difference < 0).sum())})
     table = pd.DataFrame(out)
     return table.assign(**{"p Holm": holm(table["p"])}) if len(table) else table
 
 
 def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
     """What a paired table says, in words: which differences hold after correction, or that none does."""
+    if table.empty:
+        return "Only the baseline was run: there is nothing to compare it with."
     significant = table[table["p Holm"] < level]
     if significant.empty:
         return f"No difference to the baseline holds at p < {level} after Holm's correction: on these patients the methods cannot be told apart."
     better = HIGHER_IS_BETTER[table["metric"].iloc[0]]
-    words = [f"{row.title} is {'better' if (row.difference > 0) == better else 'worse'} by {abs(row.difference):.3g}" for row in significant.itertuples()]
-    return "After Holm's correction: " + "; ".join(words) + ". The other differences do not hold."
+    words = [f"{row.title} is {'better' if (row.difference > 0) == better else 'worse'} by {abs(row.difference):.3g} ({row.budget} labelled)"
+             for row in significant.itertuples()]
+    rest = " The other differences do not hold." if len(significant) < len(table) else ""
+    return f"After Holm's correction: {'; '.join(words)}.{rest}"

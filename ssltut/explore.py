@@ -1,5 +1,6 @@
 """Looking inside a trained network: uncertainty and embeddings of whole scans, correspondences, and a probe of the matching while it trains."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from ssltut.matching import draw_references, nearest, surface_shell, voxel_vecto
 from ssltut.methods import Progress, Term
 from ssltut.predict import sliding_window
 from ssltut.train import Run
-from ssltut.uncertainty import mc_dropout
+from ssltut.uncertainty import dropout_on, mc_dropout
 
 
 class UncertaintyMap(NamedTuple):
@@ -92,8 +93,11 @@ def accuracy_on_unreliable(method, nets: Mapping[str, nn.Module], batch: Batch, 
 
     Also the share of unreliable and of trusted voxels, and the pull of one matched voxel relative to one voxel of an ordinary mean.
     """
+    if "memory" in nets:
+        nets = {**nets, "memory": copy.deepcopy(nets["memory"])}  # looking must not fill it
     with torch.no_grad():
-        out = nets["student"](batch.noise(method.sigma_student, "student", "unlabelled")(batch.x_u))
+        with dropout_on(nets["student"]):
+            out = nets["student"](batch.noise(method.sigma_student, "student", "unlabelled")(batch.x_u))
         found = method.assign(batch, nets, progress, voxel_vectors(out.feats["embedding"]))
     student, where, trusted = out.logits.argmax(1), found.unreliable, found.trusted
 

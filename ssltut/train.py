@@ -17,6 +17,7 @@ from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort
 from ssltut.data.labels import LabelTable, table_named
 from ssltut.data.patches import Batch, Intensity, PatchPool
+from ssltut.data.resample import resample
 from ssltut.data.views import derive_seed, generator_for
 from ssltut.errors import CheckpointError, ConfigError, TrainingError
 from ssltut.methods import Method, Plan, Progress, Term, make_method
@@ -34,6 +35,7 @@ class Run:
 
     history   one row per step: every term's value, weight and share, the total, and the validation score where there was one
     selected  step, rule and validation score of the weights in ``nets``
+    spacing   voxel size in mm the training scans were resampled to, None for that of the files
     """
 
     method: Method
@@ -44,14 +46,19 @@ class Run:
     history: pd.DataFrame
     selected: dict[str, object]
     folder: Path
+    spacing: float | None = None
 
     def predict(self, case: Case) -> np.ndarray:
         """Label map (X, Y, Z) uint8 of a scan, by sliding window."""
-        return predict_label(self.method, self.nets, case, self.intensity, self.config.patch)
+        return self.probabilities(case).argmax(0).astype(np.uint8)
 
     def probabilities(self, case: Case) -> np.ndarray:
-        """Class probabilities (C, X, Y, Z) float32 of a scan."""
-        return predict_probabilities(self.method, self.nets, case, self.intensity, self.config.patch).numpy()
+        """Class probabilities (C, X, Y, Z) float32 of a scan, on its own grid whatever voxel size the run was trained at."""
+        seen = case if self.spacing is None else resample(case.without_label(), (self.spacing,) * 3, self.table.n_classes)
+        found = predict_probabilities(self.method, self.nets, seen, self.intensity, self.config.patch)
+        if seen is not case and seen.image.shape != case.image.shape:
+            found = nn.functional.interpolate(found[None], case.image.shape, mode="trilinear")[0]
+        return found.numpy()
 
 
 def auto_precision(device: torch.device) -> str:
@@ -76,7 +83,7 @@ def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str,
 def run_identity(method: Method, config: TrainConfig, cohort: Cohort, init: Path | None) -> dict[str, object]:
     """What decides a run's result; two runs with the same hash are the same run."""
     identity = {"method": method.name, "options": method.options, "config": config.to_dict(), "cohort": cohort.hash, "table": cohort.table.to_dict(),
-                "init": None if init is None else identity_of(Path(init))["hash"]}
+                "spacing": cohort.spacing, "init": None if init is None else identity_of(Path(init))["hash"]}
     text = json.dumps(identity, sort_keys=True)
     return identity | {"hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
@@ -256,7 +263,8 @@ def load_run(folder: Path) -> Run:
     for role, net in nets.items():
         load_net(net, groups.get(f"net.{role}", {}), folder)
         net.eval()
-    return Run(method, config, nets, Intensity(*meta["intensity"]), table, pd.DataFrame(last["history"]), last["best"], folder)
+    return Run(method, config, nets, Intensity(*meta["intensity"]), table, pd.DataFrame(last["history"]), last["best"], folder,
+               identity.get("spacing"))
 
 
 def cached_run(method: Method, cohort: Cohort, config: TrainConfig, *, init: Path | None = None, watch: Watch | None = None,

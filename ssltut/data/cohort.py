@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +40,7 @@ class Cohort:
     """Cases by id with their split. Cases are loaded when first asked for and then kept.
 
     ``training("unlabelled")`` gives cases without labels: no method can see what it must not. ``hash`` changes with the content and the split.
+    ``spacing`` is the voxel size in mm they were all resampled to, None for the size of the files.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Cohort:
     modality: str
     split: Split
     sources: Mapping[str, Source]
+    spacing: float | None = None
     _loaded: dict[str, Case] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -125,7 +129,7 @@ class Cohort:
 
         if not spacing > 0:
             raise ConfigError(f"a voxel size of {spacing} mm", fix="give a number above 0")
-        return self._mapped(lambda case: resample(case, (spacing,) * 3, self.table.n_classes), f"{spacing:g} mm")
+        return self._mapped(lambda case: resample(case, (spacing,) * 3, self.table.n_classes), f"{spacing:g} mm", spacing=spacing)
 
 
 def fingerprint(case: Case) -> str:
@@ -147,15 +151,15 @@ def synthetic_cohort(n: int = 28, *, seed: int = 0, size: int = 64, labelled: in
         raise ConfigError(f"{n} scans cannot give {labelled} labelled, {validation} validation and {test} test scans", fix="raise n")
     folder = cache_dir() / "phantom" / f"v{VERSION}-{size}-{seed}-{pathology_rate:g}"
 
-    def load(case_id: str, case_seed: int) -> Case:
-        file = folder / f"{case_id}.npz"
+    def load(i: int) -> Case:
+        file = folder / f"{ids[i]}.npz"
         if not file.exists():
-            _store(make_case(case_seed, size=size, pathology_rate=pathology_rate, id=case_id), file)
+            _store(make_case(derive_seed(seed, i), size=size, pathology_rate=pathology_rate, id=ids[i]), file)
         return _recall(file)
 
     ids = [f"hip{i:03d}" for i in range(n)]
-    sources = {case_id: Source(case_id, True, f"phantom v{VERSION} {size} {pathology_rate} {derive_seed(seed, i)}",
-                               lambda c=case_id, s=derive_seed(seed, i): load(c, s)) for i, case_id in enumerate(ids)}
+    sources = {case_id: Source(case_id, True, f"phantom v{VERSION} {size} {pathology_rate} {derive_seed(seed, i)}", partial(load, i))
+               for i, case_id in enumerate(ids)}
     held = n - validation - test
     split = Split(tuple(ids[:labelled]), tuple(ids[labelled:held]), tuple(ids[held:held + validation]), tuple(ids[held + validation:]))
     return Cohort(f"synthetic hips (seed {seed}, {size} voxels)", HIP, "CT", split, sources)
@@ -185,24 +189,28 @@ def read_cohort(folder: Path) -> Cohort:
     folder = Path(folder)
     if is_atrium(folder):
         return _read_atrium(folder)
-    images = {scan_id(p): p for p in sorted((folder / "images").glob("*.nii*"))}
-    labels = {scan_id(p): p for p in sorted((folder / "labels").glob("*.nii*"))}
+    images, labels = by_id(folder / "images"), by_id(folder / "labels")
     if not images:
         raise DataError("there are no scans images/*.nii or images/*.nii.gz here", where=folder, fix="give the folder that holds images/ and labels/")
     if lost := sorted(set(labels) - set(images)):
         raise DataError(f"{len(lost)} labels have no image, the first is {labels[lost[0]].name}", where=folder, fix="give both the same name")
     about = _read_json(folder / "split.json") if (folder / "split.json").exists() else {}
     table, meta = table_named(about.get("table", HIP.name)), _read_json(folder / "cases.json") if (folder / "cases.json").exists() else {}
-    patients = {case_id: str(about.get("patients", {}).get(case_id, case_id)) for case_id in images}
+    named = about.get("patients", {})
+    if not isinstance(named, dict):
+        raise DataError("patients is no table", where=folder / "split.json", fix='write it as {"scan": "patient", ...}')
+    patients = {case_id: str(named.get(case_id, case_id)) for case_id in images}
     split = Split.from_dict(about, folder / "split.json") if about else make_split(
         {i: patients[i] for i in images if i in labels}, {i: patients[i] for i in images if i not in labels})
 
     def load(case_id: str) -> Case:
-        case = read_case(images[case_id], labels.get(case_id), table=table, id=case_id, patient=patients[case_id])
+        case = read_case(images[case_id], labels.get(case_id), table=table, modality=modality, id=case_id, patient=patients[case_id])
         return replace(case, meta=meta.get(case_id, {}))
 
+    modality = str(about.get("modality", "CT"))
+
     sources = {i: Source(patients[i], i in labels, digest_of(path, labels.get(i)), lambda i=i: load(i)) for i, path in images.items()}
-    return Cohort(str(about.get("name", folder.name)), table, str(about.get("modality", "CT")), split, sources)
+    return Cohort(str(about.get("name", folder.name)), table, modality, split, sources)
 
 
 def _read_atrium(folder: Path) -> Cohort:
@@ -215,8 +223,15 @@ def _read_atrium(folder: Path) -> Cohort:
     return Cohort("left atrium", ATRIUM, "MR", Split(tuple(ids[:8]), tuple(ids[8:-20]), tuple(ids[-20:-16]), tuple(ids[-16:])), sources)
 
 
-def scan_id(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+def by_id(folder: Path) -> dict[str, Path]:
+    """The NIfTI files of ``folder`` by scan id, their name without ending. Raises DataError when two have the same."""
+    found: dict[str, Path] = {}
+    for path in sorted([*folder.glob("*.nii"), *folder.glob("*.nii.gz")]):
+        case_id = path.name.removesuffix(".gz").removesuffix(".nii")
+        if case_id in found:
+            raise DataError(f"{found[case_id].name} and {path.name} are the same scan", where=folder, fix="keep one of them")
+        found[case_id] = path
+    return found
 
 
 def digest_of(*paths: Path | None) -> str:
@@ -245,17 +260,22 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
         raise ConfigError("the output folder is not empty", where=folder, fix="choose a new one; nothing was overwritten")
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.parent / f".{folder.name}.{os.getpid()}.part"
-    for name in ("images", "labels"):
-        (part / name).mkdir(parents=True)
-    cases = [cohort.case(case_id) for case_id in cohort.sources]
-    for case in cases:
-        write_image(case, part / "images" / f"{case.id}.nii.gz")
-        if case.label is not None:
-            write_label(case.label, case.affine, part / "labels" / f"{case.id}.nii.gz")
     about = {"name": cohort.name, "modality": cohort.modality, "table": cohort.table.to_dict(),
-             "patients": {case.id: case.patient for case in cases}, **asdict(cohort.split), "hash": cohort.split.hash}
-    (part / "split.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
-    (part / "cases.json").write_text(json.dumps({case.id: dict(case.meta) for case in cases}, indent=1), encoding="utf-8")
-    if folder.exists():
-        folder.rmdir()
-    os.replace(part, folder)
+             "patients": {i: source.patient for i, source in cohort.sources.items()}, **asdict(cohort.split), "hash": cohort.split.hash}
+    try:
+        for name in ("images", "labels"):
+            (part / name).mkdir(parents=True)
+        meta = {}
+        for case_id in cohort.sources:
+            case = cohort.case(case_id)
+            meta[case_id] = dict(case.meta)
+            write_image(case, part / "images" / f"{case_id}.nii.gz")
+            if case.label is not None:
+                write_label(case.label, case.affine, part / "labels" / f"{case_id}.nii.gz")
+        (part / "split.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        (part / "cases.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -12,12 +12,15 @@ from ssltut.errors import DataWarning
 def resample(case: Case, spacing: tuple[float, float, float], n_classes: int) -> Case:
     """Linear with anti-aliasing for the image; for the label the class with the largest resampled share of a voxel.
 
-    The corners of the volume stay where they are, so the voxel size is the nearest one to ``spacing`` (mm) that divides the extent.
+    The corners of the volume stay where they are, so the voxel size is the nearest one to ``spacing`` (mm) that divides the extent; a case
+    that has it already is given back as it is.
     Warns with DataWarning when a class loses or gains more than a fifth of its volume.
     """
     from skimage.transform import resize
 
-    shape = tuple(max(1, round(n * old / new)) for n, old, new in zip(case.image.shape, case.spacing, spacing))
+    shape = tuple(max(1, round(n * old / new)) for n, old, new in zip(case.image.shape, case.spacing, spacing, strict=True))
+    if shape == case.image.shape:
+        return case
     factor = np.array(case.image.shape) / shape
     step = np.diag([*factor, 1.0])
     step[:3, 3] = (factor - 1.0) / 2.0  # voxel centres: the outer faces of the volume stay in place
@@ -30,6 +33,6 @@ def resample(case: Case, spacing: tuple[float, float, float], n_classes: int) ->
         for c in range(1, n_classes):
             before, after = (case.label == c).mean(), (label == c).mean()
             if before and abs(after - before) > 0.2 * before:
-                warnings.warn(f"{case.id}: class {c} changed its volume by {after / before - 1:+.0%} when resampled to {spacing[0]:g} mm",
-                              DataWarning, stacklevel=2)
+                warnings.warn(DataWarning(f"class {c} changed its volume by {after / before - 1:+.0%} when resampled to {spacing[0]:g} mm",
+                                          where=case.id, fix="use smaller voxels, or look at the label"), stacklevel=2)
     return replace(case, image=image, label=label, affine=case.affine @ step, source=None)

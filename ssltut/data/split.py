@@ -32,9 +32,11 @@ class Split:
 
     @staticmethod
     def from_dict(found: Mapping[str, object], where: object) -> "Split":
-        """The split in a split.json. Raises DataError when a part is missing or the lists do not fit their hash."""
+        """The split in a split.json. Raises DataError when a part is missing or no list, or the lists do not fit their hash."""
         if missing := [part for part in PARTS if part not in found]:
             raise DataError(f"no list {', '.join(missing)}", where=where, fix=f"give the four lists {', '.join(PARTS)}")
+        if wrong := [part for part in PARTS if not isinstance(found[part], list | tuple)]:
+            raise DataError(f"{', '.join(wrong)} is no list", where=where, fix="give a list of scan names")
         split = Split(*(tuple(map(str, found[part])) for part in PARTS))
         if found.get("hash", split.hash) != split.hash:
             raise DataError(f"the lists do not fit their hash ({found['hash']}, found {split.hash}): the split was changed after it was written",
