@@ -8,6 +8,7 @@ import pytest
 
 from ssltut.data.atrium import atrium_ids, is_atrium, load_atrium
 from ssltut.data.labels import ATRIUM
+from ssltut.data.verify import verify_paths
 from ssltut.errors import DataError
 
 GOOD = {"image": np.arange(60, dtype=np.uint8).reshape(3, 4, 5), "label": (np.arange(60).reshape(3, 4, 5) > 30).astype(np.uint8),
@@ -59,6 +60,15 @@ def test_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "train.list").unlink()
     with pytest.raises(DataError, match="no train.list"):
         atrium_ids(tmp_path)
+
+
+def test_verify_finds_every_bad_scan(tmp_path: Path) -> None:
+    reports = verify_paths(made(tmp_path))
+    assert [e.found for e in reports[0].errors] == ["the scan is missing"] and reports[0].facts == {"scans": 2}
+    (tmp_path / "train.list").write_text("A")
+    assert verify_paths(tmp_path)[0].ok
+    (tmp_path / "train.list").unlink()
+    assert "no train.list" in verify_paths(tmp_path)[0].errors[0].found
 
 
 def test_real_scans_are_those_published(shared: Path) -> None:

@@ -115,6 +115,9 @@ def test_bomb_within_the_gzip_ratio_is_read(tmp_path: Path) -> None:
 def test_what_the_caller_may_decide(tmp_path: Path) -> None:
     bare = save(tmp_path / "bare.nii", sform_code=0, qform_code=0)
     assert read_case(bare, assume_spacing=0.7).spacing == (0.7,) * 3 and read_case(bare, assume_spacing=(1, 2, 3)).spacing == (1, 2, 3)
+    for spacing in (0, -1, np.nan, (1, 2)):
+        with pytest.raises(ConfigError, match="one number or three"):
+            read_case(bare, assume_spacing=spacing)
     filled = read_case(save(tmp_path / "nan.nii", holed(HU)), fill=-1024).image
     assert filled.dtype == np.int16 and filled[1, 2, 3] == filled[4, 5, 6] == -1024 and np.count_nonzero(filled != HU) == 2
 

@@ -96,6 +96,9 @@ def test_flawed_files_of_a_cohort(cohort: Path) -> None:
     folder, _, b, c, d = verify_paths(cohort)
     assert "lost.nii.gz: the label has no image" in found([folder])
     assert "2 voxels are NaN" in found([b]) and "different grids" in found([c]) and d.ok
+    save(cohort / "labels" / "d.nii", LABEL)
+    assert "d.nii and d.nii.gz are the same scan" in found(verify_paths(cohort))
+    (cohort / "labels" / "d.nii").unlink()
     for image in (cohort / "images").iterdir():
         image.unlink()
     assert "no scans in images/" in found(verify_paths(cohort))

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from ssltut.data.case import spacing_of
-from ssltut.errors import DataError, DataWarning
+from ssltut.errors import ConfigError, DataError, DataWarning
 
 MAX_VOXELS = 1_000_000_000
 MAX_GZIP_RATIO = 1100  # deflate cannot shrink anything to less than 1/1032
@@ -171,7 +171,10 @@ def _affine_of(path: Path, header: nib.Nifti1Header, note: Note, assume_spacing:
     qform, qcode = _qform_of(header), int(header["qform_code"])
     if scode <= 0 and qcode <= 0:
         if assume_spacing is not None:
-            return np.diag([*np.broadcast_to(np.asarray(assume_spacing, float), 3), 1.0])
+            mm = np.ravel(np.asarray(assume_spacing, float))
+            if mm.size not in (1, 3) or not (np.isfinite(mm) & (mm > 0)).all():
+                raise ConfigError(f"assume_spacing={assume_spacing}", where=path, fix="give one number or three, in mm, above 0")
+            return np.diag([*np.broadcast_to(mm, 3), 1.0])
         return note(DataError("the file says neither how large its voxels are nor how they lie (qform and sform codes are 0)", where=path,
                               fix="export it again, or give assume_spacing= in mm if you know it"))
     affine, name = (sform, "sform") if scode > 0 else (qform, "qform")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ssltut.data.atrium import atrium_ids, is_atrium, load_atrium
 from ssltut.data.case import spacing_of
 from ssltut.data.labels import HIP, LabelTable, table_named
-from ssltut.data.nifti import check_grid, check_label, scan_id
+from ssltut.data.nifti import check_grid, check_label
 from ssltut.data.nifti_file import Volume, read_volume
 from ssltut.errors import DataError, DataWarning, SsltutError
 
@@ -84,9 +85,13 @@ def _scan(report: Report) -> Volume | None:
 
 def _verify_cohort(folder: Path) -> list[Report]:
     """The folder itself first (names, split, patients), then every scan with its label."""
+    from ssltut.data.cohort import by_id
     from ssltut.data.split import PARTS, Split
 
-    images, labels = ({scan_id(p): p for p in sorted((folder / name).glob("*.nii*"))} for name in ("images", "labels"))
+    try:
+        images, labels = by_id(folder / "images"), by_id(folder / "labels")
+    except DataError as error:
+        return [Report(folder, [error])]
     report, about, table = Report(folder, facts={"scans": len(images), "labels": len(labels)}), {}, HIP
     if not images:
         report.note(DataError("there are no scans in images/", where=folder, fix="put .nii or .nii.gz files there"))
@@ -109,14 +114,33 @@ def _verify_cohort(folder: Path) -> list[Report]:
     return [report, *(verify_pair(path, labels[i], table) if i in labels else verify_image(path) for i, path in images.items())]
 
 
+def _verify_atrium(folder: Path) -> Report:
+    report = Report(folder)
+    try:
+        ids = atrium_ids(folder)
+    except DataError as error:
+        return Report(folder, [error])
+    report.facts["scans"] = len(ids)
+    for name in ids:
+        try:
+            load_atrium(folder, name)
+        except DataError as error:
+            report.note(error)
+    return report
+
+
 def verify_paths(paths: Path | Iterable[Path]) -> list[Report]:
-    """A report for every scan in ``paths``: files, cohort folders (images/ with labels/ of the same names, split.json), other folders with NIfTI."""
+    """A report for every scan in ``paths``: files, cohort folders (images/, labels/ with the same names, split.json),
+    the left-atrium folder, other folders with NIfTI.
+    """
     reports = []
     for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if (path / "images").is_dir():
             reports += _verify_cohort(path)
+        elif is_atrium(path):
+            reports.append(_verify_atrium(path))
         elif path.is_dir():
-            scans = sorted(path.rglob("*.nii*"))
+            scans = sorted([*path.rglob("*.nii"), *path.rglob("*.nii.gz")])
             reports += [verify_image(scan) for scan in scans] or [
                 Report(path, [DataError("there are no .nii or .nii.gz files in this folder", where=path, fix="give a folder with scans")])]
         else:
