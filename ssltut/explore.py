@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,14 +11,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ssltut.checkpoint import write_atomically
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort
 from ssltut.data.patches import Batch, Intensity, PatchPool
 from ssltut.data.views import Noise, derive_seed, generator_for
+from ssltut.errors import ConfigError
 from ssltut.matching import draw_references, nearest, surface_shell, voxel_vectors
 from ssltut.methods import Progress, Term
 from ssltut.predict import sliding_window
-from ssltut.train import Run
+from ssltut.train import Run, cached_folder, train
 from ssltut.uncertainty import dropout_on, mc_dropout
 
 
@@ -30,8 +33,8 @@ class UncertaintyMap(NamedTuple):
 
 
 def uncertainty_map(run: Run, case: Case, *, role: str = "student", passes: int = 5, sigma: float = 0.01, seed: int = 0) -> UncertaintyMap:
-    """MC-dropout uncertainty of a whole scan by sliding window, reproducible for one ``seed``."""
-    net, state = run.nets[role], {"window": 0}
+    """MC-dropout uncertainty of a whole scan by sliding window, reproducible for one ``seed``. Raises ConfigError for an unknown ``role``."""
+    net, state = net_of(run, role), {"window": 0}
 
     def forward(x: Tensor) -> Tensor:
         state["window"] += 1
@@ -46,9 +49,15 @@ def uncertainty_map(run: Run, case: Case, *, role: str = "student", passes: int 
 
 
 def embedding_map(run: Run, case: Case, *, role: str = "student") -> Tensor:
-    """Embeddings of every voxel of a scan, (D, X, Y, Z) float32."""
-    net = run.nets[role].eval()
+    """Embeddings of every voxel of a scan, (D, X, Y, Z) float32. Raises ConfigError for an unknown ``role``."""
+    net = net_of(run, role)
     return sliding_window(lambda x: net(x).feats["embedding"], run.intensity.normalise(case.image), run.config.patch, device_of(net))
+
+
+def net_of(run: Run, role: str) -> nn.Module:
+    if role not in run.method.roles:
+        raise ConfigError(f"the run has no network {role!r}", where=run.folder, fix=f"use one of {', '.join(run.method.roles)}")
+    return run.nets[role].eval()
 
 
 def device_of(net: nn.Module) -> torch.device:
@@ -114,24 +123,36 @@ def accuracy_on_unreliable(method, nets: Mapping[str, nn.Module], batch: Batch, 
 
 
 class Probe:
-    """A ``watch`` for ``train``: every ``every`` steps it measures the matching on fixed patches of unlabelled scans whose truth we keep.
+    """A ``watch`` for ``train``: every ``every`` steps it measures the matching on fixed patches of scans whose truth we keep.
 
-    It draws from streams of its own, so training is the same with and without it. ``rows`` grows; ``frame()`` is the table.
+    These are unlabelled scans where their labels are known to us, else validation scans. It draws from streams of its own, so training is the
+    same with and without it. The table is kept in ``file``, so that a run that is found or continued has it too; ``frame()`` returns it.
     """
 
-    def __init__(self, method, cohort: Cohort, config, *, every: int, patches: int = 4) -> None:
-        cases = [cohort.case(case_id) for case_id in cohort.split.unlabelled if cohort.case(case_id).label is not None][:patches]
+    def __init__(self, method, cohort: Cohort, config, *, every: int, file: Path, patches: int = 4) -> None:
+        known = [case_id for case_id in cohort.split.unlabelled if cohort.sources[case_id].has_label] or cohort.split.validation
         intensity = Intensity.of([*cohort.training("labelled"), *cohort.training("unlabelled")])
-        pool = PatchPool(cases, intensity, config.patch, "cpu")
+        pool = PatchPool([cohort.case(case_id) for case_id in known[:patches]], intensity, config.patch, "cpu")
         self.x, self.truth, _ = pool.sample(patches, generator_for("cpu", config.seed, "probe"))
-        self.method, self.total, self.every, self.rows = method, config.steps, every, []
+        self.method, self.total, self.every, self.file = method, config.steps, every, file
 
     def __call__(self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]) -> None:
         if step % self.every == 0:
             probed = replace(batch, x_u=self.x.to(batch.x_l.device))
             found = accuracy_on_unreliable(self.method, nets, probed, self.truth.to(batch.x_l.device), Progress(step, self.total))
-            weight = terms["match"].weight if "match" in terms else 0.0
-            self.rows.append({"step": step, "match weight": weight} | found)
+            row = {"step": step, "match weight": terms["match"].weight if "match" in terms else 0.0} | found
+            before = self.frame()
+            rows = [] if before.empty else before[before["step"] < step].to_dict("records")
+            write_atomically(self.file, pd.DataFrame([*rows, row]).to_csv(index=False))
 
     def frame(self) -> pd.DataFrame:
-        return pd.DataFrame(self.rows)
+        """One row each ``every`` steps, columns as in ``accuracy_on_unreliable``."""
+        return pd.read_csv(self.file) if self.file.exists() else pd.DataFrame()
+
+
+def probed_run(method, cohort: Cohort, config, *, every: int, init: Path | None = None, say=print) -> tuple[Run, pd.DataFrame]:
+    """``cached_run`` of a matching method, and the table of its ``Probe``."""
+    folder = cached_folder(method, cohort, config, init)
+    folder = folder.with_name(f"{folder.name}-probed-{every}")
+    probe = Probe(method, cohort, config, every=every, file=folder / "probe.csv")
+    return train(method, cohort, config, folder, init=init, watch=probe, say=say), probe.frame()

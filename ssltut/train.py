@@ -14,7 +14,7 @@ from torch import nn
 
 from ssltut.checkpoint import flatten_optimizer, load_checkpoint, load_net, restore_optimizer, save_checkpoint, write_atomically
 from ssltut.data.case import Case
-from ssltut.data.cohort import Cohort
+from ssltut.data.cohort import Cohort, cache_dir
 from ssltut.data.labels import LabelTable, table_named
 from ssltut.data.patches import Batch, Intensity, PatchPool
 from ssltut.data.resample import resample
@@ -267,10 +267,12 @@ def load_run(folder: Path) -> Run:
                identity.get("spacing"))
 
 
+def cached_folder(method: Method, cohort: Cohort, config: TrainConfig, init: Path | None = None) -> Path:
+    """Where the cache keeps this run."""
+    return cache_dir() / "runs" / f"{method.name}-{run_identity(method, config, cohort, init)['hash']}"
+
+
 def cached_run(method: Method, cohort: Cohort, config: TrainConfig, *, init: Path | None = None, watch: Watch | None = None,
                say: Callable[[str], None] = print) -> Run:
     """``train`` in the cache: the notebooks' way to share runs. What an earlier notebook trained is found, the rest is trained now."""
-    from ssltut.data.cohort import cache_dir
-
-    identity = run_identity(method, config, cohort, init)
-    return train(method, cohort, config, cache_dir() / "runs" / f"{method.name}-{identity['hash']}", init=init, watch=watch, say=say)
+    return train(method, cohort, config, cached_folder(method, cohort, config, init), init=init, watch=watch, say=say)
