@@ -164,7 +164,8 @@ def test_label_written_is_the_label_read(tmp_path: Path, top: int) -> None:
 
 @pytest.mark.parametrize(("label", "affine", "name", "table", "error", "words"), [
     (LABEL, AFFINE, "l.nii.gz", ATRIUM, DataError, r"2 \(70 voxels\)"), (LABEL.astype(int) * 40_000, AFFINE, "l.nii.gz", None, DataError, "80000"),
-    (LABEL / 2, AFFINE, "l.nii.gz", None, DataError, "not whole"), (LABEL, NAN, "l.nii.gz", HIP, DataError, "affine has 4 numbers"),
+    (LABEL / 2, AFFINE, "l.nii.gz", None, DataError, "not whole"), (holed(LABEL), AFFINE, "l.nii.gz", None, DataError, "not whole"),
+    (holed(LABEL, np.inf), AFFINE, "l.nii.gz", None, DataError, r"inf \(2 voxels\)"), (LABEL, NAN, "l.nii.gz", HIP, DataError, "affine has 4 numbers"),
     (LABEL, np.zeros((4, 4)), "l.nii.gz", HIP, DataError, "singular"), (LABEL, AFFINE, "l.png", HIP, ConfigError, "NIfTI")])
 def test_bad_label_is_not_written(tmp_path: Path, label, affine, name, table, error, words: str) -> None:
     with pytest.raises(error, match=words):

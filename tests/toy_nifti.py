@@ -97,5 +97,6 @@ BAD_LABELS = {
     "outside the table": ({"values": LABEL * 5}, r"2 label values are not in the table: 5 \(70 voxels\), 10 \(70 voxels\).*2 femur"),
     "negative": ({"values": -LABEL.astype(np.int16)}, r"-2 \(70 voxels\)"),
     "not whole": ({"values": LABEL * np.float32(0.94)}, r"140 label voxels are not whole numbers \(0\.94, 1\.88\)"),
+    "large": ({"values": LABEL.astype(np.int32) * 1_234_567}, r"1234567 \(70 voxels\)"),
     "rescaled": ({"values": LABEL, "scl_slope": 1.00001}, "not whole"),
 }

@@ -63,7 +63,7 @@ def check_label(values: np.ndarray, where: object, note: Note, table: LabelTable
                               fix="resample labels with nearest neighbour and save them as uint8 without scaling"))
     n = table.n_classes if table else 2**16
     if (outside := (found < 0) | (found >= n)).any():
-        listed = ", ".join(f"{int(v)} ({c} voxels)" for v, c in zip(found[outside][:8], counts[outside][:8], strict=True))
+        listed = ", ".join(f"{v:.10g} ({c} voxels)" for v, c in zip(found[outside][:8], counts[outside][:8], strict=True))
         names = ", ".join(f"{i} {name}" for i, name in enumerate(table.names)) if table else f"0 to {n - 1}"
         return note(DataError(f"{outside.sum()} label values are not in the table: {listed}", where=where, fix=f"map them to {names}"))
     if len(found) == 1:
