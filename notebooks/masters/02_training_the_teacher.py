@@ -1,0 +1,304 @@
+# %% [markdown]
+# # 02 · Training the teacher
+#
+# After this notebook **you will be able to**
+# - draw and inspect the patches a 3D network learns from
+# - write the Dice loss and say why cross-entropy is not left alone
+# - train a 3D U-Net on few labels and read its curves
+# - stop a run, continue it, and show that nothing was lost
+# - score a prediction in each class, misses included
+#
+# *About MEASURE minutes on a CPU. Needs nothing from earlier notebooks; notebooks 03 to 05 use the teacher trained here.*
+
+# %% tags=["parameters"]
+profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
+seed = 0
+out = ""  # folder for the numbers as CSV; "" writes none
+cohort = ""  # folder of a cohort; "" takes the synthetic hips
+
+# %%
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ssltut import show
+from ssltut.data.cohort import read_cohort, synthetic_cohort
+from ssltut.profiles import profile_named
+
+P = profile_named(profile)
+config = replace(P.teacher, seed=seed)
+scans = read_cohort(cohort) if cohort else synthetic_cohort(**P.cohort)
+print(f"{scans.name}: {', '.join(f'{len(part)} {name}' for name, part in vars(scans.split).items())}. "
+      f"This notebook trains on the {len(scans.split.labelled)} labelled scans and opens no test scan.")
+if profile == "smoke":
+    print("Smoke profile: every cell runs, but training is far too short for its numbers to mean anything.")
+
+# %% [markdown]
+# ## What the network sees
+#
+# A whole scan with all the activations of a 3D network does not fit into the memory of a laptop, and a few scans are few examples. So we
+# train on **patches**: random crops, half of them centred on bone, which fills little of a scan.
+
+# %%
+from ssltut.data.patches import Intensity, PatchPool
+from ssltut.data.views import Augmentation, Noise, generator_for
+
+labelled = scans.training("labelled")
+spacing, scale = labelled[0].spacing, Intensity.of([*labelled, *scans.training("unlabelled")])
+pool = PatchPool(labelled, scale, config.patch, "cpu")
+x, y, ids = pool.sample(8, generator_for("cpu", seed, "look"))  # (8, 1, X, Y, Z) and (8, X, Y, Z)
+window = ((400 - scale.mean) / scale.std, 1800 / scale.std) if scans.modality == "CT" else None
+print(f"A patch is {config.patch[0] * spacing[0]:.0f} mm wide and holds {100 * np.prod(config.patch) / labelled[0].image.size:.0f} % of a scan. "
+      f"Bone fills {100 * np.mean([np.mean(case.label > 0) for case in labelled]):.0f} % of the labelled scans, {100 * (y > 0).float().mean():.0f} % of these patches.")
+show.gallery({f"{i + 1}: {ids[i]}": dict(image=x[i, 0].numpy(), spacing=spacing, overlay=y[i].byte().numpy(), table=scans.table, window=window)
+              for i in range(8)}, alt="Eight random training patches in coronal section with their labels: some show the joint, some little bone.")
+
+# %% [markdown]
+# Left and right can be swapped, as a right hip mirrored is a left hip; brightness and contrast differ between scanners. Both are drawn for
+# every patch. The noise of the method (σ = 0.02 for the student) comes on top, and is hardly visible.
+#
+# ### Four views of one patch
+
+# %%
+one = x[:1]
+draws = Augmentation(torch.tensor([True]), torch.tensor([1.1]), torch.tensor([0.1]))
+views = {"as it is": one, "mirror, more contrast, brighter": draws.apply(one), "noise, σ = 0.02": Noise(0.02, seed)(one),
+         "noise, σ = 0.2 (ten times)": Noise(0.2, seed)(one)}
+print(f"A drawn view can be replayed: the same noise again differs by {(Noise(0.02, seed)(one) - views['noise, σ = 0.02']).abs().max():.0f}.")
+show.gallery({name: dict(image=view[0, 0].numpy(), spacing=spacing, window=window) for name, view in views.items()},
+             alt="One patch four times: as it is, mirrored and brighter, with the faint noise of the method, and with ten times that noise.")
+
+# %% [markdown]
+# *Something to try:* draw eight patches from `scans.training("unlabelled")`. What is `y` then, and where does bone sit in them?
+#
+# ## The network
+#
+# A 3D U-Net goes down to see context and up to find edges, and hands details across. Every forward returns `Out(logits, feats, heads)`: the
+# **embedding** in `feats`, the map before the last 1x1x1 convolution, is what notebook 04 compares between scans.
+
+# %%
+from ssltut.nets import build_net
+
+net = build_net(config.arch, 1, scans.table.n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm, seed=seed)
+with torch.no_grad():
+    answer = net.eval()(x[:1])
+convs = [module for module in net.modules() if isinstance(module, torch.nn.Conv3d) and module.kernel_size == (3, 3, 3)]
+dropouts = [module for module in net.modules() if isinstance(module, torch.nn.Dropout)]
+he = np.mean([(module.weight.std() * (module.weight[0].numel() / 2) ** 0.5).item() for module in convs])
+print(f"{sum(p.numel() for p in net.parameters()):,} parameters. logits {tuple(answer.logits.shape)}, embedding "
+      f"{tuple(answer.feats['embedding'].shape)}, {len(answer.heads)} further heads.")
+print(f"{len(convs)} convolutions of 3x3x3, each followed by dropout ({len(dropouts)} of them, p = {config.dropout}); the output layer has none.")
+print(f"He initialisation draws weights of standard deviation sqrt(2 / fan-in): measured, in units of that, {he:.2f}.")
+
+# %% [markdown]
+# Dropout is no decoration here: left on at prediction time it makes the uncertainty of notebook 03.
+#
+# ## Exercise 1: the Dice loss
+#
+# Cross-entropy counts voxels, and most voxels are background. Soft Dice compares overlap with size, class by class:
+#
+# $$L_{Dice} = 1 - \frac{1}{K}\sum_{k=1}^{K} \frac{2\sum_v p_k(v)\, y_k(v) + \varepsilon}{\sum_v p_k(v) + \sum_v y_k(v) + \varepsilon}$$
+#
+# over the $K$ foreground classes, with sums over all voxels of the batch.
+
+# %% tags=["solution"]
+def my_dice_loss(logits: torch.Tensor, target: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
+    """Soft Dice loss of logits (B, C, X, Y, Z) against classes (B, X, Y, Z); class 0 is background and does not count."""
+    # >>> solution: softmax, then for each foreground class 2 * overlap / (size of p + size of y), then 1 - the mean
+    p, ratios = logits.softmax(1), []
+    for k in range(1, logits.shape[1]):
+        truth = (target == k).float()
+        ratios.append((2 * (p[:, k] * truth).sum() + eps) / (p[:, k].sum() + truth.sum() + eps))
+    return 1 - torch.stack(ratios).mean()
+    # <<< solution
+
+# %% tags=["check"]
+from ssltut.losses import dice_loss
+
+sample = torch.randn(2, 3, 4, 4, 4, generator=torch.Generator().manual_seed(seed))
+classes = torch.arange(128).reshape(2, 4, 4, 4) % 3
+mine, theirs = my_dice_loss(sample, classes), dice_loss(sample, classes)
+assert torch.isclose(mine, theirs), f"yours is {mine:.4f}, the package says {theirs:.4f}: sums over the batch, foreground only?"
+print(f"Right: {mine:.4f}, the same as ssltut.losses.dice_loss.")
+
+# %% [markdown]
+# ### Why both terms
+#
+# Ask what a lazy network gains that says "background" everywhere, 95 % sure.
+
+# %%
+from torch.nn.functional import cross_entropy
+
+sure = np.log(0.95 / (0.05 / (scans.table.n_classes - 1)))
+lazy = torch.zeros(8, scans.table.n_classes, *config.patch)
+lazy[:, 0] = sure
+untrained = torch.cat([net(patch[None]).logits.detach() for patch in x])
+for name, logits in {"lazy": lazy, "untrained": untrained}.items():
+    print(f"{name:>9}: cross-entropy {cross_entropy(logits, y):.3f} nats, Dice loss {dice_loss(logits, y):.3f}")
+print("Dice loss shows that the lazy network found nothing; cross-entropy has the smoother gradient. L_S, the supervised loss, is their sum.")
+
+# %% [markdown]
+# ## Train
+#
+# One loop trains every method of the package. `cached_run` keeps what it trains: run the cell again, or open notebook 03, and the teacher
+# is found in a moment. While it trains, the loss is drawn live.
+
+# %%
+import time
+
+from ssltut.methods import make_method
+from ssltut.train import cached_run
+
+started = time.monotonic()
+with show.LiveCurves(alt="Training loss while the teacher trains.", groups={"cross-entropy + Dice loss": ["total"]}) as live:
+    teacher = cached_run(make_method("labels_only"), scans, config, watch=live)
+seconds = time.monotonic() - started
+print(f"{config.steps} steps of {config.labelled} patches, Adam at {config.lr:g}: {seconds:.0f} s now, kept in {teacher.folder.name}.")
+
+# %% [markdown]
+# ## Read the curves
+#
+# The training loss says whether the network learns its own patches. Only scans it did not train on say whether it learnt hips. The
+# weights are chosen by a rule fixed beforehand, on the validation split; the test split stays closed.
+
+# %%
+history = teacher.history
+checks = history.dropna(subset=["validation dice"])
+tenth = max(1, len(history) // 10)
+print(f"Loss: {history.total[:tenth].mean():.2f} over the first tenth, {history.total[-tenth:].mean():.2f} over the last.")
+print(f"Rule: {'highest' if teacher.selected['rule'] == 'dice' else 'best'} {teacher.selected['rule']} on {len(scans.split.validation)} validation "
+      f"scans. Chosen: step {teacher.selected['step']} of {config.steps}, {teacher.selected['rule']} {teacher.selected['score']:.3f}; "
+      f"the last step had Dice {checks['validation dice'].iloc[-1]:.3f}.")
+show.curves(history, groups={"training loss": ["total"], "validation Dice": ["validation dice"], "validation HD95 (mm)": ["validation hd95"]},
+            alt=f"Three panels over the step: training loss, validation Dice (last {checks['validation dice'].iloc[-1]:.2f}) and validation HD95 in mm.")
+
+# %% [markdown]
+# *What to see:* a loss that still falls while validation Dice has stopped rising is memory, not learning. *Something to try:* `replace(config,
+# steps=config.steps // 4)`, a new run: does a quarter of the time cost much?
+#
+# ## Checkpoint and resume
+#
+# A laptop sleeps, a cluster kills. The run folder holds plain tensors (safetensors) and JSON, no pickle, so opening a stranger's run cannot
+# run a stranger's code.
+
+# %%
+import json
+
+for file in sorted(teacher.folder.iterdir()):
+    print(f"{file.stat().st_size / 1024:8.0f} KiB  {file.name}")
+about = json.loads((teacher.folder / "run.json").read_text())
+print(f"run.json remembers {', '.join(about)}; its hash {about['hash']} names method, options, settings and scans.")
+
+# %% [markdown]
+# Now a tiny run, once straight through and once killed on the way. The second is continued by the same command.
+
+# %%
+import tempfile
+
+from ssltut.train import train
+
+tiny, method = replace(config, steps=4, validate_every=2, width=4, depth=2), make_method("labels_only")
+with tempfile.TemporaryDirectory() as folder:
+    straight = train(method, scans, tiny, Path(folder) / "straight", say=lambda line: None)
+    train(method, scans, tiny, Path(folder) / "killed", stop_after=3, say=lambda line: None)  # one step after its checkpoint
+    continued = train(method, scans, tiny, Path(folder) / "killed", say=lambda line: None)
+pairs = zip(straight.nets["student"].parameters(), continued.nets["student"].parameters())
+apart = max((a - b).abs().max().item() for a, b in pairs)
+pd.DataFrame({"straight": straight.history.total, "killed and continued": continued.history.total}).rename_axis("step")
+
+# %%
+same = bool((straight.history.total == continued.history.total).all())
+print(f"Same loss at every step: {same}. Largest difference between the weights: {apart:g}.")
+print("On a CPU this holds to the last bit, as every draw depends on the step and not on what was drawn before.")
+
+# %% [markdown]
+# ## Look at a prediction
+#
+# A scan is predicted in overlapping windows as large as a patch, and each voxel takes their average, weighted towards the middle of a
+# window, where the network sees most around it.
+
+# %%
+case = scans.validation()[0]
+prediction = teacher.predict(case)
+ct = "bone" if scans.modality == "CT" else None
+wrong = prediction != case.label
+print(f"{case.id}: {100 * wrong.mean():.1f} % of all voxels are wrong, {100 * wrong[case.label > 0].mean():.1f} % of the bone.")
+show.explore(case.image, spacing=case.spacing, contours={"truth": case.label, "prediction": prediction}, table=scans.table, window=ct,
+             title=f"{case.id}: truth and prediction", alt=f"Validation scan {case.id} in three planes with the outlines of truth and prediction.")
+
+# %%
+show.volume(case.image, spacing=case.spacing, label_image=prediction, table=scans.table, title=f"{case.id}: predicted",
+            alt=f"Validation scan {case.id} from the front beside the surfaces of the predicted classes; stray pieces and holes show up here.")
+
+# %% [markdown]
+# *What to see:* stray islands hardly change Dice, but HD95 notices them. Does the contact of head and socket hold?
+#
+# ## Exercise 2: what is the Dice of nothing?
+#
+# A structure that is missed must cost, and one that is absent and not predicted is no success and no failure. Libraries differ here, and
+# some reward an empty answer. Ours returns a **status** with the value.
+
+# %% tags=["solution"]
+def dice_with_status(prediction: np.ndarray, truth: np.ndarray) -> tuple[str, float]:
+    """Status and Dice of two boolean masks: "ok", "both_empty" (NaN), "missed" (truth only, 0) or "invented" (prediction only, 0)."""
+    # >>> solution: look at prediction.any() and truth.any() first, then 2 * overlap / (sum of sizes)
+    if not truth.any():
+        return ("invented", 0.0) if prediction.any() else ("both_empty", float("nan"))
+    if not prediction.any():
+        return "missed", 0.0
+    return "ok", 2 * (prediction & truth).sum() / (prediction.sum() + truth.sum())
+    # <<< solution
+
+# %% tags=["check"]
+from ssltut.metrics import score_mask
+
+full, none = case.label == 1, np.zeros(case.label.shape, bool)
+for first, second in [(full, full), (np.roll(full, 2, 0), full), (none, full), (full, none), (none, none)]:
+    status, value = dice_with_status(first, second)
+    expected, scores = score_mask(first, second, case.spacing)
+    assert status == expected, f"the status is {expected}, yours is {status}"
+    assert np.isclose(value, scores["dice"], equal_nan=True), f"{status}: the Dice is {scores['dice']}, yours is {value}"
+    print(f"{status:>10}: Dice {value:.3f}, HD95 {scores['hd95']:.1f} mm")
+
+# %% [markdown]
+# A miss costs the diagonal of the scan in HD95. Now all validation scans, class by class.
+
+# %%
+from ssltut.metrics import score_case
+
+rows = [row | {"case": held.id} for held in scans.validation() for row in score_case(teacher.predict(held), held.label, held.spacing, scans.table.names)]
+scores = pd.DataFrame(rows)
+table = scores[scores.metric.isin(["dice", "hd95", "surface_dice"])].pivot(index=["case", "class", "status"], columns="metric", values="value")
+table.round(3)
+
+# %%
+mean = scores.groupby(["class", "metric"])["value"].agg(["mean", "std"])
+for name in scans.table.names[1:]:
+    dice, hd95 = mean.loc[(name, "dice")], mean.loc[(name, "hd95")]
+    print(f"{name}: Dice {dice['mean']:.3f}, HD95 {hd95['mean']:.1f} mm (standard deviation over {scores.case.nunique()} scans {dice['std']:.3f} and {hd95['std']:.1f} mm).")
+print(f"{(table.index.get_level_values('status') == 'missed').sum()} of {len(table)} structures missed. {scores.case.nunique()} scans say little: "
+      "notebook 06 opens the test scans.")
+if out:
+    numbers = [("validation dice", teacher.selected["score"], "1"), ("selected step", teacher.selected["step"], "step")]
+    numbers += [(f"{metric} {name}", mean.loc[(name, metric), "mean"], unit) for name in scans.table.names[1:] for metric, unit in [("dice", "1"), ("hd95", "mm")]]
+    Path(out).mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame(numbers, columns=["quantity", "value", "unit"]).assign(seed=seed)
+    frame.to_csv(Path(out) / "02_training_the_teacher.csv", index=False)
+
+# %% [markdown]
+# *Something to try:* `replace(config, seed=1)`, a second teacher. Is it as good? Keep the two numbers for notebook 06.
+
+# %% tags=["instructor"]
+# Ten minutes of discussion: whose validation Dice was highest in the room, and why is it wrong to keep that one?
+# Common slip in exercise 1: a Dice per patch, averaged. A patch without femur then scores 0 however well it is segmented.
+
+# %% [markdown]
+# **You can now**
+# - draw and inspect the patches a 3D network learns from: `PatchPool.sample`, half centred on bone
+# - write the Dice loss and say why cross-entropy is not left alone: overlap against size, when most voxels are background
+# - train a 3D U-Net on few labels and read its curves: `cached_run`, and a rule on validation scans
+# - stop a run, continue it, and show that nothing was lost: the same loss at every step
+# - score a prediction in each class, misses included: a value with its status
