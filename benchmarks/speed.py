@@ -1,0 +1,109 @@
+"""Speed on this machine: ``python benchmarks/speed.py [phantom|precision|methods ...]`` writes benchmarks/results/speed-<what>-<machine>.csv.
+
+Each value is the median of repeats, with the fastest and slowest beside it; nothing else should run meanwhile.
+"""
+
+import argparse
+import os
+import platform
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def timed(work: Callable[[], object], repeats: int, warm_up: int = 1) -> dict[str, float]:
+    for _ in range(warm_up):
+        work()
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begun)
+    return {"median_s": float(np.median(seconds)), "min_s": min(seconds), "max_s": max(seconds), "repeats": repeats}
+
+
+def phantom() -> list[dict]:
+    """Time to make one synthetic hip CT."""
+    from ssltut.data.phantom import Pathology, make_case
+
+    kinds = {"healthy": Pathology(), "metal": Pathology(implant=True)}
+    return [{"what": f"phantom {size}^3, {name}"} | timed(lambda s=size, p=pathology: make_case(1, size=s, pathology=p), 5 if size < 100 else 3, 0)
+            for size in (64, 96, 192) for name, pathology in kinds.items()]
+
+
+def precision() -> list[dict]:
+    """A labelled training step of the U-Net with 16 channels, depth 4, on 2 x 64^3, in fp32 and in bf16 autocast."""
+    from ssltut.nets import build_net
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    net = build_net("unet", 1, 3, width=16, depth=4, dropout=0.15, norm="instance", seed=0).to(device)
+    optimizer = torch.optim.Adam(net.parameters())
+    x, y = torch.randn(2, 1, 64, 64, 64, device=device), torch.randint(3, (2, 64, 64, 64), device=device)
+
+    def step(low: bool) -> None:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
+            loss = torch.nn.functional.cross_entropy(net(x).logits.float(), y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return [{"what": f"U-Net step 2 x 64^3, {name}"} | timed(lambda low=low: step(low), 5) for name, low in (("fp32", False), ("bf16", True))]
+
+
+def methods() -> list[dict]:
+    """One training step (losses, backward, Adam, EMA) of every method at the class profile."""
+    from ssltut.data.cohort import synthetic_cohort
+    from ssltut.data.patches import Intensity, PatchPool
+    from ssltut.methods import METHODS, Plan, Progress, make_method
+    from ssltut.profiles import profile_named
+    from ssltut.train import build_nets, draw_batch
+
+    profile = profile_named("class")
+    cohort, config = synthetic_cohort(**replace(profile, cases=20).cohort), profile.train
+    labelled, unlabelled = cohort.training("labelled"), cohort.training("unlabelled")
+    intensity = Intensity.of([*labelled, *unlabelled])
+    pools = [PatchPool(cases, intensity, config.patch, "cpu") for cases in (labelled, unlabelled)]
+    rows = []
+    for name in METHODS:
+        method, progress = make_method(name), Progress(config.steps // 2, config.steps)
+        nets = build_nets(method, config, 3)
+        optimizer = torch.optim.Adam(nets["student"].parameters())
+        batch = draw_batch(*pools, method.plan(progress, Plan(config.labelled, config.unlabelled)), config, 3, 0)
+
+        def step(method=method, nets=nets, batch=batch, optimizer=optimizer, progress=progress) -> None:
+            terms = method.losses(batch, nets, progress)
+            optimizer.zero_grad(set_to_none=True)
+            sum(t.weight * t.value for t in terms.values() if t.weight).backward()
+            optimizer.step()
+            method.after_step(nets, batch, progress)
+
+        rows.append({"what": f"step of {name}, class profile"} | timed(step, 5))
+    return rows
+
+
+def main() -> None:
+    benches = {bench.__name__: bench for bench in (phantom, precision, methods)}
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", nargs="*", choices=[*benches, []], default=list(benches))
+    accelerator = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"{platform.machine()}-{os.cpu_count()}-cores"
+    machine = re.sub(r"\W+", "-", accelerator).lower()
+    RESULTS.mkdir(exist_ok=True)
+    for name in parser.parse_args().what:
+        amx = torch.cpu._is_amx_tile_supported()
+        table = pd.DataFrame(benches[name]()).assign(machine=machine, amx=amx, torch=torch.__version__, command=f"python benchmarks/speed.py {name}")
+        print(table[["what", "median_s", "min_s", "max_s"]].round(3).to_string(index=False))
+        table.to_csv(RESULTS / f"speed-{name}-{machine}.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()
