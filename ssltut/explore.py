@@ -127,9 +127,12 @@ class Probe:
 
     These are unlabelled scans where their labels are known to us, else validation scans. It draws from streams of its own, so training is the
     same with and without it. The table is kept in ``file``, so that a run that is found or continued has it too; ``frame()`` returns it.
+    Raises ConfigError for a method that matches no embeddings.
     """
 
     def __init__(self, method, cohort: Cohort, config, *, every: int, file: Path, patches: int = 4) -> None:
+        if not hasattr(method, "assign"):
+            raise ConfigError(f"{method.title} matches no embeddings", fix="probe embedding_matching or neighbour_vote")
         known = [case_id for case_id in cohort.split.unlabelled if cohort.sources[case_id].has_label] or cohort.split.validation
         intensity = Intensity.of([*cohort.training("labelled"), *cohort.training("unlabelled")])
         pool = PatchPool([cohort.case(case_id) for case_id in known[:patches]], intensity, config.patch, "cpu")

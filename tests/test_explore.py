@@ -1,6 +1,5 @@
 """Looking inside a run: reproducible, right where the answer is known, and without touching what is looked at."""
 
-import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ from toy import SMALL, toy_case, toy_cohort
 
 from ssltut.data.patches import Batch
 from ssltut.errors import ConfigError
-from ssltut.explore import Probe, accuracy_on_unreliable, correspond, embedding_map, uncertainty_map
+from ssltut.explore import Probe, accuracy_on_unreliable, correspond, embedding_map, probed_run, uncertainty_map
 from ssltut.methods import Progress, make_method
 from ssltut.methods.embedding_matching import Assignment
 from ssltut.nets import Out
@@ -114,7 +113,7 @@ def test_accuracy_on_unreliable_voxels_by_hand():
 @pytest.mark.parametrize("name, options, norm", [("embedding_matching", {}, "instance"), ("neighbour_vote", {"memory": 8}, "batch")])
 def test_probing_does_not_disturb_training(name, options, norm, tmp_path):
     method, config = make_method(name, options), replace(SMALL, norm=norm)
-    probe = Probe(method, toy_cohort(), config, every=2)
+    probe = Probe(method, toy_cohort(), config, every=2, file=tmp_path / "probe.csv")
     runs = [train(method, toy_cohort(), config, tmp_path / str(i), watch=watch, say=lambda s: None) for i, watch in enumerate((None, probe))]
     for role in runs[0].nets:
         a, b = (run.nets[role].state_dict() for run in runs)
@@ -124,14 +123,20 @@ def test_probing_does_not_disturb_training(name, options, norm, tmp_path):
     assert frame["unreliable share"].between(0, 1).all() and frame["teacher right where reliable"].dropna().between(0, 1).all()
 
 
-def test_the_probe_needs_scans_whose_truth_is_kept():
+def test_a_probed_run_that_is_found_has_its_table_too():
+    method = make_method("embedding_matching")
+    (first, table), (again, same) = (probed_run(method, toy_cohort(), SMALL, every=1, say=lambda s: None) for _ in range(2))
+    assert table["step"].tolist() == [0, 1, 2, 3] and table.equals(same) and first.folder == again.folder
+
+
+def test_where_no_truth_is_kept_validation_scans_are_probed(tmp_path):
     cohort = toy_cohort()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Probe(make_method("embedding_matching"), cohort, SMALL, every=1)
     for case_id in cohort.split.unlabelled:
-        cohort.sources[case_id] = cohort.sources[case_id]._replace(load=lambda i=int(case_id[-1]): toy_case(i).without_label())
-    with pytest.raises(ConfigError, match="no unlabelled scan of toy has a label kept"):
-        Probe(make_method("embedding_matching"), replace(cohort, _loaded={}), SMALL, every=1)
+        cohort.sources[case_id] = cohort.sources[case_id]._replace(has_label=False)
+    probe = Probe(make_method("embedding_matching"), cohort, SMALL, every=1, file=tmp_path / "p.csv", patches=2)
+    assert probe.truth.shape == (2, 8, 8, 8) and probe.frame().empty
+
+
+def test_only_matching_can_be_probed(tmp_path):
     with pytest.raises(ConfigError, match="UA-MT matches no embeddings"):
-        Probe(make_method("ua_mt"), toy_cohort(), SMALL, every=1)
+        Probe(make_method("ua_mt"), toy_cohort(), SMALL, every=1, file=tmp_path / "p.csv")
