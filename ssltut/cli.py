@@ -130,6 +130,8 @@ def evaluate(args: argparse.Namespace) -> int:
                           fix="evaluate on a cohort with the same classes, or add --bone")
     if args.csv and args.csv.exists():
         raise ConfigError("the file exists already", where=args.csv, fix="choose another --csv; nothing was overwritten")
+    if args.csv:
+        args.csv.parent.mkdir(parents=True, exist_ok=True)
     rows = score_run(run, getattr(cohort, args.part)())
     if args.csv:
         rows.to_csv(args.csv, index=False)
@@ -249,7 +251,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ssltut {args.command}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"ssltut {args.command}: {error.filename or ''}: {error.strerror}. Next: check the path, its permissions and the free space", file=sys.stderr)
+        found = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+        print(f"ssltut {args.command}: {found}. Next: check the path, its permissions and the free space", file=sys.stderr)
         return 2
 
 

@@ -113,13 +113,13 @@ def test_accuracy_on_unreliable_voxels_by_hand():
 @pytest.mark.parametrize("name, options, norm", [("embedding_matching", {}, "instance"), ("neighbour_vote", {"memory": 8}, "batch")])
 def test_probing_does_not_disturb_training(name, options, norm, tmp_path):
     method, config = make_method(name, options), replace(SMALL, norm=norm)
-    probe = Probe(method, toy_cohort(), config, every=2, file=tmp_path / "probe.csv")
+    probe = Probe(method, toy_cohort(), config, every=1, file=tmp_path / "probe.csv")
     runs = [train(method, toy_cohort(), config, tmp_path / str(i), watch=watch, say=lambda s: None) for i, watch in enumerate((None, probe))]
     for role in runs[0].nets:
         a, b = (run.nets[role].state_dict() for run in runs)
         assert all(torch.equal(a[k], b[k]) for k in a), role
     frame = probe.frame()
-    assert frame["step"].tolist() == [0, 2] and frame["match weight"].is_monotonic_increasing and frame["match weight"].gt(0).all()
+    assert frame["step"].tolist() == [0, 1, 2, 3] and frame["match weight"].is_monotonic_increasing and frame["match weight"].gt(0).all()
     assert frame["unreliable share"].between(0, 1).all() and frame["teacher right where reliable"].dropna().between(0, 1).all()
 
 
