@@ -74,3 +74,27 @@ def score_case(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, 
         status, scores = score_mask(prediction == value, truth == value, spacing)
         rows += [{"class": name, "metric": metric, "value": score, "status": status} for metric, score in scores.items()]
     return rows
+
+
+def auroc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Probability that a random positive has a higher ``score`` than a random negative, ties counting one half; by ranks (Mann and Whitney 1947).
+
+    score any shape, positive boolean of that shape. NaN when there is no positive or no negative.
+    """
+    from scipy.stats import rankdata
+
+    positive = np.asarray(positive, bool).ravel()
+    n, others = int(positive.sum()), int((~positive).sum())
+    if not n or not others:
+        return float("nan")
+    return float((rankdata(np.ravel(score))[positive].sum() - n * (n + 1) / 2) / (n * others))
+
+
+def risk_at_coverage(uncertainty: np.ndarray, error: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+    """Error rate among the most certain share ``coverage`` (0..1] of the voxels (Geifman and El-Yaniv 2017); ``error`` boolean, any shape.
+
+    Equal uncertainties stay in the order of the voxels. With ``error`` itself as the uncertainty this is the oracle's curve.
+    """
+    order = np.argsort(np.ravel(uncertainty), kind="stable")
+    kept = np.maximum(1, np.rint(np.asarray(coverage, float) * order.size).astype(int))
+    return np.cumsum(np.ravel(error)[order])[kept - 1] / kept

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssltut.errors import ConfigError, DataError
-from ssltut.metrics import METRICS, diagonal_mm, score_case, score_mask
+from ssltut.metrics import METRICS, auroc, diagonal_mm, risk_at_coverage, score_case, score_mask
 
 SPACING = (0.5, 1.0, 3.0)
 
@@ -89,3 +89,20 @@ def test_shapes_and_spacing_are_checked():
             score_mask(a, a, wrong)
     with pytest.raises(TypeError):
         score_mask(a, a)
+
+
+def test_auroc_counts_pairs_with_ties_as_one_half():
+    score, positive = np.array([[0.1, 0.4, 0.4], [0.8, 0.2, 0.9]]), np.array([[0, 0, 1], [1, 1, 0]], bool)
+    pairs = [(a > b) + 0.5 * (a == b) for a in score[positive] for b in score[~positive]]
+    assert auroc(score, positive) == pytest.approx(np.mean(pairs)) == pytest.approx(4.5 / 9)
+    assert auroc(positive, positive) == 1.0 and auroc(~positive, positive) == 0.0
+    assert np.isnan(auroc(score, np.zeros_like(positive))) and np.isnan(auroc(score, np.ones_like(positive)))
+
+
+def test_risk_at_coverage_of_a_good_a_useless_and_a_perfect_uncertainty():
+    error = np.array([False, False, True, False, True])
+    coverage = [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert risk_at_coverage(np.array([1, 3, 5, 2, 4]), error, coverage) == pytest.approx([0, 0, 0, 1 / 4, 2 / 5])
+    assert risk_at_coverage(np.zeros(5), error, coverage) == pytest.approx([0, 0, 1 / 3, 1 / 4, 2 / 5])
+    assert risk_at_coverage(error, error, coverage) == pytest.approx([0, 0, 0, 1 / 4, 2 / 5])
+    assert risk_at_coverage(error, error, [0.01]) == pytest.approx([0])

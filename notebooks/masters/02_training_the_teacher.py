@@ -65,7 +65,7 @@ show.gallery({f"{i + 1}: {ids[i]}": dict(image=x[i, 0].numpy(), spacing=spacing,
 # %%
 one = x[:1]
 draws = Augmentation(torch.tensor([True]), torch.tensor([1.1]), torch.tensor([0.1]))
-views = {"as it is": one, "mirror, more contrast, brighter": draws.apply(one), "noise, σ = 0.02": Noise(0.02, seed)(one),
+views = {"as it is": one, "mirrored and brighter": draws.apply(one), "noise, σ = 0.02": Noise(0.02, seed)(one),
          "noise, σ = 0.2 (ten times)": Noise(0.2, seed)(one)}
 print(f"A drawn view can be replayed: the same noise again differs by {(Noise(0.02, seed)(one) - views['noise, σ = 0.02']).abs().max():.0f}.")
 show.gallery({name: dict(image=view[0, 0].numpy(), spacing=spacing, window=window) for name, view in views.items()},
