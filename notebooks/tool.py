@@ -107,7 +107,7 @@ def _code_problems(cell: nbformat.NotebookNode) -> list[str]:
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         at = call.func
         if isinstance(at, ast.Attribute) and isinstance(at.value, ast.Name) and at.value.id == "show":
-            if at.attr != "frontend" and "alt" not in [keyword.arg for keyword in call.keywords]:
+            if at.attr not in ("frontend", "surface") and "alt" not in [keyword.arg for keyword in call.keywords]:
                 found.append(f"show.{at.attr} without alt=")
         elif isinstance(at, ast.Attribute) and at.attr == "show" and not call.args:
             found.append(f"{ast.unparse(at)}() draws a figure without alt text")
