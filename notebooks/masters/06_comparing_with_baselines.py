@@ -1,0 +1,289 @@
+# %% [markdown]
+# # 06 · Comparing with baselines
+#
+# After this notebook **you will be able to**
+# - run a fair comparison of methods, with both bounds and several seeds
+# - compute a paired difference with an interval, and correct for many tests
+# - name what the best seed, a choice made on test scans, and dropped misses would have made of the same numbers
+# - say when a method does not help
+#
+# *About MEASURE minutes on a CPU; the runs are kept, so a second visit takes one minute. Needs nothing from earlier notebooks.*
+
+# %% tags=["parameters"]
+profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
+seed = 0
+out = ""  # folder for the numbers as CSV; "" writes none
+cohort = ""  # folder of a cohort; "" takes the synthetic hips
+
+# %%
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import ssltut
+from ssltut import show
+from ssltut.data.cohort import cache_dir, read_cohort, synthetic_cohort
+from ssltut.methods import METHODS
+from ssltut.profiles import profile_named
+
+P = profile_named(profile)
+scans = read_cohort(cohort) if cohort else synthetic_cohort(**P.cohort)
+methods = ["labels_only", "mean_teacher", "embedding_matching", "neighbour_vote", "all_labels"]
+title = {name: METHODS[name].title for name in METHODS}
+
+# %% [markdown]
+# ## What is fair?
+#
+# Everything but the method is equal: the scans, which of them are labelled, steps, network, the rule that picks the weights, and the way a
+# scan is predicted. Two **bounds** frame the result: *labels only*, and *all labels*, which knows what the others must guess.
+
+# %%
+seeds = tuple(seed + s for s in P.seeds)
+budget = min(P.labelled, len(scans.split.labelled))
+pool = len(scans.split.labelled) + len(scans.split.unlabelled)
+print(f"{len(methods)} methods x {len(seeds)} seeds, {P.train.steps} steps each. A seed draws which {budget} of {pool} training scans are labelled, and is the "
+      f"same for every method. Weights are picked by {P.train.select} on {len(scans.split.validation)} validation scans; {len(scans.split.test)} test scans decide.")
+if profile == "smoke":
+    print("Smoke profile: every cell runs, but training is far too short for its numbers to mean anything.")
+
+# %%
+from ssltut.compare import compare
+
+folder = cache_dir() / "compare" / f"{profile}-{scans.hash}"
+rows = compare(scans, methods, folder, config=P.train, budgets=(budget,), seeds=seeds)
+print(f"{len(rows)} rows, one per method, seed, scan, class and metric, are in {folder.name}/results.csv, each with its command, settings and machine.")
+rows[["method", "seed", "case", "class", "metric", "value", "status", "config"]].head(3)
+
+# %% [markdown]
+# ## The table
+#
+# The interval is over **patients**, not over voxels or scans times classes: it says what other patients might have given. The spread over
+# seeds is another thing: what another run might have given.
+
+# %%
+from ssltut.compare import summary
+
+tables = {metric: summary(rows, metric) for metric in ("dice", "hd95")}
+for metric, table in tables.items():
+    print({"dice": "Dice (higher is better)", "hd95": "\nHD95 in mm (lower is better)"}[metric])
+    print(table[["title", "mean", "low95", "high95", "sd over seeds", "patients", "scored", "missed", "failed"]].round(3).to_string(index=False))
+
+# %%
+means = {metric: table.set_index("method")["mean"] for metric, table in tables.items()}
+low, high = (means["dice"][name] for name in ("labels_only", "all_labels"))
+between = tables["dice"].assign(metric="dice").rename(columns={"low95": "low", "high95": "high"})
+both = pd.concat([between, tables["hd95"].rename(columns={"low95": "low", "high95": "high"})]).assign(method=lambda t: t["title"])
+print(f"All labels instead of {budget} are worth {high - low:+.3f} Dice here: this is the room a method has.")
+show.intervals(both, bounds=(title["labels_only"], title["all_labels"]), titles={"dice": "Dice (right is better)", "hd95": "HD95, mm (left is better)"},
+               alt="Mean and 95 % interval over patients of each method. Dice: " + ", ".join(f"{title[n]} {v:.3f}" for n, v in means["dice"].items()))
+
+# %% [markdown]
+# *What to see:* intervals that overlap do **not** mean that two methods are equal. A hard patient is hard for both; the question is whether
+# one does better on the *same* patient.
+#
+# ## Exercise 1: the paired difference
+#
+# Subtract patient by patient. Then draw as many patients as there are, with replacement, many times; the middle 95 % of the means of these
+# draws is the **bootstrap interval**.
+
+# %% tags=["solution"]
+def paired_interval(a: np.ndarray, b: np.ndarray, draws: int = 10_000) -> tuple[float, float, float]:
+    """Mean of b - a over patients (N,), and the ends of its 95 % bootstrap interval."""
+    # >>> solution: difference, then rng.integers(N, size=(draws, N)) as patients, the mean of each draw, np.quantile of the means
+    difference, rng = b - a, np.random.default_rng(0)
+    drawn = difference[rng.integers(len(a), size=(draws, len(a)))].mean(axis=1)
+    return difference.mean(), *np.quantile(drawn, [0.025, 0.975])
+    # <<< solution
+
+# %% tags=["check"]
+from ssltut.compare import bootstrap_interval
+
+ease = np.linspace(0.6, 0.9, 12)  # twelve patients, easy and hard
+noise = np.random.default_rng(1).normal(0.02, 0.02, 12)
+middle, *mine = paired_interval(ease, ease + noise)
+theirs = bootstrap_interval(noise)
+assert np.isclose(middle, noise.mean()), f"the mean difference is {noise.mean():.4f}, yours is {middle:.4f}"
+assert np.allclose(mine, theirs, atol=0.1 * (theirs[1] - theirs[0])), f"the interval is {theirs}, yours is {mine}"
+print(f"Right: {middle:.4f} [{mine[0]:.4f}, {mine[1]:.4f}].")
+alone = [np.diff(bootstrap_interval(values))[0] for values in (ease, ease + noise)]
+print(f"Unpaired, each mean alone has an interval {alone[0]:.3f} and {alone[1]:.3f} wide; the paired one is {mine[1] - mine[0]:.3f}.")
+
+# %% [markdown]
+# ### Patient by patient
+
+# %%
+from ssltut.compare import patient_values
+
+others = [name for name in methods if name != "labels_only"]
+dice = patient_values(rows, "dice")
+for name in others:
+    d = dice[name] - dice["labels_only"]
+    ends = bootstrap_interval(d)
+    print(f"{title[name]:>40}: {d.mean():+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}], better on {(d > 0).sum()} of {len(d)} patients")
+show.paired({title[name]: dice[name] - dice["labels_only"] for name in others}, xlabel="Dice minus that of labels only, same patient",
+            alt="A point per patient: Dice of each method minus labels only. Mean: "
+            + ", ".join(f"{title[n]} {(dice[n] - dice['labels_only']).mean():+.3f}" for n in others))
+
+# %% [markdown]
+# ## Exercise 2: many tests
+#
+# Test twenty useless methods at $p < 0.05$ and one of them will "work". **Holm's correction**: sort the $m$ p-values; multiply the smallest
+# by $m$, the next by $m - 1$ and so on; none may fall below the one before it, and none may exceed 1.
+
+# %% tags=["solution"]
+def my_holm(p: list[float]) -> list[float]:
+    """Corrected p-values in the order given."""
+    # >>> solution: np.argsort(p), multiply by m, m - 1, ..., take the running maximum, cut at 1, put back in place
+    order = np.argsort(p)
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(np.asarray(p)[order] * np.arange(len(p), 0, -1)))
+    return corrected.tolist()
+    # <<< solution
+
+# %% tags=["check"]
+from ssltut.compare import holm
+
+for given in ([0.01, 0.04, 0.03], [0.5, 0.9], [0.02], [0.012, 0.001, 0.2, 0.011]):
+    assert np.allclose(my_holm(given), holm(given)), f"{given} becomes {np.round(holm(given), 4)}, yours is {np.round(my_holm(given), 4)}"
+print(f"Right: {my_holm([0.01, 0.04, 0.03])}: of three tests below 0.05, one is left.")
+
+# %% [markdown]
+# ### The test
+#
+# Wilcoxon's signed-rank test asks whether the differences lie on one side. With few patients it cannot give a small p, whatever happens.
+
+# %%
+from ssltut.compare import paired, verdict
+
+tests = {metric: paired(rows, metric) for metric in ("dice", "hd95")}
+smallest = 2 / 2 ** len(dice)
+print(f"With {len(dice)} patients the smallest possible p is {smallest:.4f}, and {min(1, smallest * len(others)):.4f} after Holm for {len(others)} methods.")
+for metric, table in tests.items():
+    print(f"\n{metric}: {verdict(table)}")
+    print(table[["title", "difference", "low95", "high95", "p", "p Holm", "wins", "ties", "losses"]].round(4).to_string(index=False))
+
+# %% [markdown]
+# ## Three traps
+#
+# The same rows can tell a finer story. **First: the best seed.** A method is run a few times, and the best run goes into the paper.
+
+# %%
+runs = rows[rows.metric == "dice"].groupby(["method", "seed"])["value"].mean().unstack("seed").loc[methods]
+luck = runs.max(axis=1) - runs.mean(axis=1)
+for name in ("mean_teacher", "embedding_matching", "neighbour_vote"):
+    print(f"{title[name]}: {runs.loc[name].mean() - low:+.3f} over labels only on average; its best seed against the baseline's mean: "
+          f"{runs.loc[name].max() - low:+.3f}; against the baseline's best seed: {runs.loc[name].max() - runs.loc['labels_only'].max():+.3f}")
+print(f"The best seed flatters a method by {luck.mean():.3f} Dice on average, by {luck.max():.3f} at most.")
+show.paired({title[name]: runs.loc[name] - low for name in methods}, xlabel="mean test Dice of one seed, minus the mean of labels only",
+            alt="A point per seed: mean test Dice of each run minus the mean of labels only; the spread over seeds stands beside the gaps between methods.")
+
+# %% [markdown]
+# **Second: choosing on the test scans.** Take the best of all semi-supervised runs, as judged by half of the test patients, and look at it
+# on the other half, where nobody chose. Do so for many random halves.
+
+# %%
+candidates = rows[(rows.metric == "dice") & rows.method.isin(["mean_teacher", "embedding_matching", "neighbour_vote"])]
+grid = candidates.groupby(["patient", "method", "seed"])["value"].mean().unstack(["method", "seed"]).to_numpy()  # (patients, runs)
+rng, gains = np.random.default_rng(seed), []
+for _ in range(2000):
+    order = rng.permutation(len(grid))
+    chosen_on, fresh = grid[order[: len(grid) // 2]].mean(0), grid[order[len(grid) // 2:]].mean(0)
+    typical = np.array([chosen_on.mean(), fresh.mean()])  # a half of easy patients flatters every run: take that away
+    winner = chosen_on.argmax()
+    gains.append(np.array([chosen_on[winner], fresh[winner]]) - typical)
+claimed, kept = np.mean(gains, axis=0)
+print(f"The winner of {grid.shape[1]} runs beats the average run by {claimed:+.3f} Dice on the patients that chose it, and by {kept:+.3f} on the others: "
+      f"{claimed - kept:.3f} of it was the choice.")
+
+# %% [markdown]
+# **Third: dropping the misses.** A structure that was not found has no surface, so its distance is often left out of the mean. Then a method
+# improves by failing.
+
+# %%
+far = rows[rows.metric == "hd95"]
+honest, flattered = far.groupby("method")["value"].mean(), far[far.status == "ok"].groupby("method")["value"].mean()
+for name in methods:
+    own = far[far.method == name]
+    print(f"{title[name]:>40}: {(own.status == 'missed').sum()} of {len(own)} missed; HD95 {honest[name]:.1f} mm, without the misses {flattered.get(name, np.nan):.1f} mm")
+
+# %% [markdown]
+# ## Where does it help?
+#
+# The synthetic scans know how hard they are: narrow joint, thin cortex, noise, illness, metal. An average may hide a gain on the hard ones.
+
+# %%
+hard = rows.groupby("patient")["difficulty"].mean().reindex(dice.index)
+if hard.notna().sum() >= 3:
+    from scipy.stats import spearmanr
+
+    thirds = np.array_split(hard.sort_values().index, 3)
+    curves = {title[name]: [dice.loc[third, name].mean() for third in thirds] for name in methods}
+    for name in others[:-1]:
+        found = spearmanr(hard, dice[name] - dice["labels_only"])
+        print(f"{title[name]}: rank correlation of difficulty and gain {found.statistic:+.2f} (p = {found.pvalue:.2f}, {len(hard)} patients)")
+else:
+    curves = {}
+    print("These scans have no difficulty score.")
+show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty (mean of a third of the patients)", ylabel="Dice",
+           alt="Mean Dice of each method for the easiest, middle and hardest third of the test patients.") if curves else None
+
+# %% [markdown]
+# ## The record
+#
+# More seeds, more budgets, more hours: `ssltut compare` writes the same columns. Where the project has kept such a record, it stands here
+# beside your numbers.
+
+# %%
+record = Path(ssltut.__file__).parents[1] / "results" / "synthetic_class.csv"
+if record.exists():
+    from ssltut.compare import read_rows
+
+    kept_rows = read_rows(record)
+    print(f"{record.name}: {kept_rows.seed.nunique()} seeds, made on {kept_rows.machine.iloc[0]} at commit {kept_rows.commit.iloc[0]}")
+    print(summary(kept_rows, "dice")[["title", "budget", "mean", "low95", "high95", "sd over seeds", "patients", "missed"]].round(3).to_string(index=False))
+    for number, part in kept_rows.groupby("budget"):
+        print(f"{number} labelled: {verdict(paired(part, 'dice'))}")
+else:
+    print("There is no results/synthetic_class.csv here: the numbers above stand alone.")
+
+# %% [markdown]
+# ## What came out
+#
+# A result is a sentence with its size, its uncertainty and its setting. This one is written by the numbers, whatever they are.
+
+# %%
+if profile == "smoke":
+    print(f"{P.train.steps} steps on {P.size} voxels a side are too short to mean anything; read what follows as a form to fill in.")
+best = means["dice"][others[:-1]].idxmax()
+row = tests["dice"].set_index("method").loc[best]
+share = f", {100 * (means['dice'][best] - low) / (high - low):.0f} % of the way to all labels" if high > low else ""
+print(f"With {budget} labelled scans, {len(seeds)} seeds and {len(dice)} test patients, labels only reached Dice {low:.3f} and all labels {high:.3f}. Of the "
+      f"semi-supervised methods {title[best]} had the highest mean, {means['dice'][best]:.3f} ({row.difference:+.3f} "
+      f"[{row.low95:+.3f}, {row.high95:+.3f}], Holm p {row['p Holm']:.3f}{share}).")
+print(f"Its seeds spread by {runs.loc[best].std():.3f} (standard deviation), those of labels only by {runs.loc['labels_only'].std():.3f}.")
+print(f"Dice: {verdict(tests['dice'])}\nHD95: {verdict(tests['hd95'])}")
+print("That the highest mean was picked after looking is itself a choice: the p-value above does not know of it, a new test set would.")
+
+# %%
+if out:
+    frames = [table.assign(quantity=metric + " " + table.method, value=table["mean"], unit={"dice": "1", "hd95": "mm"}[metric], seed=seed)
+              for metric, table in tables.items()]
+    columns = ["quantity", "value", "unit", "seed", "budget", "low95", "high95", "sd over seeds", "patients", "scored", "missed", "failed"]
+    Path(out).mkdir(parents=True, exist_ok=True)
+    pd.concat(frames)[columns].to_csv(Path(out) / "06_comparing_with_baselines.csv", index=False)
+
+# %% [markdown]
+# *Something to try:* add `"ua_mt"` to `methods`; only its runs are trained. Then `budgets=(1, budget)`: does a method help more where labels
+# are fewer? And the paper's ablation: `options={"embedding_matching": {"w_ps": 0.0}}`, in a folder of its own.
+
+# %% tags=["instructor"]
+# Let each table write one sentence about the result before running "What came out", then compare. Which words claim more than the interval does?
+# A good last question: what would have to be measured to say that two methods are *equal*?
+
+# %% [markdown]
+# **You can now**
+# - run a fair comparison of methods, with both bounds and several seeds: `compare`, `summary`
+# - compute a paired difference with an interval, and correct for many tests: over patients, and with Holm
+# - name what the best seed, a choice made on test scans, and dropped misses would have made of the same numbers: you printed each
+# - say when a method does not help: `verdict`, in words, with the setting it holds for
