@@ -77,6 +77,7 @@ def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: Tra
         cohort.with_budget(budget)
     if folder.exists() and any(folder.iterdir()) and not (folder / "rows").is_dir():
         raise ConfigError("the folder is not empty and holds no comparison", where=folder, fix="choose a new folder; nothing was overwritten")
+    (folder / "rows").mkdir(parents=True, exist_ok=True)  # a comparison stopped in its first run is still one
     frames, started, trained = [], time.monotonic(), 0
     for done, (budget, seed, name) in enumerate(plan):
         method, run_config = made[name], replace(config, seed=seed)

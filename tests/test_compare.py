@@ -214,6 +214,17 @@ def test_a_failed_run_is_a_row_and_is_tried_again(tmp_path, monkeypatch):
     assert not (mended["status"] == "failed").any() and (mended["method"] == "ua_mt").sum() == 4 * len(METRICS)
 
 
+def test_a_comparison_stopped_in_its_first_run_goes_on(tmp_path, monkeypatch):
+    def stopped(method, cohort, config, folder, **options):
+        (folder / "run.json").parent.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ssltut.train, "train", stopped)
+        compare(toy_cohort(), ["labels_only"], tmp_path / "s", config=TINY, budgets=[2], seeds=[0])
+    assert len(compare(toy_cohort(), ["labels_only"], tmp_path / "s", config=TINY, budgets=[2], seeds=[0]))
+
+
 def test_impossible_comparisons_are_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(ssltut.train, "train", lambda *args, **options: pytest.fail("trained"))
     for methods, budgets, words in ((["ua_mt", "ua_tm"], [2], "did you mean ua_mt"), (["ua_mt"], [2, 60], "a budget of 60")):
