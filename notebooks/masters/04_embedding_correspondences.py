@@ -144,7 +144,7 @@ print("Classes of the 9 nearest:", ", ".join(f"{(classes == c).sum()} x {names[c
 print(f"Cosine {found.similarity[0, 0]:.3f} (best) to {found.similarity[0, -1]:.3f} (ninth).")
 print(f"Truth: {names[target.label[pick]]}. Teacher: {names[said[pick]]}. Vote: {names[found.vote[0].argmax()]}.")
 best = LabelTable("best", ("", "the 9 nearest references"), ("#000000", "#D55E00"))
-show.planes(source.image, spacing=source.spacing, heat=np.clip(alike - np.percentile(alike, 95), 0, None), contours={"": marks}, table=best, at=near[0],
+show.planes(source.image, spacing=source.spacing, heat=np.clip(alike - np.percentile(alike, 95), 0, None), overlay=marks, table=best, at=near[0],
             heat_label="cosine above its 95th percentile", title=f"Where {source.id} looks like that voxel",
             alt=f"{source.id} with similarity to the picked voxel in colour and its 9 nearest references outlined, cut at the nearest.")
 
@@ -243,17 +243,18 @@ print(f"The {len(truth):,} voxels of {target.id} of which the teacher is least s
 table.style.format("{:.3f}")
 
 # %%
-maps = {"truth": target.label, "teacher": said} | {name: v for name, v in rules.items()}
-at = np.argwhere(where.numpy()).mean(0).round()
+coloured = LabelTable("unsure", ("", *names), ("#000000", "#009E73", *scans.table.colours[1:]))
+differ = where.numpy() & (target.label > 0)
+at = (0, int(differ.sum((0, 2)).argmax()), 0)  # the slice with most unsure bone
 tiles = {}
-for name, values in maps.items():
+for name, values in ({"truth": truth, "teacher": told} | rules).items():
     shown = np.zeros_like(target.label)
-    shown[where.numpy()] = values[where.numpy()] if isinstance(values, np.ndarray) else values
-    tiles[name] = {"image": target.image, "spacing": target.spacing, "overlay": shown, "table": scans.table, "at": at}
+    shown[where.numpy()] = values + 1
+    tiles[name] = {"image": target.image, "spacing": target.spacing, "overlay": shown, "table": coloured, "at": at}
 show.gallery(tiles, alt=f"Coronal slice of {target.id}: the class of the unsure voxels by truth, teacher, four kernels and a vote.")
 
 # %% [markdown]
-# *Reading:* only unsure voxels are coloured; uncoloured ones are sure or called background. Which rule differs most from the teacher, and is
+# *Reading:* only unsure voxels are coloured. Which rule differs most from the teacher, and is
 # it right when it does?
 #
 # ## 5. The question
@@ -328,7 +329,7 @@ show.lines({"published": em_probe["step"], "neighbour vote": nv_probe["step"]}, 
 pulls = {name: np.log10(probe["pull of a voxel"].clip(lower=1e-9).where(probe["pull of a voxel"] > 0)) for name, probe in
          {"published": em_probe, "neighbour vote": nv_probe}.items()}
 show.lines({"published": em_probe["step"], "neighbour vote": nv_probe["step"]}, pulls, xlabel="step",
-           ylabel="log10 pull of one matched voxel (0: like any voxel)", alt="Pull of one matched voxel relative to an ordinary one along both runs, as a power of ten.")
+           ylabel="pull of a matched voxel, log10", title="0: as strong as an ordinary voxel", alt="Pull of one matched voxel relative to an ordinary one along both runs, as a power of ten.")
 
 # %% [markdown]
 # **Why?** Find out, with these curves and sections 1 and 4:
@@ -355,7 +356,7 @@ rows += [{"quantity": f"{method}, last look, {column}", "value": probe[column].i
          for column, unit in {"unreliable share": "share", "match agrees with student": "share", "pull of a voxel": "voxels"}.items()]
 if out:
     Path(out).mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(Path(out) / "04_embedding_correspondences.csv", index=False)
+    pd.DataFrame(rows).dropna().to_csv(Path(out) / "04_embedding_correspondences.csv", index=False)
 print(f"{len(rows)} numbers" + (f" written to {out}" if out else "; give out= to keep them"))
 
 # %% [markdown]

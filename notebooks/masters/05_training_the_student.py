@@ -1,0 +1,325 @@
+# %% [markdown]
+# # 05 Training the student
+#
+# The student learns from few labels, from the teacher where the teacher is sure, and from matched voxels where it is not.
+#
+# After this notebook **you will be able to**
+# - assemble the loss term by term and say what each contributes at any time of training
+# - write the EMA teacher and the masked pseudo-label loss, and compute what one voxel weighs
+# - train a student in two ways: from scratch as published, and from a trained teacher
+# - explain from curves what the match adds, and what it only repeats
+# - ablate a term and report the difference with its spread
+#
+# About MEASURE minutes at `class` on two CPU cores, of which notebook 04 has done ten if you ran it. It uses the teacher of 02, and makes
+# what it does not find.
+
+# %% tags=["parameters"]
+profile = "class"
+seed = 0
+out = ""
+cohort = ""
+
+# %%
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+from ssltut import explore, show
+from ssltut.compare import score_run
+from ssltut.data.cohort import read_cohort, synthetic_cohort
+from ssltut.data.labels import LabelTable
+from ssltut.data.patches import PatchPool
+from ssltut.data.views import generator_for
+from ssltut.losses import masked_cross_entropy
+
+# %%
+from ssltut.methods import Plan, Progress, make_method
+from ssltut.methods.parts.ema import ema_update
+from ssltut.profiles import profile_named
+from ssltut.schedules import ramp
+from ssltut.train import build_nets, cached_run, draw_batch, start_from
+from ssltut.uncertainty import published_threshold
+
+# %%
+P = profile_named(profile)
+scans = read_cohort(Path(cohort)) if cohort else synthetic_cohort(**P.cohort)
+names, C = scans.table.names, scans.table.n_classes
+config, every = replace(P.train, seed=seed), max(1, P.train.steps // 12)
+teacher = cached_run(make_method("labels_only"), scans, replace(P.teacher, seed=seed))
+print(f"{len(scans.split.labelled)} labelled and {len(scans.split.unlabelled)} unlabelled scans; {config.steps} steps a student.")
+if profile == "smoke":
+    print("Profile smoke: everything runs, but no number below means anything.")
+
+# %% [markdown]
+# ## 1. One batch, term by term
+#
+# $$L = L_S + w_{UA} L_{UA} + w_{PS}(L_{NN} + L_{EN})$$
+#
+# Labels; the teacher's labels on reliable voxels; the match on unreliable ones; the entropy of the match there. Here are all four on one
+# batch, student and teacher both starting from the trained teacher.
+
+# %%
+method = make_method("embedding_matching")
+nets = build_nets(method, config, C)
+start_from(nets, method, teacher.folder)
+pools = [PatchPool(scans.training(part), teacher.intensity, config.patch, "cpu") for part in ("labelled", "unlabelled")]
+batch = draw_batch(*pools, Plan(config.labelled, config.unlabelled), config, C, step=0)
+
+def terms_at(t: float) -> pd.DataFrame:
+    """Value, weight, product and share of voxels of every term at fraction t of training."""
+    torch.manual_seed(seed)
+    terms = method.losses(batch, nets, Progress(round(1000 * t), 1000))
+    return pd.DataFrame({name: {"value": float(term.value.detach()), "weight": term.weight, "weight x value": float(term.value.detach()) * term.weight,
+                                "share of voxels": np.nan if term.share is None else term.share} for name, term in terms.items()}).T
+
+half = terms_at(0.5)
+print(f"At half of training the loss of this batch is {half['weight x value'].sum():.4f}.")
+half.style.format("{:.4f}", na_rep="all labelled")
+
+# %%
+import matplotlib.pyplot as plt
+
+times = (0.0, 0.25, 0.5, 0.75, 0.95)
+parts = pd.DataFrame({f"{t:g}": terms_at(t)["weight x value"] for t in times}).T
+fig, ax = plt.subplots(figsize=(9, 4.6), layout="constrained")
+parts.plot.bar(stacked=True, ax=ax, rot=0, color=["#999999", "#0072B2", "#D55E00", "#009E73"], edgecolor="black")
+for bars, hatch in zip(ax.containers, ("", "//", "xx", "..")):
+    for bar in bars:
+        bar.set_hatch(hatch)
+ax.set(xlabel="fraction of training t", ylabel="weight x value")
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+print("Of the loss, the three unlabelled terms are", ", ".join(f"{1 - v:.0%} at t = {t}" for t, v in (parts["supervised"] / parts.sum(axis=1)).items()))
+show.picture(fig, alt="Stacked bars of the four weighted loss terms of one batch at five times of training; the unlabelled terms grow with t.")
+
+# %% [markdown]
+# *Reading:* the batch and the networks are the same in every bar; only the schedules moved. Which term gains most? Its *share of voxels* is
+# another matter: see section 4.
+#
+# ## 2. The schedules
+#
+# Both weights and the threshold follow the same ramp over the whole run.
+
+# %%
+t = np.linspace(0, 1, 101)
+curves = {"w_UA": [0.25 * ramp(v) for v in t], "w_PS": [0.125 * ramp(v) for v in t], "threshold / ln C": [published_threshold(v, C) / np.log(C) for v in t]}
+print(f"At half time the weights have reached {ramp(0.5):.0%} of their end, at three quarters {ramp(0.75):.0%}. "
+      f"The threshold goes from {published_threshold(0, C):.3f} to {published_threshold(1, C):.3f} nats, and {np.log(C):.3f} is the largest entropy there is.")
+show.lines(t, curves, xlabel="fraction of training t", ylabel="weight, or share of the largest entropy",
+           alt="Weights of the reliable and match terms and the entropy threshold over training; all rise slowly, then steeply.")
+
+# %% [markdown]
+# *Reading:* all three arrive together. What can lie above the threshold at the end?
+#
+# ## 3. The teacher follows the student
+#
+# After each step every weight of the teacher moves a little towards the student's: $\theta' \leftarrow d\,\theta' + (1-d)\,\theta$.
+# Unrolled, the teacher is a weighted mean of all past students. Write both.
+
+# %% tags=["solution"]
+def ema(teacher: dict, student: dict, decay: float) -> dict:
+    """One update of every tensor of the teacher, buffers too."""
+    # >>> solution: decay times the old teacher plus (1 - decay) times the student, for each name
+    return {name: decay * old + (1 - decay) * student[name] for name, old in teacher.items()}
+    # <<< solution
+
+
+def unrolled(start: torch.Tensor, students: list, decay: float) -> torch.Tensor:
+    """The teacher after following all ``students`` in turn, without a loop over updates."""
+    # >>> solution: decay^n start + (1 - decay) sum over i of decay^(n-1-i) student_i
+    n = len(students)
+    powers = torch.tensor([decay ** (n - 1 - i) for i in range(n)], dtype=start.dtype)
+    return decay**n * start + (1 - decay) * torch.tensordot(powers, torch.stack(students), dims=1)
+    # <<< solution
+
+# %% tags=["check"]
+torch.manual_seed(seed)
+follower, leaders = torch.nn.BatchNorm1d(4), [torch.nn.BatchNorm1d(4) for _ in range(6)]
+for leader in leaders:
+    leader(torch.randn(8, 4))  # moves its running mean: a buffer, not a parameter
+mine = {"running_mean": follower.running_mean.clone()}
+start = mine["running_mean"]
+for leader in leaders:
+    mine = ema(mine, {"running_mean": leader.running_mean}, 0.99)
+    ema_update(follower, leader, 0.99)
+assert torch.allclose(mine["running_mean"], follower.running_mean), "one update differs from ssltut's"
+assert torch.allclose(unrolled(start, [leader.running_mean for leader in leaders], 0.99), follower.running_mean), "the unrolled form differs"
+print(f"Right. At 0.99 a student counts half after {np.log(0.5) / np.log(0.99):.0f} steps; this profile trains {config.steps}, "
+      f"and {0.99 ** config.steps:.1%} of the teacher is still what it started as.")
+
+# %% [markdown]
+# ## 4. Masked pseudo-labels
+#
+# Each unlabelled term is a cross-entropy over *some* voxels. Divide by how many they are ("set", as published) or by all voxels of the patch
+# ("all")? It looks like a detail.
+
+# %% tags=["solution"]
+def masked(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, normalise: str) -> torch.Tensor:
+    """Cross-entropy (logits (B, C, X, Y, Z), target (B, X, Y, Z)) summed where mask, divided by the set ("set") or by all voxels ("all")."""
+    # >>> solution: one value per voxel, 0 outside the mask, summed and divided; an empty set gives 0
+    values = F.cross_entropy(logits, target, reduction="none")
+    return torch.where(mask, values, 0.0).sum() / (mask.sum().clamp(min=1) if normalise == "set" else mask.numel())
+    # <<< solution
+
+# %% tags=["check"]
+g = generator_for("cpu", seed, "exercise 2")
+logits, target = torch.randn(2, C, 8, 8, 8, generator=g), torch.randint(C, (2, 8, 8, 8), generator=g)
+for n in (1024, 512, 8, 0):
+    few = (torch.randperm(1024, generator=g) < n).view(2, 8, 8, 8)
+    for normalise in ("set", "all"):
+        mine, ours = masked(logits, target, few, normalise), masked_cross_entropy(logits, target, few, normalise)
+        assert torch.allclose(mine, ours), f"{n} voxels, {normalise}: {mine:.4f} instead of {ours:.4f}"
+print("Right. Weight of one voxel of the set, in ordinary voxels:", ", ".join(f"{1024 / n:.0f} when {n} of 1024" for n in (1024, 512, 8)))
+
+# %% [markdown]
+# ## 5. Two ways in, one ablation
+#
+# *As published*: from scratch, the teacher is the average of the student throughout. *As this series teaches it*: both start from the teacher
+# of notebook 02. Beside them the *neighbour vote* (ours) and an ablation: the published form with its match and entropy terms switched off.
+
+# %%
+fixed_teacher = False  # True: in the taught way the teacher stays what it was
+follow = {"ema_decay": 1.0} if fixed_teacher else {}
+plans = {"published": ("embedding_matching", {}, None), "taught": ("embedding_matching", follow, teacher.folder),
+         "neighbour vote": ("neighbour_vote", {}, None), "reliable only": ("embedding_matching", {"use": ("UA",)}, None)}
+runs, probes = {}, {}
+for name, (which, options, init) in plans.items():
+    runs[name], probes[name] = explore.probed_run(make_method(which, options), scans, config, every=every, init=init)
+    chosen = runs[name].selected
+    print(f"{name}: weights of step {chosen['step']}, chosen by validation {chosen['rule']} {chosen['score']:.3f}")
+
+# %%
+show.curves(runs["published"].history, alt="Loss terms, their weights, shares of voxels and validation scores along the published run.")
+
+# %% [markdown]
+# *Reading:* first `match share`, then `match weight`. What is left when the weight arrives? (The taught student has seen the labels for longer:
+# it is no fair rival of the others.)
+#
+# ## 6. What the match says, and how loudly
+#
+# Every few steps the runs were asked about fixed patches whose truth only we know.
+
+# %%
+matched = ("published", "taught", "neighbour vote")
+steps = {name: probes[name]["step"] for name in matched}
+show.lines(steps, {name: probes[name]["unreliable share"] for name in matched}, xlabel="step", ylabel="share of unreliable voxels",
+           alt="Share of voxels counted as unreliable along three runs.")
+
+# %%
+loud = {name: probes[name]["pull of a voxel"] * probes[name]["match weight"] for name in matched}
+for name, weight in loud.items():
+    print(f"{name}: one matched voxel weighs at most {weight.max():.2g} ordinary labelled voxels (step {probes[name]['step'][weight.idxmax()]:.0f}), "
+          f"{weight.iloc[-1]:.2g} at the last look")
+show.lines(steps, {name: np.log10(weight.where(weight > 0)) for name, weight in loud.items()}, xlabel="step", ylabel="weight of a matched voxel, log10",
+           title="0: as heavy as an ordinary voxel", alt="Weight of one matched voxel, as a power of ten, along three runs.")
+
+# %%
+show.lines(steps, {name: probes[name]["match agrees with student"] for name in matched}, xlabel="step", ylabel="match says what the student says",
+           alt="Share of unreliable voxels on which the match gives the student's own label, along three runs.")
+
+# %% [markdown]
+# **Why does the published form repeat the student?** Test your guess on the finished published student. Each row changes one option; all look
+# at the same 5 % most uncertain voxels of the same patches.
+
+# %%
+known = [i for i in scans.split.unlabelled if scans.sources[i].has_label] or scans.split.validation
+pool = PatchPool([scans.case(i) for i in known], runs["published"].intensity, config.patch, "cpu")
+x, truth, _ = pool.sample(8, generator_for("cpu", seed, "notebook 05"))
+guesses = {"published (mean cosine)": {}, "max cosine": {"kernel": "max_cosine"}, "mean euclid": {"kernel": "mean_euclid"},
+           "teacher's embedding asks": {"query": "teacher"}, "vote of 9": {"kernel": "vote", "use": ("UA", "NN"), "k": 120, "interior": 400}}
+looks = {}
+for name, options in guesses.items():
+    torch.manual_seed(seed)
+    variant = make_method("embedding_matching", {"threshold": 0.05} | options)
+    looks[name] = explore.accuracy_on_unreliable(variant, runs["published"].nets, replace(batch, x_u=x), truth, Progress(config.steps // 2, config.steps))
+columns = ["match agrees with student", "match right", "student right", "teacher right"]
+looks = pd.DataFrame(looks).T[columns]
+looks.style.format("{:.3f}")
+
+# %%
+apart = 1 - looks["match agrees with student"]
+for name in looks.index:
+    print(f"{name}: differs from the student at {apart[name]:.1%} of these voxels, and is right {looks['match right'][name] - looks['student right'][name]:+.3f} "
+          "more often than it")
+
+# %% [markdown]
+# *Reading:* a match that agrees teaches the student what it already says. A match that differs helps only if the last number is above zero.
+# Hint: the student's last layer is linear in this embedding, and so is mean cosine (notebook 04).
+
+# %% tags=["instructor"]
+# Prototypes are class means of the very vectors that the last layer separates linearly; both rules cut the space alike, so L_NN asks the student
+# for its own answer. What differs lies close to both planes. Ask who can name an option that breaks the tie, and what it costs.
+print(pd.concat({name: probes[name][["step", *columns]].round(3) for name in matched}).to_string())
+
+# %% [markdown]
+# ## 7. Did it help?
+#
+# Whole validation scans. They also chose each run's step, so all numbers are a little too kind; the test scans stay closed until notebook 06.
+
+# %%
+everyone = {"teacher": teacher} | runs
+scores = pd.concat([score_run(run, scans.validation()).assign(run=name) for name, run in everyone.items()])
+wide = {metric: scores[scores["metric"] == metric].pivot(index=["case", "class"], columns="run", values="value")[list(everyone)] for metric in ("dice", "hd95")}
+print(f"{(scores['status'] == 'missed').sum() // scores['metric'].nunique()} structures missed (scored with the image diagonal).")
+pd.concat({"Dice": wide["dice"], "HD95 (mm)": wide["hd95"]}).style.format("{:.3f}")
+
+# %%
+pairs = [("published", "reliable only"), ("neighbour vote", "reliable only"), ("published", "teacher"), ("taught", "teacher")]
+differences = {f"{a} - {b}": {metric: wide[metric][a] - wide[metric][b] for metric in wide} for a, b in pairs}
+for name, by_metric in differences.items():
+    d, h = by_metric["dice"], by_metric["hd95"]
+    print(f"{name}: Dice {d.mean():+.3f} (sd {d.std():.3f}, {d.min():+.3f} to {d.max():+.3f}), HD95 {h.mean():+.1f} mm (sd {h.std():.1f}), "
+          f"better Dice on {(d > 0).sum()} of {len(d)} structures")
+print(f"{len(scans.split.validation)} scans and one seed decide nothing. The teacher trained {P.teacher.steps} steps, the students {config.steps}"
+      ", the taught one after the teacher's.")
+
+# %% [markdown]
+# *Reading:* the first two rows are the ablation, what matching adds to reliable pseudo-labels. Is the mean larger than the spread?
+#
+# **Try:** switch off one other term, `{"use": ("UA", "NN")}`, or set `fixed_teacher = True`.
+
+# %%
+case = scans.validation()[0]
+maps = {name: run.predict(case) for name, run in everyone.items()}
+base = {"image": case.image, "spacing": case.spacing, "at": np.argwhere(case.label > 0).mean(0).round()}
+shown = {"truth": case.label} | maps
+show.gallery({name: base | {"overlay": values, "table": scans.table} for name, values in shown.items()}, columns=3,
+             alt=f"The same coronal slice of {case.id}: truth, teacher and four students, bones coloured.")
+
+# %%
+kinds = LabelTable("errors", ("right", "missed bone", "invented bone", "bone of the wrong name"), ("#000000", "#D55E00", "#56B4E9", "#F0E442"))
+def errors(said: np.ndarray) -> np.ndarray:
+    """1 missed, 2 invented, 3 misnamed bone; 0 where right."""
+    return np.select([said == case.label, said == 0, case.label == 0], [0, 1, 2], 3).astype(np.uint8)
+
+wrong = {name: errors(values) for name, values in maps.items()}
+print("Wrong voxels:", ", ".join(f"{name} {(e > 0).mean():.2%}" for name, e in wrong.items()))
+show.gallery({name: base | {"overlay": e, "table": kinds} for name, e in wrong.items()}, columns=3,
+             alt=f"The same slice of {case.id}: missed, invented and misnamed bone of teacher and four students.")
+
+# %% [markdown]
+# *Reading:* do the students err where the teacher erred? An error that all share is one that no pseudo-label of theirs can mend.
+
+# %%
+units = {"dice": "1", "hd95": "mm"}
+rows = [{"quantity": f"{name}, {metric}, {statistic} over validation structures", "value": getattr(wide[metric][name], statistic)(), "unit": units[metric],
+         "seed": seed} for metric in wide for name in everyone for statistic in ("mean", "std")]
+rows += [{"quantity": f"{name}, {metric}, {statistic} over structures", "value": getattr(values, statistic)(), "unit": units[metric], "seed": seed}
+         for name, by_metric in differences.items() for metric, values in by_metric.items() for statistic in ("mean", "std", "min", "max")]
+rows += [{"quantity": f"{name}, last look, {column}", "value": probes[name][column].iloc[-1], "unit": "share" if column != "pull of a voxel" else "voxels", "seed": seed}
+         for name in matched for column in ("unreliable share", "match agrees with student", "pull of a voxel")]
+rows += [{"quantity": f"{name}, largest weight of a matched voxel", "value": weight.max(), "unit": "voxels", "seed": seed} for name, weight in loud.items()]
+rows += [{"quantity": f"{name}: {column}", "value": looks.loc[name, column], "unit": "share", "seed": seed} for name in looks.index for column in columns]
+if out:
+    Path(out).mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).dropna().to_csv(Path(out) / "05_training_the_student.csv", index=False)
+print(f"{len(rows)} numbers" + (f" written to {out}" if out else "; give out= to keep them"))
+
+# %% [markdown]
+# **You can now**
+# - assemble the loss term by term and say what each contributes at any time of training: value times weight, summed, and nothing hidden
+# - write the EMA teacher and the masked pseudo-label loss, and compute what one voxel weighs: N / n ordinary ones when the set has n of N
+# - train a student in two ways: from scratch as published, and from a trained teacher: `init=` is the difference
+# - explain from curves what the match adds, and what it only repeats: agreement, accuracy, share and weight together
+# - ablate a term and report the difference with its spread: `use=`, the same seed, and the range over structures
