@@ -11,7 +11,7 @@
 # - find the notebook that answers a question
 # - compute a Dice score and a volume in ml, and check both
 #
-# *CPU, profile `class`: about 3 minutes of computing, 20 with reading and exercises. Needs nothing from other notebooks.*
+# *CPU, profile `class`: about 1 minute of computing, 20 with reading and exercises. Needs nothing from other notebooks.*
 
 # %% tags=["parameters"]
 profile = "class"  # "smoke": seconds, numbers without meaning; "class": a laptop; "full": a GPU
@@ -112,7 +112,7 @@ from tempfile import TemporaryDirectory
 from ssltut.methods import make_method
 from ssltut.train import train
 
-def seconds_per_step(method, config, n=5):
+def seconds_per_step(method, config, n=4):
     ticks, quiet = [], lambda text: None
     with TemporaryDirectory() as folder:
         train(make_method(method), cohort, replace(config, steps=n, validate_every=n), Path(folder) / "run", say=quiet,

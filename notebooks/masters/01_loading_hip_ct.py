@@ -11,7 +11,7 @@
 # - name what is wrong with a file, and what to do
 # - make a split without leakage, and find the leak in another
 #
-# *CPU, profile `class`: about 2 minutes of computing, 40 with reading and exercises. Needs nothing from other notebooks.*
+# *CPU, profile `class`: about 1 minute of computing, 40 with reading and exercises. Needs nothing from other notebooks.*
 
 # %% tags=["parameters"]
 profile = "class"
@@ -37,7 +37,7 @@ from ssltut.data.cohort import synthetic_cohort
 from ssltut.data.labels import HIP
 from ssltut.data.nifti import read_case, write_image, write_label
 from ssltut.data.phantom import RANGES, Anatomy, Pathology, Scanner, make_case
-from ssltut.data.public import CT, crop_hips, find_totalsegmentator_example, read_totalsegmentator_example
+from ssltut.data.public import CT, SEGMENTATION, crop_hips, find_totalsegmentator_example, read_totalsegmentator_example
 from ssltut.profiles import profile_named
 
 # %% [markdown]
@@ -51,9 +51,8 @@ P, hips = profile_named(profile), {}
 size = 64 if profile == "smoke" else 96
 if not scan:
     case = make_case(seed, size=size, pathology=Pathology())
-elif Path(scan).name == CT:
-    pelvis = read_totalsegmentator_example(Path(scan).parent)
-    hips = crop_hips(pelvis)  # the labels say where the femurs are
+elif Path(scan).name == CT and Path(scan).with_name(SEGMENTATION).exists():
+    hips = crop_hips(read_totalsegmentator_example(Path(scan).parent))  # the labels say where the femurs are
     case = hips["right"]
 else:
     case = read_case(Path(scan))
@@ -190,6 +189,8 @@ print("\nfacts of the good pair:", reports["good pair"].facts)
 # **Try.** Move the label by 0.2 mm instead. How far may it be off?
 #
 # ## A real scan
+#
+# **Why.** A real CT has what no generator thinks of. The example's labels find both hips, and we cut a cube of 160 mm around each.
 
 # %%
 def volumes(c):
@@ -197,14 +198,19 @@ def volumes(c):
 
 view = None
 if hips:
-    view = show.gallery({f"{side} hip": {"image": c.image, "spacing": c.spacing, "overlay": c.label, "table": HIP, "window": (600, 2800)} for side, c in hips.items()},
-                        columns=2, alt="Front views of both hips of a real CT with hip bone and femur coloured; one femur holds bright metal.")
+    view = show.gallery({f"{side} hip": {"image": hips[side].image, "spacing": hips[side].spacing, "contours": {"label, made by a model": hips[side].label},
+                                         "table": HIP, "window": (600, 2400)} for side in ("right", "left")},
+                        columns=2, alt="Front views of both hips of a real CT with hip bone and femur outlined; the left femur holds bright metal.")
     for side, c in hips.items():
         print(f"{side}:", {name: round(float(v), 1) for name, v in volumes(c).items()}, f"and {(c.image > 2000).sum()} voxels above 2000 HU (metal)")
 else:
     print("No labelled real scan here. To get the TotalSegmentator example (2.3 MB, Apache-2.0) and use it:\n"
-          "    from ssltut.data.public import CT, SEGMENTATION, fetch\n    scan = str(fetch(CT)); fetch(SEGMENTATION)")
+          "    from ssltut.data.public import fetch\n    fetch(SEGMENTATION); scan = str(fetch(CT))\nThen run all cells below the parameters again.")
 view
+
+# %% [markdown]
+# **What to see.** Where there is a real scan: its voxels are coarser than our synthetic ones, its joint is hardly wider than a voxel, and metal, where it
+# is, outshines bone. Its labels are a model's opinion, poor beside the metal: good to look at, not to test with.
 
 # %% [markdown]
 # ## A hip to order
@@ -245,9 +251,11 @@ view
 # %%
 drawn = make_case(seed, size=32).meta
 pd.set_option("display.max_colwidth", None)
-pd.DataFrame({name: r._asdict() for name, r in RANGES.items()}).T.assign(drawn=pd.Series(drawn["anatomy"] | drawn["scanner"]).reindex(RANGES))
+pd.DataFrame({name: r._asdict() for name, r in RANGES.items()}).T.assign(drawn=pd.Series(drawn["anatomy"] | drawn["scanner"]).reindex(RANGES).map("{:.2f}".format))
 
 # %% [markdown]
+# **What to see.** Each parameter with its unit, its range, where the range is from, and what was drawn for one patient. *Our choice* means just that.
+#
 # ## A cohort: labelled, unlabelled, held out
 #
 # **Why.** A method must not see what it is not given. In ssltut an unlabelled case *has no label*: the array is not there, so nothing can leak.
@@ -261,9 +269,14 @@ print(f"labels in the unlabelled part: {sum(c.label is not None for c in cohort.
 print(f"difficulty of the training scans: {hard.min():.2f} to {hard.max():.2f}, mean {hard.mean():.2f}")
 show.gallery({f"{c.id}: {c.meta['difficulty']:.2f}": {"image": c.image, "spacing": c.spacing, "overlay": c.label, "table": cohort.table,
                                                       "at": [round(share * n) for share, n in zip((0.5, 0.58, 0.5), c.image.shape)]} for c in (*cases[:2], *cases[-2:])},
-             alt="The two easiest and the two most difficult training scans; those with a label are coloured.")
+             alt=f"The two easiest training scans and the two most difficult ones ({hard.min():.2f} to {hard.max():.2f}); those with a label are coloured.")
 
 # %% [markdown]
+# **What to see.** The easiest two on the left, the most difficult two on the right, with their difficulty; colour only where a label was given. Validation
+# and test scans stay closed.
+#
+# **Try.** `cohort.with_budget(1)`: how many unlabelled cases are there now?
+#
 # ## A split without leakage
 #
 # **Why.** Left and right hip of one patient are alike. With one to train and the other to test, the test measures memory. Splitting *scans* at random
