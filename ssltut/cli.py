@@ -42,7 +42,8 @@ def phantom(args: argparse.Namespace) -> int:
 
     held_out = args.validation + args.test
     if args.n <= held_out:
-        raise ConfigError(f"{args.n} scans leave none to train on beside {held_out} held out", fix="raise --n or lower --validation and --test")
+        raise ConfigError(f"{args.n} scans leave none to train on beside {held_out} held out",
+                          fix="raise --n or lower --validation and --test")
     new_folder(args.out)
     cohort = synthetic_cohort(
         args.n, seed=args.seed, size=args.size, labelled=min(args.labelled, args.n - held_out), validation=args.validation, test=args.test)
@@ -99,7 +100,8 @@ def train(args: argparse.Namespace) -> int:
         cohort = cohort.with_budget("all" if method.uses == "all labels" else args.labelled)
     run = run_training(method, cohort, config, args.out, init=args.init, say=say_of(args))
     emit(args, {"folder": str(run.folder), "method": method.name, "selected": run.selected},
-         f"{method.title}: weights of step {run.selected['step']} (rule: {run.selected['rule']}, {run.selected['score']:.3f}) in {run.folder}")
+         f"{method.title}: weights of step {run.selected['step']} (rule: {run.selected['rule']}, "
+         f"{run.selected['score']:.3f}) in {run.folder}")
     return 0
 
 
@@ -230,7 +232,8 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--csv", type=Path)
     p = command(compare, "methods x budgets x seeds on one cohort, with intervals and paired tests; resumable")
     add_cohort(p)
-    p.add_argument("--methods", nargs="+", default=["labels_only", "mean_teacher", "ua_mt", "embedding_matching", "neighbour_vote", "all_labels"])
+    p.add_argument("--methods", nargs="+", default=[
+        "labels_only", "mean_teacher", "ua_mt", "embedding_matching", "neighbour_vote", "all_labels"])
     p.add_argument("--budgets", nargs="+", type=int, default=[4])
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--published-split", action="store_true", help="label the first scans of the split for every seed instead of a draw")

@@ -29,8 +29,8 @@ LOWER_BOUND, UPPER_BOUND = "labels_only", "all_labels"
 def provenance() -> dict[str, str]:
     """Command, commit and machine: what a row needs to be made again."""
     try:
-        commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10,
-                                check=False)
+        commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True,
+                                timeout=10, check=False)
         commit = commit.stdout.strip() or "unknown"
     except (OSError, subprocess.TimeoutExpired):
         commit = "unknown"
@@ -76,7 +76,8 @@ def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: Tra
     for budget in {budget for budget, _, _ in plan}:
         cohort.with_budget(budget)
     if folder.exists() and any(folder.iterdir()) and not (folder / "rows").is_dir():
-        raise ConfigError("the folder is not empty and holds no comparison", where=folder, fix="choose a new folder; nothing was overwritten")
+        raise ConfigError("the folder is not empty and holds no comparison", where=folder,
+                          fix="choose a new folder; nothing was overwritten")
     (folder / "rows").mkdir(parents=True, exist_ok=True)  # a comparison stopped in its first run is still one
     frames, started, trained = [], time.monotonic(), 0
     for done, (budget, seed, name) in enumerate(plan):
@@ -99,7 +100,8 @@ def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: Tra
             trained += 1
         frames.append(read_rows(record))
         left = (time.monotonic() - started) / max(trained, 1) * (len(plan) - done - 1)
-        say(f"[{done + 1}/{len(plan)}] {made[name].title}, {budget} labelled, seed {seed}: {headline(frames[-1])}; about {left / 60:.0f} min left")
+        say(f"[{done + 1}/{len(plan)}] {made[name].title}, {budget} labelled, seed {seed}: {headline(frames[-1])}; "
+            f"about {left / 60:.0f} min left")
     rows = pd.concat(frames, ignore_index=True)
     write_atomically(folder / "results.csv", rows.to_csv(index=False))
     return rows
@@ -146,7 +148,7 @@ def order_of(methods: Iterable[str]) -> list[str]:
 
 
 def summary(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row a budget and method: mean, median, 95 % interval over patients, spread over seeds, scored and missed structures, failed runs."""
+    """One row a budget and method: mean, median, 95 % interval over patients, spread over seeds, scored and missed, failed runs."""
     out = []
     for budget, part in rows.groupby("budget"):
         values = patient_values(part, metric)
@@ -155,7 +157,8 @@ def summary(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
             own, means = of_method[of_method["metric"] == metric], values.get(name, pd.Series(dtype=float))
             low, high = bootstrap_interval(means)
             out.append({
-                "method": name, "title": METHODS[name].title, "budget": budget, "metric": metric, "mean": means.mean(), "median": means.median(),
+                "method": name, "title": METHODS[name].title, "budget": budget, "metric": metric,
+                "mean": means.mean(), "median": means.median(),
                 "low95": low, "high95": high, "sd over seeds": own.groupby("seed")["value"].mean().std(ddof=1),
                 "patients": int(means.notna().sum()), "scored": int(own["status"].isin(["ok", "missed", "invented"]).sum()),
                 "missed": int((own["status"] == "missed").sum()), "failed": int((of_method["status"] == "failed").sum())})
@@ -175,7 +178,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def paired(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) -> pd.DataFrame:
-    """Every other method against ``baseline``, same budget and patients: mean difference with interval, Wilcoxon p, Holm p, wins/ties/losses.
+    """Every other method against ``baseline``, same budget and patients: mean difference, interval, Wilcoxon p, Holm p, wins/ties/losses.
 
     A positive difference means a higher value of the metric; "wins" counts patients on which the method is better. Holm's correction counts
     every row of the table. Raises ConfigError when the baseline was not run.
@@ -195,7 +198,8 @@ def paired(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) -> pd.D
             out.append({
                 "method": name, "title": METHODS[name].title, "budget": budget, "metric": metric,
                 "difference": difference.mean() if len(difference) else float("nan"), "low95": low, "high95": high, "p": p,
-                "wins": int((sign * difference > 0).sum()), "ties": int((difference == 0).sum()), "losses": int((sign * difference < 0).sum())})
+                "wins": int((sign * difference > 0).sum()), "ties": int((difference == 0).sum()),
+                "losses": int((sign * difference < 0).sum())})
     table = pd.DataFrame(out)
     return table.assign(**{"p Holm": holm(table["p"])}) if len(table) else table
 
@@ -206,9 +210,11 @@ def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
         return "Only the baseline was run: there is nothing to compare it with."
     significant = table[table["p Holm"] < level]
     if significant.empty:
-        return f"No difference to the baseline holds at p < {level} after Holm's correction: on these patients the methods cannot be told apart."
+        return f"No difference to the baseline holds at p < {level} after Holm's correction: " \
+            "on these patients the methods cannot be told apart."
     better = HIGHER_IS_BETTER[table["metric"].iloc[0]]
-    words = [f"{row.title} is {'better' if (row.difference > 0) == better else 'worse'} by {abs(row.difference):.3g} ({row.budget} labelled)"
+    words = [f"{row.title} is {'better' if (row.difference > 0) == better else 'worse'} by {abs(row.difference):.3g} "
+             f"({row.budget} labelled)"
              for row in significant.itertuples()]
     rest = " The other differences do not hold." if len(significant) < len(table) else ""
     return f"After Holm's correction: {'; '.join(words)}.{rest}"

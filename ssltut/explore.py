@@ -1,4 +1,4 @@
-"""Looking inside a trained network: uncertainty and embeddings of whole scans, correspondences, and a probe of the matching while it trains."""
+"""Looking inside a trained network: uncertainty and embeddings of whole scans, correspondences, a probe of the matching in training."""
 
 import copy
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class UncertaintyMap(NamedTuple):
 
 
 def uncertainty_map(run: Run, case: Case, *, role: str = "student", passes: int = 5, sigma: float = 0.01, seed: int = 0) -> UncertaintyMap:
-    """MC-dropout uncertainty of a whole scan by sliding window, reproducible for one ``seed``. Raises ConfigError for an unknown ``role``."""
+    """MC-dropout uncertainty of a whole scan by sliding window, the same for one ``seed``. Raises ConfigError for an unknown ``role``."""
     net, state = net_of(run, role), {"window": 0}
 
     def forward(x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def correspond(embedding: Tensor, query: np.ndarray, labelled_embedding: Tensor,
 
 
 def accuracy_on_unreliable(method, nets: Mapping[str, nn.Module], batch: Batch, truth: Tensor, progress: Progress) -> dict[str, float]:
-    """How often teacher, match and student are right on the unreliable voxels of ``batch.x_u``; truth (B, X, Y, Z) is known to us, not to the method.
+    """How often teacher, match and student are right on the unreliable voxels of ``batch.x_u``; truth (B, X, Y, Z) is known to us alone.
 
     Also the share of unreliable and of trusted voxels, and the pull of one matched voxel relative to one voxel of an ordinary mean.
     """
@@ -125,8 +125,8 @@ def accuracy_on_unreliable(method, nets: Mapping[str, nn.Module], batch: Batch, 
 class Probe:
     """A ``watch`` for ``train``: every ``every`` steps it measures the matching on fixed patches of scans whose truth we keep.
 
-    These are unlabelled scans where their labels are known to us, else validation scans. It draws from streams of its own, so training is the
-    same with and without it. The table is kept in ``file``, so that a run that is found or continued has it too; ``frame()`` returns it.
+    These are unlabelled scans where their labels are known to us, else validation scans. It draws from streams of its own, so training
+    is the same with and without it. The table is kept in ``file``, so that a run that is found or continued has it too; ``frame()`` returns it.
     Raises ConfigError for a method that matches no embeddings.
     """
 

@@ -11,7 +11,8 @@ from ssltut.data.patches import Intensity
 
 
 @torch.no_grad()
-def sliding_window(forward: Callable[[Tensor], Tensor], image: np.ndarray, patch: tuple[int, int, int], device, overlap: float = 0.5) -> Tensor:
+def sliding_window(forward: Callable[[Tensor], Tensor], image: np.ndarray, patch: tuple[int, int, int], device,
+                   overlap: float = 0.5) -> Tensor:
     """``forward`` on Gaussian-weighted windows of a normalised ``image`` (X, Y, Z) -> (C, X, Y, Z) float32 on the CPU (MONAI)."""
     from monai.inferers import sliding_window_inference
 

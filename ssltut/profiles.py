@@ -19,8 +19,8 @@ class TrainConfig:
     precision                "auto" (bf16 on a GPU or a CPU with AMX, else fp32), "32-true", "bf16-mixed" or "16-mixed"
     """
 
-    steps: int = 300
-    lr: float = 1e-3
+    steps: int = 200
+    lr: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.99)
     patch: tuple[int, int, int] = (32, 32, 32)
     labelled: int = 2
@@ -29,7 +29,7 @@ class TrainConfig:
     width: int = 8
     depth: int = 3
     dropout: float = 0.15
-    norm: str = "instance"
+    norm: str = "batch"
     validate_every: int = 100
     select: str = "dice"
     precision: str = "auto"
@@ -90,7 +90,8 @@ PROFILES = {
     "smoke": Profile(
         name="smoke", size=32, cases=10, labelled=2, validation=1, test=3, train=_SMOKE, teacher=replace(_SMOKE, steps=20), seeds=(0, 1)),
     "class": Profile(
-        name="class", size=64, cases=28, labelled=4, validation=2, test=10, train=_CLASS, teacher=replace(_CLASS, steps=600), seeds=(0, 1, 2)),
+        name="class", size=64, cases=28, labelled=4, validation=2, test=10, train=_CLASS, teacher=replace(_CLASS, steps=400),
+        seeds=(0, 1, 2)),
     "full": Profile(
         name="full", size=160, cases=200, labelled=4, validation=16, test=60, train=_FULL, teacher=replace(_FULL, steps=10_000),
         seeds=(0, 1, 2)),

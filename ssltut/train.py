@@ -82,8 +82,9 @@ def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str,
 
 def run_identity(method: Method, config: TrainConfig, cohort: Cohort, init: Path | None) -> dict[str, object]:
     """What decides a run's result; two runs with the same hash are the same run."""
-    identity = {"method": method.name, "options": method.options, "config": config.to_dict(), "cohort": cohort.hash, "table": cohort.table.to_dict(),
-                "spacing": cohort.spacing, "init": None if init is None else identity_of(Path(init))["hash"]}
+    identity = {"method": method.name, "options": method.options, "config": config.to_dict(), "cohort": cohort.hash,
+                "table": cohort.table.to_dict(), "spacing": cohort.spacing,
+                "init": None if init is None else identity_of(Path(init))["hash"]}
     text = json.dumps(identity, sort_keys=True)
     return identity | {"hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
@@ -110,16 +111,18 @@ def check_finite(terms: Mapping[str, Term], batch: Batch, step: int, folder: Pat
     """Stops at the first non-finite loss, naming the term and the scans; the batch is described in nonfinite.json."""
     bad = [name for name, term in terms.items() if not torch.isfinite(term.value)]
     if bad:
-        report = {"step": step, "terms": {n: float(t.value.detach()) for n, t in terms.items()}, "labelled": batch.ids_l, "unlabelled": batch.ids_u}
+        report = {"step": step, "terms": {n: float(t.value.detach()) for n, t in terms.items()},
+                  "labelled": batch.ids_l, "unlabelled": batch.ids_u}
         write_atomically(folder / "nonfinite.json", json.dumps(report, indent=1))
         raise TrainingError(
-            f"loss term {', '.join(bad)} is not finite at step {step} (labelled {', '.join(batch.ids_l)}; unlabelled {', '.join(batch.ids_u) or 'none'})",
+            f"loss term {', '.join(bad)} is not finite at step {step} "
+            f"(labelled {', '.join(batch.ids_l)}; unlabelled {', '.join(batch.ids_u) or 'none'})",
             where=folder, fix="look at these scans, lower lr, or use precision 32-true")
 
 
 def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, init: Path | None = None, watch: Watch | None = None,
           say: Callable[[str], None] = print, stop_after: int | None = None) -> Run:
-    """Train ``method`` on ``cohort`` and leave the run in ``folder``; a finished run there is read, an unfinished one continued bit for bit.
+    """Train ``method`` on ``cohort`` and leave the run in ``folder``; a finished one is read, an unfinished one continued bit for bit.
 
     init        folder of a run whose predicting network all roles start from (None: from scratch, as published)
     watch       called after every step with (step, nets, batch, terms)
@@ -140,7 +143,8 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
     labelled_cases, unlabelled_cases, validation = cohort.training("labelled"), cohort.training("unlabelled"), cohort.validation()
     intensity = Intensity.of([*labelled_cases, *unlabelled_cases])
     labelled = PatchPool(labelled_cases, intensity, config.patch, fabric.device)
-    unlabelled = PatchPool(unlabelled_cases, intensity, config.patch, fabric.device) if unlabelled_cases and "unlabelled" in method.uses else None
+    wanted = unlabelled_cases and "unlabelled" in method.uses
+    unlabelled = PatchPool(unlabelled_cases, intensity, config.patch, fabric.device) if wanted else None
 
     nets = build_nets(method, config, n_classes)
     if init is not None:
@@ -234,7 +238,8 @@ def history_row(step: int, total: torch.Tensor, terms: Mapping[str, Term]) -> di
     return row
 
 
-def keep(folder: Path, step: int, score: dict, state: dict, nets: Mapping[str, nn.Module], optimizer, config: TrainConfig, intensity) -> None:
+def keep(folder: Path, step: int, score: dict, state: dict, nets: Mapping[str, nn.Module], optimizer, config: TrainConfig,
+         intensity: Intensity) -> None:
     """Write last.safetensors, and best.safetensors when the selection rule prefers this step."""
     state["history"][-1] |= {f"validation {name}": value for name, value in score.items()}
     rule = config.select

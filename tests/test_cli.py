@@ -21,6 +21,7 @@ from ssltut.errors import TrainingError
 from ssltut.methods import METHODS
 
 QUICK = ["--profile", "smoke", "--steps", "2", "--patch", "8", "--precision", "32-true"]
+METHOD = ["--method", "mean_teacher", "--option", "weight=0.5"]
 
 
 def ssltut(*words):
@@ -43,7 +44,7 @@ def made(tmp_path_factory):
     """A cohort and a run trained on it by the command line."""
     folder = tmp_path_factory.mktemp("cli")
     write_cohort(toy_cohort(), folder / "cohort")
-    code, out, err = ssltut("train", folder / "cohort", "--method", "mean_teacher", "--option", "weight=0.5", "--out", folder / "run", "--json", *QUICK)
+    code, out, err = ssltut("train", folder / "cohort", *METHOD, "--out", folder / "run", "--json", *QUICK)
     assert code == 0, err
     return folder, json.loads(out), err
 
@@ -60,7 +61,7 @@ def test_train_answers_and_reports(made):
 
 def test_the_same_train_command_finds_its_run(made):
     before = everything(made[0] / "run")
-    code, out, err = ssltut("train", made[0] / "cohort", "--method", "mean_teacher", "--option", "weight=0.5", "--out", made[0] / "run", *QUICK)
+    code, out, err = ssltut("train", made[0] / "cohort", *METHOD, "--out", made[0] / "run", *QUICK)
     assert code == 0 and "found the finished run" in err[-1] and out.startswith("mean teacher: weights of step 2 (rule: dice")
     assert everything(made[0] / "run") == before
 
@@ -68,7 +69,8 @@ def test_the_same_train_command_finds_its_run(made):
 def test_train_from_a_teacher_on_bone(made, tmp_path):
     words = ["--bone", "--labelled", 3, "--seed", 5, *QUICK]
     assert ssltut("train", made[0] / "cohort", "--method", "labels_only", "--out", tmp_path / "teacher", *words)[0] == 0
-    code, _, err = ssltut("train", made[0] / "cohort", "--init", tmp_path / "teacher", "--out", tmp_path / "student", "--option", "use=UA,NN", *words)
+    code, _, err = ssltut("train", made[0] / "cohort", "--init", tmp_path / "teacher", "--out", tmp_path / "student",
+                          "--option", "use=UA,NN", *words)
     found = json.loads((tmp_path / "student" / "run.json").read_text())
     assert code == 0, err
     assert found["table"]["name"] == "bone" and found["options"]["use"] == ["UA", "NN"] and found["init"] and found["config"]["seed"] == 5

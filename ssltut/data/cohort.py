@@ -39,7 +39,7 @@ class Source(NamedTuple):
 class Cohort:
     """Cases by id with their split. Cases are loaded when first asked for and then kept.
 
-    ``training("unlabelled")`` gives cases without labels: no method can see what it must not. ``hash`` changes with the content and the split.
+    ``training("unlabelled")`` gives cases without labels: no method can see what it must not. ``hash`` follows the content and the split.
     ``spacing`` is the voxel size in mm they were all resampled to, None for the size of the files.
     """
 
@@ -191,9 +191,11 @@ def read_cohort(folder: Path) -> Cohort:
         return _read_atrium(folder)
     images, labels = by_id(folder / "images"), by_id(folder / "labels")
     if not images:
-        raise DataError("there are no scans images/*.nii or images/*.nii.gz here", where=folder, fix="give the folder that holds images/ and labels/")
+        raise DataError("there are no scans images/*.nii or images/*.nii.gz here", where=folder,
+                        fix="give the folder that holds images/ and labels/")
     if lost := sorted(set(labels) - set(images)):
-        raise DataError(f"{len(lost)} labels have no image, the first is {labels[lost[0]].name}", where=folder, fix="give both the same name")
+        raise DataError(f"{len(lost)} labels have no image, the first is {labels[lost[0]].name}", where=folder,
+                        fix="give both the same name")
     about = _read_json(folder / "split.json") if (folder / "split.json").exists() else {}
     table, meta = table_named(about.get("table", HIP.name)), _read_json(folder / "cases.json") if (folder / "cases.json").exists() else {}
     named = about.get("patients", {})
@@ -214,7 +216,7 @@ def read_cohort(folder: Path) -> Cohort:
 
 
 def _read_atrium(folder: Path) -> Cohort:
-    """80 cardiac MR scans: labelled are the first 8 of the published order; the last 16 are the test scans, the 4 before them validation."""
+    """80 cardiac MR scans: the first 8 of the published order are labelled, the last 16 the test, the 4 before them validation."""
     from ssltut.data.atrium import atrium_ids, load_atrium
     from ssltut.data.labels import ATRIUM
 
@@ -252,7 +254,7 @@ def _read_json(file: Path) -> dict:
 
 
 def write_cohort(cohort: Cohort, folder: Path) -> None:
-    """Write a cohort as images/, labels/, split.json and cases.json. All or nothing: a folder that is not empty is refused with ConfigError."""
+    """Write a cohort as images/, labels/, split.json and cases.json. All or nothing: raises ConfigError when the folder is not empty."""
     from ssltut.data.nifti import write_image, write_label
 
     folder = Path(folder)

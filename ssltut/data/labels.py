@@ -35,17 +35,19 @@ OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "
 
 
 def table_named(table: object) -> LabelTable:
-    """The table of that name, or one made of ``{"name": ..., "names": [...]}`` as a user's split.json gives it (names[0] is the background).
+    """The table of that name, or one made of ``{"name": ..., "names": [...]}`` as a user's split.json has it (names[0] is background).
 
     Raises ConfigError for an unknown name, or for names that are fewer than two, doubled, or more than there are colours.
     """
     if not isinstance(table, Mapping):
         if table not in TABLES:
-            raise ConfigError(f"there is no label table {table!r}", fix=f"use one of {', '.join(TABLES)}, or name the classes in split.json")
+            raise ConfigError(f"there is no label table {table!r}",
+                              fix=f"use one of {', '.join(TABLES)}, or name the classes in split.json")
         return TABLES[table]
     names = tuple(map(str, table.get("names", ())))
     if not 2 <= len(set(names)) == len(names) <= len(OKABE_ITO) + 1:
-        raise ConfigError(f"a label table with the names {list(names)}", fix=f"give 2 to {len(OKABE_ITO) + 1} different names, background first")
+        raise ConfigError(f"a label table with the names {list(names)}",
+                          fix=f"give 2 to {len(OKABE_ITO) + 1} different names, background first")
     colours = table.get("colours") or ("#000000", *OKABE_ITO)[: len(names)]
     return LabelTable(str(table.get("name", "own")), names, tuple(colours))
 

@@ -1,4 +1,4 @@
-"""Split: which scans are labelled, unlabelled, validation and test. A property of a file with patients and a hash, never of a list's order."""
+"""Split: which scans are labelled, unlabelled, validation and test. A file with patients and a hash, never the order of a list."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ class Split:
             raise DataError(f"{', '.join(wrong)} is no list", where=where, fix="give a list of scan names")
         split = Split(*(tuple(map(str, found[part])) for part in PARTS))
         if found.get("hash", split.hash) != split.hash:
-            raise DataError(f"the lists do not fit their hash ({found['hash']}, found {split.hash}): the split was changed after it was written",
+            raise DataError(f"the lists do not fit their hash ({found['hash']}, found {split.hash}): the split was changed afterwards",
                             where=where, fix="take the original file, or delete the hash if the change is meant")
         return split
 
@@ -57,8 +57,8 @@ class Split:
             side = "training" if part in ("labelled", "unlabelled") else part
             for case_id in getattr(self, part):
                 if part_of.setdefault(patients[case_id], side) != side:
-                    raise DataError(f"patient {patients[case_id]} is in {part_of[patients[case_id]]} and in {side} (scan {case_id})", where=where,
-                                    fix="keep all scans of a patient in one part")
+                    raise DataError(f"patient {patients[case_id]} is in {part_of[patients[case_id]]} and in {side} (scan {case_id})",
+                                    where=where, fix="keep all scans of a patient in one part")
         if len(set(self.all)) != len(self.all):
             double = next(case_id for case_id in self.all if self.all.count(case_id) > 1)
             raise DataError(f"the scan {double} is listed twice", where=where, fix="list every scan once")

@@ -16,8 +16,9 @@ class MeanTeacher(Method):
     """The student must predict what an average of its own past predicts under other noise.
 
     Term "consistency": mean over voxels and classes of (p_student - p_teacher)^2. Weight 0.1 ramp(t/T): the published codes
-    ramp over their whole run (40 x 150 of 6,000 steps, 200 x 150 of 30,000). EMA decay min(1 - 1/(t+1), 0.99). Departures: the teacher runs in eval mode, not in train mode,
-    and EMA covers buffers (the released code forgets them); noise on both sides is not clipped.
+    ramp over their whole run (40 x 150 of 6,000 steps, 200 x 150 of 30,000). EMA decay min(1 - 1/(t+1), 0.99). Departures:
+    the teacher runs in eval mode, not in train mode, and EMA covers buffers (the released code forgets them);
+    noise on both sides is not clipped.
     """
 
     name: ClassVar[str] = "mean_teacher"
