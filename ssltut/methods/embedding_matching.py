@@ -91,7 +91,8 @@ class EmbeddingMatching(MeanTeacher):
             if getattr(self, option) not in allowed:
                 raise ConfigError(f"{option} is {getattr(self, option)!r}", where=self.name, fix=f"use one of {', '.join(allowed)}")
         if self.threshold != "published" and not (isinstance(self.threshold, float) and 0.0 < self.threshold < 1.0):
-            raise ConfigError(f"threshold is {self.threshold!r}", where=self.name, fix="use published, or a share between 0 and 1 such as 0.05")
+            raise ConfigError(f"threshold is {self.threshold!r}", where=self.name,
+                              fix="use published, or a share between 0 and 1 such as 0.05")
         for option in ("passes", "k", "redraws", "band", "neighbours"):
             if getattr(self, option) < 1:
                 raise ConfigError(f"{option} is {getattr(self, option)}", where=self.name, fix="give a number of at least 1")
@@ -107,20 +108,21 @@ class EmbeddingMatching(MeanTeacher):
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         terms = {"supervised": self.supervised(batch, nets)}
-        if batch.x_u is None or not self.use:
+        use = [term for term in self.use if (self.w_ua if term == "UA" else self.w_ps)]
+        if batch.x_u is None or not use:  # nothing of the unlabelled patches may act, batch statistics included
             return terms
         student = self.student_on_unlabelled(batch, nets)
         embedding = voxel_vectors(student.feats["embedding"])
         found = self.assign(batch, nets, progress, embedding)
         rise = ramp(progress.frac)
-        if "UA" in self.use:
+        if "UA" in use:
             reliable = ~found.unreliable
             value = masked_cross_entropy(student.logits, found.teacher, reliable, self.normalise)
             terms["reliable"] = Term(value, self.w_ua * rise, reliable.float().mean().item())
-        if "NN" in self.use:
+        if "NN" in use:
             value = masked_cross_entropy(student.logits, found.match, found.trusted, self.normalise)
             terms["match"] = Term(value, self.w_ps * rise, found.trusted.float().mean().item())
-        if "EN" in self.use and found.scores is not None:
+        if "EN" in use and found.scores is not None:
             voxels = torch.zeros_like(found.uncertainty).masked_scatter(found.unreliable, entropy(found.scores.softmax(1)))
             value = masked_mean(voxels, found.unreliable, self.normalise)
             terms["entropy"] = Term(value, self.w_ps * rise, found.unreliable.float().mean().item())
@@ -142,13 +144,15 @@ class EmbeddingMatching(MeanTeacher):
             return Assignment(uncertainty, unreliable, teacher, teacher, torch.zeros_like(unreliable), None)
         best = scores.detach().max(1)
         match = teacher.masked_scatter(unreliable, best.indices)
-        trusted = unreliable.clone() if self.gate == 0.0 else torch.zeros_like(unreliable).masked_scatter(unreliable, best.values > self.gate)
+        sure = best.values > self.gate if self.gate else torch.ones_like(best.indices, dtype=torch.bool)
+        trusted = torch.zeros_like(unreliable).masked_scatter(unreliable, sure)
         return Assignment(uncertainty, unreliable, teacher, match, trusted, scores)
 
     def match(self, batch: Batch, nets: Nets, query: Tensor) -> Tensor | None:
-        """Similarity, or share of the vote, of every class for embeddings ``query`` (N, D) -> (N, C); None without two classes to choose from."""
+        """Similarity, or share of the vote, of every class for embeddings ``query`` (N, D) -> (N, C); None without two classes to choose."""
         shell = surface_shell(batch.y_l, self.band)
-        references = draw_references(batch.y_l, shell, batch.n_classes, k=self.k, redraws=self.redraws, generator=batch.generator("references"))
+        draws = batch.generator("references")
+        references = draw_references(batch.y_l, shell, batch.n_classes, k=self.k, redraws=self.redraws, generator=draws)
         bank = self.teacher_embedding(batch.x_l, batch, nets)
         if self.kernel == "vote":
             return self.vote(batch, nets, bank, references, query)
@@ -192,7 +196,7 @@ class NeighbourVote(EmbeddingMatching):
 
     Differs from the published form in four named options: the class is a vote of the 9 nearest of many surface and interior references;
     a match counts only where the vote exceeds 0.85; the unreliable voxels are the 5 % most uncertain ones throughout, so the set does not
-    vanish when its weight peaks; terms are means over all voxels, so no voxel pulls harder than another. The vote has no gradient, hence no EN.
+    vanish when its weight peaks; terms are means over all voxels, so no voxel pulls harder than another. A vote has no gradient, so no EN.
     """
 
     name: ClassVar[str] = "neighbour_vote"

@@ -17,10 +17,11 @@ class UNet(nn.Module):
     width     w, the channels of the very first convolution (16 in Xie et al.: the embedding then has 32 channels)
     depth     number of levels (4 in both papers)
     dropout   after every convolution but the output
-    norm      "instance" is our departure from the papers' batch norm: batches here hold two patches
+    norm      "batch" as in the papers; "instance" and "group" take their statistics from the patch, which misleads them where a
+              patch holds one tissue only
     """
 
-    def __init__(self, in_channels: int, n_classes: int, *, width: int = 16, depth: int = 4, dropout: float = 0.15, norm: str = "instance"):
+    def __init__(self, in_channels: int, n_classes: int, *, width: int = 16, depth: int = 4, dropout: float = 0.15, norm: str = "batch"):
         super().__init__()
         self.factor = 2 ** (depth - 1)
         self.down, self.up, self.merge = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()

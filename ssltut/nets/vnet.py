@@ -26,7 +26,7 @@ class VNet(nn.Module):
     dropout  0.5 in the papers
     """
 
-    def __init__(self, in_channels: int, n_classes: int, *, width: int = 16, depth: int = 5, dropout: float = 0.5, norm: str = "instance"):
+    def __init__(self, in_channels: int, n_classes: int, *, width: int = 16, depth: int = 5, dropout: float = 0.5, norm: str = "batch"):
         super().__init__()
         self.factor = 2 ** (depth - 1)
         widths, convs = [width * 2**i for i in range(depth)], CONVS[:depth]
