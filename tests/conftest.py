@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # before torch is first imported: afterwards it is not read
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve each other on a busy machine
 
 
 @pytest.fixture(scope="session", autouse=True)
