@@ -104,6 +104,11 @@ def test_no_rule_fires_on_a_sound_master(tmp_path: Path) -> None:
     assert tool.problems(tool.read(write_master(tmp_path))) == []
 
 
+def test_a_mesh_is_no_figure_and_needs_no_alt(tmp_path: Path) -> None:
+    text = MASTER.replace('show.picture(fig, alt="two points")', "show.surface(label, 1, spacing=(1, 1, 1))")
+    assert text != MASTER and tool.problems(tool.read(write_master(tmp_path, text))) == []
+
+
 @pytest.mark.parametrize(("old", "new", "problem"), BROKEN.values(), ids=BROKEN)
 def test_each_rule_fires(old: str, new: str, problem: str, tmp_path: Path) -> None:
     assert old in MASTER

@@ -22,10 +22,12 @@ cohort = ""
 # %%
 from dataclasses import replace
 from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
+
 from ssltut import explore, matching, show
 from ssltut.data.cohort import read_cohort, synthetic_cohort
 from ssltut.data.labels import LabelTable
@@ -66,7 +68,8 @@ print(f"The linear layer on these vectors gives the network's own answer at {(by
 # %% [markdown]
 # Remember this linear rule: it comes back in section 5.
 #
-# To see the vectors, turn them so that their spread falls on as few axes as possible (PCA), and show the first three as red, green and blue.
+# To see the vectors, turn them so that their spread falls on as few axes as possible (PCA), and show the first three as red, green and
+# blue.
 # Colours have no meaning of their own; look for where they *change*.
 
 # %%
@@ -76,7 +79,8 @@ spread, turn = torch.linalg.eigh(centred.T @ centred)
 axes = (centred @ turn[:, [-1, -2, -3]]).view(*target.image.shape, 3).numpy()
 low, high = np.percentile(axes.reshape(-1, 3), (2, 98), axis=0)
 colours = np.clip((axes - low) / np.maximum(high - low, 1e-6), 0, 1)
-print(f"Three of {len(field)} axes hold {spread[-3:].sum() / spread.sum():.1%} of the spread, the first alone {spread[-1] / spread.sum():.1%}.")
+held = spread.flip(0) / spread.sum()
+print(f"Three of {len(field)} axes hold {held[:3].sum():.1%} of the spread, the first alone {held[0]:.1%}.")
 
 # %%
 import matplotlib.pyplot as plt
@@ -84,18 +88,19 @@ import matplotlib.pyplot as plt
 y = int(np.argwhere(target.label > 0).mean(0)[1])
 fig, panels = plt.subplots(1, 3, figsize=(12, 4.6), layout="constrained")
 layers = {"CT": target.image, "three axes as colours": colours, "first axis alone": colours[..., 0]}
-size = [target.image.shape[a] * target.spacing[a] for a in (0, 2)]
+extent = (0, target.image.shape[0] * target.spacing[0], 0, target.image.shape[2] * target.spacing[2])
 for panel, (title, layer_shown) in zip(panels, layers.items()):
     flat = layer_shown[:, y].swapaxes(0, 1)[::-1, ::-1]
-    panel.imshow(flat, cmap="gray", extent=(0, size[0], 0, size[1]))
-    panel.contour(target.label[:, y].T[::-1, ::-1] > 0, [0.5], colors="white", linewidths=1.5, origin="upper", extent=(0, size[0], 0, size[1]))
-    panel.set_title(title)
+    panel.imshow(flat, cmap="gray", extent=extent)
+    panel.contour(target.label[:, y].T[::-1, ::-1] > 0, [0.5], colors="#E69F00", linewidths=2, origin="upper", extent=extent)
+    panel.set_title(title, fontsize=14)
     panel.axis("off")
-show.picture(fig, alt=f"Coronal slice of {target.id}: the CT, its embeddings as colours and their first axis in grey, true bone outlined in white.")
+show.picture(fig, alt=f"Coronal slice of {target.id}: the CT, its embeddings as colours, their first axis in grey; true bone outlined.")
 
 # %% [markdown]
-# *Reading:* a network that knows bone changes colour along the white outline. Where the colours are smeared across it, its vectors cannot
-# tell the two sides apart, and no rule that compares vectors can either.
+# *Reading:* a network that knows bone changes colour along the outline of the true bone (patient's right on the left). Where the colours
+# are smeared across it, its vectors cannot
+# tell the two sides apart, and no rule that compares vectors can either. Regular stripes, where you see them, come from the up-convolution.
 #
 # **Try:** another slice (`y`), or the scan of `source`.
 #
@@ -112,25 +117,28 @@ places = np.stack(np.unravel_index(drawn.index.flatten(1).numpy(), source.label.
 print(f"{int(shell.sum()):,} of {shell.numel():,} voxels lie beside a surface ({shell.float().mean():.1%}).")
 print("Drawn:", ", ".join(f"{places.shape[1]} of {name}" for name in names))
 side = LabelTable("band", ("", *(f"{name} side" for name in names)), ("#000000", "#009E73", *scans.table.colours[1:]))
-show.planes(source.image, spacing=source.spacing, overlay=np.where(shell[0], source.label + 1, 0).astype(np.uint8), table=side, at=places[1:].mean((0, 1)),
+band = np.where(shell[0], source.label + 1, 0).astype(np.uint8)
+show.planes(source.image, spacing=source.spacing, overlay=band, table=side, at=places[1:].mean((0, 1)),
             alt=f"{source.id} with the band of voxels beside a bone surface, coloured by the class each voxel belongs to.")
 
 # %%
 show.volume(source.image, spacing=source.spacing, label_image=source.label, table=scans.table,
             point_set=places[1:].reshape(-1, 3) * source.spacing, title=f"{source.id}: reference voxels of the bones",
-            alt=f"{source.id} from the front: its bones as surfaces with {places[1:].shape[0] * 80} reference voxels as yellow points all over them.")
+            alt=f"{source.id} from the front: its bones as surfaces, {places[1:, :, 0].size} reference voxels as yellow points on them.")
 
 # %% [markdown]
 # *Reading:* the references cover the bones evenly but thinly. In JupyterLab with itkwidgets a viewer opens below; turn it.
 #
 # ## 3. One voxel and its nearest labelled voxels
 #
-# Pick a voxel. The default is the one of which the teacher is least sure; in JupyterLab, move the sliders and put your own numbers into `pick`.
+# Pick a voxel. The default is the one of which the teacher is least sure; in JupyterLab, move the sliders and put your own numbers into
+# `pick`.
 
 # %%
 unsure = explore.uncertainty_map(teacher, target, seed=seed).mean_of_entropies
 pick = np.unravel_index(unsure.argmax(), unsure.shape)
-show.explore(target.image, spacing=target.spacing, heat=unsure, heat_label="entropy (nats)", at=pick, title=f"{target.id}, voxel {tuple(map(int, pick))}",
+show.explore(target.image, spacing=target.spacing, heat=unsure, heat_label="entropy (nats)", at=pick,
+             title=f"{target.id}, voxel {tuple(map(int, pick))}",
              alt=f"{target.id} in three planes with the teacher's entropy in colour, cut at the picked voxel.")
 
 # %%
@@ -144,8 +152,9 @@ print("Classes of the 9 nearest:", ", ".join(f"{(classes == c).sum()} x {names[c
 print(f"Cosine {found.similarity[0, 0]:.3f} (best) to {found.similarity[0, -1]:.3f} (ninth).")
 print(f"Truth: {names[target.label[pick]]}. Teacher: {names[said[pick]]}. Vote: {names[found.vote[0].argmax()]}.")
 best = LabelTable("best", ("", "the 9 nearest references"), ("#000000", "#D55E00"))
-show.planes(source.image, spacing=source.spacing, heat=np.clip(alike - np.percentile(alike, 95), 0, None), overlay=marks, table=best, at=near[0],
-            heat_label="cosine above its 95th percentile", title=f"Where {source.id} looks like that voxel",
+heat = np.clip(alike - np.percentile(alike, 95), 0, None)
+show.planes(source.image, spacing=source.spacing, heat=heat, heat_label="cosine above its 95th percentile",
+            overlay=marks, table=best, at=near[0], title=f"Where {source.id} looks like that voxel",
             alt=f"{source.id} with similarity to the picked voxel in colour and its 9 nearest references outlined, cut at the nearest.")
 
 # %% [markdown]
@@ -161,7 +170,8 @@ query = query[np.random.default_rng(seed).permutation(len(query))[:60]]
 found = explore.correspond(field, query, source_field, source.label, k=1, n_classes=C, seed=seed)
 agree = found.reference_class[:, 0] == target.label[tuple(query.T)]
 print(f"{agree.sum()} of {len(query)} matches carry the right class; these are unsure voxels that truly are bone.")
-bones = [[show.surface(case.label, c, spacing=case.spacing, table=scans.table) for c in np.unique(case.label)[1:]] for case in (target, source)]
+bones = [[show.surface(case.label, c, spacing=case.spacing, table=scans.table) for c in np.unique(case.label)[1:]]
+         for case in (target, source)]
 show.correspondences(*bones, query * target.spacing, found.reference[:, 0] * source.spacing, agree, scans=(target.id, source.id),
                      alt=f"Lines from {len(query)} unsure bone voxels of {target.id} to their nearest references in {source.id}; "
                          f"{agree.sum()} thin solid lines reach the right class, {(~agree).sum()} thick dashed ones a wrong class.")
@@ -272,9 +282,9 @@ def ask(case) -> dict[str, object]:
     match = matching.similarity(published, query).argmax(0)
     share, vote = matching.neighbour_vote(query, many.flatten(0, 1), many_labels, C).max(1)
     sure, right = share > 0.85, lambda v, m=slice(None): (v[m] == truth[m]).float().mean().item()
-    return {"scan": case.id, "over the threshold at t = 0": (h >= published_threshold(0.0, C)).float().mean().item(), "teacher": right(told),
-            "match": right(match), "vote": right(vote), "passes the gate": sure.float().mean().item(), "vote past the gate": right(vote, sure),
-            "teacher past the gate": right(told, sure)}
+    return {"scan": case.id, "over published threshold": (h >= published_threshold(0.5, C)).float().mean().item(),
+            "teacher": right(told), "match": right(match), "vote": right(vote), "past the gate": sure.float().mean().item(),
+            "vote past the gate": right(vote, sure), "teacher past the gate": right(told, sure)}
 
 asked = pd.DataFrame([ask(case) for case in unlabelled[:3 if profile == "smoke" else 8]]).set_index("scan")
 asked.style.format("{:.3f}")
@@ -287,7 +297,7 @@ for name, gain in gains.items():
     print(f"{name} minus teacher: mean {gain.mean():+.3f}, sd {gain.std():.3f}, from {gain.min():+.3f} to {gain.max():+.3f}; "
           f"better on {(gain > 0).sum()} of {len(gain)} scans")
 show.paired(gains, xlabel="share right minus the teacher's, same voxels; one point a scan",
-            alt="Difference in accuracy to the teacher on unreliable voxels, one row each for published match, vote, and vote past the gate.")
+            alt="Accuracy on unreliable voxels minus the teacher's: one row each for published match, vote, and vote past the gate.")
 
 # %% [markdown]
 # *Reading:* right of the line the match beats the teacher. Say in one sentence what you found, with mean and range, and whether the range
@@ -303,12 +313,14 @@ config, every = replace(P.train, seed=seed), max(1, P.train.steps // 12)
 em, em_probe = explore.probed_run(make_method("embedding_matching"), scans, config, every=every)
 nv, nv_probe = explore.probed_run(make_method("neighbour_vote"), scans, config, every=every)
 who = ["teacher right", "match right", "student right"]
-show.lines(em_probe["step"], {name: em_probe[name] for name in who}, xlabel="step", ylabel="share right on unreliable voxels", title="embedding matching, as published",
+show.lines(em_probe["step"], {name: em_probe[name] for name in who}, xlabel="step", ylabel="share right on unreliable voxels",
+           title="embedding matching, as published",
            alt="Accuracy of teacher, match and student on unreliable voxels along the published run.")
 
 # %%
 show.lines(nv_probe["step"], {name: nv_probe[name] for name in [*who, "match right where trusted"]}, xlabel="step",
-           ylabel="share right on unreliable voxels", title="neighbour vote", alt="The same accuracies along the run with a neighbour vote.")
+           ylabel="share right on unreliable voxels", title="neighbour vote",
+           alt="Accuracy of teacher, match and student on unreliable voxels, and of trusted matches along the vote run.")
 
 # %%
 def tell(name: str, probe: pd.DataFrame) -> None:
@@ -329,12 +341,14 @@ show.lines({"published": em_probe["step"], "neighbour vote": nv_probe["step"]}, 
 pulls = {name: np.log10(probe["pull of a voxel"].clip(lower=1e-9).where(probe["pull of a voxel"] > 0)) for name, probe in
          {"published": em_probe, "neighbour vote": nv_probe}.items()}
 show.lines({"published": em_probe["step"], "neighbour vote": nv_probe["step"]}, pulls, xlabel="step",
-           ylabel="pull of a matched voxel, log10", title="0: as strong as an ordinary voxel", alt="Pull of one matched voxel relative to an ordinary one along both runs, as a power of ten.")
+           ylabel="pull of a matched voxel, log10", title="0: as strong as an ordinary voxel",
+           alt="Pull of one matched voxel relative to an ordinary one along both runs, as a power of ten.")
 
 # %% [markdown]
 # **Why?** Find out, with these curves and sections 1 and 4:
 #
-# 1. A match can help only where it differs from the student. How often does it? Why would a linear rule on the student's own vectors repeat it?
+# 1. A match can help only where it differs from the student. How often does it? Why would a linear rule on the student's own vectors
+# repeat it?
 # 2. What becomes of the share of unreliable voxels, and which voxels are left at the end?
 # 3. Each term is a mean over its own set. What is one voxel worth when the set is small, and what does the weight $w_{PS}$ do at that time?
 #
@@ -344,16 +358,20 @@ show.lines({"published": em_probe["step"], "neighbour vote": nv_probe["step"]}, 
 # Expected answers. 1: the prototypes are class means of embeddings that the last layer separates linearly, so the nearest prototype and the
 # last layer mostly agree. 2: the published threshold rises while entropy falls, so the set shrinks to voxels nobody gets right.
 # 3: one voxel of a set of n weighs N/n ordinary voxels, and w_PS is largest at the end. The vote run keeps 5 % and divides by all voxels.
-print(em_probe[["step", "unreliable share", "match agrees with student", "pull of a voxel", "match weight"]].round(3).to_string(index=False))
+columns = ["step", "unreliable share", "match agrees with student", "pull of a voxel", "match weight"]
+print(em_probe[columns].round(3).to_string(index=False))
 
 # %%
-rows = [{"quantity": f"{column}, {statistic}, on the 5 % most uncertain voxels", "value": getattr(asked[column], statistic)(), "unit": "share", "seed": seed}
-        for column in asked.columns.drop("over the threshold at t = 0") for statistic in ("mean", "std")]
-rows += [{"quantity": f"{name} minus teacher, {statistic}", "value": getattr(gain, statistic)(), "unit": "share", "seed": seed}
-         for name, gain in gains.items() for statistic in ("mean", "std", "min", "max")]
-rows += [{"quantity": f"{method}, last look, {column}", "value": probe[column].iloc[-1], "unit": unit, "seed": seed}
-         for method, probe in {"embedding matching": em_probe, "neighbour vote": nv_probe}.items()
-         for column, unit in {"unreliable share": "share", "match agrees with student": "share", "pull of a voxel": "voxels"}.items()]
+def row(quantity: str, value: float, unit: str = "share") -> dict[str, object]:
+    return {"quantity": quantity, "value": value, "unit": unit, "seed": seed}
+
+rows = [row(f"{column}, {word} over scans, 5 % most uncertain voxels", getattr(asked[column], word)())
+        for column in asked.columns.drop("over published threshold") for word in ("mean", "std")]
+rows += [row(f"{name} minus teacher, {word} over scans", getattr(gain, word)())
+         for name, gain in gains.items() for word in ("mean", "std", "min", "max")]
+last = {"unreliable share": "share", "match agrees with student": "share", "pull of a voxel": "voxels"}
+rows += [row(f"{name}, last look, {column}", probe[column].iloc[-1], unit)
+         for name, probe in {"embedding matching": em_probe, "neighbour vote": nv_probe}.items() for column, unit in last.items()]
 if out:
     Path(out).mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).dropna().to_csv(Path(out) / "04_embedding_correspondences.csv", index=False)
@@ -361,7 +379,8 @@ print(f"{len(rows)} numbers" + (f" written to {out}" if out else "; give out= to
 
 # %% [markdown]
 # **You can now**
-# - say what a voxel's embedding is, and show one scan's embeddings as a picture: the input of the last, linear layer; PCA makes three colours of it
+# - say what a voxel's embedding is, and show one scan's embeddings as a picture: the input of the last, linear layer; PCA makes three
+#   colours of it
 # - draw reference voxels beside a labelled surface: 16 of each class from a thin band, five times
 # - find the nearest labelled voxels of any voxel, in slices and in 3D: `explore.correspond`, then follow the lines
 # - compare four similarity kernels and a neighbour vote on the same voxels: the published one is a single prototype a class

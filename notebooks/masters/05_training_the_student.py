@@ -22,10 +22,12 @@ cohort = ""
 # %%
 from dataclasses import replace
 from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
+
 from ssltut import explore, show
 from ssltut.compare import score_run
 from ssltut.data.cohort import read_cohort, synthetic_cohort
@@ -71,8 +73,9 @@ def terms_at(t: float) -> pd.DataFrame:
     """Value, weight, product and share of voxels of every term at fraction t of training."""
     torch.manual_seed(seed)
     terms = method.losses(batch, nets, Progress(round(1000 * t), 1000))
-    return pd.DataFrame({name: {"value": float(term.value.detach()), "weight": term.weight, "weight x value": float(term.value.detach()) * term.weight,
-                                "share of voxels": np.nan if term.share is None else term.share} for name, term in terms.items()}).T
+    rows = {name: {"value": term.value.item(), "weight": term.weight, "weight x value": term.weight * term.value.item(),
+                   "share of voxels": np.nan if term.share is None else term.share} for name, term in terms.items()}
+    return pd.DataFrame(rows).T
 
 half = terms_at(0.5)
 print(f"At half of training the loss of this batch is {half['weight x value'].sum():.4f}.")
@@ -84,14 +87,16 @@ import matplotlib.pyplot as plt
 times = (0.0, 0.25, 0.5, 0.75, 0.95)
 parts = pd.DataFrame({f"{t:g}": terms_at(t)["weight x value"] for t in times}).T
 fig, ax = plt.subplots(figsize=(9, 4.6), layout="constrained")
-parts.plot.bar(stacked=True, ax=ax, rot=0, color=["#999999", "#0072B2", "#D55E00", "#009E73"], edgecolor="black")
+parts.plot.bar(stacked=True, ax=ax, rot=0, color=["#BBBBBB", "#0072B2", "#D55E00", "#009E73"], edgecolor="black", fontsize=13)
 for bars, hatch in zip(ax.containers, ("", "//", "xx", "..")):
     for bar in bars:
         bar.set_hatch(hatch)
-ax.set(xlabel="fraction of training t", ylabel="weight x value")
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-print("Of the loss, the three unlabelled terms are", ", ".join(f"{1 - v:.0%} at t = {t}" for t, v in (parts["supervised"] / parts.sum(axis=1)).items()))
-show.picture(fig, alt="Stacked bars of the four weighted loss terms of one batch at five times of training; the unlabelled terms grow with t.")
+ax.set_xlabel("fraction of training t", fontsize=14)
+ax.set_ylabel("weight x value", fontsize=14)
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=13, reverse=True)
+share = 1 - parts["supervised"] / parts.sum(axis=1)
+print("The three unlabelled terms are", ", ".join(f"{v:.0%} of the loss at t = {t}" for t, v in share.items()))
+show.picture(fig, alt="Stacked bars of the four weighted loss terms of one batch at five times of training.")
 
 # %% [markdown]
 # *Reading:* the batch and the networks are the same in every bar; only the schedules moved. Which term gains most? Its *share of voxels* is
@@ -103,9 +108,11 @@ show.picture(fig, alt="Stacked bars of the four weighted loss terms of one batch
 
 # %%
 t = np.linspace(0, 1, 101)
-curves = {"w_UA": [0.25 * ramp(v) for v in t], "w_PS": [0.125 * ramp(v) for v in t], "threshold / ln C": [published_threshold(v, C) / np.log(C) for v in t]}
+curves = {"w_UA": [0.25 * ramp(v) for v in t], "w_PS": [0.125 * ramp(v) for v in t],
+          "threshold / ln C": [published_threshold(v, C) / np.log(C) for v in t]}
 print(f"At half time the weights have reached {ramp(0.5):.0%} of their end, at three quarters {ramp(0.75):.0%}. "
-      f"The threshold goes from {published_threshold(0, C):.3f} to {published_threshold(1, C):.3f} nats, and {np.log(C):.3f} is the largest entropy there is.")
+      f"The threshold goes from {published_threshold(0, C):.3f} to {published_threshold(1, C):.3f} nats; "
+      f"no entropy exceeds {np.log(C):.3f}.")
 show.lines(t, curves, xlabel="fraction of training t", ylabel="weight, or share of the largest entropy",
            alt="Weights of the reliable and match terms and the entropy threshold over training; all rise slowly, then steeply.")
 
@@ -144,19 +151,21 @@ for leader in leaders:
     mine = ema(mine, {"running_mean": leader.running_mean}, 0.99)
     ema_update(follower, leader, 0.99)
 assert torch.allclose(mine["running_mean"], follower.running_mean), "one update differs from ssltut's"
-assert torch.allclose(unrolled(start, [leader.running_mean for leader in leaders], 0.99), follower.running_mean), "the unrolled form differs"
+sums = unrolled(start, [leader.running_mean for leader in leaders], 0.99)
+assert torch.allclose(sums, follower.running_mean), "the unrolled form differs"
 print(f"Right. At 0.99 a student counts half after {np.log(0.5) / np.log(0.99):.0f} steps; this profile trains {config.steps}, "
       f"and {0.99 ** config.steps:.1%} of the teacher is still what it started as.")
 
 # %% [markdown]
 # ## 4. Masked pseudo-labels
 #
-# Each unlabelled term is a cross-entropy over *some* voxels. Divide by how many they are ("set", as published) or by all voxels of the patch
+# Each unlabelled term is a cross-entropy over *some* voxels. Divide by how many they are ("set", as published) or by all voxels of the
+# patch
 # ("all")? It looks like a detail.
 
 # %% tags=["solution"]
 def masked(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, normalise: str) -> torch.Tensor:
-    """Cross-entropy (logits (B, C, X, Y, Z), target (B, X, Y, Z)) summed where mask, divided by the set ("set") or by all voxels ("all")."""
+    """Cross-entropy of logits (B, C, X, Y, Z) to target (B, X, Y, Z), summed where mask, over the size of the mask or of everything."""
     # >>> solution: one value per voxel, 0 outside the mask, summed and divided; an empty set gives 0
     values = F.cross_entropy(logits, target, reduction="none")
     return torch.where(mask, values, 0.0).sum() / (mask.sum().clamp(min=1) if normalise == "set" else mask.numel())
@@ -175,7 +184,8 @@ print("Right. Weight of one voxel of the set, in ordinary voxels:", ", ".join(f"
 # %% [markdown]
 # ## 5. Two ways in, one ablation
 #
-# *As published*: from scratch, the teacher is the average of the student throughout. *As this series teaches it*: both start from the teacher
+# *As published*: from scratch, the teacher is the average of the student throughout. *As this series teaches it*: both start from the
+# teacher
 # of notebook 02. Beside them the *neighbour vote* (ours) and an ablation: the published form with its match and entropy terms switched off.
 
 # %%
@@ -193,7 +203,8 @@ for name, (which, options, init) in plans.items():
 show.curves(runs["published"].history, alt="Loss terms, their weights, shares of voxels and validation scores along the published run.")
 
 # %% [markdown]
-# *Reading:* first `match share`, then `match weight`. What is left when the weight arrives? (The taught student has seen the labels for longer:
+# *Reading:* first `match share`, then `match weight`. What is left when the weight arrives? (The taught student has seen the labels for
+# longer:
 # it is no fair rival of the others.)
 #
 # ## 6. What the match says, and how loudly
@@ -209,17 +220,21 @@ show.lines(steps, {name: probes[name]["unreliable share"] for name in matched}, 
 # %%
 loud = {name: probes[name]["pull of a voxel"] * probes[name]["match weight"] for name in matched}
 for name, weight in loud.items():
-    print(f"{name}: one matched voxel weighs at most {weight.max():.2g} ordinary labelled voxels (step {probes[name]['step'][weight.idxmax()]:.0f}), "
+    top = probes[name]["step"][weight.idxmax()]
+    print(f"{name}: one matched voxel weighs at most {weight.max():.2g} ordinary voxels (step {top}), "
           f"{weight.iloc[-1]:.2g} at the last look")
-show.lines(steps, {name: np.log10(weight.where(weight > 0)) for name, weight in loud.items()}, xlabel="step", ylabel="weight of a matched voxel, log10",
-           title="0: as heavy as an ordinary voxel", alt="Weight of one matched voxel, as a power of ten, along three runs.")
+show.lines(steps, {name: np.log10(weight.where(weight > 0)) for name, weight in loud.items()}, xlabel="step",
+           ylabel="weight of a matched voxel, log10", title="0: as heavy as an ordinary voxel",
+           alt="Weight of one matched voxel, as a power of ten, along three runs.")
 
 # %%
-show.lines(steps, {name: probes[name]["match agrees with student"] for name in matched}, xlabel="step", ylabel="match says what the student says",
+show.lines(steps, {name: probes[name]["match agrees with student"] for name in matched}, xlabel="step",
+           ylabel="match says what the student says",
            alt="Share of unreliable voxels on which the match gives the student's own label, along three runs.")
 
 # %% [markdown]
-# **Why does the published form repeat the student?** Test your guess on the finished published student. Each row changes one option; all look
+# **Why does the published form repeat the student?** Test your guess on the finished published student. Each row changes one option; all
+# look
 # at the same 5 % most uncertain voxels of the same patches.
 
 # %%
@@ -227,40 +242,43 @@ known = [i for i in scans.split.unlabelled if scans.sources[i].has_label] or sca
 pool = PatchPool([scans.case(i) for i in known], runs["published"].intensity, config.patch, "cpu")
 x, truth, _ = pool.sample(8, generator_for("cpu", seed, "notebook 05"))
 guesses = {"published (mean cosine)": {}, "max cosine": {"kernel": "max_cosine"}, "mean euclid": {"kernel": "mean_euclid"},
-           "teacher's embedding asks": {"query": "teacher"}, "vote of 9": {"kernel": "vote", "use": ("UA", "NN"), "k": 120, "interior": 400}}
+           "teacher's embedding asks": {"query": "teacher"},
+           "vote of 9": {"kernel": "vote", "use": ("UA", "NN"), "k": 120, "interior": 400}}
 looks = {}
 for name, options in guesses.items():
     torch.manual_seed(seed)
     variant = make_method("embedding_matching", {"threshold": 0.05} | options)
-    looks[name] = explore.accuracy_on_unreliable(variant, runs["published"].nets, replace(batch, x_u=x), truth, Progress(config.steps // 2, config.steps))
+    looks[name] = explore.accuracy_on_unreliable(variant, runs["published"].nets, replace(batch, x_u=x), truth, Progress(1, 2))
 columns = ["match agrees with student", "match right", "student right", "teacher right"]
 looks = pd.DataFrame(looks).T[columns]
 looks.style.format("{:.3f}")
 
 # %%
-apart = 1 - looks["match agrees with student"]
-for name in looks.index:
-    print(f"{name}: differs from the student at {apart[name]:.1%} of these voxels, and is right {looks['match right'][name] - looks['student right'][name]:+.3f} "
-          "more often than it")
+for name, row in looks.iterrows():
+    print(f"{name}: differs from the student at {1 - row['match agrees with student']:.1%} of these voxels; "
+          f"share right minus the student's {row['match right'] - row['student right']:+.3f}")
 
 # %% [markdown]
 # *Reading:* a match that agrees teaches the student what it already says. A match that differs helps only if the last number is above zero.
 # Hint: the student's last layer is linear in this embedding, and so is mean cosine (notebook 04).
 
 # %% tags=["instructor"]
-# Prototypes are class means of the very vectors that the last layer separates linearly; both rules cut the space alike, so L_NN asks the student
+# Prototypes are class means of the very vectors that the last layer separates linearly; both rules cut the space alike, so L_NN asks the
+# student
 # for its own answer. What differs lies close to both planes. Ask who can name an option that breaks the tie, and what it costs.
 print(pd.concat({name: probes[name][["step", *columns]].round(3) for name in matched}).to_string())
 
 # %% [markdown]
 # ## 7. Did it help?
 #
-# Whole validation scans. They also chose each run's step, so all numbers are a little too kind; the test scans stay closed until notebook 06.
+# Whole validation scans. They also chose each run's step, so all numbers are a little too kind; the test scans stay closed until notebook
+# 06.
 
 # %%
 everyone = {"teacher": teacher} | runs
 scores = pd.concat([score_run(run, scans.validation()).assign(run=name) for name, run in everyone.items()])
-wide = {metric: scores[scores["metric"] == metric].pivot(index=["case", "class"], columns="run", values="value")[list(everyone)] for metric in ("dice", "hd95")}
+tall = scores.pivot(index=["case", "class"], columns=["metric", "run"], values="value")
+wide = {metric: tall[metric][list(everyone)] for metric in ("dice", "hd95")}
 print(f"{(scores['status'] == 'missed').sum() // scores['metric'].nunique()} structures missed (scored with the image diagonal).")
 pd.concat({"Dice": wide["dice"], "HD95 (mm)": wide["hd95"]}).style.format("{:.3f}")
 
@@ -271,8 +289,8 @@ for name, by_metric in differences.items():
     d, h = by_metric["dice"], by_metric["hd95"]
     print(f"{name}: Dice {d.mean():+.3f} (sd {d.std():.3f}, {d.min():+.3f} to {d.max():+.3f}), HD95 {h.mean():+.1f} mm (sd {h.std():.1f}), "
           f"better Dice on {(d > 0).sum()} of {len(d)} structures")
-print(f"{len(scans.split.validation)} scans and one seed decide nothing. The teacher trained {P.teacher.steps} steps, the students {config.steps}"
-      ", the taught one after the teacher's.")
+print(f"{len(scans.split.validation)} validation scan(s) and one seed decide nothing. "
+      f"The teacher trained {P.teacher.steps} steps, the students {config.steps}, the taught one after the teacher's.")
 
 # %% [markdown]
 # *Reading:* the first two rows are the ablation, what matching adds to reliable pseudo-labels. Is the mean larger than the spread?
@@ -288,9 +306,10 @@ show.gallery({name: base | {"overlay": values, "table": scans.table} for name, v
              alt=f"The same coronal slice of {case.id}: truth, teacher and four students, bones coloured.")
 
 # %%
-kinds = LabelTable("errors", ("right", "missed bone", "invented bone", "bone of the wrong name"), ("#000000", "#D55E00", "#56B4E9", "#F0E442"))
+kinds = LabelTable("errors", ("right", "missed", "invented", "of the wrong name"), ("#000000", "#D55E00", "#56B4E9", "#F0E442"))
+
 def errors(said: np.ndarray) -> np.ndarray:
-    """1 missed, 2 invented, 3 misnamed bone; 0 where right."""
+    """0 where right, 1 missed, 2 invented, 3 misnamed."""
     return np.select([said == case.label, said == 0, case.label == 0], [0, 1, 2], 3).astype(np.uint8)
 
 wrong = {name: errors(values) for name, values in maps.items()}
@@ -302,15 +321,20 @@ show.gallery({name: base | {"overlay": e, "table": kinds} for name, e in wrong.i
 # *Reading:* do the students err where the teacher erred? An error that all share is one that no pseudo-label of theirs can mend.
 
 # %%
+def row(quantity: str, value: float, unit: str = "share") -> dict[str, object]:
+    return {"quantity": quantity, "value": value, "unit": unit, "seed": seed}
+
 units = {"dice": "1", "hd95": "mm"}
-rows = [{"quantity": f"{name}, {metric}, {statistic} over validation structures", "value": getattr(wide[metric][name], statistic)(), "unit": units[metric],
-         "seed": seed} for metric in wide for name in everyone for statistic in ("mean", "std")]
-rows += [{"quantity": f"{name}, {metric}, {statistic} over structures", "value": getattr(values, statistic)(), "unit": units[metric], "seed": seed}
-         for name, by_metric in differences.items() for metric, values in by_metric.items() for statistic in ("mean", "std", "min", "max")]
-rows += [{"quantity": f"{name}, last look, {column}", "value": probes[name][column].iloc[-1], "unit": "share" if column != "pull of a voxel" else "voxels", "seed": seed}
-         for name in matched for column in ("unreliable share", "match agrees with student", "pull of a voxel")]
-rows += [{"quantity": f"{name}, largest weight of a matched voxel", "value": weight.max(), "unit": "voxels", "seed": seed} for name, weight in loud.items()]
-rows += [{"quantity": f"{name}: {column}", "value": looks.loc[name, column], "unit": "share", "seed": seed} for name in looks.index for column in columns]
+rows = [row(f"{name}, {metric}, {word} over validation structures", getattr(wide[metric][name], word)(), units[metric])
+        for metric in wide for name in everyone for word in ("mean", "std")]
+rows += [row(f"{name}, {metric}, {word} over validation structures", getattr(values, word)(), units[metric])
+         for name, by_metric in differences.items() for metric, values in by_metric.items() for word in ("mean", "std", "min", "max")]
+rows += [row(f"{name}, last look, {column}", probes[name][column].iloc[-1])
+         for name in matched for column in ("unreliable share", "match agrees with student")]
+rows += [row(f"{name}, largest weight of a matched voxel", weight.max(), "voxels") for name, weight in loud.items()]
+rows += [row(f"published student asked by {name}: {column}", looks.loc[name, column]) for name in looks.index for column in columns]
+
+# %%
 if out:
     Path(out).mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).dropna().to_csv(Path(out) / "05_training_the_student.csv", index=False)
