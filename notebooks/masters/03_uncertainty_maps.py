@@ -35,6 +35,7 @@ from ssltut.train import cached_run
 P = profile_named(profile)
 scans = read_cohort(cohort) if cohort else synthetic_cohort(**P.cohort)
 teacher = cached_run(make_method("labels_only"), scans, replace(P.teacher, seed=seed))
+n_classes = scans.table.n_classes
 ct = "bone" if scans.modality == "CT" else None
 if profile == "smoke":
     print("Smoke profile: every cell runs, but the teacher is far too short trained for its numbers to mean anything.")
@@ -59,7 +60,7 @@ with dropout_on(net), torch.no_grad():
     passes = torch.stack([net(Noise(0.01, m)(x)).logits.softmax(1) for m in range(5)])[:, 0]  # (M, C, X, Y, Z)
 labels = passes.argmax(1)
 print(f"{passes.shape[0]} passes over one patch: {100 * (labels != labels[0]).any(0).float().mean():.1f} % of its voxels get more than one label.")
-show.gallery({f"pass {m + 1}": dict(image=case.image[box], spacing=case.spacing, window=ct, heat=entropy(passes[m], dim=0).numpy(), heat_max=log(len(passes[m])),
+show.gallery({f"pass {m + 1}": dict(image=case.image[box], spacing=case.spacing, window=ct, heat=entropy(passes[m], dim=0).numpy(), heat_max=log(n_classes),
                                     heat_label="entropy (nats)", contours={"label": labels[m].byte().numpy()}, table=scans.table) for m in range(4)},
              alt="Four of the dropout passes over one patch: each one's entropy as heat and the outline of its labels, which differ from pass to pass.")
 
@@ -98,7 +99,7 @@ print(f"Right. On the patch: {first.mean():.4f} nats within the passes, {(second
 within, total = entropy(passes, dim=1).mean(0).numpy(), entropy(passes.mean(0), dim=0).numpy()
 maps = {"mean of entropies": within, "entropy of mean": total, "mutual information": np.maximum(total - within, 0)}
 for name, found in maps.items():
-    print(f"{name:>18}: mean {found.mean():.4f}, largest {found.max():.3f} nats (at most ln {scans.table.n_classes} = {log(scans.table.n_classes):.3f})")
+    print(f"{name:>18}: mean {found.mean():.4f}, largest {found.max():.3f} nats (at most ln {n_classes} = {log(n_classes):.3f})")
 print(f"The passes disagree about {100 * (total - within).sum() / total.sum():.0f} % of the entropy of the mean; the paper's measure leaves this out.")
 show.gallery({name: dict(image=case.image[box], spacing=case.spacing, window=ct, heat=found, heat_max=float(total.max()), heat_label="nats")
               for name, found in maps.items()}, columns=3,
@@ -112,23 +113,26 @@ show.gallery({name: dict(image=case.image[box], spacing=case.spacing, window=ct,
 # `uncertainty_map` does the same in sliding windows. The outline is the truth, which only we know.
 
 # %%
+from scipy.ndimage import gaussian_filter, uniform_filter
+
 from ssltut.explore import uncertainty_map
 
 u = uncertainty_map(teacher, case, seed=seed)
 h = u.mean_of_entropies
-hot = np.unravel_index(h.argmax(), h.shape)
-print(f"{case.id}: mean entropy {h.mean():.4f} nats; largest {h.max():.3f}, at voxel {tuple(map(int, hot))}, where the planes cut.")
+hot = np.unravel_index(uniform_filter(h, 7).argmax(), h.shape)
+print(f"{case.id}: mean entropy {h.mean():.4f} nats, largest {h.max():.3f}. The planes cut where entropy is densest, at voxel {tuple(map(int, hot))}.")
 show.explore(case.image, spacing=case.spacing, heat=h, heat_label="entropy (nats)", contours={"truth": case.label}, table=scans.table, window=ct, at=hot,
-             title="Mean of the entropies", alt=f"Scan {case.id} in three planes through its most uncertain voxel: entropy as heat, true outlines on top.")
+             title="Mean of the entropies", alt=f"Scan {case.id} in three planes where it is most uncertain: entropy as heat, true outlines on top.")
 
 # %%
 from ssltut.data.labels import LabelTable
 from ssltut.uncertainty import published_threshold, quantile_threshold
 
-top = LabelTable("top", ("the rest", "most uncertain 3 %"), ("#000000", "#CC79A7"))
-most = (h >= quantile_threshold(torch.from_numpy(h), 0.03)).astype(np.uint8)
-show.volume(h, spacing=case.spacing, label_image=most, table=top, title="Entropy in 3D",
-            alt="Left: the largest entropy from front to back of the scan. Right: the most uncertain 3 % of the voxels as surfaces in 3D.")
+blurred = gaussian_filter(h, 1)  # single voxels would be dust in a 3D view
+most = blurred >= quantile_threshold(torch.from_numpy(blurred), 0.03)
+painted = LabelTable("painted", (*scans.table.names, "most uncertain 3 %"), (*scans.table.colours, "#CC79A7"))
+show.volume(h, spacing=case.spacing, label_image=np.where(most, n_classes, case.label).astype(np.uint8), table=painted, title="Entropy in 3D",
+            alt="Left: the largest entropy from front to back of the scan. Right: the true bones with the most uncertain 3 % of the scan painted on.")
 
 # %%
 from ssltut.matching import surface_shell
@@ -138,7 +142,7 @@ def near_surface(label: np.ndarray, band: int = 2) -> np.ndarray:
     return surface_shell(torch.from_numpy(label)[None], band)[0].numpy()
 
 shell = near_surface(case.label)
-print(f"{100 * shell.mean():.0f} % of the scan lies within 2 voxels of a true surface, and {100 * shell[most > 0].mean():.0f} % of its most uncertain 3 % do.")
+print(f"{100 * shell.mean():.0f} % of the scan lies within 2 voxels of a true surface, and {100 * shell[most].mean():.0f} % of its most uncertain 3 % do.")
 
 # %% [markdown]
 # ## Choose a threshold
@@ -147,8 +151,7 @@ print(f"{100 * shell.mean():.0f} % of the scan lies within 2 voxels of a true su
 # 0.75 to 1 times $\ln C$ over training. A **quantile** instead fixes the *share* that is called unreliable.
 
 # %%
-n_classes, steps = scans.table.n_classes, np.linspace(0, 1, 21)
-published = np.array([published_threshold(f, n_classes) for f in steps])
+published = np.array([published_threshold(f, n_classes) for f in np.linspace(0, 1, 21)])
 limits = np.linspace(0, log(n_classes), 60)
 quantile = quantile_threshold(torch.from_numpy(h), 0.05)
 print(f"λ goes from {published[0]:.3f} to {published[-1]:.3f} nats. On this map it would call {100 * (h >= published[0]).mean():.2f} % of the voxels unreliable "

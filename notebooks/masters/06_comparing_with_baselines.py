@@ -7,15 +7,18 @@
 # - name what the best seed, a choice made on test scans, and dropped misses would have made of the same numbers
 # - say when a method does not help
 #
-# *About MEASURE minutes on a CPU; the runs are kept, so a second visit takes one minute. Needs nothing from earlier notebooks.*
+# *About MEASURE minutes on a CPU with the project's record, MEASURE where everything is trained; runs are kept, so a second visit is short. Needs nothing from earlier notebooks.*
 
 # %% tags=["parameters"]
 profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
 seed = 0
 out = ""  # folder for the numbers as CSV; "" writes none
 cohort = ""  # folder of a cohort; "" takes the synthetic hips
+retrain = False  # True trains every run here, even where the project's record has the very same one
 
 # %%
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +50,24 @@ print(f"{len(methods)} methods x {len(seeds)} seeds, {P.train.steps} steps each.
 if profile == "smoke":
     print("Smoke profile: every cell runs, but training is far too short for its numbers to mean anything.")
 
-# %%
-from ssltut.compare import compare
+# %% [markdown]
+# So many runs take a while. `ssltut compare` made the same ones for the project's **record**; where scans, settings, seeds and methods are
+# those of this notebook, their rows are read, and trained only if `retrain = True`.
 
-folder = cache_dir() / "compare" / f"{profile}-{scans.hash}"
-rows = compare(scans, methods, folder, config=P.train, budgets=(budget,), seeds=seeds)
-print(f"{len(rows)} rows, one per method, seed, scan, class and metric, are in {folder.name}/results.csv, each with its command, settings and machine.")
+# %%
+from ssltut.compare import compare, read_rows
+
+file = Path(ssltut.__file__).parents[1] / "results" / "synthetic_class.csv"
+record = read_rows(file) if file.exists() else pd.DataFrame(columns=["cohort", "method", "budget", "seed", "settings"])
+settings = [json.dumps(replace(P.train, seed=s).to_dict()) for s in seeds]
+rows = record[(record.cohort == scans.name) & (record.budget == budget) & record.settings.isin(settings) & record.method.isin(methods)]
+if not retrain and len(rows.groupby(["method", "seed"])) == len(methods) * len(seeds):
+    print(f"Read from {file.name}, made on {rows.machine.iloc[0]} at commit {rows.commit.iloc[0]} in {rows.groupby('config').seconds.first().sum() / 60:.0f} "
+          f"minutes by: {rows.command.iloc[0]}")
+else:
+    print("No record of these runs: they are trained here, and kept.")
+    rows = compare(scans, methods, cache_dir() / "compare" / f"{profile}-{scans.hash}", config=P.train, budgets=(budget,), seeds=seeds)
+print(f"{len(rows)} rows, one per method, seed, scan, class and metric. Each holds its command, settings, commit and machine.")
 rows[["method", "seed", "case", "class", "metric", "value", "status", "config"]].head(3)
 
 # %% [markdown]
@@ -74,7 +89,8 @@ means = {metric: table.set_index("method")["mean"] for metric, table in tables.i
 low, high = (means["dice"][name] for name in ("labels_only", "all_labels"))
 between = tables["dice"].assign(metric="dice").rename(columns={"low95": "low", "high95": "high"})
 both = pd.concat([between, tables["hd95"].rename(columns={"low95": "low", "high95": "high"})]).assign(method=lambda t: t["title"])
-print(f"All labels instead of {budget} are worth {high - low:+.3f} Dice here: this is the room a method has.")
+print(f"All labels instead of {budget} are worth {high - low:+.3f} Dice here: "
+      f"{'the room a method has' if high > low else 'the bounds are the wrong way round, so nothing was trained to its end'}.")
 show.intervals(both, bounds=(title["labels_only"], title["all_labels"]), titles={"dice": "Dice (right is better)", "hd95": "HD95, mm (left is better)"},
                alt="Mean and 95 % interval over patients of each method. Dice: " + ", ".join(f"{title[n]} {v:.3f}" for n, v in means["dice"].items()))
 
@@ -121,6 +137,8 @@ for name in others:
     d = dice[name] - dice["labels_only"]
     ends = bootstrap_interval(d)
     print(f"{title[name]:>40}: {d.mean():+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}], better on {(d > 0).sum()} of {len(d)} patients")
+if len(dice) < 10:
+    print(f"With {len(dice)} patients a bootstrap interval is too narrow: it has seen too few kinds of patient. From about ten on it can be read.")
 show.paired({title[name]: dice[name] - dice["labels_only"] for name in others}, xlabel="Dice minus that of labels only, same patient",
             alt="A point per patient: Dice of each method minus labels only. Mean: "
             + ", ".join(f"{title[n]} {(dice[n] - dice['labels_only']).mean():+.3f}" for n in others))
@@ -221,7 +239,8 @@ if hard.notna().sum() >= 3:
     curves = {title[name]: [dice.loc[third, name].mean() for third in thirds] for name in methods}
     for name in others[:-1]:
         found = spearmanr(hard, dice[name] - dice["labels_only"])
-        print(f"{title[name]}: rank correlation of difficulty and gain {found.statistic:+.2f} (p = {found.pvalue:.2f}, {len(hard)} patients)")
+        chance = f"p = {found.pvalue:.2f}" if len(hard) >= 10 else "too few for a p-value"
+        print(f"{title[name]}: rank correlation of difficulty and gain {found.statistic:+.2f} ({len(hard)} patients, {chance})")
 else:
     curves = {}
     print("These scans have no difficulty score.")
@@ -229,22 +248,15 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
            alt="Mean Dice of each method for the easiest, middle and hardest third of the test patients.") if curves else None
 
 # %% [markdown]
-# ## The record
+# ## The whole record
 #
-# More seeds, more budgets, more hours: `ssltut compare` writes the same columns. Where the project has kept such a record, it stands here
-# beside your numbers.
+# More methods, more budgets, more hours: what else the project has kept.
 
 # %%
-record = Path(ssltut.__file__).parents[1] / "results" / "synthetic_class.csv"
-if record.exists():
-    from ssltut.compare import read_rows
-
-    kept_rows = read_rows(record)
-    print(f"{record.name}: {kept_rows.seed.nunique()} seeds, made on {kept_rows.machine.iloc[0]} at commit {kept_rows.commit.iloc[0]}")
-    print(summary(kept_rows, "dice")[["title", "budget", "mean", "low95", "high95", "sd over seeds", "patients", "missed"]].round(3).to_string(index=False))
-    for number, part in kept_rows.groupby("budget"):
-        print(f"{number} labelled: {verdict(paired(part, 'dice'))}")
-else:
+for number, part in record.groupby("budget"):
+    print(f"{number} labelled, {part.seed.nunique()} seeds, commit {part.commit.iloc[0]}. Dice: {verdict(paired(part, 'dice'))}")
+    print(summary(part, "dice")[["title", "mean", "low95", "high95", "sd over seeds", "patients", "missed"]].round(3).to_string(index=False), "\n")
+if record.empty:
     print("There is no results/synthetic_class.csv here: the numbers above stand alone.")
 
 # %% [markdown]
@@ -274,7 +286,7 @@ if out:
     pd.concat(frames)[columns].to_csv(Path(out) / "06_comparing_with_baselines.csv", index=False)
 
 # %% [markdown]
-# *Something to try:* add `"ua_mt"` to `methods`; only its runs are trained. Then `budgets=(1, budget)`: does a method help more where labels
+# *Something to try:* add `"ua_mt"` to `methods`; runs that are kept are not trained again. Then `budgets=(1, budget)`: does a method help more where labels
 # are fewer? And the paper's ablation: `options={"embedding_matching": {"w_ps": 0.0}}`, in a folder of its own.
 
 # %% tags=["instructor"]

@@ -68,7 +68,8 @@ def picture(fig: Figure, alt: str) -> Picture:
     with matplotlib.rc_context(STYLE):
         fig.savefig(drawn, format="png", dpi=STYLE["figure.dpi"])
     plt.close(fig)
-    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, "png", optimize=True)
+    still = Image.open(drawn).convert("RGB")  # maximum coverage: median cut gives a thin line the colour of the grey around it
+    still.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(out, "png", optimize=True)
     return Picture(out.getvalue(), alt)
 
 
