@@ -8,7 +8,7 @@
 # - stop a run, continue it, and show that nothing was lost
 # - score a prediction in each class, misses included
 #
-# *About MEASURE minutes on a CPU. Needs nothing from earlier notebooks; notebooks 03 to 05 use the teacher trained here.*
+# *About 3 minutes on a CPU with two cores. Needs nothing from earlier notebooks; notebooks 03 to 05 use the teacher trained here.*
 
 # %% tags=["parameters"]
 profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)

@@ -8,7 +8,7 @@
 # - test whether uncertainty finds errors, with AUROC and a risk-coverage curve
 # - point at errors a network is sure of
 #
-# *About MEASURE minutes on a CPU. Uses the teacher of notebook 02, and trains it first if it is not there.*
+# *About 3 minutes on a CPU with two cores. Uses the teacher of notebook 02, and trains it first if it is not there.*
 
 # %% tags=["parameters"]
 profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
@@ -279,7 +279,7 @@ for row in sure:
 show.gallery(shown, columns=3, alt="The same hip healthy, with a narrow joint and with a nail: errors that the uncertainty flags, and errors it is sure of.") if shown else None
 
 # %% [markdown]
-# *What to see:* errors that come in thick pieces, not in thin rims, are the sure ones. Notebook 04 asks whether labelled scans can answer
+# *What to see:* are the sure errors thin rims along a surface, or thick pieces? Notebook 04 asks whether labelled scans can answer
 # where the teacher doubts; it cannot help where the teacher is sure. *Something to try:* other seeds in place of 1000; a quantile of 20 %.
 
 # %%

@@ -7,7 +7,7 @@
 # - name what the best seed, a choice made on test scans, and dropped misses would have made of the same numbers
 # - say when a method does not help
 #
-# *About MEASURE minutes on a CPU with the project's record, MEASURE where everything is trained; runs are kept, so a second visit is short. Needs nothing from earlier notebooks.*
+# *One minute on a CPU with the project's record, about 25 where everything is trained; runs are kept, so a second visit is short. Needs nothing from earlier notebooks.*
 
 # %% tags=["parameters"]
 profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
