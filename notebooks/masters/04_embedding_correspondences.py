@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 04 Embedding correspondences
+# # 04 · Embedding correspondences
 #
 # Where the teacher is unsure, the method looks elsewhere for a label: among the labelled voxels whose *embedding* is most similar.
 #
@@ -14,10 +14,15 @@
 # uncertainty of 03, and makes what it does not find.
 
 # %% tags=["parameters"]
-profile = "class"
+profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
 seed = 0
-out = ""
-cohort = ""
+out = ""  # folder for the numbers as CSV; "" writes none
+cohort = ""  # folder of a cohort; "" takes the synthetic hips
+
+# %%
+import sys
+if "google.colab" in sys.modules:
+    # %pip install -q ssltut
 
 # %%
 from dataclasses import replace
@@ -40,7 +45,7 @@ from ssltut.uncertainty import published_threshold, quantile_threshold
 # %%
 P = profile_named(profile)
 scans = read_cohort(Path(cohort)) if cohort else synthetic_cohort(**P.cohort)
-names, C = scans.table.names, scans.table.n_classes
+names, C, ct = scans.table.names, scans.table.n_classes, "bone" if scans.modality == "CT" else None
 teacher = cached_run(make_method("labels_only"), scans, replace(P.teacher, seed=seed))
 labelled = scans.training("labelled")
 known = [i for i in scans.split.unlabelled if scans.sources[i].has_label] or scans.split.validation
@@ -118,7 +123,7 @@ print(f"{int(shell.sum()):,} of {shell.numel():,} voxels lie beside a surface ({
 print("Drawn:", ", ".join(f"{places.shape[1]} of {name}" for name in names))
 side = LabelTable("band", ("", *(f"{name} side" for name in names)), ("#000000", "#009E73", *scans.table.colours[1:]))
 band = np.where(shell[0], source.label + 1, 0).astype(np.uint8)
-show.planes(source.image, spacing=source.spacing, overlay=band, table=side, at=places[1:].mean((0, 1)),
+show.planes(source.image, spacing=source.spacing, window=ct, overlay=band, table=side, at=places[1:].mean((0, 1)),
             alt=f"{source.id} with the band of voxels beside a bone surface, coloured by the class each voxel belongs to.")
 
 # %%
@@ -138,7 +143,7 @@ show.volume(source.image, spacing=source.spacing, label_image=source.label, tabl
 looked = explore.uncertainty_map(teacher, target, seed=seed)
 unsure, told_map = looked.mean_of_entropies, looked.probabilities.argmax(0)
 pick = np.unravel_index(unsure.argmax(), unsure.shape)
-show.explore(target.image, spacing=target.spacing, heat=unsure, heat_label="entropy (nats)", at=pick,
+show.explore(target.image, spacing=target.spacing, window=ct, heat=unsure, heat_label="entropy (nats)", at=pick,
              title=f"{target.id}, voxel {tuple(map(int, pick))}",
              alt=f"{target.id} in three planes with the teacher's entropy in colour, cut at the picked voxel.")
 
@@ -155,7 +160,7 @@ print(f"Truth: {names[target.label[pick]]}. Teacher: {names[told_map[pick]]}. Vo
 best = LabelTable("best", ("", "the 9 nearest references"), ("#000000", "#D55E00"))
 heat = np.clip(alike - np.percentile(alike, 95), 0, None)
 show.planes(source.image, spacing=source.spacing, heat=heat, heat_label="cosine above its 95th percentile",
-            overlay=marks, table=best, at=near[0], title=f"Where {source.id} looks like that voxel",
+            window=ct, overlay=marks, table=best, at=near[0], title=f"Where {source.id} looks like that voxel",
             alt=f"{source.id} with similarity to the picked voxel in colour and its 9 nearest references outlined, cut at the nearest.")
 
 # %% [markdown]
@@ -268,7 +273,8 @@ answers, tiles = LabelTable("answers", ("", "right", "wrong"), ("#000000", "#56B
 for name, values in ({"teacher": told} | rules).items():
     shown = np.zeros_like(target.label)
     shown[where.numpy()] = 1 + (values != truth)
-    tiles[name] = {"image": target.image[near], "spacing": target.spacing, "overlay": shown[near], "table": answers, "at": (0, y, 0)}
+    tiles[name] = {"image": target.image[near], "spacing": target.spacing, "window": ct, "overlay": shown[near], "table": answers,
+                   "at": (0, y, 0)}
 show.gallery(tiles, columns=3,
              alt=f"Part of a coronal slice of {target.id}: unsure voxels that teacher, four kernels and a vote get right or wrong.")
 
