@@ -52,9 +52,9 @@ pool = PatchPool(labelled, scale, config.patch, "cpu")
 x, y, ids = pool.sample(8, generator_for("cpu", seed, "look"))  # (8, 1, X, Y, Z) and (8, X, Y, Z)
 window = ((400 - scale.mean) / scale.std, 1800 / scale.std) if scans.modality == "CT" else None
 print(f"A patch is {config.patch[0] * spacing[0]:.0f} mm wide and holds {100 * np.prod(config.patch) / labelled[0].image.size:.0f} % of a scan. "
-      f"Bone fills {100 * np.mean([np.mean(case.label > 0) for case in labelled]):.0f} % of the labelled scans, {100 * (y > 0).float().mean():.0f} % of these patches.")
+      f"Labelled structures fill {100 * np.mean([np.mean(case.label > 0) for case in labelled]):.0f} % of these scans, {100 * (y > 0).float().mean():.0f} % of these patches.")
 show.gallery({f"{i + 1}: {ids[i]}": dict(image=x[i, 0].numpy(), spacing=spacing, overlay=y[i].byte().numpy(), table=scans.table, window=window)
-              for i in range(8)}, alt="Eight random training patches in coronal section with their labels: some show the joint, some little bone.")
+              for i in range(8)}, alt="Eight random training patches in coronal section with their labels; each shows another part, and another share of it is labelled.")
 
 # %% [markdown]
 # Left and right can be swapped, as a right hip mirrored is a left hip; brightness and contrast differ between scanners. Both are drawn for

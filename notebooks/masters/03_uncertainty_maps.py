@@ -132,7 +132,7 @@ blurred = gaussian_filter(h, 1)  # single voxels would be dust in a 3D view
 most = blurred >= quantile_threshold(torch.from_numpy(blurred), 0.03)
 painted = LabelTable("painted", (*scans.table.names, "most uncertain 3 %"), (*scans.table.colours, "#CC79A7"))
 show.volume(h, spacing=case.spacing, label_image=np.where(most, n_classes, case.label).astype(np.uint8), table=painted, title="Entropy in 3D",
-            alt="Left: the largest entropy from front to back of the scan. Right: the true bones with the most uncertain 3 % of the scan painted on.")
+            alt="Left: the largest entropy from front to back of the scan. Right: the true structures with the most uncertain 3 % of the scan painted on.")
 
 # %%
 from ssltut.matching import surface_shell
