@@ -227,7 +227,7 @@ loud = {name: probes[name]["pull of a voxel"] * probes[name]["match weight"] for
 for name, weight in loud.items():
     top = probes[name]["step"][weight.idxmax()]
     print(f"{name}: one matched voxel weighs at most {weight.max():.2g} ordinary voxels (step {top}), "
-          f"{weight.iloc[-1]:.2g} at the last look")
+          f"{weight.iloc[-1]:.2g} at the last look" + (", with no voxel left" if weight.iloc[-1] == 0 else ""))
 show.lines(steps, {name: np.log10(weight.where(weight > 0)) for name, weight in loud.items()}, xlabel="step",
            ylabel="weight of a matched voxel, log10", title="0: as heavy as an ordinary voxel",
            alt="Weight of one matched voxel, as a power of ten, along three runs.")
