@@ -20,6 +20,12 @@ class Out(NamedTuple):
     feats: dict[str, Tensor]
     heads: dict[str, Tensor]
 
+    def split(self, n: int) -> tuple["Out", "Out"]:
+        """The outputs of the first ``n`` items of the batch, and those of the others."""
+        first, others = slice(None, n), slice(n, None)
+        return tuple(Out(self.logits[part], {k: v[part] for k, v in self.feats.items()}, {k: v[part] for k, v in self.heads.items()})
+                     for part in (first, others))
+
 
 def norm_layer(kind: str, channels: int) -> nn.Module:
     """Normalisation by name. "batch" keeps running statistics, which EMA then copies too."""
