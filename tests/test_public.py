@@ -13,7 +13,8 @@ import requests
 
 from ssltut.data import public
 from ssltut.data.case import Case
-from ssltut.data.public import CT, EXAMPLE, REGISTRY, crop_hips, fetch, find_totalsegmentator_example, read_totalsegmentator_example
+from ssltut.data.hips import crop_hips
+from ssltut.data.public import CT, EXAMPLE, REGISTRY, fetch, find_totalsegmentator_example, read_totalsegmentator_example
 from ssltut.errors import ConfigError, DataError
 
 BYTES = b"the scan of a patient"
@@ -112,7 +113,7 @@ def test_hips_are_cut_where_they_lie() -> None:
     assert crop_hips(case, 1000)["left"].image.shape == case.image.shape
 
 
-@pytest.mark.parametrize(("label", "words"), [(None, "no label"), (np.zeros((80, 40, 50), np.uint8), "no label with hip bone"),
+@pytest.mark.parametrize(("label", "words"), [(None, "no hip joint was found on the left"), (np.zeros((80, 40, 50), np.uint8), "no label with hip bone"),
                                               (np.where(np.arange(80)[:, None, None] > 50, pelvis().label, pelvis().label % 2), "no femur on the left")])
 def test_hips_that_cannot_be_found(label: np.ndarray | None, words: str) -> None:
     with pytest.raises(DataError, match=words):

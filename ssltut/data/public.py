@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from ssltut.data.case import Case
+from ssltut.data.labels import LABEL_MAPS
 from ssltut.errors import ConfigError, DataError
 
 
@@ -32,7 +31,6 @@ REGISTRY: Mapping[str, PublicFile] = {name: PublicFile(name, EXAMPLE, _TS + name
     CT: "dbd3ae6d614d1d7ef3a46925c30c70038ed52da6b37fdd6afdc7b9b71387e3e1",
     SEGMENTATION: "e8097758e56e73099075b6caaebce23ef11bc6fad66a4ec3753b9406846558c7",
 }.items()}
-HIP_CLASSES = {77: 1, 78: 1, 75: 2, 76: 2}  # TotalSegmentator v2: hip_left, hip_right, femur_left, femur_right
 
 
 def fetch(name: str, folder: Path | None = None, mirror: Path | None = None) -> Path:
@@ -102,33 +100,5 @@ def read_totalsegmentator_example(folder: Path) -> Case:
     from ssltut.data.nifti import read_case
 
     case = read_case(Path(folder) / CT, Path(folder) / SEGMENTATION, id=EXAMPLE)
-    table = np.zeros(2**16, np.uint8)
-    table[list(HIP_CLASSES)] = list(HIP_CLASSES.values())
     meta = {**case.meta, "labels": "output of a model, not manual", "pathology": "metal nail in the left femur"}
-    return replace(case, label=table[case.label], meta=meta)
-
-
-def crop_hips(case: Case, size_mm: float = 160.0) -> dict[str, Case]:
-    """The two hips of a labelled pelvis (1 hip bone, 2 femur): cubes of ``size_mm`` around the upper 50 mm of each femur, clipped to the scan.
-
-    In RAS+ the first index grows to the patient's right, so the right hip is the one beyond the middle of the hip bones.
-    Raises DataError without a label, without hip bone, or when one side has no femur.
-    """
-    if case.label is None or not (case.label == 1).any():
-        raise DataError("there is no label with hip bone to find the hips by", where=case.id, fix="give a case with labels 1 hip bone, 2 femur")
-    pelvis, femur = (np.argwhere(case.label == value) for value in (1, 2))
-    middle = (pelvis[:, 0].min() + pelvis[:, 0].max()) / 2
-    return {side: _cube(case, side, femur[(femur[:, 0] > middle) == (side == "right")], size_mm) for side in ("left", "right")}
-
-
-def _cube(case: Case, side: str, femur: np.ndarray, size_mm: float) -> Case:
-    if not len(femur):
-        raise DataError(f"there is no femur on the {side} side", where=case.id, fix="use a scan that shows both hips")
-    spacing = np.array(case.spacing)
-    centre = femur[femur[:, 2] > femur[:, 2].max() - 50 / spacing[2]].mean(axis=0)
-    voxels = np.rint(size_mm / spacing).astype(int)
-    first = np.rint(centre - (voxels - 1) / 2).astype(int)
-    low, high = np.maximum(first, 0), np.minimum(first + voxels, case.image.shape)
-    box, affine = tuple(map(slice, low, high)), case.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ low
-    return replace(case, id=f"{case.id}-{side}", image=case.image[box].copy(), label=case.label[box].copy(), affine=affine, meta={**case.meta, "side": side})
+    return replace(case, label=LABEL_MAPS["totalsegmentator"](case.label, folder), meta=meta)
