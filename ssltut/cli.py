@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -82,6 +82,20 @@ def ingest(args: argparse.Namespace) -> int:
          f"{len(intake.rows)} cases of {patients} patients in {args.out}, {len(intake.refused)} findings kept scans out; "
          f"look at {args.out / 'reports' / 'index.html'}")
     return 1 if intake.refused else 0
+
+
+def fetch(args: argparse.Namespace) -> int:
+    from ssltut.data.public import SETS, fetch_set
+
+    if args.name is None:
+        emit(args, [asdict(about) for about in SETS.values()], "\n".join(map(str, SETS.values())))
+        return 0
+    if args.name in SETS:
+        say_of(args)(str(SETS[args.name]))
+    folder = fetch_set(args.name, args.out, args.mirror, accept=args.accept_licence, say=say_of(args))
+    hint = f"\nnext: ssltut ingest {folder} {SETS[args.name].ingest} --out COHORT" if SETS[args.name].ingest else ""
+    emit(args, {"folder": str(folder)}, f"{args.name} is in {folder}{hint}")
+    return 0
 
 
 def export(args: argparse.Namespace) -> int:
@@ -263,6 +277,11 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--fill", type=float, metavar="HU", help="value for NaN and infinite voxels")
     p.add_argument("--each-a-patient", action="store_true", help="NIfTI files in one sub-folder are different patients")
     p.add_argument("--key", type=Path, metavar="FILE.csv", help="write which case came from which file; names may identify patients: keep it private")
+    p = command(fetch, "fetch a public data set and check it; without NAME, list what there is")
+    p.add_argument("name", nargs="?")
+    p.add_argument("--out", type=Path, help="where to put it (default: the cache)")
+    p.add_argument("--mirror", type=Path, help="a folder that already holds the files: nothing is downloaded")
+    p.add_argument("--accept-licence", action="store_true", help="I have read the licence and keep to it")
     p = command(export, "put predictions for an ingested cohort back onto the grids of the original files, as NIfTI")
     p.add_argument("cohort", type=Path)
     p.add_argument("predictions", nargs="+", type=Path)

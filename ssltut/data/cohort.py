@@ -218,11 +218,11 @@ def read_cohort(folder: Path) -> Cohort:
 
 def _read_atrium(folder: Path) -> Cohort:
     """80 cardiac MR scans: the first 8 of the published order are labelled, the last 16 the test, the 4 before them validation."""
-    from ssltut.data.atrium import atrium_ids, load_atrium
+    from ssltut.data.atrium import atrium_file, atrium_ids, load_atrium
     from ssltut.data.labels import ATRIUM
 
     ids = atrium_ids(folder)
-    sources = {i: Source(i, True, digest_of(folder / f"{i}.npz"), lambda i=i: load_atrium(folder, i)) for i in ids}
+    sources = {i: Source(i, True, digest_of(atrium_file(folder, i)), lambda i=i: load_atrium(folder, i)) for i in ids}
     return Cohort("left atrium", ATRIUM, "MR", Split(tuple(ids[:8]), tuple(ids[8:-20]), tuple(ids[-20:-16]), tuple(ids[-16:])), sources)
 
 
