@@ -73,12 +73,15 @@ def ingest(args: argparse.Namespace) -> int:
         if labels is None:
             raise ConfigError("--label-files without --labels", fix="say with --labels what the values mean")
         labels = replace(labels, files=tuple(args.label_files))
-    intake = take_in(args.folder, args.out, Options(labels, args.modality, args.spacing, args.hips, args.assume_spacing, args.fill, args.each_a_patient),
+    intake = take_in(args.folder, args.out,
+                     Options(labels, args.modality, args.spacing, args.hips, args.assume_spacing, args.fill, args.each_a_patient),
                      key=args.key, say=say_of(args))
     for finding in intake.warnings + intake.refused:
         print(f"{'refused' if isinstance(finding, SsltutError) else 'note'}: {finding}", file=sys.stderr)
     patients = len({row["patient"] for row in intake.rows})
-    emit(args, {"folder": str(args.out), "cases": intake.rows, "refused": [str(f) for f in intake.refused], "warnings": [str(f) for f in intake.warnings]},
+    emit(args,
+         {"folder": str(args.out), "cases": intake.rows, "refused": [str(f) for f in intake.refused],
+          "warnings": [str(f) for f in intake.warnings]},
          f"{len(intake.rows)} cases of {patients} patients in {args.out}, {len(intake.refused)} findings kept scans out; "
          f"look at {args.out / 'reports' / 'index.html'}")
     return 1 if intake.refused else 0
@@ -268,15 +271,19 @@ def build_parser() -> argparse.ArgumentParser:
     p = command(ingest, "make a cohort of a folder of NIfTI files or DICOM series; exit code 1 when some scans were refused")
     p.add_argument("folder", type=Path)
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--labels", metavar="NAME|FILE.yaml", help="what the label values mean: hip, totalsegmentator, ctpelvic1k or a YAML file")
-    p.add_argument("--label-files", nargs="+", metavar="GLOB", help="where a scan's label lies, relative to its folder; {name} is the scan's name")
+    p.add_argument("--labels", metavar="NAME|FILE.yaml",
+                   help="what the label values mean: hip, totalsegmentator, ctpelvic1k or a YAML file")
+    p.add_argument("--label-files", nargs="+", metavar="GLOB",
+                   help="where a scan's label lies, relative to its folder; {name} is the scan's name")
     p.add_argument("--spacing", type=float, help="resample to this voxel size, mm")
-    p.add_argument("--hips", type=float, nargs="?", const=160.0, metavar="MM", help="cut out left and right hip, in cubes of 160 mm or this side")
+    p.add_argument("--hips", type=float, nargs="?", const=160.0, metavar="MM",
+                   help="cut out left and right hip, in cubes of 160 mm or this side")
     p.add_argument("--modality", default="CT", help="DICOM modality to take (default CT)")
     p.add_argument("--assume-spacing", type=float, metavar="MM", help="voxel size of NIfTI files that have none")
     p.add_argument("--fill", type=float, metavar="HU", help="value for NaN and infinite voxels")
     p.add_argument("--each-a-patient", action="store_true", help="NIfTI files in one sub-folder are different patients")
-    p.add_argument("--key", type=Path, metavar="FILE.csv", help="write which case came from which file; names may identify patients: keep it private")
+    p.add_argument("--key", type=Path, metavar="FILE.csv",
+                   help="write which case came from which file; names may identify patients: keep it private")
     p = command(fetch, "fetch a public data set and check it; without NAME, list what there is")
     p.add_argument("name", nargs="?")
     p.add_argument("--out", type=Path, help="where to put it (default: the cache)")

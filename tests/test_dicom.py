@@ -37,7 +37,8 @@ def test_oblique_series(tmp_path: Path) -> None:
     c, s = 0.8, 0.6
     volume, told = read(write_series(tmp_path, ImageOrientationPatient=[c, s, 0, 0, 0, -1], change=lambda k, data: setattr(
         data, "ImagePositionPatient", [10 - 2 * s * k, 5 + 2 * c * k, 7])))
-    assert not told and sorted(volume.values.shape) == sorted(HU.shape) and sorted(np.linalg.norm(volume.affine[:3, :3], axis=0)) == pytest.approx([0.5, 0.75, 2])
+    assert not told and sorted(volume.values.shape) == sorted(HU.shape) and sorted(np.linalg.norm(volume.affine[:3, :3],
+                                                                                                  axis=0)) == pytest.approx([0.5, 0.75, 2])
     at = np.linalg.solve(volume.affine, [-10, -5, 7, 1])[:3]  # the centre of row 0, column 0, slice 0
     assert at == pytest.approx(np.rint(at), abs=1e-9) and volume.values[tuple(np.rint(at).astype(int))] == HU[0, 0, 0]
     at = np.linalg.solve(volume.affine, [-10 + 2 * s * 3 - 0.75 * c * 2, -5 - 2 * c * 3 - 0.75 * s * 2, 7 - 0.5, 1])[:3]
@@ -80,7 +81,8 @@ def test_padding_written_unsigned_beside_signed_pixels(tmp_path: Path) -> None:
 def test_doubles_are_used_once_and_told(tmp_path: Path) -> None:
     write_series(write_series(tmp_path), HU[..., :3], name="copy_{}.dcm")
     volume, told = read(tmp_path)
-    assert np.array_equal(volume.values, HU[::-1, ::-1]) and len(told) == 1 and isinstance(told[0], DataWarning) and "3 slices are there twice" in str(told[0])
+    assert np.array_equal(volume.values, HU[::-1, ::-1]) and len(told) == 1 and isinstance(told[0],
+                                                                                           DataWarning) and "3 slices are there twice" in str(told[0])
 
 
 @pytest.mark.parametrize("name", BAD_SERIES)
@@ -116,7 +118,8 @@ def test_what_is_no_slice_is_left_out_and_the_scan_read(tmp_path: Path, name: st
     tags, words = LEFT_OUT[name]
     write_series(write_series(tmp_path), HU[..., :1], name="odd.dcm", **tags)
     volume, told = read(tmp_path)
-    assert np.array_equal(volume.values, HU[::-1, ::-1]) and len(told) == 1 and isinstance(told[0], DataWarning) and told[0].where == tmp_path / "odd.dcm"
+    assert np.array_equal(volume.values, HU[::-1, ::-1]) and len(told) == 1 and isinstance(told[0],
+                                                                                           DataWarning) and told[0].where == tmp_path / "odd.dcm"
     with pytest.raises(DataWarning, match=words):
         raise told[0]
 
@@ -157,7 +160,8 @@ def test_files_that_are_no_dicom(tmp_path: Path) -> None:
 
 def test_real_series(shared: Path) -> None:
     volume, told = read(shared / "tcga_ov_hip")
-    assert not told and volume.values.shape == (512, 512, 80) and volume.padding == 7_356_314 and (volume.values.min(), volume.values.max()) == (-1024, 1478)
+    assert not told and volume.values.shape == (512, 512, 80) and volume.padding == 7_356_314 and (volume.values.min(),
+                                                                                                   volume.values.max()) == (-1024, 1478)
     assert np.linalg.norm(volume.affine[:3, :3], axis=0) == pytest.approx((1.03, 1.03, 3)) and volume.orientation == ("L", "P", "S")
     assert apply_affine(volume.affine, (511, 511, 79)) == pytest.approx((276.3671, 263.6718, 1292))
 

@@ -9,7 +9,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1,
 
 HU = np.random.default_rng(0).integers(-1000, 2000, (6, 5, 8)).astype(np.int16)  # (column, row, slice)
 PERSON = {"PatientName": "Muster^Erika", "PatientID": "GEHEIM-4711", "PatientBirthDate": "19401231", "StudyDate": "20240229",
-          "InstitutionName": "Klinikum Nirgendwo", "ReferringPhysicianName": "Doktor^Niemand", "AccessionNumber": "ACC99887", "StudyID": "ST5566",
+          "InstitutionName": "Klinikum Nirgendwo", "ReferringPhysicianName": "Doktor^Niemand", "AccessionNumber": "ACC99887",
+          "StudyID": "ST5566",
           "StudyDescription": "CT Huefte Muster Erika", "PatientAddress": "Hauptstrasse 12", "OtherPatientIDs": "VERS-0815"}
 SPACING = (0.75, 0.5, 2.0)  # across columns, down rows, between slices
 
@@ -30,11 +31,12 @@ def one_slice(k: int, stored: np.ndarray, series: str, **tags: object) -> pydico
     data.BitsAllocated = data.BitsStored = 16
     data.HighBit, data.PixelRepresentation = 15, 1
     data.RescaleSlope, data.RescaleIntercept = 1, -24
-    for name, value in (PERSON | tags).items():
-        if value is None:
-            del data[name]
-        else:
-            setattr(data, name, value)
+    with pydicom.config.disable_value_validation():
+        for name, value in (PERSON | tags).items():
+            if name in data:
+                del data[name]
+            if value is not None:
+                setattr(data, name, value)
     data.PixelData = stored.astype("<i2").tobytes()
     return data
 
@@ -75,10 +77,12 @@ def moved(k_moved: int, z: float):
 
 
 BAD_SERIES = {  # how to write it in a folder, and the words that must name the flaw
-    "missing slices": (lambda d: write_series(d, skip=(3, 4)), r"about 2 slices are missing: slices are 2 mm apart, but 6 mm between Muster_02.*Muster_01"),
+    "missing slices": (lambda d: write_series(d, skip=(3, 4)),
+                       r"about 2 slices are missing: slices are 2 mm apart, but 6 mm between Muster_02.*Muster_01"),
     "uneven slices": (lambda d: write_series(d, change=moved(7, 114.6)), "unevenly spaced, 2 to 2.6 mm"),
     "gantry tilt": (lambda d: write_series(d, change=shift(0.5)), r"tilted by 14 degrees.*3\.5 mm"),
-    "other pixels at one place": (lambda d: write_series(write_series(d), HU[..., ::-1], name="second_{}.dcm"), "lie where another one lies"),
+    "other pixels at one place": (lambda d: write_series(write_series(d), HU[..., ::-1], name="second_{}.dcm"),
+                                  "lie where another one lies"),
     "single slice": (lambda d: write_series(d, HU[..., :1]), "single slice"),
     "cut off": (lambda d: truncate(write_series(d) / "Muster_05.dcm"), r"Muster_05\.dcm: the pixels cannot be read"),
     "jpeg lossless": (lambda d: write_series(d, change=lambda k, data: claim_jpeg(data)), "compressed as JPEG Lossless.*pylibjpeg"),

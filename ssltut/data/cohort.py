@@ -272,7 +272,7 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into that becomes ``folder`` when all is done, and goes when anything fails. Raises ConfigError when that one is not empty."""
+    """A folder to write into that becomes ``folder`` when all is done, and goes when anything fails. Raises ConfigError where it is not empty."""
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError("the output folder is not empty", where=folder, fix="choose a new one; nothing was overwritten")

@@ -13,14 +13,15 @@ ASIDE = (50.0, 130.0)  # mm from the middle of the bones, where hip joints lie
 BONE, CORTEX = 150, 350  # HU
 FILLED = 0.6  # least share of the ball of HEAD mm above BONE; 0.73 to 0.94 in four real hips, porous ones among them
 SHELL = 0.04  # least share above CORTEX within 8 mm more: a kidney full of contrast medium has none, the four hips 0.11 to 0.46
-TO_CENTRE = (15.0, -10.0, -18.0)  # mm from the densest ball to the middle of the upper femur: outwards, back, down (mean of two hips with labels)
+TO_CENTRE = (15.0, -10.0, -18.0)  # mm from that ball to the middle of the upper femur: outwards, back, down (mean of two hips with labels)
 
 
 def crop_hips(case: Case, size_mm: float = 160.0) -> dict[str, Case]:
     """The two hips of a pelvis, "left" and "right": cubes of ``size_mm`` around the upper 50 mm of each femur, clipped to the scan.
 
-    With a label (1 hip bone, 2 femur) the femurs in it say where; without one the scan must be a CT in HU, and on each side the ball of the size of a
-    femoral head that holds most bone does. ``meta["found by"]`` says which. In RAS+ the first index grows to the patient's right.
+    With a label (1 hip bone, 2 femur) the femurs in it say where; without one the scan must be a CT in HU, and on each side the ball of
+    the size of a femoral head that holds most bone does. ``meta["found by"]`` says which. In RAS+ the first index grows to the patient's
+    right.
     Raises DataError for a label without hip bone, or when one side has no femur or no joint.
     """
     centres = _by_bone(case) if case.label is None else _by_label(case)
@@ -30,7 +31,8 @@ def crop_hips(case: Case, size_mm: float = 160.0) -> dict[str, Case]:
 
 def _by_label(case: Case) -> dict[str, np.ndarray]:
     if not (case.label == 1).any():
-        raise DataError("there is no label with hip bone to find the hips by", where=case.id, fix="give a case with labels 1 hip bone, 2 femur")
+        raise DataError("there is no label with hip bone to find the hips by", where=case.id,
+                        fix="give a case with labels 1 hip bone, 2 femur")
     pelvis, femur = (np.argwhere(case.label == value) for value in (1, 2))
     middle = (pelvis[:, 0].min() + pelvis[:, 0].max()) / 2
     centres = {}
@@ -43,7 +45,8 @@ def _by_label(case: Case) -> dict[str, np.ndarray]:
 
 
 def _by_bone(case: Case) -> dict[str, np.ndarray]:
-    """On each side of the bones' middle, the ball of the size of a femoral head that is fullest of bone and has cortical bone in or around it."""
+    """On each side of the bones' middle, the ball of the size of a femoral head that is fullest of bone, with cortical bone in or near
+    it."""
     from scipy.ndimage import zoom
     from scipy.signal import fftconvolve
 
@@ -64,8 +67,8 @@ def _by_bone(case: Case) -> dict[str, np.ndarray]:
         seen = np.where(((aside >= ASIDE[0]) & (aside <= ASIDE[1]))[:, None, None] & (shell >= SHELL), filled, 0)
         best = np.unravel_index(seen.argmax(), seen.shape)
         if seen[best] < FILLED:
-            raise DataError(f"no hip joint was found on the {side} side (the fullest ball of {HEAD:g} mm is {seen[best]:.0%} bone, a joint {FILLED:.0%})",
-                            where=case.id, fix="leave out the cropping, or give labels of the hip bones and femurs")
+            raise DataError(f"no hip joint was found on the {side} side (the fullest ball of {HEAD:g} mm is {seen[best]:.0%} bone, a joint "
+                            f"{FILLED:.0%})", where=case.id, fix="leave out the cropping, or give labels of the hip bones and femurs")
         centres[side] = ((np.array(best) + 0.5) * GRID + np.multiply(TO_CENTRE, (sign, 1, 1))) / spacing - 0.5
     return centres
 

@@ -1,4 +1,4 @@
-"""The one table of class names and colours (nothing else in the package knows how many classes there are), and how others number the same bones."""
+"""The one table of class names and colours, and how others number the same bones; nothing else knows how many classes there are."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
@@ -62,7 +62,7 @@ def to_bone(label: np.ndarray) -> np.ndarray:
 class LabelMap:
     """How the values in somebody's label files become the classes of ``table``.
 
-    values  {value in the file: class};  rest  the values that become background (None: whatever is not in ``values``); any other value is refused
+    values  {value in the file: class};  rest  the values that become background (None: all that are not in ``values``); others are refused
     masks   {file name without ending: class}, for a folder with one binary mask per structure
     files   where the label of a scan lies, as globs relative to its folder; {name} is its name, without _0000, _data, _image, _img or _ct
     """
@@ -71,13 +71,14 @@ class LabelMap:
     values: Mapping[int, int]
     rest: Collection[int] | None = (0,)
     masks: Mapping[str, int] = field(default_factory=dict)
-    files: tuple[str, ...] = ("../labels*/{name}.nii*", "labels*/{name}.nii*", "{name}[_-]seg*.nii*", "{name}[_-]label*.nii*", "{name}[_-]mask*.nii*",
-                              "segmentations.nii*", "segmentations")
+    files: tuple[str, ...] = ("../labels*/{name}.nii*", "labels*/{name}.nii*", "{name}[_-]seg*.nii*", "{name}[_-]label*.nii*",
+                              "{name}[_-]mask*.nii*", "segmentations.nii*", "segmentations")
 
     def __call__(self, label: np.ndarray, where: object) -> np.ndarray:
         """``label`` (any shape, whole numbers) as uint8 classes. Raises DataError with every value that is in neither list."""
         found, inverse, counts = np.unique(label, return_inverse=True, return_counts=True)
-        lost = [(v, c) for v, c in zip(found.tolist(), counts.tolist(), strict=True) if v not in self.values and self.rest is not None and v not in self.rest]
+        lost = [(v, c) for v, c in zip(found.tolist(), counts.tolist(), strict=True)
+                if self.rest is not None and v not in self.values and v not in self.rest]
         if lost:
             listed = ", ".join(f"{v:.10g} ({c} voxels)" for v, c in lost[:8])
             raise DataError(f"{len(lost)} label values are not in the mapping: {listed}", where=where,

@@ -1,7 +1,7 @@
 """Public scans: fetched from where their authors put them, checked, never part of this package. The table is public.json beside this file.
 
-A checksum there is of bytes we read, or as the publisher or others quote it; ``PublicSet.checksums`` says which. Where none is known the first
-download records its own in checksums.json, and later ones must agree with it.
+A checksum there is of bytes we read, or as the publisher or others quote it; ``PublicSet.checksums`` says which. Where none is known the
+first download records its own in checksums.json, and later ones must agree with it.
 """
 
 import json
@@ -24,7 +24,8 @@ CT, SEGMENTATION = "example_ct.nii.gz", "example_seg_fast_force_split.nii.gz"
 
 @dataclass(frozen=True)
 class PublicFile:
-    """A file, its ``path`` below the folder of its set, ``checksum`` as "sha256:..." or "md5:...", ``size`` in bytes; an ``archive`` is unpacked too."""
+    """A file: ``path`` below the folder of its set, ``checksum`` as "sha256:..." or "md5:...", ``size`` in bytes; an ``archive`` is
+    unpacked."""
 
     path: str
     url: str
@@ -35,7 +36,8 @@ class PublicFile:
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A data set, and what may be done with it. ``terms`` is the address of conditions that have to be accepted, None where there are none to accept."""
+    """A data set, and what may be done with it. ``terms`` is the address of conditions that have to be accepted, None where there are
+    none."""
 
     name: str
     title: str
@@ -57,14 +59,16 @@ class PublicSet:
 
 def _read_table() -> dict[str, PublicSet]:
     table = json.loads(Path(__file__).with_name("public.json").read_text(encoding="utf-8"))
-    return {name: PublicSet(name=name, **{**about, "files": tuple(PublicFile(**file) for file in about["files"])}) for name, about in table.items()}
+    return {name: PublicSet(name=name, files=tuple(PublicFile(**file) for file in about.pop("files")), **about) for name,
+            about in table.items()}
 
 
 SETS: Mapping[str, PublicSet] = _read_table()
 
 
 def fetch(name: str, folder: Path | None = None, mirror: Path | None = None) -> Path:
-    """One file of the TotalSegmentator example in ``folder`` (default: the cache); otherwise as ``fetch_set``. Raises ConfigError for another name."""
+    """One file of the TotalSegmentator example in ``folder`` (default: the cache), as ``fetch_set``. Raises ConfigError for another
+    name."""
     files = {file.path: file for file in SETS[EXAMPLE].files}
     if name not in files:
         raise ConfigError(f"there is no public file {name!r}", fix=f"use one of {', '.join(files)}")
@@ -73,23 +77,26 @@ def fetch(name: str, folder: Path | None = None, mirror: Path | None = None) -> 
 
 def fetch_set(name: str, folder: Path | None = None, mirror: Path | None = None, *, accept: bool = False,
               say: Callable[[str], None] = lambda line: None) -> Path:
-    """All files of a data set in ``folder`` (default: the cache), checked, archives unpacked beside themselves; what is there already is not fetched again.
+    """All files of a data set in ``folder`` (default: the cache), checked, archives unpacked beside themselves; what is there is not
+    fetched again.
 
-    ``mirror`` (or the environment's SSLTUT_MIRROR) is a folder that holds the same bytes: then nothing is downloaded. ``accept`` says that the licence
-    has been read. An interrupted download goes on where it stopped if the server allows it.
-    Raises ConfigError for an unknown name or a licence that was not accepted; DataError without a network, without the file in the mirror, for a wrong
-    checksum or size, a full disk, or an archive that is damaged or reaches outside its folder.
+    ``mirror`` (or the environment's SSLTUT_MIRROR) is a folder that holds the same bytes: then nothing is downloaded. ``accept`` says that
+    the licence has been read. An interrupted download goes on where it stopped if the server allows it.
+    Raises ConfigError for an unknown name or a licence that was not accepted; DataError without a network, without the file in the mirror,
+    for a wrong checksum or size, a full disk, or an archive that is damaged or reaches outside its folder.
     """
     if name not in SETS:
         raise ConfigError(f"there is no data set {name!r}", fix=f"use one of {', '.join(SETS)}")
     about, mirror = SETS[name], _mirror(mirror)
     if about.terms and not accept:
-        raise ConfigError(f"the licence has to be accepted first: {about.licence}", where=name, fix=f"read {about.terms}, then add --accept-licence")
+        raise ConfigError(f"the licence has to be accepted first: {about.licence}", where=name,
+                          fix=f"read {about.terms}, then add --accept-licence")
     folder = Path(folder) if folder else _cache(name)
     folder.mkdir(parents=True, exist_ok=True)
     need = sum(file.size or 0 for file in about.files if not (folder / file.path).exists())
     if need > (free := shutil.disk_usage(folder).free):
-        raise DataError(f"{need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free", where=folder, fix="make room, or choose another --out")
+        raise DataError(f"{need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free", where=folder,
+                        fix="make room, or choose another --out")
     for i, file in enumerate(about.files, 1):
         say(f"{i}/{len(about.files)} {file.path}")
         path = _fetch_file(about, file, folder, mirror)
@@ -120,7 +127,8 @@ def _fetch_file(about: PublicSet, file: PublicFile, folder: Path, mirror: Path |
     if expected and found != expected or file.size and size != file.size:
         part.unlink()
         raise DataError(f"wrong checksum: expected {(expected or '').replace(':', ' ')}, got {found.replace(':', ' ')} ({size} bytes"
-                        f"{f' of {file.size}' if file.size else ''})", where=mirror or file.url, fix="try again; if it stays so, do not use the file")
+                        f"{f' of {file.size}' if file.size else ''})", where=mirror or file.url,
+                        fix="try again; if it stays so, do not use the file")
     if expected is None:
         record.write_text(json.dumps(seen | {file.path: found}, indent=1), encoding="utf-8")
     os.replace(part, target)
@@ -160,8 +168,8 @@ def _download(file: PublicFile, part: Path) -> None:
         if part.is_file() and part.stat().st_size == 0:
             part.unlink()
         raise DataError(f"the download failed ({type(error).__name__}: {str(error)[:120]})", where=file.url,
-                        fix="connect to the network and try again (it goes on where it stopped), or download the file elsewhere and name its folder in "
-                            "SSLTUT_MIRROR") from None
+                        fix="connect to the network and try again (it goes on where it stopped), or download the file elsewhere and name "
+                            "its folder in SSLTUT_MIRROR") from None
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -179,6 +187,8 @@ def _unpack(archive: Path, folder: Path) -> None:
             with tarfile.open(archive) as packed:
                 _inside(archive, part, packed.getnames())
                 packed.extractall(part, filter="data")
+                while packed.fileobj.read(1 << 20):  # tarfile stops at the last member: gzip's checksum, and a cut, come after it
+                    pass
         os.replace(part, folder)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise DataError(f"the archive cannot be unpacked ({type(error).__name__}: {str(error)[:120]})", where=archive,
@@ -190,7 +200,8 @@ def _unpack(archive: Path, folder: Path) -> None:
 def _inside(archive: Path, folder: Path, names: list[str]) -> None:
     root = folder.resolve()
     if outside := [name for name in names if not (root / name).resolve().is_relative_to(root)]:
-        raise DataError(f"{len(outside)} members would land outside the folder, the first is {outside[0]!r}", where=archive, fix="do not use this archive")
+        raise DataError(f"{len(outside)} members would land outside the folder, the first is {outside[0]!r}", where=archive,
+                        fix="do not use this archive")
 
 
 def _cache(folder: str) -> Path:

@@ -39,7 +39,8 @@ def resample(case: Case, spacing: tuple[float, float, float], n_classes: int) ->
 
 
 def onto_grid(label: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], target: np.ndarray) -> np.ndarray:
-    """``label`` (X, Y, Z) with its ``affine``, on the grid of ``shape`` and affine ``target``: the nearest voxel's value, 0 outside of it."""
+    """``label`` (X, Y, Z) with its ``affine`` on the grid of ``shape`` and affine ``target``: the nearest voxel's value, 0 outside of
+    it."""
     from scipy.ndimage import affine_transform
 
     step = np.linalg.solve(affine, target)

@@ -32,7 +32,8 @@ class Scan:
     def kind(self) -> str:
         return "NIfTI" if self.series is None else f"DICOM series of {len(self.series.slices)} files"
 
-    def read(self, note: Note, *, modality: str = "CT", assume_spacing: float | Sequence[float] | None = None, fill: float | None = None) -> Volume | None:
+    def read(self, note: Note, *, modality: str = "CT", assume_spacing: float | Sequence[float] | None = None,
+             fill: float | None = None) -> Volume | None:
         """The volume, RAS+, in HU for CT; findings go to ``note``, and None comes back when there are no voxels."""
         if self.series is not None:
             volume = read_series(self.series, note)
@@ -44,18 +45,18 @@ class Scan:
         """The label on the grid of ``volume`` as classes of ``mapping.table``, (X, Y, Z) uint8."""
         if self.label.is_dir():
             return self._read_masks(volume, mapping, note)
-        mask = read_volume(self.label, note)
-        if mask is None:
-            return None
-        before: list[DataError | DataWarning] = []
-        check_grid(volume, mask, self.label, before.append)
-        check_label(mask.values, self.label, before.append)
-        for finding in before:
+        bad: list[DataError] = []
+
+        def told(finding: DataError | DataWarning) -> None:
             note(finding)
-        if any(isinstance(finding, DataError) for finding in before):
-            return None
+            bad.extend([finding] if isinstance(finding, DataError) else [])
+
+        mask = read_volume(self.label, told)
+        for check in (lambda: check_grid(volume, mask, self.label, told), lambda: check_label(mask.values, self.label, told)):
+            if not bad:  # one finding is enough, and the next would only echo it
+                check()
         try:
-            return mapping(as_label(mask.values), self.label)
+            return None if bad else mapping(as_label(mask.values), self.label)
         except DataError as error:
             return note(error)
 
@@ -76,25 +77,23 @@ class Scan:
         return None if bad else label
 
 
-def find_scans(folder: Path, note: Note, *, modality: str = "CT", mapping: LabelMap | None = None, each_a_patient: bool = False) -> list[Scan]:
-    """Every scan below ``folder`` (or the one file), in the order of their names; what is no scan is told to ``note``. Raises DataError when a scan has two labels.
+def find_scans(folder: Path, note: Note, *, modality: str = "CT", mapping: LabelMap | None = None,
+               each_a_patient: bool = False) -> list[Scan]:
+    """Every scan below ``folder`` (or the one file), in the order of their names; what is no scan is told to ``note``.
 
-    A NIfTI file in a folder of its own, or beside others in one sub-folder, belongs to the patient of that first sub-folder unless
-    ``each_a_patient``: patients may be merged wrongly, never split over training and test. DICOM series have their patient in the header.
+    Raises DataError when a scan has two labels. A NIfTI file in a folder of its own, or beside others in one sub-folder, belongs to the
+    patient of that first sub-folder unless ``each_a_patient``: patients may be merged wrongly, never split over training and test. DICOM
+    series have their patient in the header.
     """
     folder = Path(folder)
-    files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    files = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
     nifti, dicom = [], []
     for path in files:
-        if path.is_dir():
-            continue
-        try:
-            if path.name.lower().endswith((".nii", ".nii.gz")):
-                nifti.append(path)
-            elif path.name.upper() != "DICOMDIR" and is_dicom(path):
-                dicom.append(path)
-        except OSError as error:
-            note(DataError(f"the file cannot be read ({error.strerror})", where=path, fix="check the path and its permissions"))
+        if path.name.lower().endswith((".nii", ".nii.gz")) and not path.is_dir():
+            nifti.append(path)
+        elif not path.is_dir() and path.name.upper() != "DICOMDIR" and is_dicom(path):
+            dicom.append(path)
     labels = {path: _label_of(path.parent, scan_id(path), mapping) for path in nifti if not _holds_labels(path, folder)}
     scans = [Scan(path, str(path) if each_a_patient else _patient_of(path, folder), None, label)
              for path, label in labels.items() if path not in set(labels.values())]
@@ -103,7 +102,8 @@ def find_scans(folder: Path, note: Note, *, modality: str = "CT", mapping: Label
     owned = {scan.label for scan in scans if scan.label}
     alone = owned if mapping is None else {p for p in nifti if _holds_labels(p, folder) and not owned & {p, *p.parents}}
     for path in sorted(alone):
-        note(DataWarning("left out: it looks like a label, but " + ("no scan has its name" if mapping else "nothing says what its values mean"), where=path,
+        why = "no scan has its name" if mapping else "nothing says what its values mean"
+        note(DataWarning(f"left out: it looks like a label, but {why}", where=path,
                          fix="give image and label the same name" if mapping else f"add --labels {', '.join(LABEL_MAPS)} or a YAML file"))
     return [replace(scan, label=None) for scan in scans] if mapping is None else scans
 

@@ -91,7 +91,7 @@ def _verify_folder(folder: Path) -> list[Report]:
     """Every NIfTI file and every DICOM series below ``folder``; a first report holds what is neither."""
     from ssltut.data.dicom import find_series, is_dicom, read_series
 
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    files = sorted(p for p in folder.rglob("*") if not p.is_dir())
     nifti = [p for p in files if p.name.endswith((".nii", ".nii.gz"))]
     left = Report(folder)
     reports = [verify_image(path) for path in nifti]
@@ -99,7 +99,8 @@ def _verify_folder(folder: Path) -> list[Report]:
         reports.append(Report(series.where, facts={"DICOM files": len(series.slices)}))
         _facts(reports[-1], read_series(series, reports[-1].note))
     if not reports:
-        left.note(DataError("there are no .nii or .nii.gz files and no DICOM series in this folder", where=folder, fix="give a folder with scans"))
+        left.note(DataError("there are no .nii or .nii.gz files and no DICOM series in this folder", where=folder,
+                            fix="give a folder with scans"))
     return [*([left] if left.errors or left.warnings else []), *reports]
 
 
