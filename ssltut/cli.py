@@ -247,27 +247,8 @@ def add_cohort(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bone", action="store_true", help="the binary task of the paper: bone against rest")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="ssltut", description="Learn and use semi-supervised 3D segmentation.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(run: Callable[[argparse.Namespace], int], words: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(run.__name__, help=words, description=words)
-        sub.add_argument("--json", action="store_true", help="answer in JSON")
-        sub.set_defaults(run_command=run)
-        return sub
-
-    p = command(phantom, "write a cohort of synthetic hip CTs as NIfTI with split.json")
-    p.add_argument("--n", type=int, default=28)
-    p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--size", type=int, default=64, help="voxels a side, over a field of view of 160 mm")
-    p.add_argument("--labelled", type=int, default=4)
-    p.add_argument("--validation", type=int, default=2)
-    p.add_argument("--test", type=int, default=10)
-    p = command(verify, "check scans, labels or a cohort folder; exit code 1 when there are errors")
-    p.add_argument("paths", nargs="+", type=Path)
+def add_data_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """ingest, fetch and export."""
     p = command(ingest, "make a cohort of a folder of NIfTI files or DICOM series; exit code 1 when some scans were refused")
     p.add_argument("folder", type=Path)
     p.add_argument("--out", type=Path, required=True)
@@ -293,6 +274,30 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("cohort", type=Path)
     p.add_argument("predictions", nargs="+", type=Path)
     p.add_argument("--out", type=Path, required=True)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="ssltut", description="Learn and use semi-supervised 3D segmentation.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(run: Callable[[argparse.Namespace], int], words: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(run.__name__, help=words, description=words)
+        sub.add_argument("--json", action="store_true", help="answer in JSON")
+        sub.set_defaults(run_command=run)
+        return sub
+
+    p = command(phantom, "write a cohort of synthetic hip CTs as NIfTI with split.json")
+    p.add_argument("--n", type=int, default=28)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--size", type=int, default=64, help="voxels a side, over a field of view of 160 mm")
+    p.add_argument("--labelled", type=int, default=4)
+    p.add_argument("--validation", type=int, default=2)
+    p.add_argument("--test", type=int, default=10)
+    p = command(verify, "check scans, labels or a cohort folder; exit code 1 when there are errors")
+    p.add_argument("paths", nargs="+", type=Path)
+    add_data_commands(command)
     p = command(train, "train a method on a cohort; a killed run is continued by the same command")
     add_cohort(p)
     p.add_argument("--method", default="embedding_matching")

@@ -19,6 +19,7 @@ import pooch
 import pytest
 import requests
 
+from ssltut.cli import main
 from ssltut.data import public
 from ssltut.data.atrium import is_atrium, load_atrium
 from ssltut.data.case import Case
@@ -258,6 +259,15 @@ def test_the_mirror_of_real_bytes(shared: Path, tmp_path: Path) -> None:
     kept = load_atrium(shared / "left_atrium", "06SR5RBREL16DQ6M8LWS")
     published = load_atrium(tmp_path / "la", "06SR5RBREL16DQ6M8LWS")
     assert np.abs(kept.image - published.image).max() < 0.05 and np.array_equal(kept.label, published.label) and is_atrium(tmp_path / "la")
+
+
+def test_the_command_lists_and_fetches(registry: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch"]) == 0 and "licence: Apache-2.0" in capsys.readouterr().out
+    assert main(["fetch", "--json"]) == 0 and json.loads(capsys.readouterr().out)[0]["files"][0]["path"] == CT
+    (tmp_path / CT).write_bytes(BYTES)
+    assert main(["fetch", EXAMPLE, "--mirror", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert f"next: ssltut ingest {tmp_path / 'out'} --labels totalsegmentator" in capsys.readouterr().out and (tmp_path / "out" / CT).is_file()
+    assert main(["fetch", "nothing"]) == 2 and capsys.readouterr().err.startswith("ssltut fetch: there is no data set 'nothing'")
 
 
 def test_example_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
