@@ -34,10 +34,11 @@ import pandas as pd
 from ssltut import show
 from ssltut.data.case import spacing_of
 from ssltut.data.cohort import synthetic_cohort
+from ssltut.data.hips import crop_hips
 from ssltut.data.labels import HIP
 from ssltut.data.nifti import read_case, write_image, write_label
 from ssltut.data.phantom import RANGES, Anatomy, Pathology, Scanner, make_case
-from ssltut.data.public import CT, SEGMENTATION, crop_hips, find_totalsegmentator_example, read_totalsegmentator_example
+from ssltut.data.public import CT, SEGMENTATION, find_totalsegmentator_example, read_totalsegmentator_example
 from ssltut.profiles import profile_named
 
 # %% [markdown]
