@@ -11,7 +11,7 @@ from ssltut.data.patches import Batch
 from ssltut.errors import ConfigError
 from ssltut.losses import entropy
 from ssltut.matching import draw_references, similarity, surface_shell, voxel_vectors
-from ssltut.methods import METHODS, Progress, make_method, method_table
+from ssltut.methods import METHODS, Plan, Progress, make_method, method_table
 from ssltut.methods.parts.ema import ema_update
 from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.nets import build_net
@@ -19,8 +19,9 @@ from ssltut.train import build_nets, train
 from ssltut.uncertainty import published_threshold
 
 ALL, SEMI = list(METHODS), [name for name, m in METHODS.items() if m.uses == "labelled+unlabelled"]
-OFF = {"mean_teacher": {"weight": 0.0}, "ua_mt": {"weight": 0.0}, "embedding_matching": {"w_ua": 0.0, "w_ps": 0.0},
-       "neighbour_vote": {"w_ua": 0.0, "w_ps": 0.0}}
+OFF = {name: {"weight": 0.0} for name in SEMI} | {
+    "dtc": {"weight": 0.0, "sdf_weight": 0.0}, "embedding_matching": {"w_ua": 0.0, "w_ps": 0.0}, "neighbour_vote": {"w_ua": 0.0, "w_ps": 0.0}}
+GOLDEN = {}  # loss of the first and of the twentieth step
 
 
 def make_batch(n_classes=3, size=8, empty=False, seed=0):
@@ -60,21 +61,43 @@ def test_a_step_is_finite_and_teaches_only_what_should_learn(name, n_classes, em
 
 
 @pytest.mark.parametrize("name", SEMI)
-def test_weight_zero_is_labels_only_bit_for_bit(name, tmp_path):
-    cohort = toy_cohort()
-    plain = train(make_method("labels_only"), cohort, SMALL, tmp_path / "plain", say=lambda s: None)
-    off = train(make_method(name, OFF[name]), cohort, SMALL, tmp_path / "off", say=lambda s: None)
-    for key, value in plain.nets["student"].state_dict().items():
-        assert torch.equal(value, off.nets["student"].state_dict()[key]), key
-    on = train(make_method(name), cohort, SMALL, tmp_path / "on", say=lambda s: None)
-    assert any(not torch.equal(v, on.nets["student"].state_dict()[k]) for k, v in plain.nets["student"].state_dict().items())
+@pytest.mark.parametrize("certain", [False, True])
+def test_a_step_is_finite_where_every_network_is_sure_and_where_none_is(name, certain):
+    method = make_method(name)
+    nets = build_nets(method, SMALL, 3)
+    with torch.no_grad():
+        for role in method.roles:
+            nets[role].classifier.weight.zero_()
+            nets[role].classifier.bias.copy_(torch.tensor([50.0 * certain, 0.0, 0.0]))
+    terms = method.losses(make_batch(), nets, Progress(50, 100))
+    total(terms).backward()
+    assert len(terms) > 1 and all(torch.isfinite(t.value) for t in terms.values())
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for role in method.roles for p in nets[role].parameters())
 
 
 @pytest.mark.parametrize("name", SEMI)
-def test_poisoned_labels_of_unlabelled_cases_change_nothing(name, tmp_path):
+def test_weight_zero_is_labels_only_bit_for_bit(name, tmp_path, monkeypatch):
+    """Where heads learn from the labels the network is another one: then it is the same run without any unlabelled patch."""
+    cohort = toy_cohort()
+    off = train(make_method(name, OFF[name]), cohort, SMALL, tmp_path / "off", say=lambda s: None)
+    on = train(make_method(name), cohort, SMALL, tmp_path / "on", say=lambda s: None)
+    if any(head.supervised for head in METHODS[name].roles["student"].heads.values()):
+        monkeypatch.setattr(METHODS[name], "plan", lambda self, progress, default: Plan(default.labelled, 0))
+        plain = train(make_method(name), cohort, SMALL, tmp_path / "plain", say=lambda s: None)
+    else:
+        plain = train(make_method("labels_only"), cohort, SMALL, tmp_path / "plain", say=lambda s: None)
+    weights, off, on = (run.nets["student"].state_dict() for run in (plain, off, on))
+    assert all(torch.equal(value, off[key]) for key, value in weights.items())
+    assert any(not torch.equal(value, on[key]) for key, value in weights.items())
+
+
+@pytest.mark.parametrize("name", SEMI)
+def test_poisoned_labels_of_unlabelled_cases_change_nothing_and_the_test_split_stays_shut(name, tmp_path):
     clean, poisoned = toy_cohort(), toy_cohort()
     for case_id in poisoned.split.unlabelled:
         poisoned.case(case_id).label[:] = 255
+    for case_id in poisoned.split.test:
+        poisoned.sources[case_id] = poisoned.sources[case_id]._replace(load=lambda: pytest.fail("the test split was opened"))
     runs = [train(make_method(name), c, SMALL, tmp_path / str(i), say=lambda s: None) for i, c in enumerate((clean, poisoned))]
     a, b = (run.nets["student"].state_dict() for run in runs)
     assert all(torch.equal(a[k], b[k]) for k in a)
@@ -96,6 +119,14 @@ def test_save_and_resume_bit_for_bit(name, tmp_path):
 def test_bf16_on_a_cpu_is_finite(name, tmp_path):
     run = train(make_method(name), toy_cohort(), replace(SMALL, precision="bf16-mixed", steps=2), tmp_path / "r", say=lambda s: None)
     assert run.history["total"].notna().all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_twenty_steps_in_fp32_are_those_of_record(name, tmp_path):
+    config = replace(SMALL, steps=20, validate_every=20, precision="32-true")
+    history = train(make_method(name), toy_cohort(), config, tmp_path / "r", say=lambda s: None).history
+    assert history["total"].iloc[0] == pytest.approx(GOLDEN[name][0], rel=1e-4)
+    assert history["total"].iloc[-1] == pytest.approx(GOLDEN[name][1], rel=2e-2)
 
 
 def test_mean_teacher_consistency_by_hand():

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ssltut.data.patches import Batch
 from ssltut.losses import supervised_loss
 from ssltut.methods.parts.ema import ema_update
+from ssltut.nets import Head, Out
+from ssltut.schedules import ramp
 
 Nets = Mapping[str, nn.Module]
 
@@ -42,10 +44,12 @@ class Role(NamedTuple):
 
     ema_of  the role it follows by exponential moving average (it is then never trained), or None for a trained network
     mode    "train" or "eval": how an EMA network runs outside MC-dropout passes
+    heads   further outputs of a trained network by name; an EMA network has those of the network it follows
     """
 
     ema_of: str | None = None
     mode: str = "eval"
+    heads: Mapping[str, Head] = {}
 
 
 class Plan(NamedTuple):
@@ -112,5 +116,43 @@ class Method(ABC):
         It comes first, and alone, so that its dropout draws do not depend on what a method adds; with all other weights 0 a method
         is then labels only, bit for bit.
         """
-        x = batch.noise(self.sigma_student, "student", "labelled")(batch.x_l)
-        return Term(supervised_loss(nets["student"](x).logits, batch.y_l))
+        return Term(supervised_loss(self.see(batch, nets, "labelled").logits, batch.y_l))
+
+    def see(self, batch: Batch, nets: Nets, part: str, role: str = "student", **options) -> Out:
+        """What network ``role`` gives for the "labelled" or "unlabelled" patches under the student's noise."""
+        x = batch.x_l if part == "labelled" else batch.x_u
+        return nets[role](batch.noise(self.sigma_student, "student", part)(x), **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency(Method):
+    """A method with one unlabelled term: L = L_S + λ L_U with λ = weight * ramp(t / (rampup T)), or weight at once where rampup is 0.
+
+    It fills in ``unlabelled``. At weight 0 nothing of the unlabelled patches acts: labels only, on the network with its heads.
+    """
+
+    label_heads: ClassVar[bool] = True  # whether the heads see the labelled patches too
+
+    weight: float = 0.1
+    rampup: float = 1.0
+
+    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+        out = self.see(batch, nets, "labelled", heads=self.label_heads)
+        terms = self.labelled(batch, out)
+        if batch.x_u is not None and self.weight:
+            term = self.unlabelled(batch, nets, out)
+            terms["consistency"] = term._replace(weight=self.weight * self.rise(progress))
+        return terms
+
+    def rise(self, progress: Progress) -> float:
+        return ramp(progress.frac / self.rampup) if self.rampup else 1.0
+
+    def labelled(self, batch: Batch, out: Out) -> dict[str, Term]:
+        """Cross-entropy + Dice on ``out`` of the labelled patches: the mean over the main output and the heads marked supervised."""
+        heads = self.roles["student"].heads
+        logits = [out.logits, *(z for name, z in out.heads.items() if heads[name].supervised)]
+        return {"supervised": Term(sum(supervised_loss(z, batch.y_l) for z in logits) / len(logits))}
+
+    @abstractmethod
+    def unlabelled(self, batch: Batch, nets: Nets, out: Out) -> Term:
+        """L_U; ``out`` is what the student gave for the labelled patches, for methods whose consistency covers all data."""
