@@ -128,7 +128,8 @@ class Method(ABC):
 class Consistency(Method):
     """A method with one unlabelled term: L = L_S + λ L_U with λ = weight * ramp(t / (rampup T)), or weight at once where rampup is 0.
 
-    It fills in ``unlabelled``. At weight 0 nothing of the unlabelled patches acts: labels only, on the network with its heads.
+    It fills in ``unlabelled``. Every trained network learns from the labels. At weight 0 nothing of the unlabelled patches acts: labels
+    only, on the networks with their heads.
     """
 
     label_heads: ClassVar[bool] = True  # whether the heads see the labelled patches too
@@ -137,22 +138,23 @@ class Consistency(Method):
     rampup: float = 1.0
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        out = self.see(batch, nets, "labelled", heads=self.label_heads)
-        terms = self.labelled(batch, out)
+        trained = [role for role, spec in self.roles.items() if spec.ema_of is None]
+        outs = {role: self.see(batch, nets, "labelled", role, heads=self.label_heads) for role in trained}
+        terms = self.labelled(batch, outs)
         if batch.x_u is not None and self.weight:
-            term = self.unlabelled(batch, nets, out)
-            terms["consistency"] = term._replace(weight=self.weight * self.rise(progress))
+            rise = ramp(progress.frac / self.rampup) if self.rampup else 1.0
+            terms["consistency"] = self.unlabelled(batch, nets, outs)._replace(weight=self.weight * rise)
         return terms
 
-    def rise(self, progress: Progress) -> float:
-        return ramp(progress.frac / self.rampup) if self.rampup else 1.0
-
-    def labelled(self, batch: Batch, out: Out) -> dict[str, Term]:
-        """Cross-entropy + Dice on ``out`` of the labelled patches: the mean over the main output and the heads marked supervised."""
-        heads = self.roles["student"].heads
-        logits = [out.logits, *(z for name, z in out.heads.items() if heads[name].supervised)]
-        return {"supervised": Term(sum(supervised_loss(z, batch.y_l) for z in logits) / len(logits))}
+    def labelled(self, batch: Batch, outs: Mapping[str, Out]) -> dict[str, Term]:
+        """Cross-entropy + Dice of every trained network: the mean over its main output and the heads marked supervised."""
+        terms = {}
+        for role, out in outs.items():
+            logits = [out.logits, *(z for name, z in out.heads.items() if self.roles[role].heads[name].supervised)]
+            loss = sum(supervised_loss(z, batch.y_l) for z in logits) / len(logits)
+            terms[f"{role} supervised" if terms else "supervised"] = Term(loss)
+        return terms
 
     @abstractmethod
-    def unlabelled(self, batch: Batch, nets: Nets, out: Out) -> Term:
-        """L_U; ``out`` is what the student gave for the labelled patches, for methods whose consistency covers all data."""
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
+        """L_U; ``outs`` is what each trained network gave for the labelled patches, for methods whose consistency covers all data."""

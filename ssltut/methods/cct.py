@@ -1,5 +1,6 @@
 """Cross-consistency training (Ouali et al. 2020), our reading for 3D."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,7 +30,7 @@ class CCT(Consistency):
     weight: float = 30 / 21
     rampup: float = 0.1
 
-    def unlabelled(self, batch: Batch, nets: Nets, out: Out) -> Term:
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
         draws = {name: batch.generator("perturb", name) for name in PERTURBATIONS}
         seen = self.see(batch, nets, "unlabelled", heads=True, perturb=lambda name, f, z: PERTURBATIONS[name](f, z, draws[name]))
         target = seen.logits.detach().float().softmax(1)

@@ -1,13 +1,13 @@
 """Cross pseudo supervision (Chen et al. 2021)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch.nn import functional as F
 
 from ssltut.errors import ConfigError
-from ssltut.losses import supervised_loss
-from ssltut.methods.base import Batch, Consistency, Nets, Progress, Role, Term
+from ssltut.methods.base import Batch, Consistency, Nets, Out, Role, Term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +32,9 @@ class CPS(Consistency):
         if self.on not in ("all", "unlabelled"):
             raise ConfigError(f"on is {self.on!r}", where=self.name, fix="use all or unlabelled")
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        outs = [self.see(batch, nets, "labelled", role) for role in self.roles]
-        terms = {name: Term(supervised_loss(out.logits, batch.y_l)) for name, out in zip(("supervised", "second supervised"), outs)}
-        if batch.x_u is None or not self.weight:
-            return terms
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
         seen = [self.see(batch, nets, "unlabelled", role) for role in self.roles]
         if self.on == "all":
-            seen = [out.joined(more) for out, more in zip(outs, seen)]
+            seen = [out.joined(more) for out, more in zip(outs.values(), seen, strict=True)]
         first, second = (out.logits.float() for out in seen)
-        value = F.cross_entropy(first, second.argmax(1)) + F.cross_entropy(second, first.argmax(1))
-        return terms | {"consistency": Term(value, self.weight * self.rise(progress))}
+        return Term(F.cross_entropy(first, second.argmax(1)) + F.cross_entropy(second, first.argmax(1)))

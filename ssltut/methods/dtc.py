@@ -1,5 +1,6 @@
 """Dual-task consistency (Luo et al. 2021)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,14 +29,14 @@ class DTC(Consistency):
     sdf_weight: float = 0.3
     k: float = 1500.0
 
-    def labelled(self, batch: Batch, out: Out) -> dict[str, Term]:
-        terms = super().labelled(batch, out)
+    def labelled(self, batch: Batch, outs: Mapping[str, Out]) -> dict[str, Term]:
+        terms = super().labelled(batch, outs)
         if self.sdf_weight:
             truth = signed_distance(batch.y_l, batch.n_classes)
-            terms["distance"] = Term(F.mse_loss(out.heads["sdf"].float().tanh(), truth), self.sdf_weight)
+            terms["distance"] = Term(F.mse_loss(outs["student"].heads["sdf"].float().tanh(), truth), self.sdf_weight)
         return terms
 
-    def unlabelled(self, batch: Batch, nets: Nets, out: Out) -> Term:
-        both = out.joined(self.see(batch, nets, "unlabelled", heads=True))
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
+        both = outs["student"].joined(self.see(batch, nets, "unlabelled", heads=True))
         mask = torch.sigmoid(-self.k * both.heads["sdf"].float().tanh())
         return Term((mask - both.logits.float().softmax(1)[:, 1:]).square().mean())

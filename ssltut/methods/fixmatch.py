@@ -1,5 +1,6 @@
 """FixMatch (Sohn et al. 2020) on voxels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -38,7 +39,7 @@ class FixMatch(Consistency):
         if self.loss not in ("ce", "ce_dice"):
             raise ConfigError(f"loss is {self.loss!r}", where=self.name, fix="use ce or ce_dice")
 
-    def unlabelled(self, batch: Batch, nets: Nets, out: Out) -> Term:
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
         with torch.no_grad(), eval_mode(nets["student"]):
             sure, label = self.see(batch, nets, "unlabelled").logits.float().softmax(1).max(1)
         mask = sure >= self.confidence

@@ -1,5 +1,6 @@
 """Mutual consistency with three decoders, MC-Net+ (Wu et al. 2022)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
 from typing import ClassVar
@@ -28,8 +29,8 @@ class MCNetPlus(Consistency):
     temperature: float = 0.1
     detach: bool = False
 
-    def unlabelled(self, batch: Batch, nets: Nets, out: Out) -> Term:
-        both = out.joined(self.see(batch, nets, "unlabelled", heads=True))
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
+        both = outs["student"].joined(self.see(batch, nets, "unlabelled", heads=True))
         logits = [both.logits, *both.heads.values()]
         pairs = [(z.float().softmax(1), sharpen(z.detach() if self.detach else z, self.temperature)) for z in logits]
         return Term(sum((p - target).square().mean() for (p, _), (_, target) in permutations(pairs, 2)))

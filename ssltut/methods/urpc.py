@@ -1,5 +1,6 @@
 """Uncertainty rectified pyramid consistency (Luo et al. 2021)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,14 +16,15 @@ class URPC(Consistency):
     With P the mean of the S outputs p_s and D_s = KL(P | p_s) a voxel: L_U is the mean over s of
       mean[(P - p_s)^2 e^-D_s] / mean[e^-D_s] + mean[D_s]
     Supervised: the mean of cross-entropy + Dice over all outputs. Weight 0.1 ramp(t/T). The output at full resolution predicts. Departures:
-    a network of fewer than four levels has as many outputs as levels, the bottleneck's included; Adam.
+    the published network has five levels and four outputs from its decoder; here the bottleneck of four levels gives one of them, and a
+    network of fewer levels has as many outputs as levels; Adam.
     """
 
     name, title, year = "urpc", "URPC", 2021
     paper = "Luo et al., MICCAI 2021, arXiv:2012.07042"
     roles: ClassVar = {"student": Role(heads={f"scale {level}": Head(level, supervised=True) for level in (1, 2, 3)})}
 
-    def unlabelled(self, batch: Batch, nets: Nets, out: Out) -> Term:
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
         seen = self.see(batch, nets, "unlabelled", heads=True)
         log_p = torch.stack([seen.logits, *seen.heads.values()]).float().log_softmax(2)  # (S, B, C, X, Y, Z)
         mean = log_p.exp().mean(0)

@@ -9,7 +9,7 @@ def box_mask(size: tuple[int, ...], ratio: float, generator: torch.Generator) ->
     """(X, Y, Z) bool, False inside one box with sides of ``ratio`` times those of ``size``, anywhere it fits."""
     mask = torch.ones(tuple(size), dtype=torch.bool, device=generator.device)
     draw = torch.rand(len(size), generator=generator, device=generator.device).tolist()
-    sides = [int(s * ratio) for s in size]
+    sides = [max(1, int(s * ratio)) for s in size]  # a patch of one slice is cut in its plane
     corner = [int(u * (s - b + 1)) for u, s, b in zip(draw, size, sides)]
     mask[tuple(slice(c, c + b) for c, b in zip(corner, sides))] = False
     return mask
