@@ -47,20 +47,22 @@ class BCP(Method):
         keep = box_mask(batch.x_l.shape[2:], self.box, batch.generator("box"))
         (a, b), (y_a, y_b) = halves(batch.x_l), halves(batch.y_l)
         if batch.x_u is None:
-            return {"supervised": Term(supervised_loss(self.student(torch.where(keep, a, b), batch, nets, 0), torch.where(keep, y_a, y_b)))}
+            z = self.student(torch.where(keep, a, b), batch, nets)
+            return {"supervised": Term(supervised_loss(z, torch.where(keep, y_a, y_b)))}
         with torch.no_grad():
             pseudo = largest_component(nets["teacher"](batch.x_u).logits.argmax(1), batch.n_classes)
         (u, v), (y_u, y_v), n = halves(batch.x_u), halves(pseudo), (min(len(batch.x_l), len(batch.x_u)) + 1) // 2
+        pairs = ((a, y_a, u, y_u, keep), (v, y_v, b, y_b, ~keep))
+        mixed = torch.cat([torch.where(keep, outer[:n], inner[:n]) for outer, _, inner, _, _ in pairs])
         real, pasted = 0.0, 0.0
-        for i, (outer, y_outer, inner, y_inner, true) in enumerate(((a, y_a, u, y_u, keep), (v, y_v, b, y_b, ~keep))):
-            z = self.student(torch.where(keep, outer[:n], inner[:n]), batch, nets, i)
+        for z, (_, y_outer, _, y_inner, true) in zip(self.student(mixed, batch, nets).split(n), pairs, strict=True):
             y = torch.where(keep, y_outer[:n], y_inner[:n])
             real = real + supervised_loss(z, y, true.expand_as(y))
             pasted = pasted + supervised_loss(z, y, ~true.expand_as(y))
         return {"supervised": Term(real), "pasted": Term(pasted, self.weight)}
 
-    def student(self, x: Tensor, batch: Batch, nets: Nets, i: int) -> Tensor:
-        return nets["student"](batch.noise(self.sigma_student, "student", "pasted", i)(x)).logits
+    def student(self, x: Tensor, batch: Batch, nets: Nets) -> Tensor:
+        return nets["student"](batch.noise(self.sigma_student, "student", "pasted")(x)).logits
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,10 @@
 """Cross-consistency training (Ouali et al. 2020), our reading for 3D."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ssltut.methods.base import Batch, Consistency, Head, Nets, Out, Role, Term
+from ssltut.methods.base import PARTS, Batch, Consistency, Head, Nets, Out, Role, Term
 from ssltut.methods.parts.perturb import channel_dropout, feature_drop, feature_noise, hide_context, hide_objects
 
 PERTURBATIONS = {"noise": feature_noise, "drop": feature_drop, "dropout": channel_dropout, "objects": hide_objects, "context": hide_context}
@@ -24,14 +24,19 @@ class CCT(Consistency):
     name, title, year = "cct", "CCT", 2020
     paper = "Ouali et al., CVPR 2020, arXiv:2003.09005"
     exact = False
-    label_heads = False
     roles: ClassVar = {"student": Role(heads={name: Head() for name in PERTURBATIONS})}
 
     weight: float = 30 / 21
     rampup: float = 0.1
 
+    def see(self, batch: Batch, nets: Nets, parts: Sequence[str] = PARTS, role: str = "student", **options) -> Out:
+        """The auxiliary decoders see the unlabelled patches alone."""
+        if parts != PARTS:
+            return super().see(batch, nets, parts, role)
+        n, draws = len(batch.x_l), {name: batch.generator("perturb", name) for name in PERTURBATIONS}
+        return super().see(batch, nets, perturb=lambda name, f, z: PERTURBATIONS[name](f[n:], z[n:], draws[name]), **options)
+
     def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        draws = {name: batch.generator("perturb", name) for name in PERTURBATIONS}
-        seen = self.see(batch, nets, "unlabelled", heads=True, perturb=lambda name, f, z: PERTURBATIONS[name](f, z, draws[name]))
-        target = seen.logits.detach().float().softmax(1)
-        return Term(sum((z.float().softmax(1) - target).square().sum(1).mean() for z in seen.heads.values()) / len(seen.heads))
+        out = outs["student"]
+        target = out.logits[len(batch.x_l) :].detach().float().softmax(1)
+        return Term(sum((z.float().softmax(1) - target).square().sum(1).mean() for z in out.heads.values()) / len(out.heads))

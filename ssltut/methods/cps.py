@@ -16,8 +16,7 @@ class CPS(Consistency):
 
     Term "consistency": CE(z_1, argmax z_2) + CE(z_2, argmax z_1), labels detached, over labelled and unlabelled patches. Weight
     0.1 ramp(t/T), the setting for 3D scans (SSL4MIS); the paper weighs 1.5 to 6 throughout on pre-trained 2D networks. The first network
-    predicts. Departures: Adam; labelled and unlabelled patches pass one after the other, so batch norm sees each by itself. Started from
-    one run (``init``) the two differ in their dropout alone.
+    predicts. Departure: Adam. Started from one run (``init``) the two differ in their dropout alone.
 
     on  "all" patches (the paper), or the "unlabelled" ones alone (SSL4MIS)
     """
@@ -33,8 +32,6 @@ class CPS(Consistency):
             raise ConfigError(f"on is {self.on!r}", where=self.name, fix="use all or unlabelled")
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        seen = [self.see(batch, nets, "unlabelled", role) for role in self.roles]
-        if self.on == "all":
-            seen = [out.joined(more) for out, more in zip(outs.values(), seen, strict=True)]
-        first, second = (out.logits.float() for out in seen)
+        start = 0 if self.on == "all" else len(batch.x_l)
+        first, second = (out.logits[start:].float() for out in outs.values())
         return Term(F.cross_entropy(first, second.argmax(1)) + F.cross_entropy(second, first.argmax(1)))

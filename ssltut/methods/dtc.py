@@ -33,10 +33,11 @@ class DTC(Consistency):
         terms = super().labelled(batch, outs)
         if self.sdf_weight:
             truth = signed_distance(batch.y_l, batch.n_classes)
-            terms["distance"] = Term(F.mse_loss(outs["student"].heads["sdf"].float().tanh(), truth), self.sdf_weight)
+            found = outs["student"].heads["sdf"][: len(batch.x_l)].float().tanh()
+            terms["distance"] = Term(F.mse_loss(found, truth), self.sdf_weight)
         return terms
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        both = outs["student"].joined(self.see(batch, nets, "unlabelled", heads=True))
-        mask = torch.sigmoid(-self.k * both.heads["sdf"].float().tanh())
-        return Term((mask - both.logits.float().softmax(1)[:, 1:]).square().mean())
+        out = outs["student"]
+        mask = torch.sigmoid(-self.k * out.heads["sdf"].float().tanh())
+        return Term((mask - out.logits.float().softmax(1)[:, 1:]).square().mean())

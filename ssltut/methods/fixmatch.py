@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ssltut.errors import ConfigError
 from ssltut.losses import dice_loss, masked_cross_entropy
@@ -39,12 +40,16 @@ class FixMatch(Consistency):
         if self.loss not in ("ce", "ce_dice"):
             raise ConfigError(f"loss is {self.loss!r}", where=self.name, fix="use ce or ce_dice")
 
+    def view(self, batch: Batch, part: str) -> Tensor:
+        """The student learns from strong views of unlabelled patches."""
+        if part == "labelled":
+            return super().view(batch, part)
+        return batch.noise(self.sigma_strong, "strong")(strong_view(batch.x_u, batch.generator("strong")))
+
     def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
         with torch.no_grad(), eval_mode(nets["student"]):
-            sure, label = self.see(batch, nets, "unlabelled").logits.float().softmax(1).max(1)
-        mask = sure >= self.confidence
-        strong = batch.noise(self.sigma_strong, "strong")(strong_view(batch.x_u, batch.generator("strong")))
-        logits = nets["student"](strong).logits
+            sure, label = nets["student"](super().view(batch, "unlabelled")).logits.float().softmax(1).max(1)
+        mask, logits = sure >= self.confidence, outs["student"].logits[len(batch.x_l) :]
         value = masked_cross_entropy(logits, label, mask, "all")
         if self.loss == "ce_dice":
             value = value + dice_loss(logits, label, mask)

@@ -30,7 +30,6 @@ class MCNetPlus(Consistency):
     detach: bool = False
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        both = outs["student"].joined(self.see(batch, nets, "unlabelled", heads=True))
-        logits = [both.logits, *both.heads.values()]
+        logits = [outs["student"].logits, *outs["student"].heads.values()]
         pairs = [(z.float().softmax(1), sharpen(z.detach() if self.detach else z, self.temperature)) for z in logits]
         return Term(sum((p - target).square().mean() for (p, _), (_, target) in permutations(pairs, 2)))

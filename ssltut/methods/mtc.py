@@ -29,8 +29,8 @@ class MTC(Consistency):
     rampup: float = 0.0
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        both = outs["student"].joined(self.see(batch, nets, "unlabelled", heads=True))
-        mask = both.logits.detach().float().softmax(1)
-        difference = both.heads["reconstruction"].float() - torch.cat([batch.x_l, batch.x_u]) * mask
+        out = outs["student"]
+        mask = out.logits.detach().float().softmax(1)
+        difference = out.heads["reconstruction"].float() - torch.cat([batch.x_l, batch.x_u]) * mask
         over = (0, 2, 3, 4)
         return Term((mask.mean(over) * difference.square().mean(over)).sum())

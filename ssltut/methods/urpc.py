@@ -25,7 +25,7 @@ class URPC(Consistency):
     roles: ClassVar = {"student": Role(heads={f"scale {level}": Head(level, supervised=True) for level in (1, 2, 3)})}
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        seen = self.see(batch, nets, "unlabelled", heads=True)
+        _, seen = outs["student"].split(len(batch.x_l))
         log_p = torch.stack([seen.logits, *seen.heads.values()]).float().log_softmax(2)  # (S, B, C, X, Y, Z)
         mean = log_p.exp().mean(0)
         distance = (mean * (mean.clamp(min=1e-12).log() - log_p)).sum(2).flatten(1)  # D_s, (S, voxels)

@@ -23,9 +23,11 @@ class Out(NamedTuple):
     feats: dict[str, Tensor]
     heads: dict[str, Tensor]
 
-    def joined(self, other: "Out") -> "Out":
-        """Logits and heads of two batches as one."""
-        return Out(torch.cat([self.logits, other.logits]), {}, {n: torch.cat([h, other.heads[n]]) for n, h in self.heads.items()})
+    def split(self, n: int) -> tuple["Out", "Out"]:
+        """The outputs of the first ``n`` items of the batch, and those of the others."""
+        first, others = slice(None, n), slice(n, None)
+        return tuple(Out(self.logits[part], {k: v[part] for k, v in self.feats.items()}, {k: v[part] for k, v in self.heads.items()})
+                     for part in (first, others))
 
 
 class Head(NamedTuple):
@@ -67,7 +69,7 @@ class SegNet(nn.Module):
         he_init(self.heads)
 
     def forward(self, x: Tensor, heads: bool = False, perturb: Callable[[str, Tensor, Tensor], Tensor] | None = None) -> Out:
-        """``heads`` asks for them; ``perturb(name, map, logits)`` changes every encoder map before the decoder of that head sees it."""
+        """``heads`` asks for them; ``perturb(name, map, logits)`` gives what the decoder of that head sees in place of an encoder map."""
         check_size(x, self.factor, self.sides)
         features = self.encode(x)
         maps = self.decode(features)
