@@ -1,9 +1,10 @@
 """The one training loop, and finished runs read back."""
 
+import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from ssltut.metrics import HIGHER_IS_BETTER, score_case
 from ssltut.nets import build_net
 from ssltut.predict import predict_label, predict_probabilities
 from ssltut.profiles import TrainConfig
+
+SETTLE = 20  # batches the batch-norm averages of a validated network are taken over
 
 Watch = Callable[[int, Mapping[str, nn.Module], Batch, Mapping[str, Term]], None]
 
@@ -108,6 +111,27 @@ def validate(method: Method, nets: Mapping[str, nn.Module], cases: list[Case], i
     return {metric: float(frame.loc[frame.metric == metric, "value"].mean()) for metric in ("dice", "hd95")}
 
 
+@torch.no_grad()
+def settle(method: Method, nets: Mapping[str, nn.Module], batches: Iterable[Batch], progress: Progress) -> Mapping[str, nn.Module]:
+    """Copies of ``nets`` whose batch-norm averages are those of their present weights: the mean over ``batches``, replayed without learning.
+
+    The averages that training leaves come from about ten batches and from weights that have moved on since. With four small patches a batch
+    and a high learning rate that is a lottery: 0.56 validation Dice with them and 0.93 without, same weights, on the synthetic hips.
+    Precise batch norm (Wu and Johnson 2021, arXiv:2105.07576), the same for all methods. Nets without batch norm come back as they are.
+    """
+    trained = [role for role, spec in method.roles.items() if spec.ema_of is None]
+    if not any(isinstance(m, nn.BatchNorm3d) for role in trained for m in nets[role].modules()):
+        return nets
+    nets = copy.deepcopy(dict(nets))
+    for norm in (m for role in trained for m in nets[role].modules() if isinstance(m, nn.BatchNorm3d)):
+        norm.reset_running_stats()
+        norm.momentum = None  # torch then keeps the plain mean
+    for batch in batches:
+        torch.manual_seed(derive_seed(batch.seed, "settle"))  # dropout of the first pass does not depend on what a method adds
+        method.losses(batch, nets, progress)
+    return nets
+
+
 def check_finite(terms: Mapping[str, Term], batch: Batch, step: int, folder: Path) -> None:
     """Stops at the first non-finite loss, naming the term and the scans; the batch is described in nonfinite.json."""
     bad = [name for name, term in terms.items() if not torch.isfinite(term.value)]
@@ -160,14 +184,17 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
         nets[role] = fabric.setup_module(nets[role])
     optimizer = fabric.setup_optimizers(optimizer)
 
+    def draw(step: int) -> Batch:
+        plan = method.plan(Progress(step, config.steps), Plan(config.labelled, config.unlabelled))
+        return draw_batch(labelled, unlabelled, plan, config, n_classes, step)
+
     started = time.monotonic()
     for step in range(state["step"], config.steps):
         if step == stop_after:
             break
         progress = Progress(step, config.steps)
         torch.manual_seed(derive_seed(config.seed, "dropout", step))
-        plan = method.plan(progress, Plan(config.labelled, config.unlabelled))
-        batch = draw_batch(labelled, unlabelled, plan, config, n_classes, step)
+        batch = draw(step)
         with fabric.autocast():
             terms = method.losses(batch, nets, progress)
         check_finite(terms, batch, step, folder)
@@ -180,8 +207,10 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
         if watch is not None:
             watch(step, nets, batch, terms)
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
-            score = validate(method, nets, validation, intensity, config, table)
-            keep(folder, step, score, state, nets, optimizer, config, intensity)
+            with fabric.autocast():
+                settled = settle(method, nets, map(draw, range(max(0, step + 1 - SETTLE), step + 1)), progress)
+            score = validate(method, settled, validation, intensity, config, table)
+            keep(folder, step, score, state, nets, settled, optimizer, config, intensity)
             left = (time.monotonic() - started) / (step + 1 - state["first"]) * (config.steps - step - 1)
             say(f"{method.title}: step {step + 1}/{config.steps}, loss {float(total.detach()):.3f}, validation Dice {score['dice']:.3f}, "
                 f"HD95 {score['hd95']:.1f} mm, {left / 60:.1f} min left")
@@ -241,19 +270,19 @@ def history_row(step: int, total: torch.Tensor, terms: Mapping[str, Term]) -> di
     return row
 
 
-def keep(folder: Path, step: int, score: dict, state: dict, nets: Mapping[str, nn.Module], optimizer, config: TrainConfig,
-         intensity: Intensity) -> None:
-    """Write last.safetensors, and best.safetensors when the selection rule prefers this step."""
+def keep(folder: Path, step: int, score: dict, state: dict, nets: Mapping[str, nn.Module], settled: Mapping[str, nn.Module], optimizer,
+         config: TrainConfig, intensity: Intensity) -> None:
+    """Write last.safetensors with ``nets``, and best.safetensors with ``settled`` when the selection rule prefers this step."""
     state["history"][-1] |= {f"validation {name}": value for name, value in score.items()}
     rule = config.select
     sign = 1.0 if HIGHER_IS_BETTER.get(rule, True) else -1.0
     if rule == "last" or state["best"] is None or sign * score[rule] > sign * state["best"]["score"]:
         state["best"] = {"step": step + 1, "rule": rule, "score": score["dice" if rule == "last" else rule]}
-    groups = {f"net.{role}": net.state_dict() for role, net in nets.items()}
+    groups, best = ({f"net.{role}": net.state_dict() for role, net in found.items()} for found in (nets, settled))
     meta = {"primary": next(iter(nets)), "step": step + 1, "best": state["best"], "history": state["history"],
             "intensity": [intensity.mean, intensity.std]}
     if state["best"]["step"] == step + 1:
-        save_checkpoint(folder / "best.safetensors", groups, meta | {"history": []})
+        save_checkpoint(folder / "best.safetensors", best, meta | {"history": []})
     save_checkpoint(folder / "last.safetensors", groups | {"optimizer": flatten_optimizer(optimizer)}, meta)
     if step + 1 == config.steps:
         write_atomically(folder / "run.json", json.dumps(identity_of(folder) | {"finished": True}, indent=1))

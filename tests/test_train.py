@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy import SMALL, toy_case, toy_cohort
+from toy import SMALL, make_batch, toy_case, toy_cohort
 
 from ssltut.data.cohort import Cohort
 from ssltut.data.labels import HIP
@@ -18,9 +18,9 @@ from ssltut.data.patches import Batch, Intensity, PatchPool
 from ssltut.data.split import Split
 from ssltut.data.views import Augmentation, Noise, generator_for
 from ssltut.errors import CheckpointError, ConfigError, DataError, TrainingError
-from ssltut.methods import LabelsOnly, Term, make_method
+from ssltut.methods import LabelsOnly, Progress, Term, make_method
 from ssltut.profiles import PROFILES, TrainConfig, profile_named
-from ssltut.train import auto_precision, build_nets, cached_run, check_finite, load_run, start_from, train
+from ssltut.train import auto_precision, build_nets, cached_run, check_finite, load_run, settle, start_from, train
 
 PACKAGE = Path(__file__).parents[1] / "ssltut"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -164,6 +164,27 @@ def test_watching_changes_nothing(plain, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::ssltut.errors.DataWarning")
+def test_batch_norm_is_settled_before_validation():
+    """The averages of a settled copy are the plain mean over the replayed batches; the networks in training keep theirs."""
+    method = make_method("mean_teacher", {"sigma_student": 0.0})
+    nets = build_nets(method, replace(SMALL, norm="batch"), 3)
+    batches = [make_batch(seed=seed) for seed in range(3)]
+    before = {role: {k: v.clone() for k, v in net.state_dict().items()} for role, net in nets.items()}
+    settled = settle(method, nets, batches, Progress(50, 100))
+    first, norm = (next(m for m in settled["student"].modules() if isinstance(m, kind)) for kind in (torch.nn.Conv3d, torch.nn.BatchNorm3d))
+    with torch.no_grad():
+        maps = [first(torch.cat([b.x_l, b.x_u])) for b in batches]
+    assert torch.allclose(norm.running_mean, torch.stack([m.mean((0, 2, 3, 4)) for m in maps]).mean(0), atol=1e-6)
+    assert torch.allclose(norm.running_var, torch.stack([m.var((0, 2, 3, 4)) for m in maps]).mean(0), rtol=1e-5)
+    assert all(torch.equal(before[role][k], v) for role, net in nets.items() for k, v in net.state_dict().items())
+
+
+def test_networks_without_batch_norm_need_no_settling():
+    method = make_method("mean_teacher")
+    nets = build_nets(method, replace(SMALL, norm="instance"), 3)
+    assert settle(method, nets, [make_batch()], Progress(50, 100)) is nets
+
+
 def test_a_run_predicts_on_the_grid_of_the_scan(tmp_path):
     run = run_of(folder=tmp_path / "r", cohort=toy_cohort().resampled(4.0))
     case = toy_case(6)
@@ -297,7 +318,7 @@ def test_other_sizes_and_one_validation_scan_of_background(tmp_path):
 # The package
 
 LAYERS = ["errors", "schedules profiles checkpoint", "data nets losses metrics", "uncertainty matching", "methods", "predict", "train",
-          "compare explore", "show", "doctor", "cli"]
+          "compare explore", "show", "doctor ingest", "cli"]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer.split()}
 
 
