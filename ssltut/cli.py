@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ssltut import __version__
-from ssltut.errors import ConfigError, SsltutError
+from ssltut.errors import ConfigError, DataError, SsltutError
 
 
 def emit(args: argparse.Namespace, values: object, text: str) -> None:
@@ -106,18 +106,22 @@ def train(args: argparse.Namespace) -> int:
 
 
 def predict(args: argparse.Namespace) -> int:
-    from ssltut.data.nifti import read_case, write_like_source
+    from ssltut.data.cohort import by_id
+    from ssltut.data.nifti import scan_id
+    from ssltut.predict import predict_files
     from ssltut.train import load_run
 
     run, targets = load_run(args.run), {}
     for path in args.scans:
-        target = args.out / f"{path.name.removesuffix('.gz').removesuffix('.nii')}_prediction.nii.gz"
-        if target.exists() or target in targets.values():
-            raise ConfigError("the prediction exists already", where=target, fix="choose another --out; nothing was overwritten")
-        targets[path] = target
-    for path, target in targets.items():
-        case = read_case(path)
-        write_like_source(run.predict(case), case, target)
+        scans = list(by_id(path).values()) if path.is_dir() else [path]
+        if not scans:
+            raise DataError("there are no scans *.nii or *.nii.gz here", where=path, fix="give the folder that holds them")
+        for scan in scans:
+            target = args.out / f"{scan_id(scan)}_prediction.nii.gz"
+            if target.exists() or target in targets.values():
+                raise ConfigError("the prediction exists already", where=target, fix="choose another --out; nothing was overwritten")
+            targets[scan] = target
+    predict_files(run, targets, workers=args.workers, dask=args.dask, say=say_of(args))
     emit(args, [str(target) for target in targets.values()], "\n".join(f"wrote {target}" for target in targets.values()))
     return 0
 
@@ -153,10 +157,13 @@ def compare(args: argparse.Namespace) -> int:
         raise ConfigError(f"the metric is {args.metric}, the baseline {args.baseline}",
                           fix=f"choose the metric among {', '.join(METRICS)}, the baseline among the methods compared")
     rows = run_comparison(open_cohort(args), args.methods, args.out, config=configure(args), budgets=args.budgets, seeds=args.seeds,
-                          draw=not args.published_split, say=say_of(args))
+                          draw=not args.published_split, workers=args.workers, dask=args.dask, say=say_of(args))
     table, against = summary(rows, args.metric), paired(rows, args.metric, args.baseline)
-    text = f"{table.round(3).to_string(index=False)}\n\n{against.round(4).to_string(index=False)}\n{verdict(against)}"
-    emit(args, {"summary": table.to_dict("records"), "paired": against.to_dict("records"), "csv": str(args.out / "results.csv")}, text)
+    classes = summary(rows, args.metric, by_class=True)
+    shown = classes[["class", "title", "budget", "mean", "median", "low95", "high95", "missed"]]
+    text = f"{table.round(3).to_string(index=False)}\n\n{shown.round(3).to_string(index=False)}\n\n{against.round(4).to_string(index=False)}\n{verdict(against)}"
+    emit(args, {"summary": table.to_dict("records"), "classes": classes.to_dict("records"), "paired": against.to_dict("records"),
+                "csv": str(args.out / "results.csv")}, text)
     return 0 if not (rows["status"] == "failed").any() else 1
 
 
@@ -191,6 +198,11 @@ def add_cohort(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bone", action="store_true", help="the binary task of the paper: bone against rest")
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, metavar="N", help="local processes (default: as many as suit the machine; 0: stay in this one)")
+    parser.add_argument("--dask", metavar="ADDRESS", help="scheduler of a running Dask cluster instead, e.g. tcp://node1:8786")
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="ssltut", description="Learn and use semi-supervised 3D segmentation.")
     parser.add_argument("--version", action="version", version=__version__)
@@ -223,8 +235,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_training(p)
     p = command(predict, "segment NIfTI scans with a trained run; predictions lie on the grid of their scan")
     p.add_argument("run", type=Path)
-    p.add_argument("scans", nargs="+", type=Path)
+    p.add_argument("scans", nargs="+", type=Path, help="scans, or folders of scans")
     p.add_argument("--out", type=Path, required=True)
+    add_workers(p)
     p = command(evaluate, "score a trained run on a part of a cohort")
     p.add_argument("run", type=Path)
     add_cohort(p)
@@ -240,6 +253,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--metric", default="dice")
     p.add_argument("--baseline", default="labels_only")
     p.add_argument("--out", type=Path, required=True)
+    add_workers(p)
     add_training(p)
     command(methods, "list the methods")
     command(doctor, "versions, hardware, chosen precision and frontend")

@@ -18,10 +18,12 @@ import pandas as pd
 
 from ssltut.checkpoint import write_atomically
 from ssltut.data.cohort import Cohort
+from ssltut.data.split import Split
 from ssltut.errors import ConfigError, DataError, SsltutError
-from ssltut.methods import METHODS, make_method
+from ssltut.methods import METHODS, Method, make_method
 from ssltut.metrics import HIGHER_IS_BETTER, score_case
 from ssltut.profiles import TrainConfig
+from ssltut.workers import open_workers, usual_workers
 
 LOWER_BOUND, UPPER_BOUND = "labels_only", "all_labels"
 
@@ -58,51 +60,80 @@ def score_run(run, cases) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def run_one(cohort: Cohort, method: Method, config: TrainConfig, split: Split, folder: Path, known: dict[str, object]) -> pd.DataFrame:
+    """Train ``method`` on the cohort split like this, in ``folder``, and score it on the test scans: the rows of one run, ``known`` in each.
+
+    An SsltutError becomes one row with status "failed" and its message.
+    """
+    from ssltut.train import train
+
+    begun, drawn = time.monotonic(), replace(cohort, split=split)
+    try:
+        run = train(method, drawn, config, folder, say=lambda line: None)
+        rows = score_run(run, drawn.test()).assign(selected_step=run.selected["step"], selection=run.selected["rule"], error="")
+    except SsltutError as error:
+        rows = failure(error)
+    return rows.assign(seconds=round(time.monotonic() - begun, 1), **known, **provenance())
+
+
+def failure(error: SsltutError) -> pd.DataFrame:
+    return pd.DataFrame([{"case": "", "metric": "", "value": np.nan, "status": "failed", "error": str(error)}])
+
+
 def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: TrainConfig, budgets: Iterable[int] = (4,),
-            seeds: Iterable[int] = (0, 1, 2), draw: bool = True, options: dict[str, dict] | None = None,
-            say: Callable[[str], None] = print) -> pd.DataFrame:
+            seeds: Iterable[int] = (0, 1, 2), draw: bool = True, options: dict[str, dict] | None = None, workers: int | None = 0,
+            dask: str | None = None, say: Callable[[str], None] = print) -> pd.DataFrame:
     """Train and score every method with every budget and seed; returns all rows and writes them to ``folder``/results.csv.
 
     A seed draws which cases are labelled (the same for all methods), the weights, the patches and the views; with ``draw=False`` the first
     ones of the split are labelled for every seed, as in the published protocols. Finished runs are found in ``folder`` and not done again;
     a run that fails becomes a row with status "failed" and its message, and is tried again by the next call.
-    Raises ConfigError for unknown methods, too large a budget, or a folder that holds something else, before anything is trained.
+    ``workers`` processes share the runs (0: this process alone, None: as many as suit the machine), or the cluster at the address ``dask``, see
+    ssltut.workers. With as many threads to each the values are the same bit for bit; a worker that dies costs what it did since its checkpoint.
+    Raises ConfigError for unknown methods, too large a budget, no such cluster, or a folder that holds something else, before anything is trained.
     """
-    from ssltut.train import train
-
-    folder, options, seeds = Path(folder), options or {}, tuple(seeds)
+    folder, options, seeds, here = Path(folder).absolute(), options or {}, tuple(seeds), provenance()
     made = {name: make_method(name, options.get(name)) for name in methods}
-    plan = [(budget, seed, name) for budget in budgets for seed in seeds for name in made]
+    plan = [(budget, seed, name) for budget in dict.fromkeys(budgets) for seed in dict.fromkeys(seeds) for name in made]
     for budget in {budget for budget, _, _ in plan}:
         cohort.with_budget(budget)
     if folder.exists() and any(folder.iterdir()) and not (folder / "rows").is_dir():
         raise ConfigError("the folder is not empty and holds no comparison", where=folder,
                           fix="choose a new folder; nothing was overwritten")
-    (folder / "rows").mkdir(parents=True, exist_ok=True)  # a comparison stopped in its first run is still one
-    frames, started, trained = [], time.monotonic(), 0
-    for done, (budget, seed, name) in enumerate(plan):
+    records, runs = {}, {}
+    for budget, seed, name in plan:
         method, run_config = made[name], replace(config, seed=seed)
         drawn = cohort.with_budget("all" if method.uses == "all labels" else budget, seed if draw else None)
         key = json.dumps([name, method.options, run_config.to_dict(), drawn.hash, drawn.split.hash], sort_keys=True)
         tag = hashlib.sha256(key.encode()).hexdigest()[:12]
-        record = folder / "rows" / f"{name}-{budget}-{seed}-{tag}.csv"
+        record = records[budget, seed, name] = folder / "rows" / f"{name}-{budget}-{seed}-{tag}.csv"
         if not record.exists() or (read_rows(record)["status"] == "failed").any():
-            begun = time.monotonic()
-            try:
-                run = train(method, drawn, run_config, folder / "runs" / f"{name}-{seed}-{tag}", say=lambda line: None)
-                rows = score_run(run, drawn.test()).assign(selected_step=run.selected["step"], selection=run.selected["rule"], error="")
-            except SsltutError as error:
-                rows = pd.DataFrame([{"case": "", "metric": "", "value": np.nan, "status": "failed", "error": str(error)}])
             known = {"cohort": cohort.name, "method": name, "budget": budget, "seed": seed, "config": tag,
                      "settings": json.dumps(run_config.to_dict()), "options": json.dumps(method.options)}
-            rows = rows.assign(seconds=round(time.monotonic() - begun, 1), **known, **provenance())
-            write_atomically(record, rows.to_csv(index=False))
-            trained += 1
-        frames.append(read_rows(record))
-        left = (time.monotonic() - started) / max(trained, 1) * (len(plan) - done - 1)
-        say(f"[{done + 1}/{len(plan)}] {made[name].title}, {budget} labelled, seed {seed}: {headline(frames[-1])}; "
-            f"about {left / 60:.0f} min left")
-    rows = pd.concat(frames, ignore_index=True)
+            job = (method, run_config, drawn.split, folder / "runs" / f"{name}-{seed}-{tag}", known)
+            runs.setdefault(tag, (job, []))[1].append((budget, seed, name))  # the upper bound is one run for all budgets
+    told = 0
+
+    def tell(run: tuple[int, int, str], left: str = "") -> None:
+        nonlocal told
+        told += 1
+        say(f"[{told}/{len(plan)}] {made[run[2]].title}, {run[0]} labelled, seed {run[1]}: {headline(read_rows(records[run]))}{left}")
+
+    jobs, serves = [job for job, _ in runs.values()], [keys for _, keys in runs.values()]
+    hands = usual_workers(len(jobs)) if workers is None and not dask else min(workers or 0, len(jobs))
+    with open_workers(hands, dask if jobs else None, say) as each:
+        (folder / "rows").mkdir(parents=True, exist_ok=True)  # a comparison stopped in its first run is still one
+        for run in (run for run in plan if not any(run in keys for keys in serves)):
+            tell(run)
+        started = time.monotonic()
+        for done, (i, rows) in enumerate(each(run_one, cohort, jobs), start=1):
+            if isinstance(rows, SsltutError):
+                rows = failure(rows).assign(seconds=np.nan, **jobs[i][-1], **here)
+            left = (time.monotonic() - started) / done * (len(jobs) - done)
+            for run in serves[i]:
+                write_atomically(records[run], rows.assign(budget=run[0], command=here["command"]).to_csv(index=False))
+                tell(run, f"; about {left / 60:.0f} min left" if left > 90 else f"; about {left:.0f} s left")
+    rows = pd.concat([read_rows(record) for record in records.values()], ignore_index=True)
     write_atomically(folder / "results.csv", rows.to_csv(index=False))
     return rows
 
@@ -147,8 +178,14 @@ def order_of(methods: Iterable[str]) -> list[str]:
     return [name for name in METHODS if name in set(methods)]
 
 
-def summary(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row a budget and method: mean, median, 95 % interval over patients, spread over seeds, scored and missed, failed runs."""
+def summary(rows: pd.DataFrame, metric: str, *, by_class: bool = False) -> pd.DataFrame:
+    """One row a budget and method: mean, median, 95 % interval over patients, spread over seeds, scored and missed, failed runs.
+
+    ``by_class`` gives a row for every class, with the column "class", instead of their mean.
+    """
+    if by_class:
+        return pd.concat([summary(rows[(rows["class"] == name) | (rows["status"] == "failed")], metric).assign(**{"class": name})
+                          for name in rows["class"].dropna().unique()], ignore_index=True)
     out = []
     for budget, part in rows.groupby("budget"):
         values = patient_values(part, metric)
@@ -163,6 +200,30 @@ def summary(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
                 "patients": int(means.notna().sum()), "scored": int(own["status"].isin(["ok", "missed", "invented"]).sum()),
                 "missed": int((own["status"] == "missed").sum()), "failed": int((of_method["status"] == "failed").sum())})
     return pd.DataFrame(out)
+
+
+def by_case(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Every case: budget, case, patient, difficulty and class by methods; the mean over seeds."""
+    kept = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
+    names = ["budget", "case", "patient", "difficulty", "class"]
+    return kept.groupby([*names, "method"], dropna=False)["value"].mean().unstack("method")[order_of(kept["method"])].reset_index()
+
+
+def strata(rows: pd.DataFrame, metric: str, bins: int = 6) -> pd.DataFrame:
+    """The cases in ``bins`` parts of equal size by difficulty (Xie et al. 2024 test on six): one row a part, budget and method as in ``summary``,
+    with part (1 the easiest), easiest, hardest (its range of difficulty) and cases.
+
+    Raises ConfigError when there are fewer cases with a known difficulty than parts.
+    """
+    known = rows.dropna(subset=["difficulty"])
+    hard = known.groupby("case")["difficulty"].first().sort_values(kind="stable")
+    if not 1 <= bins <= len(hard):
+        raise ConfigError(f"{len(hard)} cases have a known difficulty, for {bins} parts", fix="choose fewer parts, or compare on more cases")
+    out = []
+    for part, cases in enumerate(np.array_split(hard.index.to_numpy(), bins), start=1):
+        out.append(summary(known[known["case"].isin(cases)], metric).assign(
+            part=part, easiest=hard[cases].min(), hardest=hard[cases].max(), cases=len(cases)))
+    return pd.concat(out, ignore_index=True)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

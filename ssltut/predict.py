@@ -1,6 +1,7 @@
 """Sliding-window prediction of whole scans, the same for validation, test and users' own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from ssltut.data.case import Case
 from ssltut.data.patches import Intensity
+from ssltut.errors import DataError, SsltutError
+from ssltut.workers import open_workers, usual_workers
 
 
 @torch.no_grad()
@@ -39,3 +42,35 @@ def predict_probabilities(method, nets, case: Case, intensity: Intensity, patch:
 def predict_label(method, nets, case: Case, intensity: Intensity, patch: tuple[int, int, int]) -> np.ndarray:
     """The most probable class of every voxel, (X, Y, Z) uint8."""
     return predict_probabilities(method, nets, case, intensity, patch).argmax(0).numpy().astype(np.uint8)
+
+
+def predict_file(run, scan: Path, target: Path) -> SsltutError | None:
+    """Write the labels a trained run gives ``scan`` to ``target``, on the grid of the scan; what is wrong with it, or None."""
+    from ssltut.data.nifti import read_case, write_like_source
+
+    try:
+        case = read_case(scan)
+        write_like_source(run.predict(case), case, target)
+    except SsltutError as error:
+        return error
+
+
+def predict_files(run, targets: Mapping[Path, Path], *, workers: int | None = 0, dask: str | None = None,
+                  say: Callable[[str], None] = print) -> None:
+    """Predict every scan of ``targets`` {scan: file to write}; workers and dask as in ``compare``.
+
+    One bad scan does not stop the others. Raises its SsltutError at the end, or DataError with the first when there are several.
+    """
+    jobs = [(scan.absolute(), target.absolute()) for scan, target in targets.items()]
+    hands, wrong = usual_workers(len(jobs)) if workers is None and not dask else min(workers or 0, len(jobs)), {}
+    with open_workers(hands, dask, say) as each:
+        for done, (i, error) in enumerate(each(predict_file, run, jobs), start=1):
+            say(f"[{done}/{len(jobs)}] {jobs[i][0].name}: {error or 'done'}")
+            if error:
+                wrong[i] = error
+    if len(jobs) == 1 or not wrong:
+        for error in wrong.values():
+            raise error
+        return
+    raise DataError(f"{len(wrong)} of {len(jobs)} scans could not be predicted: {', '.join(jobs[i][0].name for i in sorted(wrong))}",
+                    fix=f"mend them and predict them alone; the first: {wrong[min(wrong)]}")
