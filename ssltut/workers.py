@@ -73,7 +73,7 @@ async def identity(address: str) -> dict:
         async with rpc(address, timeout=PATIENCE) as server:
             found = await asyncio.wait_for(server.identity(), PATIENCE)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"no Dask scheduler answers ({error})", where=address,
+        raise ConfigError(f"no Dask scheduler answers ({error or f'silence for {PATIENCE:g} s'})", where=address,
                           fix="give the address that dask scheduler prints, like tcp://node1:8786, or leave it out to use this machine") from None
     if found["type"] != "Scheduler":
         raise ConfigError(f"this is a Dask {found['type'].lower()}, not the scheduler", where=address, fix="give the address that dask scheduler prints")
