@@ -8,13 +8,18 @@
 # - stop a run, continue it, and show that nothing was lost
 # - score a prediction in each class, misses included
 #
-# *About MEASURE minutes on a CPU. Needs nothing from earlier notebooks; notebooks 03 to 05 use the teacher trained here.*
+# *About 3 minutes on a CPU with two cores. Needs nothing from earlier notebooks; notebooks 03 to 05 use the teacher trained here.*
 
 # %% tags=["parameters"]
 profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
 seed = 0
 out = ""  # folder for the numbers as CSV; "" writes none
 cohort = ""  # folder of a cohort; "" takes the synthetic hips
+
+# %%
+import sys
+if "google.colab" in sys.modules:
+    # %pip install -q ssltut
 
 # %%
 from dataclasses import replace
@@ -51,10 +56,12 @@ spacing, scale = labelled[0].spacing, Intensity.of([*labelled, *scans.training("
 pool = PatchPool(labelled, scale, config.patch, "cpu")
 x, y, ids = pool.sample(8, generator_for("cpu", seed, "look"))  # (8, 1, X, Y, Z) and (8, X, Y, Z)
 window = ((400 - scale.mean) / scale.std, 1800 / scale.std) if scans.modality == "CT" else None
-print(f"A patch is {config.patch[0] * spacing[0]:.0f} mm wide and holds {100 * np.prod(config.patch) / labelled[0].image.size:.0f} % of a scan. "
-      f"Bone fills {100 * np.mean([np.mean(case.label > 0) for case in labelled]):.0f} % of the labelled scans, {100 * (y > 0).float().mean():.0f} % of these patches.")
-show.gallery({f"{i + 1}: {ids[i]}": dict(image=x[i, 0].numpy(), spacing=spacing, overlay=y[i].byte().numpy(), table=scans.table, window=window)
-              for i in range(8)}, alt="Eight random training patches in coronal section with their labels: some show the joint, some little bone.")
+print(f"A patch is {config.patch[0] * spacing[0]:.0f} mm wide, {100 * np.prod(config.patch) / labelled[0].image.size:.0f} % of a scan. "
+      f"Labelled structures fill {100 * np.mean([np.mean(case.label > 0) for case in labelled]):.0f} % of these scans, "
+      f"{100 * (y > 0).float().mean():.0f} % of these patches.")
+views = {f"{i + 1}: {ids[i]}": {"image": x[i, 0].numpy(), "overlay": y[i].byte().numpy(), "table": scans.table} for i in range(8)}
+show.gallery({name: view | {"spacing": spacing, "window": window} for name, view in views.items()},
+             alt="Eight random training patches in coronal section with their labels; each shows another part of a scan.")
 
 # %% [markdown]
 # Left and right can be swapped, as a right hip mirrored is a left hip; brightness and contrast differ between scanners. Both are drawn for
@@ -67,9 +74,11 @@ one = x[:1]
 draws = Augmentation(torch.tensor([True]), torch.tensor([1.1]), torch.tensor([0.1]))
 views = {"as it is": one, "mirrored and brighter": draws.apply(one), "noise, σ = 0.02": Noise(0.02, seed)(one),
          "noise, σ = 0.2 (ten times)": Noise(0.2, seed)(one)}
-print(f"A drawn view can be replayed: the same noise again differs by {(Noise(0.02, seed)(one) - views['noise, σ = 0.02']).abs().max():.0f}.")
-show.gallery({name: dict(image=view[0, 0].numpy(), spacing=spacing, window=window) for name, view in views.items()},
-             alt="One patch four times: as it is, mirrored and brighter, with the faint noise of the method, and with ten times that noise.")
+print(f"A drawn view can be replayed: the same noise again differs by "
+      f"{(Noise(0.02, seed)(one) - views['noise, σ = 0.02']).abs().max():.0f}.")
+show.gallery({name: {"image": view[0, 0].numpy(), "spacing": spacing, "window": window} for name, view in views.items()},
+             alt="One patch four times: as it is, mirrored and brighter, with the faint noise of the method, and with ten times that "
+                 "noise.")
 
 # %% [markdown]
 # *Something to try:* draw eight patches from `scans.training("unlabelled")`. What is `y` then, and where does bone sit in them?
@@ -82,7 +91,8 @@ show.gallery({name: dict(image=view[0, 0].numpy(), spacing=spacing, window=windo
 # %%
 from ssltut.nets import build_net
 
-net = build_net(config.arch, 1, scans.table.n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm, seed=seed)
+net = build_net(config.arch, 1, scans.table.n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm,
+                seed=seed)
 with torch.no_grad():
     answer = net.eval()(x[:1])
 convs = [module for module in net.modules() if isinstance(module, torch.nn.Conv3d) and module.kernel_size == (3, 3, 3)]
@@ -90,7 +100,8 @@ dropouts = [module for module in net.modules() if isinstance(module, torch.nn.Dr
 he = np.mean([(module.weight.std() * (module.weight[0].numel() / 2) ** 0.5).item() for module in convs])
 print(f"{sum(p.numel() for p in net.parameters()):,} parameters. logits {tuple(answer.logits.shape)}, embedding "
       f"{tuple(answer.feats['embedding'].shape)}, {len(answer.heads)} further heads.")
-print(f"{len(convs)} convolutions of 3x3x3, each followed by dropout ({len(dropouts)} of them, p = {config.dropout}); the output layer has none.")
+print(f"{len(convs)} convolutions of 3x3x3, each followed by dropout ({len(dropouts)} of them, p = {config.dropout}); the output layer "
+      f"has none.")
 print(f"He initialisation draws weights of standard deviation sqrt(2 / fan-in): measured, in units of that, {he:.2f}.")
 
 # %% [markdown]
@@ -138,7 +149,8 @@ lazy[:, 0] = sure
 untrained = torch.cat([net(patch[None]).logits.detach() for patch in x])
 for name, logits in {"lazy": lazy, "untrained": untrained}.items():
     print(f"{name:>9}: cross-entropy {cross_entropy(logits, y):.3f} nats, Dice loss {dice_loss(logits, y):.3f}")
-print("Dice loss shows that the lazy network found nothing; cross-entropy has the smoother gradient. L_S, the supervised loss, is their sum.")
+print("Dice loss shows that the lazy network found nothing; cross-entropy has the smoother gradient. L_S, the supervised loss, is their "
+      "sum.")
 
 # %% [markdown]
 # ## Train
@@ -169,14 +181,17 @@ history = teacher.history
 checks = history.dropna(subset=["validation dice"])
 tenth = max(1, len(history) // 10)
 print(f"Loss: {history.total[:tenth].mean():.2f} over the first tenth, {history.total[-tenth:].mean():.2f} over the last.")
-print(f"Rule: {'highest' if teacher.selected['rule'] == 'dice' else 'best'} {teacher.selected['rule']} on {len(scans.split.validation)} validation "
-      f"scans. Chosen: step {teacher.selected['step']} of {config.steps}, {teacher.selected['rule']} {teacher.selected['score']:.3f}; "
+print(f"Rule: best {teacher.selected['rule']} on {len(scans.split.validation)} validation scans. Chosen: step {teacher.selected['step']} "
+      f"of {config.steps}, {teacher.selected['rule']} {teacher.selected['score']:.3f}; "
       f"the last step had Dice {checks['validation dice'].iloc[-1]:.3f}.")
-show.curves(history, groups={"training loss": ["total"], "validation Dice": ["validation dice"], "validation HD95 (mm)": ["validation hd95"]},
-            alt=f"Three panels over the step: training loss, validation Dice (last {checks['validation dice'].iloc[-1]:.2f}) and validation HD95 in mm.")
+panels = {"training loss": ["total"], "validation Dice": ["validation dice"], "validation HD95 (mm)": ["validation hd95"]}
+show.curves(history, groups=panels,
+            alt=f"Three panels over the step: training loss, validation Dice (last {checks['validation dice'].iloc[-1]:.2f}) and "
+                f"validation HD95 in mm.")
 
 # %% [markdown]
-# *What to see:* a loss that still falls while validation Dice has stopped rising is memory, not learning. *Something to try:* `replace(config,
+# *What to see:* a loss that still falls while validation Dice has stopped rising is memory, not learning. *Something to try:*
+# `replace(config,
 # steps=config.steps // 4)`, a new run: does a quarter of the time cost much?
 #
 # ## Checkpoint and resume
@@ -227,7 +242,9 @@ case = scans.validation()[0]
 prediction = teacher.predict(case)
 wrong = prediction != case.label
 worst = np.unravel_index(uniform_filter(wrong.astype(float), 9).argmax(), wrong.shape)
-print(f"{case.id}: {100 * wrong.mean():.1f} % of all voxels are wrong, {100 * wrong[case.label > 0].mean():.1f} % of those inside a structure. "
+
+print(f"{case.id}: {100 * wrong.mean():.1f} % of all voxels are wrong, {100 * wrong[case.label > 0].mean():.1f} % of those inside a "
+      f"structure. "
       f"The planes cut where errors are densest, at voxel {tuple(map(int, worst))}.")
 show.explore(case.image, spacing=case.spacing, contours={"truth": case.label, "prediction": prediction}, table=scans.table, at=worst,
              window="bone" if scans.modality == "CT" else None, title=f"{case.id}: truth and prediction",
@@ -235,7 +252,8 @@ show.explore(case.image, spacing=case.spacing, contours={"truth": case.label, "p
 
 # %%
 show.volume(case.image, spacing=case.spacing, label_image=prediction, table=scans.table, title=f"{case.id}: predicted",
-            alt=f"Validation scan {case.id} from the front beside the surfaces of the predicted classes; stray pieces and holes show up here.")
+            alt=f"Validation scan {case.id} from the front beside the surfaces of the predicted classes; stray pieces and holes show up "
+                f"here.")
 
 # %% [markdown]
 # Stray pieces weigh little in Dice and much in HD95. Is that so here? Keep the largest piece of each class and score again.
@@ -249,10 +267,12 @@ for value, name in enumerate(scans.table.names[1:], start=1):
     pieces, n = pieces_of(mask)
     largest = pieces == np.bincount(pieces[mask]).argmax() if n else mask
     before, after = (score_mask(m, truth, case.spacing)[1] for m in (mask, largest))
-    print(f"{name}: {n} pieces; the largest alone takes Dice from {before['dice']:.3f} to {after['dice']:.3f}, HD95 from {before['hd95']:.1f} to {after['hd95']:.1f} mm.")
+    print(f"{name}: {n} pieces; the largest alone takes Dice from {before['dice']:.3f} to {after['dice']:.3f}, HD95 from "
+          f"{before['hd95']:.1f} to {after['hd95']:.1f} mm.")
 
 # %% [markdown]
-# No table of this series uses that filter: it hides what a network invents. *Something to try:* the other validation scan. Does the contact of
+# No table of this series uses that filter: it hides what a network invents. *Something to try:* the other validation scan. Does the
+# contact of
 # head and socket hold?
 #
 # ## Exercise 2: what is the Dice of nothing?
@@ -288,21 +308,25 @@ for first, second in [(full, full), (np.roll(full, 2, 0), full), (none, full), (
 # %%
 from ssltut.metrics import score_case
 
-rows = [row | {"case": held.id} for held in scans.validation() for row in score_case(teacher.predict(held), held.label, held.spacing, scans.table.names)]
+rows = [row | {"case": held.id} for held in scans.validation()
+        for row in score_case(teacher.predict(held), held.label, held.spacing, scans.table.names)]
 scores = pd.DataFrame(rows)
-table = scores[scores.metric.isin(["dice", "hd95", "surface_dice"])].pivot(index=["case", "class", "status"], columns="metric", values="value")
+table = scores.pivot(index=["case", "class", "status"], columns="metric", values="value")[["dice", "hd95", "surface_dice"]]
 table.round(3)
 
 # %%
 mean = scores.groupby(["class", "metric"])["value"].agg(["mean", "min", "max"])
 for name in scans.table.names[1:]:
     dice, hd95 = mean.loc[(name, "dice")], mean.loc[(name, "hd95")]
-    print(f"{name}: Dice {dice['mean']:.3f} ({dice['min']:.3f} to {dice['max']:.3f}), HD95 {hd95['mean']:.1f} mm ({hd95['min']:.1f} to {hd95['max']:.1f}).")
-print(f"{(table.index.get_level_values('status') == 'missed').sum()} of {len(table)} structures missed; validation scans: {scores.case.nunique()}. "
+    print(f"{name}: Dice {dice['mean']:.3f} ({dice['min']:.3f} to {dice['max']:.3f}), HD95 {hd95['mean']:.1f} mm ({hd95['min']:.1f} to "
+          f"{hd95['max']:.1f}).")
+print(f"{(table.index.get_level_values('status') == 'missed').sum()} of {len(table)} structures missed; validation scans: "
+      f"{scores.case.nunique()}. "
       "So few say little: notebook 06 opens the test scans.")
 if out:
     numbers = [("validation dice", teacher.selected["score"], "1"), ("selected step", teacher.selected["step"], "step")]
-    numbers += [(f"{metric} {name}", mean.loc[(name, metric), "mean"], unit) for name in scans.table.names[1:] for metric, unit in [("dice", "1"), ("hd95", "mm")]]
+    for metric, unit in [("dice", "1"), ("hd95", "mm")]:
+        numbers += [(f"{metric} {name}", mean.loc[(name, metric), "mean"], unit) for name in scans.table.names[1:]]
     Path(out).mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame(numbers, columns=["quantity", "value", "unit"]).assign(seed=seed)
     frame.to_csv(Path(out) / "02_training_the_teacher.csv", index=False)

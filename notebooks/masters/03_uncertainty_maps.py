@@ -8,13 +8,18 @@
 # - test whether uncertainty finds errors, with AUROC and a risk-coverage curve
 # - point at errors a network is sure of
 #
-# *About MEASURE minutes on a CPU. Uses the teacher of notebook 02, and trains it first if it is not there.*
+# *About 3 minutes on a CPU with two cores. Uses the teacher of notebook 02, and trains it first if it is not there.*
 
 # %% tags=["parameters"]
 profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
 seed = 0
 out = ""  # folder for the numbers as CSV; "" writes none
 cohort = ""  # folder of a cohort; "" takes the synthetic hips
+
+# %%
+import sys
+if "google.colab" in sys.modules:
+    # %pip install -q ssltut
 
 # %%
 from dataclasses import replace
@@ -59,10 +64,16 @@ torch.manual_seed(seed)
 with dropout_on(net), torch.no_grad():
     passes = torch.stack([net(Noise(0.01, m)(x)).logits.softmax(1) for m in range(5)])[:, 0]  # (M, C, X, Y, Z)
 labels = passes.argmax(1)
-print(f"{passes.shape[0]} passes over one patch: {100 * (labels != labels[0]).any(0).float().mean():.1f} % of its voxels get more than one label.")
-show.gallery({f"pass {m + 1}": dict(image=case.image[box], spacing=case.spacing, window=ct, heat=entropy(passes[m], dim=0).numpy(), heat_max=log(n_classes),
-                                    heat_label="entropy (nats)", contours={"label": labels[m].byte().numpy()}, table=scans.table) for m in range(4)},
-             alt="Four of the dropout passes over one patch: each one's entropy as heat and the outline of its labels, which differ from pass to pass.")
+print(f"{len(passes)} passes over one patch: {100 * (labels != labels[0]).any(0).float().mean():.1f} % of its voxels get more than one "
+      f"label.")
+
+# %%
+here = {"image": case.image[box], "spacing": case.spacing, "window": ct}
+layers = [{"heat": entropy(passes[m], dim=0).numpy(), "contours": {"label": labels[m].byte().numpy()},
+           "table": scans.table} for m in range(4)]
+show.gallery({f"pass {m + 1}": here | layers[m] | {"heat_max": log(n_classes), "heat_label": "entropy (nats)"} for m in range(4)},
+             alt="Four of the dropout passes over one patch: each one's entropy as heat and the outline of its labels, which differ from "
+                 "pass to pass.")
 
 # %% [markdown]
 # ## Exercise 1: two ways to average
@@ -100,10 +111,12 @@ within, total = entropy(passes, dim=1).mean(0).numpy(), entropy(passes.mean(0), 
 maps = {"mean of entropies": within, "entropy of mean": total, "mutual information": np.maximum(total - within, 0)}
 for name, found in maps.items():
     print(f"{name:>18}: mean {found.mean():.4f}, largest {found.max():.3f} nats (at most ln {n_classes} = {log(n_classes):.3f})")
-print(f"The passes disagree about {100 * (total - within).sum() / total.sum():.0f} % of the entropy of the mean; the paper's measure leaves this out.")
-show.gallery({name: dict(image=case.image[box], spacing=case.spacing, window=ct, heat=found, heat_max=float(total.max()), heat_label="nats")
-              for name, found in maps.items()}, columns=3,
-             alt=f"Mean of entropies ({within.mean():.3f} nats on average), entropy of mean ({total.mean():.3f}) and, fainter, mutual information of one patch.")
+print(f"The passes disagree about {100 * (total - within).sum() / total.sum():.0f} % of the entropy of the mean; the paper's measure "
+      f"leaves this out.")
+show.gallery({name: here | {"heat": found, "heat_max": float(total.max()), "heat_label": "nats"} for name, found in maps.items()},
+             columns=3,
+             alt=f"Mean of entropies ({within.mean():.3f} nats on average), entropy of mean ({total.mean():.3f}) and, fainter, mutual "
+                 f"information of one patch.")
 
 # %% [markdown]
 # *Something to try:* 2 passes instead of 5, then 20. Which of the three maps changes most?
@@ -120,9 +133,11 @@ from ssltut.explore import uncertainty_map
 u = uncertainty_map(teacher, case, seed=seed)
 h = u.mean_of_entropies
 hot = np.unravel_index(uniform_filter(h, 7).argmax(), h.shape)
-print(f"{case.id}: mean entropy {h.mean():.4f} nats, largest {h.max():.3f}. The planes cut where entropy is densest, at voxel {tuple(map(int, hot))}.")
-show.explore(case.image, spacing=case.spacing, heat=h, heat_label="entropy (nats)", contours={"truth": case.label}, table=scans.table, window=ct, at=hot,
-             title="Mean of the entropies", alt=f"Scan {case.id} in three planes where it is most uncertain: entropy as heat, true outlines on top.")
+print(f"{case.id}: mean entropy {h.mean():.4f} nats, largest {h.max():.3f}. The planes cut where entropy is densest, at voxel "
+      f"{tuple(map(int, hot))}.")
+show.explore(case.image, spacing=case.spacing, heat=h, heat_label="entropy (nats)", contours={"truth": case.label}, table=scans.table,
+             window=ct, at=hot, title="Mean of the entropies",
+             alt=f"Scan {case.id} in three planes where it is most uncertain: entropy as heat, true outlines on top.")
 
 # %%
 from ssltut.data.labels import LabelTable
@@ -131,8 +146,10 @@ from ssltut.uncertainty import published_threshold, quantile_threshold
 blurred = gaussian_filter(h, 1)  # single voxels would be dust in a 3D view
 most = blurred >= quantile_threshold(torch.from_numpy(blurred), 0.03)
 painted = LabelTable("painted", (*scans.table.names, "most uncertain 3 %"), (*scans.table.colours, "#CC79A7"))
-show.volume(h, spacing=case.spacing, label_image=np.where(most, n_classes, case.label).astype(np.uint8), table=painted, title="Entropy in 3D",
-            alt="Left: the largest entropy from front to back of the scan. Right: the true bones with the most uncertain 3 % of the scan painted on.")
+show.volume(h, spacing=case.spacing, label_image=np.where(most, n_classes, case.label).astype(np.uint8), table=painted,
+            title="Entropy in 3D",
+            alt="Left: the largest entropy from front to back of the scan. Right: the true structures with the most uncertain 3 % of the "
+                "scan painted on.")
 
 # %%
 from ssltut.matching import surface_shell
@@ -142,7 +159,8 @@ def near_surface(label: np.ndarray, band: int = 2) -> np.ndarray:
     return surface_shell(torch.from_numpy(label)[None], band)[0].numpy()
 
 shell = near_surface(case.label)
-print(f"{100 * shell.mean():.0f} % of the scan lies within 2 voxels of a true surface, and {100 * shell[most].mean():.0f} % of its most uncertain 3 % do.")
+print(f"{100 * shell.mean():.0f} % of the scan lies within 2 voxels of a true surface, and {100 * shell[most].mean():.0f} % of its most "
+      f"uncertain 3 % do.")
 
 # %% [markdown]
 # ## Choose a threshold
@@ -154,25 +172,31 @@ print(f"{100 * shell.mean():.0f} % of the scan lies within 2 voxels of a true su
 published = np.array([published_threshold(f, n_classes) for f in np.linspace(0, 1, 21)])
 limits = np.linspace(0, log(n_classes), 60)
 quantile = quantile_threshold(torch.from_numpy(h), 0.05)
-print(f"λ goes from {published[0]:.3f} to {published[-1]:.3f} nats. On this map it would call {100 * (h >= published[0]).mean():.2f} % of the voxels unreliable "
-      f"at the start, {100 * (h >= published_threshold(0.75, n_classes)).mean():.3f} % at three quarters and {100 * (h >= published[-1]).mean():.3f} % at the end.")
+print(f"λ goes from {published[0]:.3f} to {published[-1]:.3f} nats. On this map it would call {100 * (h >= published[0]).mean():.2f} % of "
+      f"the voxels unreliable "
+      f"at the start, {100 * (h >= published_threshold(0.75, n_classes)).mean():.3f} % at three quarters and "
+      f"{100 * (h >= published[-1]).mean():.3f} % at the end.")
 print(f"To call 5 % unreliable the threshold has to be {quantile:.3f} nats.")
-show.lines(limits, {"reliable, whole scan": [(h < v).mean() for v in limits], "reliable, near a surface": [(h[shell] < v).mean() for v in limits]},
+reliable = {"whole scan": [(h < v).mean() for v in limits], "near a surface": [(h[shell] < v).mean() for v in limits]}
+show.lines(limits, reliable,
            xlabel="threshold (nats)", ylabel="share of voxels", title="Share of reliable voxels",
-           alt=f"Share of reliable voxels against the threshold, rising to 1: {(h < published[0]).mean():.2f} of the scan, {(h[shell] < published[0]).mean():.2f} near a surface at λ(0).")
+           alt=f"Share of reliable voxels against the threshold, rising to 1: {(h < published[0]).mean():.2f} of the scan, "
+               f"{(h[shell] < published[0]).mean():.2f} near a surface at λ(0).")
 
 # %%
 flags = LabelTable("flags", ("reliable", "unreliable"), ("#000000", "#CC79A7"))
-cuts = {"published, start": published[0], "published, 75 %": published_threshold(0.75, n_classes), "5 % quantile": quantile, "20 % quantile":
-        quantile_threshold(torch.from_numpy(h), 0.2)}
-show.gallery({f"{name}: {value:.2f}": dict(image=case.image, spacing=case.spacing, window=ct, overlay=(h >= value).astype(np.uint8), table=flags,
-                                           at=np.array(case.image.shape) // 2) for name, value in cuts.items()},
-             alt="Unreliable voxels of one slice under four thresholds: " + ", ".join(f"{name} {100 * (h >= v).mean():.1f} % of the scan" for name, v in cuts.items()))
+cuts = {"published, start": published[0], "published, 75 %": published_threshold(0.75, n_classes), "5 % quantile": quantile,
+        "20 % quantile": quantile_threshold(torch.from_numpy(h), 0.2)}
+whole = {"image": case.image, "spacing": case.spacing, "window": ct, "table": flags, "at": np.array(case.image.shape) // 2}
+told = ", ".join(f"{name} {100 * (h >= v).mean():.1f} %" for name, v in cuts.items())
+show.gallery({f"{name}: {value:.2f}": whole | {"overlay": (h >= value).astype(np.uint8)} for name, value in cuts.items()},
+             alt=f"Unreliable voxels of one slice under four thresholds; of the whole scan: {told}.")
 
 # %% [markdown]
 # ## Does uncertainty find errors?
 #
-# A map that glows along every surface looks convincing. The question is sharper: does a *wrong* voxel get a higher entropy than a right one?
+# A map that glows along every surface looks convincing. The question is sharper: does a *wrong* voxel get a higher entropy than a right
+# one?
 # **AUROC** is the probability that it does, for a random pair: 0.5 is a coin, 1 is perfect.
 #
 # ### Exercise 2: AUROC by ranks
@@ -200,7 +224,8 @@ rng = np.random.default_rng(seed)
 score, positive = rng.integers(0, 9, 200), rng.random(200) < 0.2
 pairs = score[positive][:, None] - score[~positive]
 assert np.isclose(my_auroc(score, positive), ((pairs > 0) + 0.5 * (pairs == 0)).mean()), "count all pairs: is a tie one half?"
-print(f"Right: {my_auroc(score, positive):.3f}, as counting all {pairs.size:,} pairs gives, and ssltut.metrics.auroc: {auroc(score, positive):.3f}.")
+print(f"Right: {my_auroc(score, positive):.3f}, as counting all {pairs.size:,} pairs gives, and ssltut.metrics.auroc: "
+      f"{auroc(score, positive):.3f}.")
 
 # %% [markdown]
 # ### Over several scans
@@ -218,7 +243,8 @@ for held in map(scans.case, some):
     error, band = v.probabilities.argmax(0) != held.label, near_surface(held.label)
     missed = error & (v.mean_of_entropies < published_threshold(0, n_classes))
     rows.append({"scan": held.id, "error rate": error.mean(), "AUROC": auroc(v.mean_of_entropies, error),
-                 "AUROC, entropy of mean": auroc(v.entropy_of_mean, error), "AUROC near a surface": auroc(v.mean_of_entropies[band], error[band]),
+                 "AUROC, entropy of mean": auroc(v.entropy_of_mean, error),
+                 "AUROC near a surface": auroc(v.mean_of_entropies[band], error[band]),
                  "errors called reliable": missed.sum() / max(error.sum(), 1)})
     for name, score in {"entropy": v.mean_of_entropies, "oracle": error, "random": None}.items():
         risks.setdefault(name, []).append(np.full(51, error.mean()) if score is None else risk_at_coverage(score, error, coverage))
@@ -228,7 +254,8 @@ found.round(3)
 # %%
 mean, spread = found.mean(), found.std()
 for name in found.columns:
-    print(f"{name}: {mean[name]:.3f} ± {spread[name]:.3f} (standard deviation over {len(found)} scans), from {found[name].min():.3f} to {found[name].max():.3f}")
+    print(f"{name}: {mean[name]:.3f} ± {spread[name]:.3f} (standard deviation over {len(found)} scans), from {found[name].min():.3f} to "
+          f"{found[name].max():.3f}")
 gap = mean["AUROC"] - mean["AUROC near a surface"]
 print(f"Without the voxels far from bone the AUROC {'falls' if gap > 0 else 'rises'} by {abs(gap):.3f}.")
 other = found["AUROC, entropy of mean"] - found["AUROC"]
@@ -247,14 +274,17 @@ shares = (np.array(areas["random"]) - areas["entropy"]) / np.maximum(np.array(ar
 at90 = np.argmin(abs(coverage - 0.9))
 print(f"All voxels: {100 * curves['entropy'][-1]:.2f} % wrong. The most certain 90 %: {100 * curves['entropy'][at90]:.2f} %; "
       f"an oracle would leave {100 * curves['oracle'][at90]:.2f} %.")
-print(f"Entropy gets {100 * shares.mean():.0f} ± {100 * shares.std(ddof=1):.0f} % of the way from random to oracle (area under the curves, {len(shares)} scans).")
-show.risk_coverage(coverage, curves, title=f"Mean of {len(found)} scans", alt=f"Error rate against coverage: random stays at {curves['random'][0]:.3f}, "
+print(f"Entropy gets {100 * shares.mean():.0f} ± {100 * shares.std(ddof=1):.0f} % of the way from random to oracle (area under the "
+      f"curves, {len(shares)} scans).")
+show.risk_coverage(coverage, curves, title=f"Mean of {len(found)} scans",
+                   alt=f"Error rate against coverage: random stays at {curves['random'][0]:.3f}, "
                    f"entropy falls to {curves['entropy'][0]:.3f} at half coverage, the oracle to {curves['oracle'][0]:.3f}.")
 
 # %% [markdown]
 # ## Sure, and wrong
 #
-# A threshold can only catch errors the network doubts. Three hips that differ in one thing, drawn with the same seed: healthy, with a narrow
+# A threshold can only catch errors the network doubts. Three hips that differ in one thing, drawn with the same seed: healthy, with a
+# narrow
 # osteoarthritic joint, and with a metal nail. The paper names the last two as where its method fails.
 
 # %%
@@ -266,20 +296,23 @@ shown, sure = {}, []
 for name, illness in kinds.items() if scans.table.name == "hip" and not cohort else ():
     hip = make_case(1000 + seed, size=P.size, pathology=illness)
     v = uncertainty_map(teacher, hip, seed=seed)
-    error, flagged = v.probabilities.argmax(0) != hip.label, v.mean_of_entropies >= quantile_threshold(torch.from_numpy(v.mean_of_entropies), 0.05)
-    shown[name] = dict(image=hip.image, spacing=hip.spacing, overlay=np.where(error, 2 - flagged, 0).astype(np.uint8), table=verdicts,
-                       at=np.argwhere(hip.label == 2).mean(0).round().astype(int))
-    sure.append({"hip": name, "wrong voxels, %": 100 * error.mean(), "of these sure, %": 100 * (error & ~flagged).sum() / max(error.sum(), 1),
-                 "AUROC": auroc(v.mean_of_entropies, error)})
+    error = v.probabilities.argmax(0) != hip.label
+    flagged = v.mean_of_entropies >= quantile_threshold(torch.from_numpy(v.mean_of_entropies), 0.05)
+    shown[name] = {"image": hip.image, "spacing": hip.spacing, "overlay": np.where(error, 2 - flagged, 0).astype(np.uint8),
+                   "table": verdicts, "at": np.argwhere(hip.label == 2).mean(0).round().astype(int)}
+    sure.append({"hip": name, "wrong voxels, %": 100 * error.mean(), "AUROC": auroc(v.mean_of_entropies, error),
+                 "of these sure, %": 100 * (error & ~flagged).sum() / max(error.sum(), 1)})
 pd.DataFrame(sure).round(3)
 
 # %%
 for row in sure:
-    print(f"{row['hip']}: {row['wrong voxels, %']:.2f} % of the voxels are wrong, and of these {row['of these sure, %']:.0f} % are not among the most uncertain 5 %.")
-show.gallery(shown, columns=3, alt="The same hip healthy, with a narrow joint and with a nail: errors that the uncertainty flags, and errors it is sure of.") if shown else None
+    print(f"{row['hip']}: {row['wrong voxels, %']:.2f} % of the voxels are wrong, and of these {row['of these sure, %']:.0f} % are not "
+          f"among the most uncertain 5 %.")
+show.gallery(shown, columns=3, alt="The same hip healthy, with a narrow joint and with a nail: errors that the uncertainty flags, and "
+                                   "errors it is sure of.") if shown else None
 
 # %% [markdown]
-# *What to see:* errors that come in thick pieces, not in thin rims, are the sure ones. Notebook 04 asks whether labelled scans can answer
+# *What to see:* are the sure errors thin rims along a surface, or thick pieces? Notebook 04 asks whether labelled scans can answer
 # where the teacher doubts; it cannot help where the teacher is sure. *Something to try:* other seeds in place of 1000; a quantile of 20 %.
 
 # %%

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 05 Training the student
+# # 05 · Training the student
 #
 # The student learns from few labels, from the teacher where the teacher is sure, and from matched voxels where it is not.
 #
@@ -14,10 +14,15 @@
 # what it does not find.
 
 # %% tags=["parameters"]
-profile = "class"
+profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
 seed = 0
-out = ""
-cohort = ""
+out = ""  # folder for the numbers as CSV; "" writes none
+cohort = ""  # folder of a cohort; "" takes the synthetic hips
+
+# %%
+import sys
+if "google.colab" in sys.modules:
+    # %pip install -q ssltut
 
 # %%
 from dataclasses import replace
@@ -47,7 +52,7 @@ from ssltut.uncertainty import published_threshold
 # %%
 P = profile_named(profile)
 scans = read_cohort(Path(cohort)) if cohort else synthetic_cohort(**P.cohort)
-names, C = scans.table.names, scans.table.n_classes
+names, C, ct = scans.table.names, scans.table.n_classes, "bone" if scans.modality == "CT" else None
 config, every = replace(P.train, seed=seed), max(1, P.train.steps // 12)
 teacher = cached_run(make_method("labels_only"), scans, replace(P.teacher, seed=seed))
 print(f"{len(scans.split.labelled)} labelled and {len(scans.split.unlabelled)} unlabelled scans; {config.steps} steps a student.")
@@ -222,7 +227,7 @@ loud = {name: probes[name]["pull of a voxel"] * probes[name]["match weight"] for
 for name, weight in loud.items():
     top = probes[name]["step"][weight.idxmax()]
     print(f"{name}: one matched voxel weighs at most {weight.max():.2g} ordinary voxels (step {top}), "
-          f"{weight.iloc[-1]:.2g} at the last look")
+          f"{weight.iloc[-1]:.2g} at the last look" + (", with no voxel left" if weight.iloc[-1] == 0 else ""))
 show.lines(steps, {name: np.log10(weight.where(weight > 0)) for name, weight in loud.items()}, xlabel="step",
            ylabel="weight of a matched voxel, log10", title="0: as heavy as an ordinary voxel",
            alt="Weight of one matched voxel, as a power of ten, along three runs.")
@@ -300,7 +305,7 @@ print(f"{len(scans.split.validation)} validation scan(s) and one seed decide not
 # %%
 case = scans.validation()[0]
 maps = {name: run.predict(case) for name, run in everyone.items()}
-base = {"image": case.image, "spacing": case.spacing, "at": np.argwhere(case.label > 0).mean(0).round()}
+base = {"image": case.image, "spacing": case.spacing, "window": ct, "at": np.argwhere(case.label > 0).mean(0).round()}
 shown = {"truth": case.label} | maps
 show.gallery({name: base | {"overlay": values, "table": scans.table} for name, values in shown.items()}, columns=3,
              alt=f"The same coronal slice of {case.id}: truth, teacher and four students, bones coloured.")

@@ -7,7 +7,8 @@
 # - name what the best seed, a choice made on test scans, and dropped misses would have made of the same numbers
 # - say when a method does not help
 #
-# *About MEASURE minutes on a CPU with the project's record, MEASURE where everything is trained; runs are kept, so a second visit is short. Needs nothing from earlier notebooks.*
+# *One minute on a CPU with the project's record, about 25 where everything is trained; runs are kept, so a second visit is short. Needs
+# nothing from earlier notebooks.*
 
 # %% tags=["parameters"]
 profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
@@ -15,6 +16,11 @@ seed = 0
 out = ""  # folder for the numbers as CSV; "" writes none
 cohort = ""  # folder of a cohort; "" takes the synthetic hips
 retrain = False  # True trains every run here, even where the project's record has the very same one
+
+# %%
+import sys
+if "google.colab" in sys.modules:
+    # %pip install -q ssltut
 
 # %%
 import json
@@ -45,8 +51,10 @@ title = {name: METHODS[name].title for name in METHODS}
 seeds = tuple(seed + s for s in P.seeds)
 budget = min(P.labelled, len(scans.split.labelled))
 pool = len(scans.split.labelled) + len(scans.split.unlabelled)
-print(f"{len(methods)} methods x {len(seeds)} seeds, {P.train.steps} steps each. A seed draws which {budget} of {pool} training scans are labelled, and is the "
-      f"same for every method. Weights are picked by {P.train.select} on {len(scans.split.validation)} validation scans; {len(scans.split.test)} test scans decide.")
+print(f"{len(methods)} methods x {len(seeds)} seeds, {P.train.steps} steps each. A seed draws which {budget} of {pool} training scans are "
+      f"labelled, and is the "
+      f"same for every method. Weights are picked by {P.train.select} on {len(scans.split.validation)} validation scans; "
+      f"{len(scans.split.test)} test scans decide.")
 if profile == "smoke":
     print("Smoke profile: every cell runs, but training is far too short for its numbers to mean anything.")
 
@@ -62,7 +70,8 @@ record = read_rows(file) if file.exists() else pd.DataFrame(columns=["cohort", "
 settings = [json.dumps(replace(P.train, seed=s).to_dict()) for s in seeds]
 rows = record[(record.cohort == scans.name) & (record.budget == budget) & record.settings.isin(settings) & record.method.isin(methods)]
 if not retrain and len(rows.groupby(["method", "seed"])) == len(methods) * len(seeds):
-    print(f"Read from {file.name}, made on {rows.machine.iloc[0]} at commit {rows.commit.iloc[0]} in {rows.groupby('config').seconds.first().sum() / 60:.0f} "
+    print(f"Read from {file.name}, made on {rows.machine.iloc[0]} at commit {rows.commit.iloc[0]} in "
+          f"{rows.groupby('config').seconds.first().sum() / 60:.0f} "
           f"minutes by: {rows.command.iloc[0]}")
 else:
     print("No record of these runs: they are trained here, and kept.")
@@ -82,7 +91,7 @@ from ssltut.compare import summary
 tables = {metric: summary(rows, metric) for metric in ("dice", "hd95")}
 for metric, table in tables.items():
     print({"dice": "Dice (higher is better)", "hd95": "\nHD95 in mm (lower is better)"}[metric])
-    print(table[["title", "mean", "low95", "high95", "sd over seeds", "patients", "scored", "missed", "failed"]].round(3).to_string(index=False))
+    print(table.drop(columns=["method", "budget", "metric", "median"]).round(3).to_string(index=False))
 
 # %%
 means = {metric: table.set_index("method")["mean"] for metric, table in tables.items()}
@@ -91,8 +100,10 @@ between = tables["dice"].assign(metric="dice").rename(columns={"low95": "low", "
 both = pd.concat([between, tables["hd95"].rename(columns={"low95": "low", "high95": "high"})]).assign(method=lambda t: t["title"])
 print(f"All labels instead of {budget} are worth {high - low:+.3f} Dice here: "
       f"{'the room a method has' if high > low else 'the bounds are the wrong way round, so nothing was trained to its end'}.")
-show.intervals(both, bounds=(title["labels_only"], title["all_labels"]), titles={"dice": "Dice (right is better)", "hd95": "HD95, mm (left is better)"},
-               alt="Mean and 95 % interval over patients of each method. Dice: " + ", ".join(f"{title[n]} {v:.3f}" for n, v in means["dice"].items()))
+told = ", ".join(f"{title[name]} {value:.3f}" for name, value in means["dice"].items())
+show.intervals(both, bounds=(title["labels_only"], title["all_labels"]),
+               titles={"dice": "Dice (right is better)", "hd95": "HD95, mm (left is better)"},
+               alt=f"Mean and 95 % interval over patients of each method. Dice: {told}.")
 
 # %% [markdown]
 # *What to see:* intervals that overlap do **not** mean that two methods are equal. A hard patient is hard for both; the question is whether
@@ -138,7 +149,8 @@ for name in others:
     ends = bootstrap_interval(d)
     print(f"{title[name]:>40}: {d.mean():+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}], better on {(d > 0).sum()} of {len(d)} patients")
 if len(dice) < 10:
-    print(f"With {len(dice)} patients a bootstrap interval is too narrow: it has seen too few kinds of patient. From about ten on it can be read.")
+    print(f"With {len(dice)} patients a bootstrap interval is too narrow: it has seen too few kinds of patient. From about ten on it can "
+          f"be read.")
 show.paired({title[name]: dice[name] - dice["labels_only"] for name in others}, xlabel="Dice minus that of labels only, same patient",
             alt="A point per patient: Dice of each method minus labels only. Mean: "
             + ", ".join(f"{title[n]} {(dice[n] - dice['labels_only']).mean():+.3f}" for n in others))
@@ -176,7 +188,8 @@ from ssltut.compare import paired, verdict
 
 tests = {metric: paired(rows, metric) for metric in ("dice", "hd95")}
 smallest = 2 / 2 ** len(dice)
-print(f"With {len(dice)} patients the smallest possible p is {smallest:.4f}, and {min(1, smallest * len(others)):.4f} after Holm for {len(others)} methods.")
+print(f"With {len(dice)} patients the smallest possible p is {smallest:.4f}, and {min(1, smallest * len(others)):.4f} after Holm for "
+      f"{len(others)} methods.")
 for metric, table in tests.items():
     print(f"\n{metric}: {verdict(table)}")
     print(table[["title", "difference", "low95", "high95", "p", "p Holm", "wins", "ties", "losses"]].round(4).to_string(index=False))
@@ -191,10 +204,12 @@ runs = rows[rows.metric == "dice"].groupby(["method", "seed"])["value"].mean().u
 luck = runs.max(axis=1) - runs.mean(axis=1)
 for name in ("mean_teacher", "embedding_matching", "neighbour_vote"):
     print(f"{title[name]}: {runs.loc[name].mean() - low:+.3f} over labels only on average; its best seed against the baseline's mean: "
-          f"{runs.loc[name].max() - low:+.3f}; against the baseline's best seed: {runs.loc[name].max() - runs.loc['labels_only'].max():+.3f}")
+          f"{runs.loc[name].max() - low:+.3f}; against the baseline's best seed: "
+          f"{runs.loc[name].max() - runs.loc['labels_only'].max():+.3f}")
 print(f"The best seed flatters a method by {luck.mean():.3f} Dice on average, by {luck.max():.3f} at most.")
 show.paired({title[name]: runs.loc[name] - low for name in methods}, xlabel="mean test Dice of one seed, minus the mean of labels only",
-            alt="A point per seed: mean test Dice of each run minus the mean of labels only; the spread over seeds stands beside the gaps between methods.")
+            alt="A point per seed: mean test Dice of each run minus the mean of labels only; the spread over seeds stands beside the gaps "
+                "between methods.")
 
 # %% [markdown]
 # **Second: choosing on the test scans.** Take the best of all semi-supervised runs, as judged by half of the test patients, and look at it
@@ -211,11 +226,13 @@ for _ in range(2000):
     winner = chosen_on.argmax()
     gains.append(np.array([chosen_on[winner], fresh[winner]]) - typical)
 claimed, kept = np.mean(gains, axis=0)
-print(f"The winner of {grid.shape[1]} runs beats the average run by {claimed:+.3f} Dice on the patients that chose it, and by {kept:+.3f} on the others: "
+print(f"The winner of {grid.shape[1]} runs beats the average run by {claimed:+.3f} Dice on the patients that chose it, and by {kept:+.3f} "
+      f"on the others: "
       f"{claimed - kept:.3f} of it was the choice.")
 
 # %% [markdown]
-# **Third: dropping the misses.** A structure that was not found has no surface, so its distance is often left out of the mean. Then a method
+# **Third: dropping the misses.** A structure that was not found has no surface, so its distance is often left out of the mean. Then a
+# method
 # improves by failing.
 
 # %%
@@ -223,7 +240,8 @@ far = rows[rows.metric == "hd95"]
 honest, flattered = far.groupby("method")["value"].mean(), far[far.status == "ok"].groupby("method")["value"].mean()
 for name in methods:
     own = far[far.method == name]
-    print(f"{title[name]:>40}: {(own.status == 'missed').sum()} of {len(own)} missed; HD95 {honest[name]:.1f} mm, without the misses {flattered.get(name, np.nan):.1f} mm")
+    print(f"{title[name]:>40}: {(own.status == 'missed').sum()} of {len(own)} missed; HD95 {honest[name]:.1f} mm, without the misses "
+          f"{flattered.get(name, np.nan):.1f} mm")
 
 # %% [markdown]
 # ## Where does it help?
@@ -255,7 +273,7 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 # %%
 for number, part in record.groupby("budget"):
     print(f"{number} labelled, {part.seed.nunique()} seeds, commit {part.commit.iloc[0]}. Dice: {verdict(paired(part, 'dice'))}")
-    print(summary(part, "dice")[["title", "mean", "low95", "high95", "sd over seeds", "patients", "missed"]].round(3).to_string(index=False), "\n")
+    print(summary(part, "dice").drop(columns=["method", "budget", "metric", "median"]).round(3).to_string(index=False), "\n")
 if record.empty:
     print("There is no results/synthetic_class.csv here: the numbers above stand alone.")
 
@@ -270,7 +288,8 @@ if profile == "smoke":
 best = means["dice"][others[:-1]].idxmax()
 row = tests["dice"].set_index("method").loc[best]
 share = f", {100 * (means['dice'][best] - low) / (high - low):.0f} % of the way to all labels" if high > low else ""
-print(f"With {budget} labelled scans, {len(seeds)} seeds and {len(dice)} test patients, labels only reached Dice {low:.3f} and all labels {high:.3f}. Of the "
+print(f"With {budget} labelled scans, {len(seeds)} seeds and {len(dice)} test patients, labels only reached Dice {low:.3f} and all labels "
+      f"{high:.3f}. Of the "
       f"semi-supervised methods {title[best]} had the highest mean, {means['dice'][best]:.3f} ({row.difference:+.3f} "
       f"[{row.low95:+.3f}, {row.high95:+.3f}], Holm p {row['p Holm']:.3f}{share}).")
 print(f"Its seeds spread by {runs.loc[best].std():.3f} (standard deviation), those of labels only by {runs.loc['labels_only'].std():.3f}.")
@@ -286,11 +305,13 @@ if out:
     pd.concat(frames)[columns].to_csv(Path(out) / "06_comparing_with_baselines.csv", index=False)
 
 # %% [markdown]
-# *Something to try:* add `"ua_mt"` to `methods`; runs that are kept are not trained again. Then `budgets=(1, budget)`: does a method help more where labels
+# *Something to try:* add `"ua_mt"` to `methods`; runs that are kept are not trained again. Then `budgets=(1, budget)`: does a method help
+# more where labels
 # are fewer? And the paper's ablation: `options={"embedding_matching": {"w_ps": 0.0}}`, in a folder of its own.
 
 # %% tags=["instructor"]
-# Let each table write one sentence about the result before running "What came out", then compare. Which words claim more than the interval does?
+# Let each table write one sentence about the result before running "What came out", then compare. Which words claim more than the interval
+# does?
 # A good last question: what would have to be measured to say that two methods are *equal*?
 
 # %% [markdown]

@@ -171,7 +171,7 @@ def synthetic_cohort(n: int = 28, *, seed: int = 0, size: int = 64, labelled: in
                                partial(_made, folder / f"{case_id}.npz", derive_seed(seed, i), size, pathology_rate)) for i, case_id in enumerate(ids)}
     held = n - validation - test
     split = Split(tuple(ids[:labelled]), tuple(ids[labelled:held]), tuple(ids[held:held + validation]), tuple(ids[held + validation:]))
-    return Cohort(f"synthetic hips (seed {seed}, {size} voxels)", HIP, "CT", split, sources)
+    return Cohort(f"synthetic hips v{VERSION} (seed {seed}, {size} voxels)", HIP, "CT", split, sources)
 
 
 def _made(file: Path, seed: int, size: int, pathology_rate: float) -> Case:
