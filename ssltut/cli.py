@@ -117,10 +117,7 @@ def predict(args: argparse.Namespace) -> int:
         if not scans:
             raise DataError("there are no scans *.nii or *.nii.gz here", where=path, fix="give the folder that holds them")
         for scan in scans:
-            target = args.out / f"{scan_id(scan)}_prediction.nii.gz"
-            if target.exists() or target in targets.values():
-                raise ConfigError("the prediction exists already", where=target, fix="choose another --out; nothing was overwritten")
-            targets[scan] = target
+            targets[scan] = args.out / f"{scan_id(scan)}_prediction.nii.gz"
     predict_files(run, targets, workers=args.workers, dask=args.dask, say=say_of(args))
     emit(args, [str(target) for target in targets.values()], "\n".join(f"wrote {target}" for target in targets.values()))
     return 0
@@ -150,20 +147,17 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     from ssltut.compare import compare as run_comparison
-    from ssltut.compare import paired, summary, verdict
     from ssltut.metrics import METRICS
+    from ssltut.statistics import paired, report, summary
 
     if args.metric not in METRICS or args.baseline not in args.methods:
         raise ConfigError(f"the metric is {args.metric}, the baseline {args.baseline}",
                           fix=f"choose the metric among {', '.join(METRICS)}, the baseline among the methods compared")
     rows = run_comparison(open_cohort(args), args.methods, args.out, config=configure(args), budgets=args.budgets, seeds=args.seeds,
                           draw=not args.published_split, workers=args.workers, dask=args.dask, say=say_of(args))
-    table, against = summary(rows, args.metric), paired(rows, args.metric, args.baseline)
-    classes = summary(rows, args.metric, by_class=True)
-    shown = classes[["class", "title", "budget", "mean", "median", "low95", "high95", "missed"]]
-    text = f"{table.round(3).to_string(index=False)}\n\n{shown.round(3).to_string(index=False)}\n\n{against.round(4).to_string(index=False)}\n{verdict(against)}"
+    table, classes, against = summary(rows, args.metric), summary(rows, args.metric, by_class=True), paired(rows, args.metric, args.baseline)
     emit(args, {"summary": table.to_dict("records"), "classes": classes.to_dict("records"), "paired": against.to_dict("records"),
-                "csv": str(args.out / "results.csv")}, text)
+                "csv": str(args.out / "results.csv")}, report(rows, args.metric, args.baseline))
     return 0 if not (rows["status"] == "failed").any() else 1
 
 

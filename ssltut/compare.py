@@ -1,4 +1,4 @@
-"""Methods x label budgets x seeds on one cohort, one row per case, class and metric; and statistics that hold.
+"""Methods x label budgets x seeds on one cohort, one row per case, class and metric: the CSV of record (its statistics: ssltut.statistics).
 
 The test split is opened here and nowhere else.
 """
@@ -20,12 +20,10 @@ from ssltut.checkpoint import write_atomically
 from ssltut.data.cohort import Cohort
 from ssltut.data.split import Split
 from ssltut.errors import ConfigError, DataError, SsltutError
-from ssltut.methods import METHODS, Method, make_method
-from ssltut.metrics import HIGHER_IS_BETTER, score_case
+from ssltut.methods import Method, make_method
+from ssltut.metrics import score_case
 from ssltut.profiles import TrainConfig
 from ssltut.workers import open_workers, usual_workers
-
-LOWER_BOUND, UPPER_BOUND = "labels_only", "all_labels"
 
 
 def provenance() -> dict[str, str]:
@@ -63,7 +61,7 @@ def score_run(run, cases) -> pd.DataFrame:
 def run_one(cohort: Cohort, method: Method, config: TrainConfig, split: Split, folder: Path, known: dict[str, object]) -> pd.DataFrame:
     """Train ``method`` on the cohort split like this, in ``folder``, and score it on the test scans: the rows of one run, ``known`` in each.
 
-    An SsltutError becomes one row with status "failed" and its message.
+    Whatever goes wrong, a GPU that is full as much as an SsltutError, becomes one row with status "failed" and its message.
     """
     from ssltut.train import train
 
@@ -71,13 +69,14 @@ def run_one(cohort: Cohort, method: Method, config: TrainConfig, split: Split, f
     try:
         run = train(method, drawn, config, folder, say=lambda line: None)
         rows = score_run(run, drawn.test()).assign(selected_step=run.selected["step"], selection=run.selected["rule"], error="")
-    except SsltutError as error:
+    except Exception as error:  # noqa: BLE001 - a night of other runs must not end with this one
         rows = failure(error)
     return rows.assign(seconds=round(time.monotonic() - begun, 1), **known, **provenance())
 
 
-def failure(error: SsltutError) -> pd.DataFrame:
-    return pd.DataFrame([{"case": "", "metric": "", "value": np.nan, "status": "failed", "error": str(error)}])
+def failure(error: Exception) -> pd.DataFrame:
+    found = str(error) if isinstance(error, SsltutError) else f"{type(error).__name__}: {error}"
+    return pd.DataFrame([dict.fromkeys(("case", "patient", "class", "metric"), "") | {"value": np.nan, "status": "failed", "error": " ".join(found.split())}])
 
 
 def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: TrainConfig, budgets: Iterable[int] = (4,),
@@ -148,134 +147,3 @@ def headline(rows: pd.DataFrame) -> str:
         return f"failed: {rows['error'].iloc[0]}"
     mean = rows.groupby("metric")["value"].mean()
     return f"Dice {mean['dice']:.3f}, HD95 {mean['hd95']:.1f} mm"
-
-
-def patient_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Patients x methods: the mean over scans and classes, then over seeds, of one metric. A patient is what is resampled and paired.
-
-    Raises ConfigError for an unknown metric.
-    """
-    if metric not in HIGHER_IS_BETTER:
-        raise ConfigError(f"there is no metric {metric!r}", fix=f"use one of {', '.join(HIGHER_IS_BETTER)}")
-    wanted = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
-    per_run = wanted.groupby(["method", "patient", "seed"])["value"].mean()
-    return per_run.groupby(["method", "patient"]).mean().unstack("method")
-
-
-def bootstrap_interval(values: np.ndarray, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over patients; (NaN, NaN) below two values."""
-    values = np.asarray(values, float)
-    values = values[~np.isnan(values)]
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    means = values[np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))].mean(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def order_of(methods: Iterable[str]) -> list[str]:
-    """Lower bound first, upper bound last, the rest in the order of the method list."""
-    return [name for name in METHODS if name in set(methods)]
-
-
-def summary(rows: pd.DataFrame, metric: str, *, by_class: bool = False) -> pd.DataFrame:
-    """One row a budget and method: mean, median, 95 % interval over patients, spread over seeds, scored and missed, failed runs.
-
-    ``by_class`` gives a row for every class, with the column "class", instead of their mean.
-    """
-    if by_class:
-        return pd.concat([summary(rows[(rows["class"] == name) | (rows["status"] == "failed")], metric).assign(**{"class": name})
-                          for name in rows["class"].dropna().unique()], ignore_index=True)
-    out = []
-    for budget, part in rows.groupby("budget"):
-        values = patient_values(part, metric)
-        for name in order_of(part["method"]):
-            of_method = part[part["method"] == name]
-            own, means = of_method[of_method["metric"] == metric], values.get(name, pd.Series(dtype=float))
-            low, high = bootstrap_interval(means)
-            out.append({
-                "method": name, "title": METHODS[name].title, "budget": budget, "metric": metric,
-                "mean": means.mean(), "median": means.median(),
-                "low95": low, "high95": high, "sd over seeds": own.groupby("seed")["value"].mean().std(ddof=1),
-                "patients": int(means.notna().sum()), "scored": int(own["status"].isin(["ok", "missed", "invented"]).sum()),
-                "missed": int((own["status"] == "missed").sum()), "failed": int((of_method["status"] == "failed").sum())})
-    return pd.DataFrame(out)
-
-
-def by_case(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Every case: budget, case, patient, difficulty and class by methods; the mean over seeds."""
-    kept = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
-    names = ["budget", "case", "patient", "difficulty", "class"]
-    return kept.groupby([*names, "method"], dropna=False)["value"].mean().unstack("method")[order_of(kept["method"])].reset_index()
-
-
-def strata(rows: pd.DataFrame, metric: str, bins: int = 6) -> pd.DataFrame:
-    """The cases in ``bins`` parts of equal size by difficulty (Xie et al. 2024 test on six): one row a part, budget and method as in ``summary``,
-    with part (1 the easiest), easiest, hardest (its range of difficulty) and cases.
-
-    Raises ConfigError when there are fewer cases with a known difficulty than parts.
-    """
-    known = rows.dropna(subset=["difficulty"])
-    hard = known.groupby("case")["difficulty"].first().sort_values(kind="stable")
-    if not 1 <= bins <= len(hard):
-        raise ConfigError(f"{len(hard)} cases have a known difficulty, for {bins} parts", fix="choose fewer parts, or compare on more cases")
-    out = []
-    for part, cases in enumerate(np.array_split(hard.index.to_numpy(), bins), start=1):
-        out.append(summary(known[known["case"].isin(cases)], metric).assign(
-            part=part, easiest=hard[cases].min(), hardest=hard[cases].max(), cases=len(cases)))
-    return pd.concat(out, ignore_index=True)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction; NaN stays NaN and does not count."""
-    p = np.asarray(p_values, float)
-    adjusted = np.full(len(p), np.nan)
-    valid = [i for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]
-    highest = 0.0
-    for rank, i in enumerate(valid):
-        highest = max(highest, min(1.0, float(p[i]) * (len(valid) - rank)))
-        adjusted[i] = highest
-    return adjusted.tolist()
-
-
-def paired(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) -> pd.DataFrame:
-    """Every other method against ``baseline``, same budget and patients: mean difference, interval, Wilcoxon p, Holm p, wins/ties/losses.
-
-    A positive difference means a higher value of the metric; "wins" counts patients on which the method is better. Holm's correction counts
-    every row of the table. Raises ConfigError when the baseline was not run.
-    """
-    from scipy.stats import wilcoxon
-
-    sign, out = 1.0 if HIGHER_IS_BETTER.get(metric) else -1.0, []
-    for budget, part in rows.groupby("budget"):
-        values = patient_values(part, metric)
-        if baseline not in values:
-            raise ConfigError(f"the baseline {baseline!r} has no results with {budget} labelled scans",
-                              fix=f"use one of {', '.join(values.columns) or 'the methods that ran'}")
-        for name in order_of(values.columns.drop(baseline)):
-            difference = (values[name] - values[baseline]).dropna().to_numpy()
-            low, high = bootstrap_interval(difference)
-            p = float(wilcoxon(difference).pvalue) if np.any(difference) else float("nan")
-            out.append({
-                "method": name, "title": METHODS[name].title, "budget": budget, "metric": metric,
-                "difference": difference.mean() if len(difference) else float("nan"), "low95": low, "high95": high, "p": p,
-                "wins": int((sign * difference > 0).sum()), "ties": int((difference == 0).sum()),
-                "losses": int((sign * difference < 0).sum())})
-    table = pd.DataFrame(out)
-    return table.assign(**{"p Holm": holm(table["p"])}) if len(table) else table
-
-
-def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
-    """What a paired table says, in words: which differences hold after correction, or that none does."""
-    if table.empty:
-        return "Only the baseline was run: there is nothing to compare it with."
-    significant = table[table["p Holm"] < level]
-    if significant.empty:
-        return f"No difference to the baseline holds at p < {level} after Holm's correction: " \
-            "on these patients the methods cannot be told apart."
-    better = HIGHER_IS_BETTER[table["metric"].iloc[0]]
-    words = [f"{row.title} is {'better' if (row.difference > 0) == better else 'worse'} by {abs(row.difference):.3g} "
-             f"({row.budget} labelled)"
-             for row in significant.itertuples()]
-    rest = " The other differences do not hold." if len(significant) < len(table) else ""
-    return f"After Holm's correction: {'; '.join(words)}.{rest}"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssltut.data.case import Case
 from ssltut.data.patches import Intensity
-from ssltut.errors import DataError, SsltutError
+from ssltut.errors import ConfigError, DataError, SsltutError
 from ssltut.workers import open_workers, usual_workers
 
 
@@ -45,23 +45,34 @@ def predict_label(method, nets, case: Case, intensity: Intensity, patch: tuple[i
 
 
 def predict_file(run, scan: Path, target: Path) -> SsltutError | None:
-    """Write the labels a trained run gives ``scan`` to ``target``, on the grid of the scan; what is wrong with it, or None."""
+    """Write the labels a trained run gives ``scan`` to ``target``, on the grid of the scan; what is wrong with it, or None.
+
+    On a GPU where this process has one. A file that a worker wrote before it died is written again.
+    """
     from ssltut.data.nifti import read_case, write_like_source
 
     try:
+        for net in run.nets.values():
+            net.to("cuda" if torch.cuda.is_available() else "cpu")
         case = read_case(scan)
-        write_like_source(run.predict(case), case, target)
+        write_like_source(run.predict(case), case, target, overwrite=True)
     except SsltutError as error:
         return error
+    except (RuntimeError, MemoryError, OSError) as error:
+        return DataError(f"{type(error).__name__}: {' '.join(str(error).split())}", where=scan, fix="see to memory and disk, then predict it alone")
 
 
 def predict_files(run, targets: Mapping[Path, Path], *, workers: int | None = 0, dask: str | None = None,
                   say: Callable[[str], None] = print) -> None:
     """Predict every scan of ``targets`` {scan: file to write}; workers and dask as in ``compare``.
 
-    One bad scan does not stop the others. Raises its SsltutError at the end, or DataError with the first when there are several.
+    One bad scan does not stop the others. Raises its SsltutError at the end, or DataError with the first when there are several; ConfigError,
+    before anything is predicted, for a target that exists or is that of two scans.
     """
     jobs = [(scan.absolute(), target.absolute()) for scan, target in targets.items()]
+    for i, (_, target) in enumerate(jobs):
+        if target.exists() or target in [other for _, other in jobs[:i]]:
+            raise ConfigError("the prediction exists already", where=target, fix="choose another --out; nothing was overwritten")
     hands, wrong = usual_workers(len(jobs)) if workers is None and not dask else min(workers or 0, len(jobs)), {}
     with open_workers(hands, dask, say) as each:
         for done, (i, error) in enumerate(each(predict_file, run, jobs), start=1):

@@ -140,9 +140,9 @@ def test_local_workers_divide_the_threads():
 
 
 def test_a_job_that_kills_every_worker_is_given_up():
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), small_cluster(1) as one:
-        with open_workers(dask=one.scheduler_address, say=quiet) as each:
-            found = dict(each(leave, 3, [(True,), (False,)]))
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), small_cluster(1) as one, \
+            open_workers(dask=one.scheduler_address, say=quiet) as each:
+        found = dict(each(leave, 3, [(True,), (False,)]))
     assert found[1] == 3 and isinstance(found[0], TrainingError) and "died" in str(found[0]) and "fewer workers" in str(found[0])
 
 
