@@ -194,7 +194,7 @@ def add_cohort(parser: argparse.ArgumentParser) -> None:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="local processes (default: as many as suit the machine; 0: stay in this one)")
-    parser.add_argument("--dask", metavar="ADDRESS", help="scheduler of a running Dask cluster instead, e.g. tcp://node1:8786")
+    parser.add_argument("--dask", metavar="ADDRESS", help="scheduler of a running Dask cluster instead, e.g. tcp://node1:8786 (see docs/clusters.md)")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -244,8 +244,8 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--budgets", nargs="+", type=int, default=[4])
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--published-split", action="store_true", help="label the first scans of the split for every seed instead of a draw")
-    p.add_argument("--metric", default="dice")
-    p.add_argument("--baseline", default="labels_only")
+    p.add_argument("--metric", default="dice", help="of the printed tables (default: dice); the CSV holds all")
+    p.add_argument("--baseline", default="labels_only", help="the method that the others are tested against (default: labels_only)")
     p.add_argument("--out", type=Path, required=True)
     add_workers(p)
     add_training(p)

@@ -7,7 +7,19 @@ import pandas as pd
 import pytest
 
 from ssltut.errors import ConfigError
-from ssltut.statistics import bootstrap_interval, by_case, differences, holm, order_of, paired, patient_values, report, strata, summary, verdict
+from ssltut.statistics import (
+    bootstrap_interval,
+    by_case,
+    differences,
+    holm,
+    order_of,
+    paired,
+    patient_values,
+    report,
+    strata,
+    summary,
+    verdict,
+)
 
 
 def table(values, *, metric="dice", budget=4, status="ok"):

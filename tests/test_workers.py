@@ -23,7 +23,9 @@ from ssltut import workers
 from ssltut.checkpoint import load_checkpoint
 from ssltut.compare import compare
 from ssltut.data.cohort import write_cohort
-from ssltut.errors import CheckpointError, ConfigError, TrainingError
+from ssltut.errors import CheckpointError, ConfigError, DataError, TrainingError
+from ssltut.predict import predict_file, predict_files
+from ssltut.train import load_run
 from ssltut.workers import alone, open_workers, usual_workers
 
 dask = pytest.importorskip("dask")
@@ -122,6 +124,26 @@ def test_a_bad_scan_does_not_stop_the_others(places, tmp_path):
     code, out, err = ssltut("predict", places / "run", bad[0], places / "scans", bad[1], "--out", tmp_path / "out", "--workers", 0)
     assert code == 2 and out == "" and "2 of 5 scans could not be predicted: bad0.nii, bad1.nii" in err[-1] and "Next: mend them" in err[-1]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"case{i}_prediction.nii.gz" for i in range(3)]
+
+
+def test_what_a_dead_worker_wrote_is_written_again_but_nothing_else(places, tmp_path):
+    run, scan = load_run(places / "run"), places / "scans" / "case0.nii.gz"
+    assert predict_file(run, scan, tmp_path / "p.nii.gz") is None
+    first = np.asarray(nib.load(tmp_path / "p.nii.gz").dataobj)
+    assert predict_file(run, scan, tmp_path / "p.nii.gz") is None and np.array_equal(nib.load(tmp_path / "p.nii.gz").dataobj, first)
+    other = places / "scans" / "case1.nii.gz"
+    for targets in ({scan: tmp_path / "p.nii.gz"}, {scan: tmp_path / "q.nii.gz", other: tmp_path / "q.nii.gz"}):
+        with pytest.raises(ConfigError, match="exists already"):
+            predict_files(run, targets, say=quiet)
+    predict_files(run, {scan: tmp_path / "q.nii.gz", other: tmp_path / "r.nii.gz"}, say=quiet)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.nii.gz", "q.nii.gz", "r.nii.gz"]
+
+
+def test_a_full_memory_is_told_of_its_scan(places, tmp_path, monkeypatch):
+    run = load_run(places / "run")
+    monkeypatch.setattr(type(run), "predict", lambda *args: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of\nmemory")))
+    found = predict_file(run, places / "scans" / "case0.nii.gz", tmp_path / "p.nii.gz")
+    assert isinstance(found, DataError) and "case0.nii.gz: OutOfMemoryError: CUDA out of memory" in str(found) and not any(tmp_path.iterdir())
 
 
 def test_a_folder_without_scans(places, tmp_path):
