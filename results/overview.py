@@ -16,11 +16,12 @@ def main() -> None:
     from matplotlib.image import imread
 
     from ssltut import show
-    from ssltut.compare import read_rows, summary
+    from ssltut.compare import read_rows
     from ssltut.data.cohort import synthetic_cohort
     from ssltut.explore import correspond, embedding_map, uncertainty_map
     from ssltut.methods import make_method
     from ssltut.profiles import profile_named
+    from ssltut.statistics import summary
     from ssltut.train import cached_run
 
     profile = profile_named("class")

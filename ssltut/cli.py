@@ -155,27 +155,24 @@ def train(args: argparse.Namespace) -> int:
 
 
 def predict(args: argparse.Namespace) -> int:
-    from ssltut.data.nifti import read_case, write_like_source
+    from ssltut.data.cohort import by_id
+    from ssltut.data.nifti import scan_id
+    from ssltut.predict import predict_files
     from ssltut.train import load_run
 
     run, targets = load_run(args.run), {}
     for path in args.scans:
-        target = args.out / f"{path.name.removesuffix('.gz').removesuffix('.nii')}_prediction.nii.gz"
-        if target.exists() or target in targets.values():
-            raise ConfigError("the prediction exists already", where=target, fix="choose another --out; nothing was overwritten")
-        targets[path] = target
-    written = []
-    for path, target in targets.items():
-        try:
-            case = read_case(path)
-        except DataError as error:  # one bad file does not cost the others their prediction
-            print(f"ssltut predict: {error}", file=sys.stderr)
-            continue
-        write_like_source(run.predict(case), case, target)
-        written.append(str(target))
+        scans = list(by_id(path).values()) if path.is_dir() else [path]
+        if not scans:
+            raise DataError("there are no scans *.nii or *.nii.gz here", where=path, fix="give the folder that holds them")
+        targets |= {scan: args.out / f"{scan_id(scan)}_prediction.nii.gz" for scan in scans}
+    wrong = predict_files(run, targets, workers=args.workers, dask=args.dask, say=say_of(args))
+    for error in wrong.values():
+        print(f"ssltut predict: {error}", file=sys.stderr)
+    written = [str(target) for scan, target in targets.items() if scan not in wrong]
     if written:
         emit(args, written, "\n".join(f"wrote {target}" for target in written))
-    return 0 if len(written) == len(targets) else 1 if written else 2
+    return 0 if not wrong else 1 if written else 2
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -202,17 +199,17 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     from ssltut.compare import compare as run_comparison
-    from ssltut.compare import paired, summary, verdict
     from ssltut.metrics import METRICS
+    from ssltut.statistics import paired, report, summary
 
     if args.metric not in METRICS or args.baseline not in args.methods:
         raise ConfigError(f"the metric is {args.metric}, the baseline {args.baseline}",
                           fix=f"choose the metric among {', '.join(METRICS)}, the baseline among the methods compared")
     rows = run_comparison(open_cohort(args), args.methods, args.out, config=configure(args), budgets=args.budgets, seeds=args.seeds,
-                          draw=not args.published_split, say=say_of(args))
-    table, against = summary(rows, args.metric), paired(rows, args.metric, args.baseline)
-    text = f"{table.round(3).to_string(index=False)}\n\n{against.round(4).to_string(index=False)}\n{verdict(against)}"
-    emit(args, {"summary": table.to_dict("records"), "paired": against.to_dict("records"), "csv": str(args.out / "results.csv")}, text)
+                          draw=not args.published_split, workers=args.workers, dask=args.dask, say=say_of(args))
+    table, classes, against = summary(rows, args.metric), summary(rows, args.metric, by_class=True), paired(rows, args.metric, args.baseline)
+    emit(args, {"summary": table.to_dict("records"), "classes": classes.to_dict("records"), "paired": against.to_dict("records"),
+                "csv": str(args.out / "results.csv")}, report(rows, args.metric, args.baseline))
     return 0 if not (rows["status"] == "failed").any() else 1
 
 
@@ -274,6 +271,9 @@ def add_data_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     p.add_argument("cohort", type=Path)
     p.add_argument("predictions", nargs="+", type=Path)
     p.add_argument("--out", type=Path, required=True)
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, metavar="N", help="local processes (default: as many as suit the machine; 0: stay in this one)")
+    parser.add_argument("--dask", metavar="ADDRESS", help="scheduler of a running Dask cluster instead, e.g. tcp://node1:8786 (see docs/clusters.md)")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -309,8 +309,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_training(p)
     p = command(predict, "segment NIfTI scans with a trained run; predictions lie on the grid of their scan")
     p.add_argument("run", type=Path)
-    p.add_argument("scans", nargs="+", type=Path)
+    p.add_argument("scans", nargs="+", type=Path, help="scans, or folders of scans")
     p.add_argument("--out", type=Path, required=True)
+    add_workers(p)
     p = command(evaluate, "score a trained run on a part of a cohort")
     p.add_argument("run", type=Path)
     add_cohort(p)
@@ -323,9 +324,10 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--budgets", nargs="+", type=int, default=[4])
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--published-split", action="store_true", help="label the first scans of the split for every seed instead of a draw")
-    p.add_argument("--metric", default="dice")
-    p.add_argument("--baseline", default="labels_only")
+    p.add_argument("--metric", default="dice", help="of the printed tables (default: dice); the CSV holds all")
+    p.add_argument("--baseline", default="labels_only", help="the method that the others are tested against (default: labels_only)")
     p.add_argument("--out", type=Path, required=True)
+    add_workers(p)
     add_training(p)
     command(methods, "list the methods")
     command(doctor, "versions, hardware, chosen precision and frontend")

@@ -1,6 +1,7 @@
 """Sliding-window prediction of whole scans, the same for validation, test and users' own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from ssltut.data.case import Case
 from ssltut.data.patches import Intensity
+from ssltut.errors import ConfigError, DataError, SsltutError
+from ssltut.workers import open_workers, usual_workers
 
 
 @torch.no_grad()
@@ -39,3 +42,41 @@ def predict_probabilities(method, nets, case: Case, intensity: Intensity, patch:
 def predict_label(method, nets, case: Case, intensity: Intensity, patch: tuple[int, int, int]) -> np.ndarray:
     """The most probable class of every voxel, (X, Y, Z) uint8."""
     return predict_probabilities(method, nets, case, intensity, patch).argmax(0).numpy().astype(np.uint8)
+
+
+def predict_file(run, scan: Path, target: Path) -> SsltutError | None:
+    """Write the labels a trained run gives ``scan`` to ``target``, on the grid of the scan; what is wrong with it, or None.
+
+    On a GPU where this process has one. A file that a worker wrote before it died is written again.
+    """
+    from ssltut.data.nifti import read_case, write_like_source
+
+    try:
+        for net in run.nets.values():
+            net.to("cuda" if torch.cuda.is_available() else "cpu")
+        case = read_case(scan)
+        write_like_source(run.predict(case), case, target, overwrite=True)
+    except SsltutError as error:
+        return error
+    except (RuntimeError, MemoryError, OSError) as error:
+        return DataError(f"{type(error).__name__}: {' '.join(str(error).split())}", where=scan, fix="see to memory and disk, then predict it alone")
+
+
+def predict_files(run, targets: Mapping[Path, Path], *, workers: int | None = 0, dask: str | None = None,
+                  say: Callable[[str], None] = print) -> dict[Path, SsltutError]:
+    """Predict every scan of ``targets`` {scan: file to write}; workers and dask as in ``compare``. Returns what was wrong, by scan.
+
+    One bad scan does not stop the others. Raises ConfigError, before anything is predicted, for a target that exists or is that of two scans.
+    """
+    scans, jobs = list(targets), [(scan.absolute(), target.absolute()) for scan, target in targets.items()]
+    for i, (_, target) in enumerate(jobs):
+        if target.exists() or target in [other for _, other in jobs[:i]]:
+            raise ConfigError("the prediction exists already", where=target, fix="choose another --out; nothing was overwritten")
+    hands, wrong = usual_workers(len(jobs)) if workers is None and not dask else min(workers or 0, len(jobs)), {}
+    with open_workers(hands, dask, say) as each:
+        for done, (i, error) in enumerate(each(predict_file, run, jobs), start=1):
+            if len(jobs) > 1:
+                say(f"[{done}/{len(jobs)}] {scans[i].name}: {'failed' if error else 'done'}")
+            if error:
+                wrong[scans[i]] = error
+    return wrong

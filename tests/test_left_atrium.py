@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ssltut.compare import compare, paired, summary
+from ssltut.compare import compare
 from ssltut.data.cohort import Cohort, read_cohort
 from ssltut.profiles import profile_named
+from ssltut.statistics import paired, summary
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from toy import STEPS, TABLE
 
 from ssltut import show
 from ssltut.data.labels import BONE, HIP
@@ -26,8 +27,6 @@ from ssltut.show.viewer import itk_view
 SPACING = (1.0, 1.5, 3.0)
 HISTORY = pd.DataFrame({"step": range(60), "total": np.linspace(1, 0, 60), "supervised": 0.5, "supervised weight": 1.0, "match share": 0.2,
                         "validation dice": [np.nan] * 59 + [0.9]})
-TABLE = pd.DataFrame([(m, "dice", v, v - 0.1, v + 0.1) for m, v in (("low", 0.5), ("ours", 0.7), ("high", 0.9))],
-                     columns=["method", "metric", "mean", "low", "high"])
 
 
 @pytest.fixture
@@ -57,6 +56,8 @@ def every_view(ball: SimpleNamespace, alt: str) -> dict[str, object]:
         "lines": lambda: show.lines(x, {"a": x, "b": x**2}, xlabel="x", ylabel="y", alt=alt, bands={"a": (x - 0.1, x + 0.1)}),
         "risk_coverage": lambda: show.risk_coverage(x, x**2, alt=alt),
         "intervals": lambda: show.intervals(TABLE, alt=alt, bounds=("low", "high")),
+        "budget_curves": lambda: show.budget_curves(STEPS, ylabel="Dice", alt=alt, bounds=("low", "high")),
+        "strata": lambda: show.strata(STEPS, ylabel="Dice", alt=alt, bounds=("low", "high", "not there")),
         "paired": lambda: show.paired({"ours": [0.1, 0.2, -0.1], "theirs": [0.0]}, xlabel="Dice", alt=alt),
         "correspondences": lambda: show.correspondences(*[show.surface(ball.label, 1, spacing=SPACING)] * 2, *[np.ones((4, 3))] * 2, [1, 1, 0, 1], alt=alt),
         "volume": lambda: show.volume(ball.image, spacing=SPACING, alt=alt, label_image=ball.label, table=HIP, point_set=[(15, 21, 30)], title="a ball"),

@@ -86,12 +86,13 @@ rows[["method", "seed", "case", "class", "metric", "value", "status", "config"]]
 # seeds is another thing: what another run might have given.
 
 # %%
-from ssltut.compare import summary
+from ssltut.statistics import summary
 
+shown = ["title", "mean", "low95", "high95", "sd over seeds", "patients", "scored", "missed", "failed"]
 tables = {metric: summary(rows, metric) for metric in ("dice", "hd95")}
 for metric, table in tables.items():
     print({"dice": "Dice (higher is better)", "hd95": "\nHD95 in mm (lower is better)"}[metric])
-    print(table.drop(columns=["method", "budget", "metric", "median"]).round(3).to_string(index=False))
+    print(table[shown].round(3).to_string(index=False))
 
 # %%
 means = {metric: table.set_index("method")["mean"] for metric, table in tables.items()}
@@ -124,7 +125,7 @@ def paired_interval(a: np.ndarray, b: np.ndarray, draws: int = 10_000) -> tuple[
     # <<< solution
 
 # %% tags=["check"]
-from ssltut.compare import bootstrap_interval
+from ssltut.statistics import bootstrap_interval
 
 ease = np.linspace(0.6, 0.9, 12)  # twelve patients, easy and hard
 noise = np.random.default_rng(1).normal(0.02, 0.02, 12)
@@ -140,7 +141,7 @@ print(f"Unpaired, each mean alone has an interval {alone[0]:.3f} and {alone[1]:.
 # ### Patient by patient
 
 # %%
-from ssltut.compare import patient_values
+from ssltut.statistics import patient_values
 
 others = [name for name in methods if name != "labels_only"]
 dice = patient_values(rows, "dice")
@@ -172,7 +173,7 @@ def my_holm(p: list[float]) -> list[float]:
     # <<< solution
 
 # %% tags=["check"]
-from ssltut.compare import holm
+from ssltut.statistics import holm
 
 for given in ([0.01, 0.04, 0.03], [0.5, 0.9], [0.02], [0.012, 0.001, 0.2, 0.011]):
     assert np.allclose(my_holm(given), holm(given)), f"{given} becomes {np.round(holm(given), 4)}, yours is {np.round(my_holm(given), 4)}"
@@ -184,7 +185,7 @@ print(f"Right: {my_holm([0.01, 0.04, 0.03])}: of three tests below 0.05, one is 
 # Wilcoxon's signed-rank test asks whether the differences lie on one side. With few patients it cannot give a small p, whatever happens.
 
 # %%
-from ssltut.compare import paired, verdict
+from ssltut.statistics import paired, verdict
 
 tests = {metric: paired(rows, metric) for metric in ("dice", "hd95")}
 smallest = 2 / 2 ** len(dice)
@@ -273,7 +274,7 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 # %%
 for number, part in record.groupby("budget"):
     print(f"{number} labelled, {part.seed.nunique()} seeds, commit {part.commit.iloc[0]}. Dice: {verdict(paired(part, 'dice'))}")
-    print(summary(part, "dice").drop(columns=["method", "budget", "metric", "median"]).round(3).to_string(index=False), "\n")
+    print(summary(part, "dice")[shown].round(3).to_string(index=False), "\n")
 if record.empty:
     print("There is no results/synthetic_class.csv here: the numbers above stand alone.")
 

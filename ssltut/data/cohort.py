@@ -41,7 +41,8 @@ class Cohort:
     """Cases by id with their split. Cases are loaded when first asked for and then kept.
 
     ``training("unlabelled")`` gives cases without labels: no method can see what it must not. ``hash`` follows the content and the split.
-    ``spacing`` is the voxel size in mm they were all resampled to, None for the size of the files.
+    ``spacing`` is the voxel size in mm they were all resampled to, None for the size of the files. A cohort sent to another process takes its
+    loaders along and leaves the loaded cases behind: loaders are module functions with their arguments, not closures.
     """
 
     name: str
@@ -55,10 +56,13 @@ class Cohort:
     def __post_init__(self) -> None:
         self.split.check({case_id: source.patient for case_id, source in self.sources.items()}, where=self.name)
 
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_loaded": {}}
+
     @classmethod
     def from_cases(cls, cases: Sequence[Case], split: Split, table: LabelTable, name: str, modality: str = "CT") -> "Cohort":
         """A cohort of cases in memory."""
-        sources = {case.id: Source(case.patient, case.label is not None, fingerprint(case), lambda case=case: case) for case in cases}
+        sources = {case.id: Source(case.patient, case.label is not None, fingerprint(case), partial(_held, case)) for case in cases}
         return cls(name, table, modality, split, sources)
 
     @property
@@ -114,7 +118,7 @@ class Cohort:
         return replace(self, split=replace(self.split, labelled=labelled, unlabelled=tuple(i for i in pool if i not in chosen)))
 
     def _mapped(self, change: Callable[[Case], Case], note: str, **fields: object) -> "Cohort":
-        sources = {case_id: source._replace(fingerprint=f"{source.fingerprint}, {note}", load=lambda load=source.load: change(load()))
+        sources = {case_id: source._replace(fingerprint=f"{source.fingerprint}, {note}", load=partial(_changed, source.load, change))
                    for case_id, source in self.sources.items()}
         return replace(self, sources=sources, _loaded={}, **fields)
 
@@ -122,7 +126,7 @@ class Cohort:
         """The binary task of the paper, bone against rest. Raises ConfigError for a cohort that is not of hips."""
         if self.table != HIP:
             raise ConfigError(f"the classes {self.table.names} are no hip", where=self.name, fix="leave out the bone view")
-        return self._mapped(lambda case: replace(case, label=None if case.label is None else to_bone(case.label)), "bone", table=BONE)
+        return self._mapped(_bone, "bone", table=BONE)
 
     def resampled(self, spacing: float) -> "Cohort":
         """Every scan on voxels of ``spacing`` mm a side."""
@@ -130,7 +134,19 @@ class Cohort:
 
         if not spacing > 0:
             raise ConfigError(f"a voxel size of {spacing} mm", fix="give a number above 0")
-        return self._mapped(lambda case: resample(case, (spacing,) * 3, self.table.n_classes), f"{spacing:g} mm", spacing=spacing)
+        return self._mapped(partial(resample, spacing=(spacing,) * 3, n_classes=self.table.n_classes), f"{spacing:g} mm", spacing=spacing)
+
+
+def _held(case: Case) -> Case:
+    return case
+
+
+def _changed(load: Callable[[], Case], change: Callable[[Case], Case]) -> Case:
+    return change(load())
+
+
+def _bone(case: Case) -> Case:
+    return replace(case, label=None if case.label is None else to_bone(case.label))
 
 
 def fingerprint(case: Case) -> str:
@@ -146,24 +162,25 @@ def synthetic_cohort(n: int = 28, *, seed: int = 0, size: int = 64, labelled: in
 
     Raises ConfigError when the parts do not leave a labelled scan.
     """
-    from ssltut.data.phantom import VERSION, make_case
+    from ssltut.data.phantom import VERSION
 
     if n < labelled + validation + test or labelled < 1:
         raise ConfigError(f"{n} scans cannot give {labelled} labelled, {validation} validation and {test} test scans", fix="raise n")
     folder = cache_dir() / "phantom" / f"v{VERSION}-{size}-{seed}-{pathology_rate:g}"
-
-    def load(i: int) -> Case:
-        file = folder / f"{ids[i]}.npz"
-        if not file.exists():
-            _store(make_case(derive_seed(seed, i), size=size, pathology_rate=pathology_rate, id=ids[i]), file)
-        return _recall(file)
-
     ids = [f"hip{i:03d}" for i in range(n)]
-    sources = {case_id: Source(case_id, True, f"phantom v{VERSION} {size} {pathology_rate} {derive_seed(seed, i)}", partial(load, i))
-               for i, case_id in enumerate(ids)}
+    sources = {case_id: Source(case_id, True, f"phantom v{VERSION} {size} {pathology_rate} {derive_seed(seed, i)}",
+                               partial(_made, folder / f"{case_id}.npz", derive_seed(seed, i), size, pathology_rate)) for i, case_id in enumerate(ids)}
     held = n - validation - test
     split = Split(tuple(ids[:labelled]), tuple(ids[labelled:held]), tuple(ids[held:held + validation]), tuple(ids[held + validation:]))
     return Cohort(f"synthetic hips v{VERSION} (seed {seed}, {size} voxels)", HIP, "CT", split, sources)
+
+
+def _made(file: Path, seed: int, size: int, pathology_rate: float) -> Case:
+    from ssltut.data.phantom import make_case
+
+    if not file.exists():
+        _store(make_case(seed, size=size, pathology_rate=pathology_rate, id=file.stem), file)
+    return _recall(file)
 
 
 def _store(case: Case, file: Path) -> None:
@@ -185,8 +202,6 @@ def read_cohort(folder: Path) -> Cohort:
     Raises DataError when there is no cohort, or when split.json names scans that are not there.
     """
     from ssltut.data.atrium import is_atrium
-    from ssltut.data.nifti import read_case
-
     folder = Path(folder)
     if is_atrium(folder):
         return _read_atrium(folder)
@@ -205,15 +220,17 @@ def read_cohort(folder: Path) -> Cohort:
     patients = {case_id: str(named.get(case_id, case_id)) for case_id in images}
     split = Split.from_dict(about, folder / "split.json") if set(PARTS) & set(about) else make_split(
         {i: patients[i] for i in images if i in labels}, {i: patients[i] for i in images if i not in labels})
-
-    def load(case_id: str) -> Case:
-        case = read_case(images[case_id], labels.get(case_id), table=table, modality=modality, id=case_id, patient=patients[case_id])
-        return replace(case, meta=meta.get(case_id, {}))
-
     modality = str(about.get("modality", "CT"))
-
-    sources = {i: Source(patients[i], i in labels, digest_of(path, labels.get(i)), lambda i=i: load(i)) for i, path in images.items()}
+    load = {i: partial(_read, path.absolute(), labels[i].absolute() if i in labels else None, meta.get(i, {}), table=table, modality=modality,
+                       id=i, patient=patients[i]) for i, path in images.items()}
+    sources = {i: Source(patients[i], i in labels, digest_of(path, labels.get(i)), load[i]) for i, path in images.items()}
     return Cohort(str(about.get("name", folder.name)), table, modality, split, sources)
+
+
+def _read(image: Path, label: Path | None, meta: Mapping[str, object], **known: object) -> Case:
+    from ssltut.data.nifti import read_case
+
+    return replace(read_case(image, label, **known), meta=meta)
 
 
 def _read_atrium(folder: Path) -> Cohort:
@@ -222,7 +239,7 @@ def _read_atrium(folder: Path) -> Cohort:
     from ssltut.data.labels import ATRIUM
 
     ids = atrium_ids(folder)
-    sources = {i: Source(i, True, digest_of(atrium_file(folder, i)), lambda i=i: load_atrium(folder, i)) for i in ids}
+    sources = {i: Source(i, True, digest_of(atrium_file(folder, i)), partial(load_atrium, folder.absolute(), i)) for i in ids}
     return Cohort("left atrium", ATRIUM, "MR", Split(tuple(ids[:8]), tuple(ids[8:-20]), tuple(ids[-20:-16]), tuple(ids[-16:])), sources)
 
 

@@ -9,6 +9,7 @@ from importlib import import_module
 HOMES = {
     "frontend": "frontends", "Picture": "pictures", "picture": "pictures", "planes": "slices", "gallery": "slices", "explore": "explorer",
     "curves": "charts", "LiveCurves": "charts", "lines": "charts", "risk_coverage": "charts", "intervals": "charts", "paired": "charts",
+    "budget_curves": "charts", "strata": "charts",
     "surface": "space", "correspondences": "space", "volume": "viewer",
 }
 

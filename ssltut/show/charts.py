@@ -19,8 +19,9 @@ SPELT = {"validation dice": "validation Dice", "validation hd95": "validation HD
 
 
 def look(k: int) -> dict[str, object]:
-    """Colour, dash and marker of the k-th line."""
-    return {"color": SERIES[k % len(SERIES)], "ls": DASHES[k % len(DASHES)], "marker": MARKERS[k % len(MARKERS)]}
+    """Colour, dash and marker of the k-th line; no two of the first 49 look the same."""
+    turn = k + k // len(SERIES)
+    return {"color": SERIES[k % len(SERIES)], "ls": DASHES[turn % len(DASHES)], "marker": MARKERS[turn % len(MARKERS)]}
 
 
 def add_line(ax: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
@@ -174,12 +175,9 @@ def intervals(table: pd.DataFrame, *, alt: str, bounds: Sequence[str] = (), titl
     table    columns method, metric, mean, low, high
     bounds   methods drawn as vertical lines instead: the two bounds, *labels only (n)* and *all labels (upper bound)*
     titles   {metric: panel title}, with unit and direction
-    Raises ConfigError when a column is missing.
+    Raises ConfigError when a column is missing, or a method has two rows of one metric.
     """
-    missing = {"method", "metric", "mean", "low", "high"} - set(table.columns)
-    if missing:
-        raise ConfigError(f"the table has no column {', '.join(sorted(missing))}", fix="give one row per method and metric")
-    return picture(forest(table, bounds, titles or {}), described(alt))
+    return picture(forest(with_columns(table, "method", "metric", "mean", "low", "high"), bounds, titles or {}), described(alt))
 
 
 @styled
@@ -199,3 +197,66 @@ def strip(differences: Mapping[str, ArrayLike], xlabel: str) -> Figure:
 def paired(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str) -> Picture:
     """Per-patient differences to a baseline, one row per method: a point a patient, a bar at the mean, a line at no difference."""
     return picture(strip(differences, xlabel), described(alt))
+
+
+@styled
+def steps(table: pd.DataFrame, along: str, ticks: Mapping[object, str], xlabel: str, ylabel: str, bounds: Sequence[str]) -> Figure:
+    """The figure behind ``budget_curves`` and ``strata``: the values of ``along`` side by side, the methods next to each other at each."""
+    drawn = [m for m in dict.fromkeys(table["method"]) if m not in bounds]
+    columns = 2 if len(ticks) < 5 else 3
+    height = (4.2 if len(drawn) < 7 else 5.2) + 0.3 * -(-(len(drawn) + len(bounds)) // columns)
+    width = max(8.5, min(14.0, 2.0 + len(ticks) * max(1.5, 0.25 * len(drawn))))  # wider, the letters shrink on a slide
+    fig = Figure(figsize=(width, height), layout="constrained")
+    ax, place = fig.subplots(), {value: i for i, value in enumerate(ticks)}
+    for k, method in enumerate([*drawn, *bounds]):
+        rows = table[table["method"] == method].sort_values(along)
+        x, mean = rows[along].map(place).to_numpy(float), rows["mean"].to_numpy(float)
+        if method in bounds:  # the room there is at each value, not a competitor
+            ax.hlines(mean, x - 0.44, x + 0.44, color="#555555", ls=("--", "-.")[bounds.index(method) % 2], lw=2.5, label=method)
+            continue
+        x = x + (0.6 if len(drawn) < 7 else 0.8) * ((k + 0.5) / len(drawn) - 0.5)
+        if len(drawn) < 7:  # more lines are a cobweb
+            ax.plot(x, mean, lw=1, alpha=0.5, **look(k) | {"marker": ""})
+        ax.plot(x, mean, label=method, ms=10, zorder=3, **look(k) | {"ls": ""})
+        ax.vlines(x, rows["low"], rows["high"], color=look(k)["color"], lw=3)
+    ax.set(xticks=range(len(ticks)), xticklabels=list(ticks.values()), xlim=(-0.5, len(ticks) - 0.5), xlabel=xlabel, ylabel=ylabel)
+    ax.grid(axis="x", visible=False)
+    fig.legend(loc="outside lower center", ncols=columns)
+    return fig
+
+
+def with_columns(table: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """``table`` itself. Raises ConfigError when a column is missing, or when the first two, what a point is known by, do not tell rows apart."""
+    if missing := set(names) - set(table.columns):
+        raise ConfigError(f"the table has no column {', '.join(sorted(missing))}", fix=f"it needs {', '.join(names)}")
+    if (twice := table[table.duplicated([*names[:2]])]).size:
+        which = " and ".join(f"{name} {twice[name].iloc[0]}" for name in names[:2])
+        raise ConfigError(f"the table has more than one row for {which}", fix="give the rows of one metric, and of one budget or part each")
+    return table
+
+
+def budget_curves(table: pd.DataFrame, *, ylabel: str, alt: str, bounds: Sequence[str] = ()) -> Picture:
+    """Mean and interval of every method at each number of labelled scans.
+
+    table    columns method, budget, mean, low, high; one metric
+    bounds   methods drawn as grey bars at each value: the two bounds
+    Raises ConfigError when a column is missing, or a method has two rows at one value.
+    """
+    with_columns(table, "method", "budget", "mean", "low", "high")
+    ticks = {budget: str(budget) for budget in sorted(table["budget"].unique())}
+    return picture(steps(table, "budget", ticks, "labelled scans", ylabel, [b for b in bounds if b in set(table["method"])]), described(alt))
+
+
+def strata(table: pd.DataFrame, *, ylabel: str, alt: str, bounds: Sequence[str] = ()) -> Picture:
+    """Mean and interval of every method on the easiest to the hardest cases, with the range of difficulty and the number of cases of each part.
+
+    table    columns part, easiest, hardest, cases, method, mean, low, high (ssltut.statistics.strata); one metric, one budget
+    bounds   methods drawn as grey bars at each value: the two bounds
+    Raises ConfigError when a column is missing, or a method has two rows at one value.
+    """
+    with_columns(table, "method", "part", "easiest", "hardest", "cases", "mean", "low", "high")
+    parts = table.drop_duplicates("part").sort_values("part")
+    ticks = {row.part: f"{row.easiest:.2f} to {row.hardest:.2f}\n{row.cases} cases" if row.cases > 1 else f"{row.easiest:.2f}\n1 case"
+             for row in parts.itertuples()}
+    return picture(steps(table, "part", ticks, "difficulty, from the easiest cases to the hardest", ylabel,
+                         [b for b in bounds if b in set(table["method"])]), described(alt))

@@ -1,0 +1,40 @@
+"""Budget curves and difficulty strata: what is drawn is what was given."""
+
+import pandas as pd
+import pytest
+from toy import STEPS, TABLE
+
+from ssltut import show
+from ssltut.errors import ConfigError
+from ssltut.show.charts import steps
+
+
+@pytest.mark.parametrize("view, along", [(show.budget_curves, "budget"), (show.strata, "part")])
+def test_a_table_with_two_rows_for_one_point_is_refused(view, along):
+    with pytest.raises(ConfigError, match=f"more than one row for method low and {along} "):
+        view(pd.concat([STEPS, TABLE.assign(budget=2, part=1, easiest=0, hardest=1, cases=1)]), ylabel="Dice", alt="twice")
+    with pytest.raises(ConfigError, match="no column cases" if along == "part" else "no column budget"):
+        view(STEPS.drop(columns=["budget", "cases"]), ylabel="Dice", alt="no column")
+    assert view(STEPS, ylabel="Dice", alt="once").png
+    with pytest.raises(ConfigError, match="more than one row for method low and metric dice"):
+        show.intervals(STEPS, alt="three budgets")
+
+
+def test_points_stand_at_their_budget_and_bounds_are_bars():
+    ticks = {8: "eight", 2: "two", 4: "four"}
+    ax = steps(STEPS, "budget", ticks, "x", "y", ["low", "high"]).axes[0]
+    points = next(line for line in ax.lines if line.get_label() == "ours")
+    assert points.get_xdata().tolist() == [1.0, 2.0, 0.0] and points.get_ydata() == pytest.approx([0.72, 0.74, 0.78])
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["eight", "two", "four"]
+    bars = {c.get_label(): c.get_segments() for c in ax.collections}
+    assert [segment[0, 1] for segment in bars["high"]] == pytest.approx([0.92, 0.94, 0.98]) and set(bars) >= {"low", "high"}
+    many = pd.concat([STEPS[STEPS["method"] == "ours"].assign(method=f"m{k}") for k in range(12)])
+    ax = steps(many, "budget", ticks, "x", "y", []).axes[0]
+    assert len(ax.lines) == 12 and len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 12  # points alone, all different
+
+
+def test_a_part_of_one_case_is_said_to_be_one(monkeypatch):
+    seen = []
+    monkeypatch.setattr("ssltut.show.charts.picture", lambda figure, alt: seen.append(figure))
+    show.strata(STEPS.assign(cases=STEPS["part"]), ylabel="Dice", alt="parts")
+    assert [t.get_text() for t in seen[0].axes[0].get_xticklabels()] == ["2.00\n1 case", "4.00 to 5.50\n2 cases", "8.00 to 9.50\n4 cases"]
