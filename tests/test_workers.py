@@ -30,7 +30,7 @@ from ssltut.workers import alone, open_workers, usual_workers
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed", reason="pip install ssltut[sweep]")
-SLOW = replace(SMALL, steps=60, validate_every=2)
+SLOW = replace(SMALL, steps=24, validate_every=2)
 SAME = ["case", "class", "metric", "value", "status", "method", "budget", "seed", "config", "selected_step", "command"]
 
 
@@ -99,7 +99,7 @@ def test_the_command_line_gives_the_same_whichever_way(cluster, places, tmp_path
         said = [line for line in err if line.startswith("[")]
         assert [line.split("]")[0] for line in said] == ["[1/4", "[2/4", "[3/4", "[4/4"] and all("left" in line for line in said)
     assert answers[0] == answers[1] and len(list((tmp_path / "dask" / "runs").iterdir())) == 3  # the upper bound is one run for both budgets
-    assert "2 Dask workers now" in "\n".join(err)
+    assert " Dask workers now; status at http" in "\n".join(err)  # two, or one while the dead one of the test above is replaced
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "dask").rglob("*.safetensors")}
     assert ssltut(*words, "--workers", 0, "--out", tmp_path / "dask")[0] == 0  # found again by the other way
     assert {p: p.stat().st_mtime_ns for p in before} == before
