@@ -112,7 +112,7 @@ def scenes_of(scene: Scene, layers: Mapping[str, np.ndarray]) -> dict[str, Scene
     for name, layer in layers.items():
         layer = np.asarray(layer)
         if layer.dtype == bool:
-            found[name] = replace(bare, overlay=layer.astype(np.uint8), contours=None, table=LabelTable("mark", ("no", name), ("#000000", MARK)))
+            found[name] = replace(bare, overlay=layer.astype(np.uint8), contours={}, table=LabelTable("mark", ("no", name), ("#000000", MARK)))
         else:
             heat = {"heat": layer, "heat_label": name, "heat_max": None} if layer.dtype.kind == "f" else {"overlay": layer}
             found[name] = replace(bare, **heat)

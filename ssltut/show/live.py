@@ -110,11 +110,11 @@ class SliceExplorer(View):
         """All three planes; one whose slice and look did not change gets a new crosshair only."""
         if self.moving:
             return
-        look = (id(self.scene), self.sliders["opacity"].value, self.grey.value)
+        look = (self.scene, self.sliders["opacity"].value, self.grey.value)
         for plane, shown in self.images.items():
             index = self.at[PLANES[plane][0]]
             if self.framed.get(plane, (None,))[0] != (index, *look):
-                self.framed[plane] = (index, *look), framed(self.scene, plane, self.at, look[1], look[2])
+                self.framed[plane] = (index, *look), framed(self.scene, plane, self.at, *look[1:])
             shown.value = crossed(self.framed[plane][1], self.scene, plane, self.at)
         self.read(self.at)
 
@@ -152,9 +152,9 @@ class Backdrop:
         drawn = io.BytesIO()
         fig.savefig(drawn, format="png", dpi=STYLE["figure.dpi"])
         self.base = Image.open(drawn).convert("RGB")
-        scale = STYLE["figure.dpi"] / fig.dpi
+        self.axes = fig.axes
         self.place = {ax: ax.transData.frozen() for ax in fig.axes}
-        self.scale = scale
+        self.scale = STYLE["figure.dpi"] / fig.dpi
 
     def ringed(self, points: Sequence[tuple[Axes, float, float]]) -> bytes:
         """PNG with a ring around each point (axes, x, y)."""
