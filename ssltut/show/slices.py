@@ -5,6 +5,7 @@ Arrays are RAS+ (X, Y, Z). Planes follow the radiological convention: the patien
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from matplotlib import colormaps, patheffects
@@ -20,7 +21,7 @@ from ssltut.show.pictures import DASHES, UNCERTAINTY, Picture, picture, styled
 
 # plane: (axis that is cut, axis shown from left to right, axis shown from bottom to top, letters left, right, top, bottom)
 PLANES = {"axial": (2, 0, 1, "RLAP"), "coronal": (1, 0, 2, "RLSI"), "sagittal": (0, 1, 2, "APSI")}
-WINDOWS = {"bone": (400.0, 1800.0), "soft": (50.0, 400.0)}  # (centre, width) in HU
+WINDOWS = {"bone": (400.0, 1800.0), "soft": (50.0, 400.0), "whole": None, "percentile": None}  # (centre, width) in HU; None: from the image
 HALO = [patheffects.withStroke(linewidth=3, foreground="black")]
 
 
@@ -33,7 +34,8 @@ class Scene:
     table     names and colours of the label values
     heat      (X, Y, Z) float >= 0, for example an entropy; heat_max is the value at the top of its scale (default: the largest)
     at        the voxel to cut at (default: the middle of the overlay, else of the first contour, else of the image)
-    window    "bone", "soft", (centre, width) in HU, or None for the 1st and 99th percentile, as MR needs it
+    window    "bone", "soft", (centre, width) in HU, "whole" from the least to the greatest value, or "percentile" or None for the 1st to
+              the 99th percentile, as MR needs it
     Raises ConfigError when an array has another shape than the image, or labels come without a table that names them.
     """
 
@@ -64,13 +66,10 @@ class Scene:
         """The overlay and the contours that are there."""
         return [x for x in (self.overlay, *(self.contours or {}).values()) if x is not None]
 
-    @property
+    @cached_property
     def limits(self) -> tuple[float, float]:
         """The values shown black and white."""
-        if self.window is None:
-            return tuple(np.percentile(np.asarray(self.image)[::2, ::2, ::2], (1, 99)))
-        centre, width = WINDOWS[self.window] if isinstance(self.window, str) else self.window
-        return centre - width / 2, centre + width / 2
+        return limits_of(self.image, self.window)
 
     @property
     def centre(self) -> tuple[int, int, int]:
@@ -80,10 +79,24 @@ class Scene:
         inside = np.argwhere(self.labels[0] > 0) if self.labels else ()
         return tuple(round(v) for v in (np.mean(inside, axis=0) if len(inside) else np.array(self.image.shape) / 2))
 
-    @property
+    @cached_property
     def top(self) -> float:
         """The heat at the top of its scale."""
         return self.heat_max or max(float(self.heat.max()), 1e-6)
+
+
+def limits_of(image: np.ndarray, window: str | tuple[float, float] | None) -> tuple[float, float]:
+    """The values shown black and white under ``window``, as in ``Scene``."""
+    known = WINDOWS[window or "percentile"] if window is None or isinstance(window, str) else window
+    if known is not None:
+        return known[0] - known[1] / 2, known[0] + known[1] / 2
+    low, high = np.percentile(np.asarray(image)[::2, ::2, ::2], (1, 99)) if window != "whole" else (np.min(image), np.max(image))
+    return float(low), float(high)
+
+
+def bar_length(width: float) -> int:
+    """Length in mm of the scale bar of a picture ``width`` mm wide: a round number, at most a third of it."""
+    return next(v for v in (100, 50, 20, 10, 5, 2, 1) if v <= width / 3 or v == 1)
 
 
 def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
@@ -126,7 +139,7 @@ def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> 
     for letter, x, y in zip(letters, (0.04, 0.96, 0.5, 0.5), (0.5, 0.5, 0.95, 0.05)):
         ax.text(x, y, letter, transform=ax.transAxes, color="white", weight="bold", ha="center", va="center", path_effects=HALO)
     if bar:
-        length = next(v for v in (100, 50, 20, 10, 5, 2, 1) if v <= width / 3 or v == 1)
+        length = bar_length(width)
         ax.plot([0.05 * width, 0.05 * width + length], [0.05 * height] * 2, color="white", lw=4, path_effects=HALO, solid_capstyle="butt")
         ax.text(0.05 * width, 0.07 * height, f"{length} mm", color="white", fontsize=12, va="bottom", path_effects=HALO)
 
