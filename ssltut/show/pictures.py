@@ -10,6 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from ssltut.errors import ConfigError
+from ssltut.show.frontends import frontend
 
 # Read from the back row and on a dark page: large type, thick lines, a white ground of its own.
 STYLE = {
@@ -78,13 +79,32 @@ def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
     return Picture(out.getvalue(), alt)
 
 
+# JupyterLab shows the richest form of an output it knows, and of a widget whose kernel is gone only an error. So the picture is an output of
+# its own, before the widget's, and this style shows one of the two: the widget while there is one, else the picture.
+ONE_OF_TWO = """<style>
+.jp-OutputArea-child:has(.ssltut-still):has(+ .jp-OutputArea-child > .jp-OutputArea-output:not(.jp-RenderedText) > *) { display: none }
+.jp-OutputArea-child:has(.ssltut-still) + .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *)) { display: none }
+</style>"""
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
 class Illustrated:
     """Mixed into a widget class, adds its static picture: shown when a saved notebook is opened, and by nbconvert and GitHub."""
 
     illustration: Picture | None = None
-    _ipython_display_ = None  # older widget libraries would show themselves through it, without the picture
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, object], dict[str, object]]:
         data, metadata = self.illustration._repr_mimebundle_()
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        return data | {"application/vnd.jupyter.widget-view+json": view}, metadata
+        return data | {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}}, metadata
+
+    def _ipython_display_(self) -> None:
+        """In JupyterLab two outputs, the picture and the widget, of which one is seen; elsewhere one that holds both."""
+        from IPython.display import display
+
+        data, metadata = self._repr_mimebundle_()
+        if frontend() == "lab":
+            view = {WIDGET: data.pop(WIDGET), "text/plain": "(a live view: run the cell to see it)"}
+            data["text/html"] = f'{ONE_OF_TWO}<div class="ssltut-still">{data["text/html"]}</div>'
+            display(data, metadata=metadata, raw=True)
+            data, metadata = view, {}
+        display(data, metadata=metadata, raw=True)
