@@ -15,7 +15,7 @@ from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError
 from ssltut.methods import make_method
 from ssltut.show.embedding import flatten
-from ssltut.show.reliability import Doubt, sentence, verdict
+from ssltut.show.reliability import Doubt, lines, verdict
 from ssltut.show.slices import Scene, limits_of
 from ssltut.train import train
 from toy import SMALL, toy_cohort
@@ -164,7 +164,7 @@ def test_doubt_counts_by_hand():
     assert np.isnan(Doubt(np.array([0.1]), np.array([False])).caught(0.0))
     part = Doubt(np.array([0.1, 0.2, 0.3]), np.array([True, False, False]), np.array([False, True, True]))
     assert part.sides(0.25) == [("reliable", 1, 0.5, 1.0), ("unreliable", 1, 0.5, 1.0)]
-    assert sentence(part, 0.0) == "At 0.000 nats: reliable 0 voxels (0.0%); unreliable 2 voxels (100.0%), 100.0% of them right."
+    assert lines(part, 0.0) == "At 0.000 nats\nreliable: 0 voxels (0.0%)\nunreliable: 2 voxels (100.0%),\n    100.0% of them right"
     assert Doubt(np.array([0.1, 0.2])).point(0.15) == (0.15, 0.5)
     assert verdict(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1], bool), 0.5).tolist() == [0, 1, 3, 2]
     assert verdict(np.array([0, 1]), None, 0.5).tolist() == [0, 1]
@@ -254,7 +254,7 @@ def test_embedding_map_leads_to_the_voxel(monkeypatch):
 
 
 def test_an_embedding_map_of_unequal_lengths_is_refused():
-    with pytest.raises(ConfigError, match="an embedding map of 40 vectors, 40 places, 40 class, 39 right"):
+    with pytest.raises(ConfigError, match="an embedding map of 40 vectors, 40 places, 40 class, 40 reliable, 39 right"):
         mapped(right=np.ones(39, bool))
 
 
@@ -289,6 +289,17 @@ def test_slices_of_the_networks_are_looked_at_when_redrawn(monkeypatch):
     assert asked == [({"student": None}, "batch")] * 2 and len(shown) == 2
     heights = [Image.open(io.BytesIO(picture.png)).height for picture in (shown[-1], show.curves(live.rows, alt="without slices"))]
     assert heights[0] > heights[1] + 200 and shown[-1].alt == "training step 4"
+
+
+def test_a_panel_waits_for_its_validation_score_and_for_nothing_else():
+    live = show.LiveCurves(alt="training", groups={"loss": ["total"], "score": ["validation dice"]})
+    live.rows.append({"step": 0, "total": 1.0})
+    first = live.picture(quick=True).png
+    live.validated(0, {"dice": 0.5})
+    assert live.picture(quick=True).png != first
+    live.groups = {"loss": ["totally"]}
+    with pytest.raises(ConfigError, match="no column totally"):
+        live.picture()
 
 
 def test_redraws_keep_to_their_share_of_the_time(monkeypatch):
