@@ -125,7 +125,8 @@ def plotted(made: Map, picked: Callable[[int], None]) -> tuple[object, Callable[
 
     x, y = made.points.T
     layout = {"height": 460, "width": 620, "font": {"size": 15}, "margin": {"l": 60, "r": 10, "t": 20, "b": 60}, "showlegend": True, "hovermode": "closest",
-              "xaxis": {"title": made.axes[0]}, "yaxis": {"title": made.axes[1]}, "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}}
+              "xaxis": {"title": made.axes[0]}, "yaxis": {"title": made.axes[1]}, "legend": {"orientation": "h", "y": -0.2},
+              "template": "plotly_white", "hoverlabel": {"bgcolor": "white", "font": {"color": "black"}}}
     figure = go.FigureWidget(layout=layout)
     owners: list[np.ndarray] = []
 
@@ -153,7 +154,7 @@ def widget(made: Map, scenes: dict[str, Scene], still: Picture, title: str | Non
     """The live half of ``explore_embeddings``: plotly in JupyterLab, the still picture with a ring elsewhere."""
     import ipywidgets
 
-    from ssltut.show.live import WIDE, Backdrop, SliceExplorer, View, classed
+    from ssltut.show.live import WIDE, Backdrop, SliceExplorer, View, classed, spoken
 
     first = next(iter(scenes.values()))
     explorer = SliceExplorer(scenes, still, title=None, unit="" if first.window in (None, "percentile") else "HU", mouse=mouse)
@@ -175,7 +176,7 @@ def widget(made: Map, scenes: dict[str, Scene], still: Picture, title: str | Non
     def chosen(change: object = None) -> None:
         ring(point.value)
         explorer.go(made.places[point.value])
-        told.value = f'<span aria-live="polite">{made.told(point.value)}</span>'
+        told.value = spoken(made.told(point.value))
 
     point.observe(chosen, names="value")
     chosen()

@@ -98,7 +98,7 @@ def legend(scene: Scene) -> str:
     if scene.heat is not None:
         low, high = (f"rgb({', '.join(str(int(v)) for v in HEAT[k])})" for k in (0, 255))
         bar = f'<span style="background:linear-gradient(90deg,{low},rgb(33,145,140),{high});padding:0 3em"></span>'
-        marks.append(f"0 {bar} {scene.top:.2g} {scene.heat_label}")
+        marks.append(f"0&nbsp;{bar}&nbsp;{scene.top:.2g} {scene.heat_label}")
     return "&emsp;".join(marks)
 
 

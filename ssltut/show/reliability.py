@@ -72,7 +72,7 @@ class Doubt:
         ax.axhline(self.errors[-1] / len(self.sorted), color=SERIES[6], ls="--", label="random choice")
         ax.set(xlabel="coverage: share called reliable", ylabel="error rate among them", xlim=(-0.04, 1.04))
         ax.set_ylim(-0.08 * ax.get_ylim()[1], 1.1 * max(ax.get_ylim()[1], 1e-3))
-        ax.legend(loc="center left")
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
 
 
 def verdict(uncertainty: np.ndarray, wrong: np.ndarray | None, threshold: float) -> np.ndarray:
@@ -81,12 +81,13 @@ def verdict(uncertainty: np.ndarray, wrong: np.ndarray | None, threshold: float)
     return unreliable if wrong is None else np.where(wrong, 3 - unreliable, unreliable)
 
 
-def sentence(doubt: Doubt, threshold: float) -> str:
-    """The counts in words."""
-    told = [f"{name} {count:,} voxels ({share:.1%})" + ("" if np.isnan(right) else f", {right:.1%} of them right")
+def lines(doubt: Doubt, threshold: float) -> str:
+    """The counts in words, a line for each side."""
+    told = [f"{name}: {count:,} voxels ({share:.1%})" + ("" if np.isnan(right) else f",\n    {right:.1%} of them right")
             for name, count, share, right in doubt.sides(threshold)]
     caught = doubt.caught(threshold)
-    return f"At {threshold:.3f} nats: " + "; ".join(told) + ("." if np.isnan(caught) else f". {caught:.0%} of all errors are called unreliable.")
+    told += [] if np.isnan(caught) else [f"{caught:.0%} of all errors are called unreliable"]
+    return "\n".join([f"At {threshold:.3f} nats", *told])
 
 
 def explore_uncertainty(image: np.ndarray, uncertainty: np.ndarray, *, spacing: tuple[float, float, float], alt: str, wrong: np.ndarray | None = None,
@@ -124,8 +125,7 @@ def drawn(scene: Scene, doubt: Doubt, threshold: float, title: str | None) -> Fi
     doubt.draw(ax)
     ax.plot(*doubt.point(threshold), ls="", marker="o", ms=16, mfc="none", mec="black", mew=3)
     words.axis("off")
-    words.text(0, 0.5, sentence(doubt, threshold).replace(": ", ":\n", 1).replace("; ", "\n").replace(", ", ",\n  ").replace(". ", "\n"), va="center",
-               fontsize=15, linespacing=1.5)
+    words.text(0, 0.5, lines(doubt, threshold), va="center", fontsize=15, linespacing=1.5)
     if title:
         fig.suptitle(title, fontsize=16)
     return fig
@@ -144,7 +144,7 @@ def widget(scenes: dict[str, Scene], doubt: Doubt, threshold: float, uncertainty
     """The live half of ``explore_uncertainty``."""
     import ipywidgets
 
-    from ssltut.show.live import WIDE, Backdrop, SliceExplorer, View, classed
+    from ssltut.show.live import WIDE, Backdrop, SliceExplorer, View, classed, spoken
 
     layer, first = next(iter(scenes.items()))
     explorer = SliceExplorer(scenes, still, title=title, unit="" if first.window in (None, "percentile") else "HU", mouse=mouse)
@@ -163,7 +163,7 @@ def widget(scenes: dict[str, Scene], doubt: Doubt, threshold: float, uncertainty
         explorer.scenes[layer] = replace(explorer.scenes[layer], overlay=verdict(uncertainty, wrong, value))
         explorer.redraw()
         shown.value = curve.ringed([(curve.axes[0], *doubt.point(value))])
-        counts.value = f'<span aria-live="polite">{sentence(doubt, value)}</span>'
+        counts.value = spoken(lines(doubt, value).replace("\n", "<br>"))
 
     def moved(change: dict) -> None:
         if not state["moving"]:

@@ -25,10 +25,12 @@ def board(groups: Mapping[str, Sequence[str]], scenes: Mapping[str, Scene]) -> t
     low = 3.6 if scenes else 0.0
     fig = Figure(figsize=(max(4.2 * columns, 4.2 * len(scenes), 7), 3.4 * rows + low + 0.4), layout="constrained")
     above, *below = fig.subfigures(2, 1, height_ratios=(3.4 * rows, low)) if scenes else (fig.subfigures(),)
-    slots = list(below[0].subplots(1, len(scenes), squeeze=False)[0]) if below else []
+    slots = list(below[0].subplots(1, max(columns, len(scenes)), squeeze=False)[0]) if below else []
+    for ax in slots[len(scenes):]:
+        ax.axis("off")
     if below:
         key(below[0], list(scenes.values()), slots)
-    return fig, panel_axes(above, groups), slots
+    return fig, panel_axes(above, groups), slots[: len(scenes)]
 
 
 @styled
@@ -106,10 +108,12 @@ class LiveCurves:
     def picture(self, *, quick: bool = False) -> Picture:
         """What there is to see now. ``quick`` draws on the board of the picture before, whose layout took most of the time.
 
-        Raises ConfigError for a column of ``groups`` that no row has.
+        Raises ConfigError for a column of ``groups`` that no row has, unless it is a validation score.
         """
         history = pd.DataFrame(self.rows)
         groups = self.groups or default_groups([c for c in history.columns if c != "step"])
+        for column in {c for names in groups.values() for c in names if c.startswith("validation ")} - set(history.columns):
+            history[column] = np.nan  # a score that is still to come
         refuse_missing(history, groups)
         scenes = {title: Scene(**scene) for title, scene in self.look(*self.latest).items()} if self.look and self.latest else {}
         form = (tuple(groups), tuple(scenes))
