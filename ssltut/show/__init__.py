@@ -9,7 +9,7 @@ from importlib import import_module
 HOMES = {
     "frontend": "frontends", "Picture": "pictures", "picture": "pictures", "planes": "slices", "gallery": "slices", "explore": "explorer",
     "curves": "charts", "LiveCurves": "charts", "lines": "charts", "risk_coverage": "charts", "intervals": "charts", "paired": "charts",
-    "surface": "space", "correspondences": "space", "volume": "viewer",
+    "surface": "space", "correspondences": "space", "explore_matches": "matches", "volume": "viewer",
 }
 
 
