@@ -60,6 +60,9 @@ class Question(NamedTuple):
     draw: int = 0
 
 
+PUBLISHED = Question()
+
+
 class Match(NamedTuple):
     """What a labelled scan says about one voxel.
 
@@ -113,15 +116,16 @@ class Matcher:
         site = self.labelled[scan]
         vectors = self.vectors.setdefault(scan, voxel_vectors(site.embedding[None]))
         index, present = self.references(scan, question.band, question.draw)
-        if not 1 <= question.k <= index.numel():
-            raise ConfigError(f"{question.k} neighbours asked of {index.numel()} references", fix="use at least 1 and at most all of them")
+        bank = index.unique()  # a small band is drawn from with replacement, but a voxel is a neighbour once
+        if not 1 <= question.k <= len(bank):
+            raise ConfigError(f"{question.k} neighbours asked of {len(bank)} references", fix="use at least 1 and at most all of them")
         query = self.target.embedding[(slice(None), *at)].float()[None]
         score = torch.full((self.n_classes,), torch.nan)
         score[present] = similarity(vectors[index], query, question.kernel)[:, 0]
         alike = similarity(vectors[:, None, None], query, question.kernel)[:, 0]  # each voxel as a class of one reference: the kernel itself
-        best = alike[index.flatten()].topk(question.k)
-        classes = present.repeat_interleave(index[0].numel())[best.indices].numpy()
-        place = np.stack(np.unravel_index(index.flatten()[best.indices].numpy(), site.image.shape), -1)
+        best = alike[bank].topk(question.k)
+        place = np.stack(np.unravel_index(bank[best.indices].numpy(), site.image.shape), -1)
+        classes = site.label[tuple(place.T)].astype(np.int64)
         vote = np.bincount(classes, minlength=self.n_classes) / question.k
         return Match(alike.view(site.image.shape).numpy(), place, best.values.numpy(), classes, vote, score.numpy())
 
@@ -194,7 +198,8 @@ def told(target: Site, site: Site, table: LabelTable, at: Sequence[int], match: 
         else:
             panels[3].axis("off")
             scale = part.add_axes((0.79, 0.1, 0.03, 0.6))
-            part.colorbar(colour_scale(scene), cax=scale, ticks=[0, scene.top], format=lambda v, _: f"{match.alike.max() - scene.top + v:.3f}")
+            part.colorbar(colour_scale(scene), cax=scale, ticks=[0, scene.top], format="").ax.set_yticklabels(
+                [f"{match.alike.max() - scene.top:.3f}", f"{match.alike.max():.3f}"])
             part.text(0.79, 0.74, f"{question.kernel} of the most\nsimilar quarter of the scan", fontsize=13)
     room(bottom, lined, None)
     if title:
@@ -225,7 +230,7 @@ def answers(ax: Axes, table: LabelTable, says: Mapping[str, int], match: Match) 
 
 
 def explore_matches(target: Mapping[str, object], labelled: Mapping[str, Mapping[str, object]], *, table: LabelTable, at: Sequence[int], alt: str,
-                    name: str = "unlabelled scan", question: Question | Mapping[str, object] = Question(), references: int = 120,
+                    name: str = "unlabelled scan", question: Question | Mapping[str, object] = PUBLISHED, references: int = 120,
                     title: str | None = None) -> object:
     """Correspondence explorer: pick a voxel, see where a labelled scan resembles it, its nearest references, and whom they agree with.
 

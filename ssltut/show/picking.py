@@ -1,8 +1,8 @@
 """The controls of the correspondence explorer. Imported only where a notebook is open."""
 
 import html
-import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import ipywidgets
 import numpy as np
@@ -15,7 +15,7 @@ from ssltut.show.live import View, classed, pane
 from ssltut.show.matches import Matcher, Question, agreeing, bones, lines, reference_scene, target_scene, verdicts
 from ssltut.show.pictures import Picture, picture
 from ssltut.show.slices import PLANES, Scene
-from ssltut.show.space import MATCHES, Mesh, Room, drawn, layout, traces
+from ssltut.show.space import MATCHES, Room, drawn, layout, traces
 
 AXES = {"xyz"[PLANES[plane][0]]: plane for plane in PLANES}
 MOST = 30  # neighbours a slider reaches
@@ -47,7 +47,7 @@ class MatchExplorer(View):
         self.scan = classed(ipywidgets.Dropdown(options=scans, description="labelled"), "scan")
         self.kernel = classed(ipywidgets.Dropdown(options=list(KERNELS), value=question.kernel, description="kernel"), "kernel")
         self.k = slider("k", question.k, 1, max(MOST, question.k), "k")
-        self.band = slider("band", question.band, 1, max(4, question.band), "band (voxels)")
+        self.band = slider("band", question.band, 1, max(4, question.band), "band")
         self.draw = slider("draw", question.draw, 0, max(9, question.draw), "draw")
         self.neighbour = slider("neighbour", 1, 1, question.k, "neighbour")
         self.answer = classed(ipywidgets.HTML(layout={"width": "310px"}), "answer")
@@ -140,7 +140,8 @@ class MatchExplorer(View):
             return
         place = tuple(int(v) for v in self.match.place[self.neighbour.value - 1])
         scene = reference_scene(self.site, self.table, self.match, place)
-        self.legends["reference"].value = f"rings: the {self.k.value} nearest references, in blue or a square in orange as in 3D.&emsp;{legend(scene)}"
+        marks = f"{legend(replace(scene, heat=None))}&emsp;marks: the {self.k.value} nearest references, seen through the slices"
+        self.legends["reference"].value = f"{marks}&emsp;in colour: the most similar quarter, {self.match.alike.max() - scene.top:.3f} to {self.match.alike.max():.3f}"
         for plane, shown in self.reference.items():
             shown.value = crossed(self.ringed(framed(scene, plane, place, 0.5), scene, plane), scene, plane, place)
 
