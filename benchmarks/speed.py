@@ -1,4 +1,4 @@
-"""Speed on this machine: ``python benchmarks/speed.py [phantom|precision|methods|explorer|training_view ...]`` writes benchmarks/results/speed-<what>-<machine>.csv.
+"""Speed on this machine: ``python benchmarks/speed.py [phantom|precision|methods|explorer|training_view|pick ...]`` writes benchmarks/results/speed-<what>-<machine>.csv.
 
 Each value is the median of repeats, with the fastest and slowest beside it; nothing else should run meanwhile.
 """
@@ -184,8 +184,26 @@ def training_view() -> list[dict]:
     return in_kernel(TRAINING.replace("STEPS", "300"))
 
 
+def pick() -> list[dict]:
+    """One pick in the correspondence explorer as JupyterLab runs it: search, six pictures, the lines in 3D. Class size, 16 channels."""
+    os.environ["SSLTUT_FRONTEND"] = "lab"
+    from ssltut import show
+    from ssltut.data.labels import HIP
+    from ssltut.data.phantom import make_case
+
+    cases = [make_case(seed, size=64) for seed in range(2)]
+    target, labelled = ({"image": c.image, "spacing": c.spacing, "label": c.label, "embedding": torch.randn(16, 64, 64, 64)} for c in cases)
+    asked = iter(np.random.default_rng(0).integers(4, 60, (1000, 3)))
+    rows = []
+    for kernel in ("mean_cosine", "max_euclid"):
+        view = show.explore_matches(target | {"answer": cases[0].label}, {"one": labelled}, table=HIP, at=(32, 32, 32), alt="a benchmark",
+                                    question={"kernel": kernel})
+        rows.append({"what": f"pick in the correspondence explorer, 64^3, {kernel}"} | timed(lambda view=view: view.pick(next(asked)), 20))
+    return rows
+
+
 def main() -> None:
-    benches = {bench.__name__: bench for bench in (phantom, precision, methods, explorer, training_view)}
+    benches = {bench.__name__: bench for bench in (phantom, precision, methods, explorer, training_view, pick)}
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", nargs="*", choices=[*benches, []], default=list(benches))
     accelerator = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"{platform.machine()}-{os.cpu_count()}-cores"

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +35,7 @@ class Package(NamedTuple):
         return f"{self.name}-{self.version}.tgz"
 
 
-# Downsampling runs in the browser for large scans; readers of file formats (60 MB) are never used, since the data come from the kernel.
+# A name that is no whole path stands for all files that begin so. Readers of file formats, and scaling, are left out: the data come from the kernel.
 PACKAGES = (
     Package("vue", "2.6.10", "bfca906b64416178c061dc8f59850ff6b2a45359c8ddd7d5f924cc611128c2d4", {"dist/vue.min.js": "vue.min.js"}),
     Package("vue-js-modal", "2.0.0-rc.6", "e346934435688600bcbd39a6cd96cea248760e183fb8dad2cf3d0c8f491d5c5e",
@@ -46,8 +47,7 @@ PACKAGES = (
     Package("itk-vtk-viewer", "14.51.0", "5d5d6994418fdd9b203f11b9f82154b1579d3ace7bc2f77b62288108af3c549e",
             {"dist/index.html": "viewer/index.html", "dist/itkVtkViewer.js": "viewer/itkVtkViewer.js",
              "dist/124.itkVtkViewer.js": "viewer/124.itkVtkViewer.js", "dist/itk/web-workers/min-bundles/": "viewer/itk/web-workers/min-bundles/",
-             **{f"dist/itk/pipeline/{name}.{kind}": f"viewer/itk/pipeline/{name}.{kind}" for kind in ("js", "wasm")
-                for name in ("BloscZarr", "Downsample", "DownsampleLabelImage", "ResampleLabelImage")}}),
+             "dist/itk/pipeline/BloscZarr": "viewer/itk/pipeline/BloscZarr"}),
     Package("itk-viewer-bootstrap-ui", "0.30.0", "0bbba53843e05f9d2b2f85d2adacda79786ab6269793c843234031b9f167a583",
             {"dist/bootstrapUIMachineOptions.js.es.js": "viewer/ui.js"}),
 )
@@ -61,8 +61,8 @@ PATCHES = (
     ("vendors-*imjoy-core*.js", r'\"https://cdn.jsdelivr.net/npm/@oeway/vue-window@2.4.1-a/lib/index.js\"', rf'{HERE} + \"windows.js\"'),
     ("vendors-*imjoy-core*.js", "`https://cdn.jsdelivr.net/npm/imjoy-core@${version}/dist/`", HERE),
     ("lib_index*.js", "async createWindow(_plugin, w, extra_config) {",
-     f'async createWindow(_plugin, w, extra_config) {{ if (w.type === "itk-vtk-viewer") {{ w.src = {HERE} + "viewer/index.html"; '
-     f'if (w.config && w.config.uiMachineOptions) w.config.uiMachineOptions.href = {HERE} + "viewer/ui.js"; }}'),
+     (f'async createWindow(_plugin, w, extra_config) {{ if (w.type === "itk-vtk-viewer") {{ w.src = {HERE} + "viewer/index.html"; '
+      f'if (w.config && w.config.uiMachineOptions) w.config.uiMachineOptions.href = {HERE} + "viewer/ui.js"; }}')),
     ("lib_index*.js", "process_url_query: true,", f'process_url_query: true, default_rpc_base_url: {HERE} + "viewer/",'),
     ("lib_index*.js", '<img src="https://imjoy.io/static/img/imjoy-logo-black.svg" style="height: 17px;">', "3D"),
     # A cell may run before the extension knows its kernel, as with "Run All" on opening: wait instead of giving up.
@@ -102,9 +102,11 @@ def places() -> Places:
 
 
 def installed(where: Places | None = None) -> bool:
-    """Whether the bundle is complete and JupyterLab is told of it."""
+    """Whether the bundle is there and JupyterLab is told of it."""
     where = where or places()
-    return str(where.folder) in told(where.config)[1] and (where.extension / "package.json").is_file()
+    with suppress(DataError):
+        return str(where.folder) in told(where.config)[1] and (where.extension / "package.json").is_file()
+    return False
 
 
 def told(config: Path) -> tuple[dict, list[str]]:
@@ -132,7 +134,7 @@ def tell(config: Path, folder: Path, *, of: bool) -> None:
 
 
 def install(*, registry: str | None = None, where: Places | None = None, say: Callable[[str], None] = print) -> Places:
-    """Fetch the viewer's packages (54 MB), keep what it needs (18 MB), and point JupyterLab to it; what was there is replaced.
+    """Fetch the viewer's packages (54 MB), keep what it needs (8 MB), and point JupyterLab to it; what was there is replaced.
 
     registry   address of an npm registry, or a folder that holds the archives (default: SSLTUT_NPM_REGISTRY, then registry.npmjs.org)
     Raises DataError without a network, for a wrong checksum, or when the installed extension is not one that can be patched;
@@ -220,7 +222,7 @@ def unpack(package: Package, archive: Path, bundle: Path) -> None:
     with tarfile.open(archive) as tar:
         members = {member.name.partition("/")[2]: member for member in tar.getmembers() if member.isfile()}
         for wanted, place in package.files.items():
-            names = [name for name in members if name == wanted or wanted.endswith("/") and name.startswith(wanted)]
+            names = [name for name in members if name.startswith(wanted) and not name.endswith(".map")]
             if not names or any(".." in Path(name).parts for name in names):
                 raise DataError(f"{package.archive} holds no sound {wanted}", where=archive, fix="try again; if it stays so, do not use the file")
             for name in names:

@@ -10,7 +10,7 @@ HOMES = {
     "frontend": "frontends", "Picture": "pictures", "picture": "pictures", "planes": "slices", "gallery": "slices", "explore": "explorer",
     "explore_uncertainty": "reliability", "explore_embeddings": "embedding", "LiveCurves": "training", "curves": "charts", "lines": "charts",
     "risk_coverage": "charts", "intervals": "charts", "paired": "charts",
-    "surface": "space", "correspondences": "space", "volume": "viewer",
+    "surface": "space", "correspondences": "space", "explore_matches": "matches", "volume": "viewer",
 }
 
 
