@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = next(folder for folder in HERE.parents if (folder / "pyproject.toml").is_file())
 sys.path[:0] = [str(ROOT), str(ROOT / "notebooks")]
 
-project, copyright = "ssltut", "the ssltut contributors, Apache-2.0"  # noqa: A001 - Sphinx wants this name
+project, copyright = "ssltut", "the ssltut contributors, Apache-2.0"
 release = loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns, html_static_path, html_css_files = ["_static"], ["_static"], ["ssltut.css"]
@@ -25,7 +25,7 @@ autodoc_default_options = {"members": True, "show-inheritance": False}
 add_module_names = python_use_unqualified_type_names = False
 maximum_signature_line_length = 100
 # Only our own names are held to exist: the manuals of others cannot be asked without a network.
-nitpicky, nitpick_ignore_regex = True, [(r"py:.*", r"(?!ssltut\.).*")]
+nitpicky, nitpick_ignore_regex = True, [(r"py:.*", r"(?!ssltut\.).*|ssltut\..*\.T")]
 default_role = "code"
 
 

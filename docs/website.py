@@ -20,10 +20,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT)]
 
-import nbformat  # noqa: E402
-import pages  # noqa: E402
-import tool  # noqa: E402
-import tour  # noqa: E402
+import nbformat
+import pages
+import tool
+import tour
 
 ROOMS = {"data": "Data", "nets": "Networks", "methods": "Methods", "show": "Views", "": "Training, measures and comparison"}
 PLACES = {str(ROOT / "build"): "build", str(ROOT): ".", str(Path.home()): "~"}
@@ -154,7 +154,7 @@ class Page(HTMLParser):
 def check(site: Path) -> tuple[list[str], list[str]]:
     """(problems, addresses outside) of a folder of pages: pictures without text, links and files that are not there, things loaded from elsewhere."""
     found, outside = [], set()
-    read = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
+    read = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
     for path, page in read.items():
         where = path.relative_to(site.resolve())
         found += [f"{where}, {blind}: a picture without alternative text" for blind in page.blind]

@@ -47,6 +47,17 @@ def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
+def crowd() -> float:
+    """How many times slower than alone this machine is now, by its load: what a limit in seconds is multiplied by."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1.0
+
+
+def middle(of: "Locator") -> tuple[float, float]:
+    """The middle of what is shown, in pixels of the window."""
+    box = of.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
 def colours(png: bytes) -> int:
     """How many colours a screenshot has, each channel in 16 steps: 1 for a blank, tens for a shaded surface."""
     return len(np.unique(pixels(png) // 16 @ np.array([256, 16, 1])))
@@ -124,7 +135,7 @@ class Desk:
     def __post_init__(self) -> None:
         self.context = self.browser.new_context(viewport={"width": 1500, "height": 1000}, color_scheme="dark" if self.dark else "light")
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(60_000)
+        self.page.set_default_timeout(120_000)  # a busy machine may take a minute to start a kernel
         self.context.route(lambda url: url.startswith(("http://", "https://")) and not url.startswith("http://127.0.0.1:"), self._refuse)
         self.page.on("websocket", lambda socket: "//127.0.0.1:" in socket.url or self.outside.append(socket.url))
         self.page.on("console", lambda message: message.type == "error" and self.errors.append(f"{message.text} ({message.location['url']})"))
@@ -200,12 +211,19 @@ class Desk:
         """Save the notebook, as Ctrl+S does."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
 
+    def drag(self, x: float, y: float, dx: float, dy: float) -> None:
+        """Press the mouse at a place on the screen, move it, and let go."""
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + dx, y + dy, steps=6)
+        self.page.mouse.up()
+
     def shot(self, name: str, of: "Locator | None" = None) -> bytes:
         """A screenshot of ``of``, or of the window, kept as build/browser/``name``.png."""
         SHOTS.mkdir(parents=True, exist_ok=True)
         return (of or self.page).screenshot(path=SHOTS / f"{name}.png")
 
-    def settled(self, of: "Locator", *, seconds: float = 20, until: object = lambda png: True) -> bytes:
+    def settled(self, of: "Locator", *, seconds: float = 60, until: object = lambda png: True) -> bytes:
         """A screenshot of ``of`` once two in a row are the same and ``until`` holds of it."""
         end, last = time.monotonic() + seconds, None
         while time.monotonic() < end:

@@ -230,19 +230,15 @@ show.gallery({f"{name}, difficulty {c.meta['difficulty']:.2f}": {"image": c.imag
              columns=3, alt="The same synthetic hip five times: healthy; arthritic, with hardly a gap in the joint; dysplastic, with a shallow cup; porotic, with faint bone; with a metal nail and streaks.")
 
 # %%
-def hip(osteoarthritis=0.0, dysplasia=0.0, osteoporosis=0.0, implant=False, head_radius=24.0, joint_space=3.5, anteversion=15.0):
+def hip(osteoarthritis=0.7, dysplasia=0.0, osteoporosis=0.0, implant=False, head_radius=24.0, joint_space=2.0, anteversion=15.0):
     ill = Pathology(osteoarthritis=osteoarthritis, dysplasia=dysplasia, osteoporosis=osteoporosis, implant=implant)
     c = make_case(seed, size=64, anatomy=Anatomy(head_radius=head_radius, joint_space=joint_space, anteversion=anteversion), pathology=ill, scanner=Scanner())
     return show.planes(c.image, spacing=c.spacing, contours={"label": c.label}, table=HIP, title=f"difficulty {c.meta['difficulty']:.2f}",
                        alt=f"A synthetic hip with head radius {head_radius} mm and joint space {joint_space} mm before illness.")
 
-if show.frontend() == "static":
-    view = hip(osteoarthritis=0.7, joint_space=2.0)
-else:
-    import ipywidgets
-    limits = {name: RANGES[name][:2] for name in ("head_radius", "joint_space", "anteversion")}
-    view = ipywidgets.interactive(hip, osteoarthritis=(0.0, 1.0), dysplasia=(0.0, 1.0), osteoporosis=(0.0, 1.0), **limits)
-view
+limits = {name: RANGES[name][:2] for name in ("head_radius", "joint_space", "anteversion")}
+show.vary(hip, osteoarthritis=(0.0, 1.0), dysplasia=(0.0, 1.0), osteoporosis=(0.0, 1.0), **limits,
+          alt="An arthritic synthetic hip in three planes; its joint is hardly open.")
 
 # %% [markdown]
 # **What to see.** Narrow joints and metal raise the difficulty, our score from 0 to 1. The outline is exact: it comes from the formula that made the
