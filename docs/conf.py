@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = next(folder for folder in HERE.parents if (folder / "pyproject.toml").is_file())
 sys.path[:0] = [str(ROOT), str(ROOT / "notebooks")]
 
-project, copyright = "ssltut", "the ssltut contributors, Apache-2.0"
+project, author, copyright = "ssltut", "the ssltut contributors", "the ssltut contributors, Apache-2.0"
 release = loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns, html_static_path, html_css_files = ["_static"], ["_static"], ["ssltut.css"]
@@ -18,6 +18,7 @@ nb_mime_priority_overrides = [("html", "text/html", 0)]  # of a picture's forms,
 myst_enable_extensions, myst_heading_anchors = ["dollarmath", "colon_fence", "deflist"], 3
 html_theme, html_title = "sphinx_book_theme", "ssltut"
 html_theme_options = {"use_download_button": False, "use_fullscreen_button": False, "show_toc_level": 2, "home_page_in_toc": True}
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
 html_copy_source = html_show_sourcelink = False
 html_math_renderer = "mathtext"
 autodoc_member_order, autodoc_typehints, autodoc_typehints_format = "bysource", "signature", "short"
@@ -37,7 +38,12 @@ def as_rst(app: object, what: str, name: str, thing: object, options: object, li
         if n and re.search(r"\S {2,}\S|^ |\n ", text):
             made.append(".. code-block:: text\n\n" + re.sub("^", "   ", text, flags=re.MULTILINE))
         else:
-            made.append("".join(part if part.startswith("``") else re.sub(r"([*|_\\])", r"\\\1", part) for part in re.split(r"(``.+?``)", text, flags=re.DOTALL)))
+            made.append(
+                "".join(
+                    part if part.startswith("``") else re.sub(r"([*|_\\])", r"\\\1", part)
+                    for part in re.split(r"(``.+?``)", text, flags=re.DOTALL)
+                )
+            )
     lines[:] = "\n\n".join(made).splitlines() + [""]
 
 

@@ -26,6 +26,7 @@ import tool
 import tour
 
 ROOMS = {"data": "Data", "nets": "Networks", "methods": "Methods", "show": "Views", "": "Training, measures and comparison"}
+FIRST = ("vary", "explore_uncertainty", "explore_matches", "correspondences")  # the views on the start page
 PLACES = {str(ROOT / "build"): "build", str(ROOT): ".", str(Path.home()): "~"}
 
 
@@ -50,7 +51,7 @@ def executed(folder: Path, solutions: list[Path]) -> str | None:
 
 
 def page_of(run: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """An executed notebook as Sphinx shall have it: no badge from elsewhere, answers folded, no parameters of ours and no paths of this machine."""
+    """An executed notebook as Sphinx shall have it: no badge from elsewhere, answers folded, no parameters of ours, no paths."""
     book = nbformat.from_dict(run)
     book.metadata.pop("widgets", None)
     book.cells = [cell for cell in book.cells if "injected-parameters" not in tool.tags(cell)]
@@ -73,16 +74,22 @@ def _unplaced(text: str) -> str:
 
 
 def pictures(book: nbformat.NotebookNode) -> Iterator[tuple[str, str, bytes]]:
-    """(heading above it, alternative text, PNG) of every picture in a notebook. Raises SiteError for one without the text."""
+    """(caption, alternative text, PNG) of every picture in a notebook; the caption is the heading above it and the view that made it.
+
+    Raises SiteError for a picture without the text.
+    """
     heading = ""
     for n, cell in enumerate(book.cells, 1):
         if cell.cell_type == "markdown" and (found := re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE)):
             heading = found[-1].strip()
+        view = (re.findall(r"\bshow\.(\w+)\(", cell.source) or [""])[-1]
         for output in cell.get("outputs", []):
             if "image/png" in (data := output.get("data", {})):
                 if not (alt := output.metadata.get("image/png", {}).get("alt", "").strip()):
-                    raise SiteError(f"cell {n}, below '{heading}': a picture without alternative text. Next: show it with ssltut.show and alt=")
-                yield heading, alt, base64.b64decode(data["image/png"])
+                    raise SiteError(
+                        f"cell {n}, below '{heading}': a picture without alternative text. Next: show it with ssltut.show and alt="
+                    )
+                yield f"{heading} (`show.{view}`)" if view else heading, alt, base64.b64decode(data["image/png"])
 
 
 def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> None:
@@ -91,16 +98,36 @@ def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> 
     shutil.copytree(docs, source, ignore=shutil.ignore_patterns("website.py", "__pycache__"))
     (source / "notebooks").mkdir()
     (source / "gallery").mkdir()
-    gallery = ["# Gallery", "", f"Every picture of the notebooks, as they were run at profile `{profile}`. A picture leads to its notebook.", ""]
+    gallery, chosen = (
+        ["# Gallery", "", f"Every picture of the notebooks, as they were run at profile `{profile}`. A picture leads to its notebook.", ""],
+        [],
+    )
     for run in runs:
         book = page_of(nbformat.read(run, as_version=4))
         nbformat.write(book, source / "notebooks" / run.name)
         gallery += [f"## {pages.title(book)}", "", "::::{container} pictures", ""]
-        for n, (heading, alt, png) in enumerate(pictures(book)):
+        for n, (caption, alt, png) in enumerate(pictures(book)):
             (source / "gallery" / f"{run.stem}_{n:02}.png").write_bytes(png)
-            gallery += [f":::{{figure}} gallery/{run.stem}_{n:02}.png", f":alt: {alt}", f":target: notebooks/{run.stem}.html", "", re.sub(r"^(\d+)\.", r"\1\\.", heading), ":::", ""]
+            caption = re.sub(r"^(\d+)\.", r"\1\\.", caption)  # no list
+            figure = [
+                f":::{{figure}} gallery/{run.stem}_{n:02}.png",
+                f":alt: {alt}",
+                f":target: notebooks/{run.stem}.html",
+                "",
+                caption,
+                ":::",
+                "",
+            ]
+            gallery += figure
+            chosen += figure if any(f"`show.{view}`" in caption for view in FIRST) else []
         gallery += ["::::", ""]
     (source / "gallery.md").write_text("\n".join(gallery), encoding="utf-8")
+    start = (
+        (source / "index.md")
+        .read_text(encoding="utf-8")
+        .replace("@@PICTURES@@", "\n".join(["::::{container} pictures", "", *chosen, "::::"]))
+    )
+    (source / "index.md").write_text(start, encoding="utf-8")
     entries = "\n".join(f"notebooks/{run.stem}" for run in runs)
     listed = (source / "notebooks.md").read_text(encoding="utf-8").replace("@@PROFILE@@", profile).replace("@@NOTEBOOKS@@", entries)
     (source / "notebooks.md").write_text(listed, encoding="utf-8")
@@ -116,7 +143,11 @@ def modules(room: str) -> list[str]:
     """The public modules of ``ssltut/room``; for "" those of the package itself."""
     folder = ROOT / "ssltut" / room
     files = sorted(folder.glob("*.py") if not room else folder.rglob("*.py"))
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files if not path.stem.startswith("__main")]
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in files
+        if not path.stem.startswith("__main")
+    ]
     return [name for name in names if "._" not in name]
 
 
@@ -126,7 +157,21 @@ def build(source: Path, target: Path) -> None:
 
     shutil.rmtree(target, ignore_errors=True)
     log = target.with_name(f"{target.name}.warnings")
-    arguments = ["-q", "-E", "-W", "--keep-going", "-n", "-b", "html", "-d", str(target.with_name("doctrees")), "-w", str(log), str(source), str(target)]
+    arguments = [
+        "-q",
+        "-E",
+        "-W",
+        "--keep-going",
+        "-n",
+        "-b",
+        "html",
+        "-d",
+        str(target.with_name("doctrees")),
+        "-w",
+        str(log),
+        str(source),
+        str(target),
+    ]
     if sphinx(arguments):
         raise SiteError(f"Sphinx has objections, all of them in {log}:\n{log.read_text(encoding='utf-8')[:3000]}")
 
@@ -152,7 +197,10 @@ class Page(HTMLParser):
 
 
 def check(site: Path) -> tuple[list[str], list[str]]:
-    """(problems, addresses outside) of a folder of pages: pictures without text, links and files that are not there, things loaded from elsewhere."""
+    """(problems, addresses outside) of a folder of pages.
+
+    Problems are pictures without text, links and files that are not there, and things that would be loaded from elsewhere.
+    """
     found, outside = [], set()
     read = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
     for path, page in read.items():
@@ -195,7 +243,9 @@ def site(solutions: list[Path], folder: Path, *, profile: str | None = None, doc
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--profile", choices=tour.TIMEOUT_S, help="run the notebooks at this profile (default: what build/tour holds, else smoke)")
+    parser.add_argument(
+        "--profile", choices=tour.TIMEOUT_S, help="run the notebooks at this profile (default: what build/tour holds, else smoke)"
+    )
     profile = parser.parse_args(arguments).profile
     try:
         start = site(sorted((ROOT / "notebooks" / "solutions").glob("[0-9][0-9]_*.ipynb")), ROOT / "build", profile=profile)

@@ -30,9 +30,18 @@ ROOT = Path(__file__).resolve().parents[1]
 SHOTS = ROOT / "build" / "browser"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # No name but the machine's own can be looked up, by pages and by web sockets alike. WebGL is drawn by the processor.
-FLAGS = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--no-sandbox", "--disable-quic", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-         "--ignore-gpu-blocklist")
+FLAGS = (
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--no-sandbox",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+)
 READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
@@ -65,7 +74,7 @@ def colours(png: bytes) -> int:
 
 @contextmanager
 def jupyter(folder: Path, **environment: str) -> Iterator[str]:
-    """JupyterLab on ``folder / "notebooks"`` as a learner starts it; gives its address with a token. Stopped with its kernels at the end."""
+    """JupyterLab on ``folder / "notebooks"`` as a learner starts it; gives its address with a token."""
     config, token = folder / "config", secrets.token_hex(16)
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     (config / "labconfig").mkdir(parents=True, exist_ok=True)
@@ -75,16 +84,36 @@ def jupyter(folder: Path, **environment: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    own = {"JUPYTER_CONFIG_DIR": config, "JUPYTER_DATA_DIR": folder / "data", "JUPYTER_RUNTIME_DIR": folder / "runtime", "IPYTHONDIR": folder / "ipython",
-           "JUPYTERLAB_SETTINGS_DIR": folder / "settings", "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces"}
+    own = {
+        "JUPYTER_CONFIG_DIR": config,
+        "JUPYTER_DATA_DIR": folder / "data",
+        "JUPYTER_RUNTIME_DIR": folder / "runtime",
+        "IPYTHONDIR": folder / "ipython",
+        "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
+    }
     # conftest asks for pictures and a thread-happy session; here the surroundings are those of a learner.
     given = {name: value for name, value in os.environ.items() if name not in ("SSLTUT_FRONTEND", "MPLBACKEND", "JPY_SESSION_NAME")}
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={address.rpartition(':')[2]}",
-               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder / 'notebooks'}",
-               "--expose-app-in-browser", "--LabApp.news_url="]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyter",
+        "lab",
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={address.rpartition(':')[2]}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={folder / 'notebooks'}",
+        "--expose-app-in-browser",
+        "--LabApp.news_url=",
+    ]
     log = folder / "jupyter.log"
     with log.open("wb") as sink:
-        server = subprocess.Popen(command, cwd=folder, env=given | {k: str(v) for k, v in own.items()} | environment, stdout=sink, stderr=sink)
+        server = subprocess.Popen(
+            command, cwd=folder, env=given | {k: str(v) for k, v in own.items()} | environment, stdout=sink, stderr=sink
+        )
         try:
             _wait(f"{address}/api/status?token={token}", server, log)
             yield f"{address}/lab?token={token}"
@@ -122,8 +151,10 @@ def browser() -> Iterator["Browser"]:
 
 @dataclass
 class Desk:
-    """One browser window on JupyterLab. ``outside`` are the requests that wanted to leave the machine (all were refused), ``errors`` what the
-    console called an error."""
+    """One browser window on JupyterLab.
+
+    outside  the requests that wanted to leave the machine, all refused;  errors  what the console called an error
+    """
 
     browser: "Browser"
     address: str
@@ -138,7 +169,9 @@ class Desk:
         self.page.set_default_timeout(120_000)  # a busy machine may take a minute to start a kernel
         self.context.route(lambda url: url.startswith(("http://", "https://")) and not url.startswith("http://127.0.0.1:"), self._refuse)
         self.page.on("websocket", lambda socket: "//127.0.0.1:" in socket.url or self.outside.append(socket.url))
-        self.page.on("console", lambda message: message.type == "error" and self.errors.append(f"{message.text} ({message.location['url']})"))
+        self.page.on(
+            "console", lambda message: message.type == "error" and self.errors.append(f"{message.text} ({message.location['url']})")
+        )
         self.page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
 
     def _refuse(self, route: object) -> None:
@@ -162,8 +195,9 @@ class Desk:
         return self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length")
 
     def run(self, last: int | None = None) -> None:
-        """Run all cells, or those up to and including ``last``, and wait until the kernel has done them. Fails at the first cell that raises."""
-        done = self.page.evaluate("""async last => {
+        """Run all cells, or those up to and including ``last``, and wait for the kernel. Fails at the first cell that raises."""
+        done = self.page.evaluate(
+            """async last => {
             const panel = window.jupyterapp.shell.currentWidget, book = panel.content;
             for (let n = 0; n <= (last ?? book.widgets.length - 1); n++) {
                 book.activeCellIndex = n; book.deselectAll();
@@ -171,21 +205,29 @@ class Desk:
                 const made = book.widgets[n].model.toJSON().outputs ?? [];
                 const failed = made.find(output => output.output_type === 'error');
                 if (failed) return `cell ${n}: ${failed.ename}: ${failed.evalue}`;
-            } }""", last)
+            } }""",
+            last,
+        )
         assert done is None, done
 
     def cell(self, text: str) -> int:
         """The index of the one code cell whose source contains ``text``."""
-        found = self.page.evaluate("""text => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, n) =>
-            cell.model.type === 'code' && cell.model.sharedModel.getSource().includes(text) ? [n] : [])""", text)
+        found = self.page.evaluate(
+            """text => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, n) =>
+            cell.model.type === 'code' && cell.model.sharedModel.getSource().includes(text) ? [n] : [])""",
+            text,
+        )
         assert len(found) == 1, f"{len(found)} code cells contain {text!r}"
         return found[0]
 
     def output(self, cell: int) -> "Locator":
         """Bring a cell's output on the screen and point at it."""
-        self.page.evaluate("""async n => {
+        self.page.evaluate(
+            """async n => {
             const book = window.jupyterapp.shell.currentWidget.content;
-            book.activeCellIndex = n; book.deselectAll(); await book.scrollToItem(n, 'start'); }""", cell)
+            book.activeCellIndex = n; book.deselectAll(); await book.scrollToItem(n, 'start'); }""",
+            cell,
+        )
         shown = self.page.locator(f'.jp-Notebook .jp-Cell[data-windowed-list-index="{cell}"] .jp-Cell-outputArea')
         shown.wait_for()
         shown.scroll_into_view_if_needed()

@@ -1,4 +1,4 @@
-"""Notebooks 01, 03 and 04 in a real browser without the internet, driven as a person drives them: what is asserted is what the screen shows.
+"""Notebooks 01, 03 and 04 in a real browser without the internet, driven by hand: what is asserted is what the screen shows.
 
 Screenshots are kept in build/browser. ``SSLTUT_CHROMIUM`` names the browser, ``SSLTUT_BROWSER_PROFILE`` how much the notebooks run
 (default: smoke). Without a browser these tests skip, unless ``SSLTUT_BROWSER=required``, as ``make test-browser`` says.
@@ -22,8 +22,8 @@ PROFILE = os.environ.get("SSLTUT_BROWSER_PROFILE", "smoke")
 LOADING, MAPS, MATCHES = "01_loading_hip_ct", "03_uncertainty_maps", "04_embedding_correspondences"
 LIVE = "application/vnd.jupyter.widget-view+json"
 LIMIT_BYTES, LIMIT_S = 5_000_000, 15
-# Where itkwidgets is installed, its JupyterLab extension (not ours, and it runs before any notebook is opened) asks this host for a script when
-# JupyterLab starts, and says four times that it did not come. `ssltut viewer install` ends that. Nothing else is forgiven.
+# Where itkwidgets is installed, its JupyterLab extension (not ours, and it runs before any notebook is opened) asks this host for a script
+# when JupyterLab starts, and says four times that it did not come. `ssltut viewer install` ends that. Nothing else is forgiven.
 KNOWN = "https://cdn.jsdelivr.net/npm/vue@2.6.10/dist/vue.min.js"
 
 
@@ -55,7 +55,9 @@ def room(window: object, tmp_path_factory: pytest.TempPathFactory, cache: Path) 
     for name in (LOADING, MAPS, MATCHES):
         book = load_notebook_node(str(tool.HERE / "solutions" / f"{name}.ipynb"))
         values = {"profile": PROFILE, "seed": 0, "out": ""}
-        nbformat.write(parameterize_notebook(book, values, kernel_name="python3", language="python"), folder / "notebooks" / f"{name}.ipynb")
+        nbformat.write(
+            parameterize_notebook(book, values, kernel_name="python3", language="python"), folder / "notebooks" / f"{name}.ipynb"
+        )
     # Pages cannot reach the internet here; a kernel that could would choose a viewer that loads its scripts from there.
     from ssltut.show import viewer
 
@@ -121,8 +123,9 @@ def test_arrow_keys_move_the_slice_one_by_one(desk: lab.Desk) -> None:
     was = int(value.inner_text())
     shown.locator(".ssltut-y .noUi-handle").focus()
     desk.page.keyboard.press("ArrowRight")
-    desk.page.wait_for_function("([area, text]) => area.querySelector('.ssltut-y .widget-readout').textContent === text",
-                                arg=[shown.element_handle(), str(was + 1)])
+    desk.page.wait_for_function(
+        "([area, text]) => area.querySelector('.ssltut-y .widget-readout').textContent === text", arg=[shown.element_handle(), str(was + 1)]
+    )
     assert desk.ask("print(6 * 7)") == "42"
 
 
@@ -130,7 +133,9 @@ def test_arrow_keys_move_the_slice_one_by_one(desk: lab.Desk) -> None:
 def test_a_click_on_the_picture_reads_the_voxel(desk: lab.Desk) -> None:
     shown = desk.output(desk.cell("show.explore("))
     before = shown.locator(".ssltut-readout").inner_text()
-    told = changed(desk, shown.locator(".ssltut-readout"), before, lambda: shown.locator(".ssltut-coronal img").click(position={"x": 60, "y": 90}))
+    told = changed(
+        desk, shown.locator(".ssltut-readout"), before, lambda: shown.locator(".ssltut-coronal img").click(position={"x": 60, "y": 90})
+    )
     assert told.startswith(("crosshair", "cursor")) and "HU" in told
 
 
@@ -150,7 +155,11 @@ def test_an_illness_on_a_slider_makes_another_hip(desk: lab.Desk) -> None:
 @on(MAPS)
 def test_the_threshold_moves_the_count_the_overlay_and_the_ring_on_the_curve(desk: lab.Desk) -> None:
     shown = desk.output(desk.cell("show.explore_uncertainty("))
-    count, curve, axial = shown.locator(".ssltut-counts"), shown.locator("img.ssltut-curve"), shown.locator(".ssltut-axial img, img.ssltut-axial").first
+    count, curve, axial = (
+        shown.locator(".ssltut-counts"),
+        shown.locator("img.ssltut-curve"),
+        shown.locator(".ssltut-axial img, img.ssltut-axial").first,
+    )
     words, ring, overlay = count.inner_text(), desk.settled(curve), desk.settled(axial)
     told = changed(desk, count, words, lambda: desk.drag(*lab.middle(shown.locator(".ssltut-nats .noUi-handle")), -60, 0))
     assert any(letter.isdigit() for letter in told)
@@ -192,7 +201,11 @@ def test_correspondences_stand_in_space_within_the_limit_and_turn_under_the_mous
 @on(MATCHES)
 def test_a_click_picks_another_voxel_and_the_lines_follow(desk: lab.Desk) -> None:
     shown, answer, scene = matches(desk)
-    words, lines, labelled = answer.inner_text(), desk.settled(scene, until=lambda png: lab.colours(png) > 30), desk.settled(reference(shown))
+    words, lines, labelled = (
+        answer.inner_text(),
+        desk.settled(scene, until=lambda png: lab.colours(png) > 30),
+        desk.settled(reference(shown)),
+    )
     changed(desk, answer, words, lambda: shown.locator(".ssltut-target .ssltut-coronal img").click(position={"x": 150, "y": 120}))
     desk.settled(scene, until=lambda png: png != lines)
     desk.settled(reference(shown), until=lambda png: png != labelled)
@@ -205,7 +218,9 @@ def test_another_kernel_and_another_k_give_another_answer(desk: lab.Desk) -> Non
     shown, answer, _ = matches(desk)
     words = answer.inner_text()
     choice = shown.locator(".ssltut-kernel select")
-    other = next(name for name in choice.locator("option").all_inner_texts() if name != choice.evaluate("box => box.selectedOptions[0].text"))
+    other = next(
+        name for name in choice.locator("option").all_inner_texts() if name != choice.evaluate("box => box.selectedOptions[0].text")
+    )
     told = changed(desk, answer, words, lambda: choice.select_option(other))
     assert other.replace("_", " ") in told.replace("_", " ")
     shown.locator(".ssltut-k .noUi-handle").focus()
@@ -247,7 +262,11 @@ def test_a_saved_notebook_is_small_and_shows_its_pictures_again_without_its_kern
     again = lab.Desk(desk.browser, *room)
     again.open(copy.name)
     missing = {n: seen for n, count in pictures.items() if count and (seen := described(again, n)) < count}
-    bare = [n for n, cell in enumerate(book.cells) if not pictures[n] and any(LIVE in output.get("data", {}) for output in cell.get("outputs", []))]
+    bare = [
+        n
+        for n, cell in enumerate(book.cells)
+        if not pictures[n] and any(LIVE in output.get("data", {}) for output in cell.get("outputs", []))
+    ]
     assert sum(pictures.values()) > 5 and missing == {} and bare == [], "a live view leaves no picture"
     assert again.page.get_by_text("Error displaying widget").filter(visible=True).count() == 0
     again.shot(f"{name[:2]}_reopened")
@@ -266,10 +285,20 @@ def described(desk: lab.Desk, cell: int) -> int:
 def test_papermill_keeps_every_output_of_the_live_views(name: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tour.environment()
     monkeypatch.setenv("SSLTUT_FRONTEND", "lab")  # the viewers are imported, as in Lab: they must not swallow what comes after them
-    papermill.execute_notebook(tool.HERE / "solutions" / f"{name}.ipynb", tmp_path / "run.ipynb", {"profile": "smoke", "seed": 0, "out": ""},
-                               kernel_name="python3", cwd=tmp_path, progress_bar=False, execution_timeout=tour.TIMEOUT_S["smoke"],
-                               extra_arguments=["--log-level=ERROR"])
+    papermill.execute_notebook(
+        tool.HERE / "solutions" / f"{name}.ipynb",
+        tmp_path / "run.ipynb",
+        {"profile": "smoke", "seed": 0, "out": ""},
+        kernel_name="python3",
+        cwd=tmp_path,
+        progress_bar=False,
+        execution_timeout=tour.TIMEOUT_S["smoke"],
+        extra_arguments=["--log-level=ERROR"],
+    )
     cells = [cell for cell in nbformat.read(tmp_path / "run.ipynb", as_version=4).cells if cell.cell_type == "code"]
-    silent = [n for n, cell in enumerate(cells) if ("print(" in cell.source or "show." in cell.source.splitlines()[-1]) and "def " not in cell.source
-              and not cell.outputs]
+    silent = [
+        n
+        for n, cell in enumerate(cells)
+        if ("print(" in cell.source or "show." in cell.source.splitlines()[-1]) and "def " not in cell.source and not cell.outputs
+    ]
     assert silent == [] and (tmp_path / "run.ipynb").stat().st_size < LIMIT_BYTES

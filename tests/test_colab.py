@@ -37,8 +37,16 @@ def colab(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", ["01_loading_hip_ct", "03_uncertainty_maps", "04_embedding_correspondences"])
 def test_on_colab_every_view_works_without_a_foreign_widget(name: str, colab: Path) -> None:
-    papermill.execute_notebook(tool.HERE / "solutions" / f"{name}.ipynb", colab / "run.ipynb", {"profile": "smoke", "seed": 0, "out": ""}, kernel_name="python3",
-                               cwd=colab, progress_bar=False, execution_timeout=tour.TIMEOUT_S["smoke"], extra_arguments=["--log-level=ERROR"])
+    papermill.execute_notebook(
+        tool.HERE / "solutions" / f"{name}.ipynb",
+        colab / "run.ipynb",
+        {"profile": "smoke", "seed": 0, "out": ""},
+        kernel_name="python3",
+        cwd=colab,
+        progress_bar=False,
+        execution_timeout=tour.TIMEOUT_S["smoke"],
+        extra_arguments=["--log-level=ERROR"],
+    )
     book = nbformat.read(colab / "run.ipynb", as_version=4)
     outputs = [output for cell in book.cells for output in cell.get("outputs", []) if output.get("data")]
     live = [output for output in outputs if "application/vnd.jupyter.widget-view+json" in output.data]
@@ -46,4 +54,6 @@ def test_on_colab_every_view_works_without_a_foreign_widget(name: str, colab: Pa
     made = {state["model_module"] for state in book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()}
     assert made <= {"@jupyter-widgets/base", "@jupyter-widgets/controls", "@jupyter-widgets/output"}
     if name.startswith("04"):
-        assert any("cdn.plot.ly" in output.data.get("text/html", "") for output in outputs), "lines in 3D come as a page with its own script"
+        assert any("cdn.plot.ly" in output.data.get("text/html", "") for output in outputs), (
+            "lines in 3D come as a page with its own script"
+        )

@@ -79,8 +79,8 @@ def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
     return Picture(out.getvalue(), alt)
 
 
-# JupyterLab shows the richest form of an output it knows, and of a widget whose kernel is gone only an error. So the picture is an output of
-# its own, before the widget's, and this style shows one of the two: the widget while there is one, else the picture.
+# JupyterLab shows the richest form of an output it knows, and of a widget whose kernel is gone only an error. So the picture is an output
+# of its own, before the widget's, and this style shows one of the two: the widget while there is one, else the picture.
 ONE_OF_TWO = """<style>
 .jp-OutputArea-child:has(.ssltut-still):has(+ .jp-OutputArea-child > .jp-OutputArea-output:not(.jp-RenderedText) > *) { display: none }
 .jp-OutputArea-child:has(.ssltut-still) + .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *)) { display: none }
