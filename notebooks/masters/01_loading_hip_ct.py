@@ -108,15 +108,17 @@ for name, (low, high) in {"air": (-1100, -300), "fat and muscle": (-150, 150), "
 # ## Three planes
 #
 # **Why.** R and L are the *patient's* sides, and you face the patient: R is on your left. Every picture of ssltut carries the letters, taken from the affine.
+# Three planes through one voxel show what one slice hides.
 
 # %%
-show.explore(case.image, spacing=case.spacing, overlay=case.label, table=HIP, at=at, title=case.id,
+show.explore(case.image, spacing=case.spacing, overlay=case.label, table=HIP, at=at, title=case.id, layers={"above 300 HU": case.image > 300},
              alt="Axial, coronal and sagittal cut of the scan with hip bone and femur outlined where labels are known.")
 
 # %% [markdown]
 # **What to see.** The head of the femur sits in the cup of the hip bone, and the hip bone lies towards the middle of the body.
 #
-# **Try.** In JupyterLab, move the sliders; arrow keys work. Where do the two bones seem to touch?
+# **Try.** In JupyterLab, click to move the crosshair, scroll for the next slice, read the HU under the cursor; sliders (arrow and page keys) do the same.
+# Set *layer* to *above 300 HU*: which bone does a threshold miss, and where do the two bones become one?
 #
 # ## Swapped sides
 #

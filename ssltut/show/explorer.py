@@ -98,7 +98,7 @@ def legend(scene: Scene) -> str:
     if scene.heat is not None:
         low, high = (f"rgb({', '.join(str(int(v)) for v in HEAT[k])})" for k in (0, 255))
         bar = f'<span style="background:linear-gradient(90deg,{low},rgb(33,145,140),{high});padding:0 3em"></span>'
-        marks.append(f"0 {bar} {scene.top:.2g} {scene.heat_label}")
+        marks.append(f"0&nbsp;{bar}&nbsp;{scene.top:.2g} {scene.heat_label}")
     return "&emsp;".join(marks)
 
 
@@ -112,7 +112,7 @@ def scenes_of(scene: Scene, layers: Mapping[str, np.ndarray]) -> dict[str, Scene
     for name, layer in layers.items():
         layer = np.asarray(layer)
         if layer.dtype == bool:
-            found[name] = replace(bare, overlay=layer.astype(np.uint8), contours=None, table=LabelTable("mark", ("no", name), ("#000000", MARK)))
+            found[name] = replace(bare, overlay=layer.astype(np.uint8), contours={}, table=LabelTable("mark", ("no", name), ("#000000", MARK)))
         else:
             heat = {"heat": layer, "heat_label": name, "heat_max": None} if layer.dtype.kind == "f" else {"overlay": layer}
             found[name] = replace(bare, **heat)

@@ -18,6 +18,11 @@ PRESETS = {"bone": "bone", "soft": "soft tissue", "whole": "whole", "percentile"
 WIDE = {"description_width": "initial"}
 
 
+def spoken(text: str) -> str:
+    """HTML of a line that changes: large enough for the back row, and read out by a screen reader when it does."""
+    return f'<div aria-live="polite" style="font-size: 115%; line-height: 1.5">{text}</div>'
+
+
 def classed(widget: ipywidgets.DOMWidget, name: str) -> ipywidgets.DOMWidget:
     """``widget`` with the DOM class ssltut-``name``, by which tests and style sheets find it."""
     return widget.add_class(f"ssltut-{name}")
@@ -64,7 +69,7 @@ class SliceExplorer(View):
         self.layer = classed(ipywidgets.Dropdown(options=list(self.scenes), description="layer"), "layer")
         whole, (low, high) = limits_of(self.image, "whole"), first.limits
         ends = (min(low, whole[0]), max(high, whole[1]))
-        self.grey = classed(ipywidgets.FloatRangeSlider(value=(low, high), min=ends[0], max=ends[1], step=(ends[1] - ends[0]) / 400 or 1.0, description="window",
+        self.grey = classed(ipywidgets.FloatRangeSlider(value=(low, high), min=ends[0], max=ends[1], step=(ends[1] - ends[0]) / 400 or 1.0, description="window", layout={"width": "28em"},
                                                         readout_format=".0f" if ends[1] - ends[0] > 20 else ".2f"), "grey")
         self.windows = {name: classed(ipywidgets.Button(description=text, layout={"width": "auto"}), f"window-{name}") for name, text in PRESETS.items()
                         if unit == "HU" or name in ("whole", "percentile")}
@@ -110,11 +115,11 @@ class SliceExplorer(View):
         """All three planes; one whose slice and look did not change gets a new crosshair only."""
         if self.moving:
             return
-        look = (id(self.scene), self.sliders["opacity"].value, self.grey.value)
+        look = (self.scene, self.sliders["opacity"].value, self.grey.value)
         for plane, shown in self.images.items():
             index = self.at[PLANES[plane][0]]
             if self.framed.get(plane, (None,))[0] != (index, *look):
-                self.framed[plane] = (index, *look), framed(self.scene, plane, self.at, look[1], look[2])
+                self.framed[plane] = (index, *look), framed(self.scene, plane, self.at, *look[1:])
             shown.value = crossed(self.framed[plane][1], self.scene, plane, self.at)
         self.read(self.at)
 
@@ -126,7 +131,7 @@ class SliceExplorer(View):
             told += [f"{of}: {scene.table.names[int(array[at])]}" for of, array in labels.items() if array is not None]
             told += [f"{scene.heat_label or 'heat'} {scene.heat[at]:.3f}"] if scene.heat is not None else []
         text = html.escape(" · ".join(dict.fromkeys(told)))
-        self.readout.value = f'<span aria-live="polite">{where} ({", ".join(map(str, at))}): <b>{text}</b></span>'
+        self.readout.value = spoken(f"{where} ({', '.join(map(str, at))}): <b>{text}</b>")
 
     def touched(self, plane: str, message: Mapping[str, object]) -> None:
         """What the mouse did on a plane: {"kind": "click", "hover", "leave" or "wheel", "x", "y": share of width and height, "steps"}."""
@@ -152,9 +157,9 @@ class Backdrop:
         drawn = io.BytesIO()
         fig.savefig(drawn, format="png", dpi=STYLE["figure.dpi"])
         self.base = Image.open(drawn).convert("RGB")
-        scale = STYLE["figure.dpi"] / fig.dpi
+        self.axes = fig.axes
         self.place = {ax: ax.transData.frozen() for ax in fig.axes}
-        self.scale = scale
+        self.scale = STYLE["figure.dpi"] / fig.dpi
 
     def ringed(self, points: Sequence[tuple[Axes, float, float]]) -> bytes:
         """PNG with a ring around each point (axes, x, y)."""

@@ -59,15 +59,20 @@ class Picture:
         return Path(path)
 
 
-def picture(fig: Figure, alt: str) -> Picture:
-    """Render a matplotlib figure (256 colours, which keeps a notebook small) and close it, so that no backend shows it a second time."""
+def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
+    """Render a matplotlib figure (256 colours, which keeps a notebook small) and close it, so that no backend shows it a second time.
+
+    ``quick`` leaves the colours as they are: larger, sooner, and for pictures that will be replaced.
+    """
     import matplotlib.pyplot as plt
     from PIL import Image
 
     alt, drawn, out = described(alt), io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        fig.savefig(drawn, format="png", dpi=STYLE["figure.dpi"])
+        fig.savefig(drawn, format="png", dpi=STYLE["figure.dpi"], pil_kwargs={"compress_level": 1})
     plt.close(fig)
+    if quick:
+        return Picture(drawn.getvalue(), alt)
     still = Image.open(drawn).convert("RGB")  # maximum coverage: median cut gives a thin line the colour of the grey around it
     still.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(out, "png", optimize=True)
     return Picture(out.getvalue(), alt)
