@@ -164,7 +164,7 @@ class Desk:
     errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.context = self.browser.new_context(viewport={"width": 1500, "height": 1000}, color_scheme="dark" if self.dark else "light")
+        self.context = self.browser.new_context(viewport={"width": 1500, "height": 1700}, color_scheme="dark" if self.dark else "light")
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(120_000)  # a busy machine may take a minute to start a kernel
         self.context.route(lambda url: url.startswith(("http://", "https://")) and not url.startswith("http://127.0.0.1:"), self._refuse)

@@ -80,12 +80,21 @@ def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
 
 
 # JupyterLab shows the richest form of an output it knows, and of a widget whose kernel is gone only an error. So the picture is an output
-# of its own, before the widget's, and this style shows one of the two: the widget while there is one, else the picture.
+# of its own, before the widget's; this style hides an ssltut-still while a widget follows it, and beside either kind of picture the error.
 ONE_OF_TWO = """<style>
 .jp-OutputArea-child:has(.ssltut-still):has(+ .jp-OutputArea-child > .jp-OutputArea-output:not(.jp-RenderedText) > *) { display: none }
-.jp-OutputArea-child:has(.ssltut-still) + .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *)) { display: none }
+.jp-OutputArea:has(.ssltut-still, .ssltut-beside) > .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *)) { display: none }
 </style>"""
 WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def show_before_widget(picture: Picture, *, hide: bool) -> None:
+    """Display ``picture`` as the output before a widget's; ``hide`` it in JupyterLab for as long as the widget lives."""
+    from IPython.display import display
+
+    data, metadata = picture._repr_mimebundle_()
+    data["text/html"] = f'{ONE_OF_TWO}<div class="ssltut-{"still" if hide else "beside"}">{data["text/html"]}</div>'
+    display(data, metadata=metadata, raw=True)
 
 
 class Illustrated:
@@ -103,8 +112,6 @@ class Illustrated:
 
         data, metadata = self._repr_mimebundle_()
         if frontend() == "lab":
-            view = {WIDGET: data.pop(WIDGET), "text/plain": "(a live view: run the cell to see it)"}
-            data["text/html"] = f'{ONE_OF_TWO}<div class="ssltut-still">{data["text/html"]}</div>'
-            display(data, metadata=metadata, raw=True)
-            data, metadata = view, {}
+            show_before_widget(self.illustration, hide=True)
+            data, metadata = {WIDGET: data[WIDGET], "text/plain": "(a live view: run the cell to see it)"}, {}
         display(data, metadata=metadata, raw=True)
