@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from ipywidgets import Widget
 from PIL import Image
 from toy import SMALL, toy_cohort
 
@@ -235,14 +236,14 @@ def test_vectors_without_a_map_are_refused(given):
 
 def test_embedding_map_leads_to_the_voxel(monkeypatch):
     view = mapped()
-    assert type(view.map).__name__ == "FigureWidget"
+    assert hasattr(view.map, "batch_update")
     view.point.value = 17
     place = np.argwhere(LABEL >= 0)[:: LABEL.size // 40][17]
     assert view.explorer.at == tuple(place) and f"voxel {tuple(map(int, place))}" in view.told.value
     ring = view.map.data[-1]
     view.colour.value = "right"
     trace = view.map.data[1]
-    assert trace.name == "right" and trace.marker.symbol == "square" and len(trace.x) == (~WRONG[tuple(np.argwhere(LABEL >= 0)[::24][:40].T)]).sum()
+    assert trace.name == "wrong" and trace.marker.symbol == "square" and len(trace.x) == (WRONG[tuple(np.argwhere(LABEL >= 0)[::24][:40].T)]).sum()
     trace._dispatch_on_click(SimpleNamespace(point_inds=[2]), None) if hasattr(trace, "_dispatch_on_click") else trace._click_callbacks[0](
         trace, SimpleNamespace(point_inds=[2]), None)
     assert (ring.x[0], ring.y[0]) == (trace.x[2], trace.y[2])
@@ -251,6 +252,13 @@ def test_embedding_map_leads_to_the_voxel(monkeypatch):
     before = plain.map.value
     plain.point.value = 3
     assert plain.map.value != before and Image.open(io.BytesIO(plain.map.value)).width > 500
+
+
+def test_the_browser_hears_of_a_figure_when_it_is_whole(monkeypatch):
+    states, opened = [], Widget.open
+    monkeypatch.setattr(Widget, "open", lambda self: (states.append(len(self._widget_data or ())) if hasattr(self, "_widget_data") else None, opened(self)))
+    view = mapped()
+    assert states == [len(view.map.data)] == [4] and view.map.model_id
 
 
 def test_an_embedding_map_of_unequal_lengths_is_refused():
