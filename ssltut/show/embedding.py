@@ -20,8 +20,8 @@ from ssltut.show.slices import Scene
 NEEDS = {"tsne": ("sklearn.manifold", "scikit-learn"), "umap": ("umap", "umap-learn")}
 SPELT = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")  # plotly's names for MARKERS
-OTHER = {"reliable": LabelTable("reliable", ("unreliable", "reliable"), ("#CC79A7", "#0072B2")),
-         "right": LabelTable("right", ("wrong", "right"), ("#D55E00", "#56B4E9"))}
+OTHER = {"reliable": LabelTable("reliable", ("reliable", "unreliable"), ("#0072B2", "#CC79A7")),  # the later name is drawn on top
+         "right": LabelTable("right", ("right", "wrong"), ("#56B4E9", "#D55E00"))}
 
 
 def flatten(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> tuple[np.ndarray, list[str]]:
@@ -82,7 +82,7 @@ def explore_embeddings(vectors: ArrayLike, places: ArrayLike, image: np.ndarray,
     Raises ConfigError when the numbers of vectors, places and classes differ, and what ``flatten`` raises.
     """
     places, panels = np.asarray(places, int).reshape(-1, 3), {"class": (np.asarray(classes, int), table)}
-    panels |= {name: (np.asarray(values, int), OTHER[name]) for name, values in (("reliable", reliable), ("right", right)) if values is not None}
+    panels |= {name: ((~np.asarray(values, bool)).astype(int), OTHER[name]) for name, values in (("reliable", reliable), ("right", right)) if values is not None}
     lengths = {"vectors": len(vectors), "places": len(places)} | {name: len(values) for name, (values, _) in panels.items()}
     if len(set(lengths.values())) > 1:
         raise ConfigError("an embedding map of " + ", ".join(f"{n} {name}" for name, n in lengths.items()), fix="give one of each per voxel")
@@ -101,7 +101,7 @@ def scattered(ax: Axes, made: Map, name: str) -> None:
         colour = "#999999" if table.name not in OTHER and c == 0 else table.colours[c]  # background is black on a scan, grey on paper
         ax.scatter(*made.points[values == c].T, s=made.size, color=colour, marker=MARKERS[c % len(MARKERS)], alpha=0.75, linewidths=0,
                    label=f"{table.names[c]} ({np.count_nonzero(values == c)})")
-    ax.set(title=f"by {name}" if name == "class" else f"{table.names[1]} or {table.names[0]}", xlabel=made.axes[0])
+    ax.set(title=f"by {name}" if name == "class" else f"{table.names[0]} or {table.names[1]}", xlabel=made.axes[0])
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), markerscale=1.8, handletextpad=0.1)
 
 
@@ -119,35 +119,54 @@ def drawn(made: Map, title: str | None) -> Figure:
     return fig
 
 
+def late(kind: type) -> type:
+    """A FigureWidget that tells the browser of itself when it is whole.
+
+    plotly's own does so when it is still empty, and what it says next is lost on a browser that is quicker than the kernel: an empty plot.
+    """
+    class Late(kind):
+        _whole = False
+
+        def open(self) -> None:
+            if self._whole:
+                super().open()
+
+    return Late
+
+
 def plotted(made: Map, picked: Callable[[int], None]) -> tuple[object, Callable[[str], None], Callable[[int], None]]:
     """The map in plotly, and how to colour it by a panel and to ring a point; a click calls ``picked`` with the index of the point."""
     import plotly.graph_objects as go
 
     x, y = made.points.T
-    layout = {"height": 460, "width": 620, "font": {"size": 15}, "margin": {"l": 60, "r": 10, "t": 20, "b": 60}, "showlegend": True, "hovermode": "closest",
-              "xaxis": {"title": made.axes[0]}, "yaxis": {"title": made.axes[1]}, "legend": {"orientation": "h", "y": -0.2},
-              "template": "plotly_white", "hoverlabel": {"bgcolor": "white", "font": {"color": "black"}}}
-    figure = go.FigureWidget(layout=layout)
     owners: list[np.ndarray] = []
 
-    def colour(name: str) -> None:
+    def looks(name: str) -> list[dict[str, object]]:
+        """A trace for every value a panel can have, empty where this one has fewer."""
         values, table = made.panels[name]
-        owners[:] = [np.flatnonzero(values == c) for c in range(table.n_classes)]
+        owners[:] = [np.flatnonzero(values == c) for c in range(max(table.n_classes for _, table in made.panels.values()))]
+        colours = ["#999999" if table.name not in OTHER and c == 0 else colour for c, colour in enumerate(table.colours)]
+        return [{"x": x[own], "y": y[own], "name": table.names[c] if len(own) else "", "showlegend": bool(len(own)), "text": [made.told(i) for i in own],
+                 "marker": {"color": colours[c % len(colours)], "symbol": SYMBOLS[c % len(SYMBOLS)]}} for c, own in enumerate(owners)]
+
+    size = {"mode": "markers", "marker_size": max(6, made.size**0.5 + 2), "marker_opacity": 0.75, "hoverinfo": "text"}
+    ring = go.Scatter(x=x[:1], y=y[:1], mode="markers", name="chosen", hoverinfo="skip",
+                      marker={"size": 20, "symbol": "circle-open", "color": "black", "line": {"width": 4}})
+    layout = {"height": 460, "width": 620, "font": {"size": 15}, "margin": {"l": 60, "r": 10, "t": 40, "b": 60}, "showlegend": True, "hovermode": "closest",
+              "xaxis": {"title": made.axes[0]}, "yaxis": {"title": made.axes[1]}, "legend": {"orientation": "h", "y": -0.2},
+              "template": "plotly_white", "hoverlabel": {"bgcolor": "white", "font": {"color": "black"}}}
+    figure = late(go.FigureWidget)([*(go.Scatter(**look).update(**size) for look in looks(next(iter(made.panels)))), ring], layout)
+    figure._whole = True
+    figure.open()
+
+    def colour(name: str) -> None:
         with figure.batch_update():
-            for c, trace in enumerate(figure.data[:-1]):
-                own = owners[c] if c < len(owners) else np.array([], int)
-                hue = "#999999" if table.name not in OTHER and c == 0 else table.colours[c] if c < table.n_classes else None
-                trace.update(x=x[own], y=y[own], name=table.names[c] if len(own) else "", showlegend=bool(len(own)), text=[made.told(i) for i in own],
-                             marker={"color": hue, "symbol": SYMBOLS[c % len(SYMBOLS)]})
+            for trace, look in zip(figure.data, looks(name)):
+                trace.update(**look)
 
-    def ring(index: int) -> None:
-        figure.data[-1].update(x=[x[index]], y=[y[index]])
-
-    for c in range(max(table.n_classes for _, table in made.panels.values())):
-        figure.add_scatter(mode="markers", marker={"size": max(6, made.size**0.5 + 2), "opacity": 0.75}, hoverinfo="text")
-        figure.data[-1].on_click(lambda _, points, __, c=c: picked(int(owners[c][points.point_inds[0]])) if points.point_inds else None)
-    figure.add_scatter(mode="markers", marker={"size": 20, "symbol": "circle-open", "color": "black", "line": {"width": 4}}, hoverinfo="skip", name="chosen")
-    return figure, colour, ring
+    for c, trace in enumerate(figure.data[:-1]):
+        trace.on_click(lambda _, points, __, c=c: picked(int(owners[c][points.point_inds[0]])) if points.point_inds else None)
+    return figure, colour, lambda index: figure.data[-1].update(x=x[[index]], y=y[[index]])
 
 
 def widget(made: Map, scenes: dict[str, Scene], still: Picture, title: str | None, mouse: bool) -> Illustrated:
@@ -164,7 +183,6 @@ def widget(made: Map, scenes: dict[str, Scene], still: Picture, title: str | Non
     if frontend() == "lab" and mouse:
         figure, paint, ring = plotted(made, lambda index: point.set_trait("value", index))
         colour.observe(lambda change: paint(change["new"]), names="value")
-        paint(colour.value)
         shown, controls = ipywidgets.VBox([figure]), [point, colour]
     else:
         still_map, figure, controls = Backdrop(drawn(made, title)), ipywidgets.Image(format="png"), [point]
@@ -173,8 +191,11 @@ def widget(made: Map, scenes: dict[str, Scene], still: Picture, title: str | Non
         def ring(index: int) -> None:
             figure.value = still_map.ringed([(ax, *made.points[index]) for ax in still_map.axes])
 
+        ring(0)
+
     def chosen(change: object = None) -> None:
-        ring(point.value)
+        if change is not None:
+            ring(point.value)
         explorer.go(made.places[point.value])
         told.value = spoken(made.told(point.value))
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ssltut.show.explorer import crossed, framed, legend
 from ssltut.show.frontends import frontend
-from ssltut.show.pictures import STYLE, Illustrated, Picture
+from ssltut.show.pictures import Illustrated, Picture, rendered
 from ssltut.show.slices import PLANES, Scene, limits_of
 
 PRESETS = {"bone": "bone", "soft": "soft tissue", "whole": "whole", "percentile": "MR (1 to 99 %)"}
@@ -152,14 +152,8 @@ class Backdrop:
     """A matplotlib figure drawn once, on which points are ringed again and again: a redraw would take a hundred times as long."""
 
     def __init__(self, fig: Figure) -> None:
-        from PIL import Image
-
-        drawn = io.BytesIO()
-        fig.savefig(drawn, format="png", dpi=STYLE["figure.dpi"])
-        self.base = Image.open(drawn).convert("RGB")
-        self.axes = fig.axes
+        self.base, self.axes = rendered(fig), fig.axes
         self.place = {ax: ax.transData.frozen() for ax in fig.axes}
-        self.scale = STYLE["figure.dpi"] / fig.dpi
 
     def ringed(self, points: Sequence[tuple[Axes, float, float]]) -> bytes:
         """PNG with a ring around each point (axes, x, y)."""
@@ -168,7 +162,7 @@ class Backdrop:
         shown, out = self.base.copy(), io.BytesIO()
         pen = ImageDraw.Draw(shown)
         for ax, *point in points:
-            x, y = self.place[ax].transform(point) * self.scale
+            x, y = self.place[ax].transform(point)
             for radius, colour, width in ((11, "white", 7), (10, "black", 4)):
                 pen.ellipse([x - radius, shown.height - y - radius, x + radius, shown.height - y + radius], outline=colour, width=width)
         shown.save(out, "png", compress_level=1)

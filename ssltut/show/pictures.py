@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 from ssltut.errors import ConfigError
@@ -60,21 +61,32 @@ class Picture:
         return Path(path)
 
 
+def rendered(fig: Figure) -> object:
+    """A figure as a PIL image, closed. Drawn on its canvas: ``savefig`` would draw it twice."""
+    import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    fig.dpi = STYLE["figure.dpi"]
+    with matplotlib.rc_context(STYLE):
+        canvas = FigureCanvasAgg(fig)
+        canvas.draw()
+    plt.close(fig)
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
 def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
     """Render a matplotlib figure (256 colours, which keeps a notebook small) and close it, so that no backend shows it a second time.
 
     ``quick`` leaves the colours as they are: larger, sooner, and for pictures that will be replaced.
     """
-    import matplotlib.pyplot as plt
+    alt, out, still = described(alt), io.BytesIO(), rendered(fig)
+    if quick:
+        still.save(out, "png", compress_level=1)
+        return Picture(out.getvalue(), alt)
+    # maximum coverage: median cut gives a thin line the colour of the grey around it
     from PIL import Image
 
-    alt, drawn, out = described(alt), io.BytesIO(), io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        fig.savefig(drawn, format="png", dpi=STYLE["figure.dpi"], pil_kwargs={"compress_level": 1})
-    plt.close(fig)
-    if quick:
-        return Picture(drawn.getvalue(), alt)
-    still = Image.open(drawn).convert("RGB")  # maximum coverage: median cut gives a thin line the colour of the grey around it
     still.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(out, "png", optimize=True)
     return Picture(out.getvalue(), alt)
 

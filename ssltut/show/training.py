@@ -15,7 +15,7 @@ from ssltut.show.pictures import Picture, described, picture, styled
 from ssltut.show.slices import Scene, draw, key
 
 Look = Callable[[Mapping[str, object], object], Mapping[str, Mapping[str, object]]]
-LIMIT = 0.015  # of the time since the first step that redraws may take: under 2 % together with the last one
+LIMIT = 0.015  # of the time that a run takes may go into redraws
 
 
 @styled
@@ -53,7 +53,8 @@ class LiveCurves:
     look           look(nets, batch) -> {title: keywords of Scene}, called at each redraw: one slice of each is drawn in ``plane`` below the curves,
                    for example the pseudo-labels of a fixed patch as they change
     groups         panels as in ``curves`` (default: loss terms, weights, shares of voxels, validation scores)
-    At most one redraw per ``every`` seconds, and never more than 1.5 % of the time since the first step; the final picture stays in the notebook.
+    At most one redraw per ``every`` seconds, and as few as it takes to spend no more than 1.5 % of the run on them; the final picture stays in
+    the notebook.
     In the static frontend only the final one is drawn. ``spent`` are the seconds all of it took.
     Raises ConfigError for an empty alt text.
     """
@@ -63,7 +64,7 @@ class LiveCurves:
         self.alt, self.every, self.groups = described(alt), max(every, 0.5), groups
         self.steps, self.learning_rate, self.look, self.plane = steps, learning_rate, look, plane
         self.rows: list[dict[str, float]] = []
-        self.first, self.last, self.spent = None, -np.inf, 0.0
+        self.first, self.last, self.spent, self.cost = None, -np.inf, 0.0, 0.0
         self.shown, self.live, self.latest = None, frontend() != "static", None
         self.board, self.form = None, None
 
@@ -89,8 +90,16 @@ class LiveCurves:
         now = time.monotonic()
         self.first = now if self.first is None else self.first
         self.rows.append(dict(row))
-        if self.live and now - self.last >= self.every and (self.shown is None or self.spent <= LIMIT * (now - self.first)):
+        if self.live and (self.shown is None or now - self.last >= self.pause(now)):
             self.redraw()
+
+    def pause(self, now: float) -> float:
+        """Seconds from one redraw to the next that spread ``LIMIT`` evenly over the run, with three put aside for the first and the last."""
+        whole = now - self.first
+        if self.steps:
+            whole += whole / len(self.rows) * max(0, self.steps - 1 - self.rows[-1]["step"])
+        left = LIMIT * whole / max(self.cost, 1e-6) - 3
+        return max(self.every, whole / left) if left > 0 and self.spent < LIMIT * whole else np.inf
 
     def status(self) -> str:
         """Step, learning rate, last validation and time left, in one line."""
@@ -138,4 +147,5 @@ class LiveCurves:
         else:
             self.shown.update(now)
         self.last = time.monotonic()
-        self.spent += self.last - begun
+        self.cost = self.last - begun
+        self.spent += self.cost
