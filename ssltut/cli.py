@@ -229,6 +229,27 @@ def doctor(args: argparse.Namespace) -> int:
     return 0
 
 
+def viewer(args: argparse.Namespace) -> int:
+    from ssltut import offline
+    from ssltut.show.viewer import candidates, obstacles
+
+    where = offline.places()
+    if args.action == "install":
+        offline.install(registry=args.registry, where=where, say=say_of(args))
+        emit(args, {"folder": str(where.folder), "config": str(where.config)},
+             f"the scripts of the 3D viewer are in {where.folder}; {where.config} tells JupyterLab so. Restart JupyterLab and reload its page")
+    elif args.action == "remove":
+        gone = offline.remove(where)
+        emit(args, [str(path) for path in gone], "\n".join(f"removed {path}" for path in gone) or "there was nothing to remove")
+    else:
+        found, (names, _) = obstacles(), candidates()
+        text = "\n".join(f"{name:11} {why or 'works'}" for name, why in found.items())
+        emit(args, {"viewers": {name: why or "works" for name, why in found.items()}, "show.volume takes": names[0] if names else None,
+                    "installed": offline.installed(where), "folder": str(where.folder), "config": str(where.config)},
+             f"{text}\nshow.volume takes {names[0] if names else 'none'}; offline scripts: {where.folder if offline.installed(where) else 'not installed'}")
+    return 0
+
+
 def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="class", help="smoke, class (default) or full")
     parser.add_argument("--steps", type=int)
@@ -331,6 +352,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_training(p)
     command(methods, "list the methods")
     command(doctor, "versions, hardware, chosen precision and frontend")
+    p = command(viewer, "the 3D viewer without internet: fetch its scripts once, say what works here, take them away")
+    p.add_argument("action", choices=["status", "install", "remove"])
+    p.add_argument("--registry", help="address of an npm registry, or a folder with the archives (default: SSLTUT_NPM_REGISTRY, then registry.npmjs.org)")
     return parser
 
 

@@ -150,7 +150,7 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
     """Train ``method`` on ``cohort`` and leave the run in ``folder``; a finished one is read, an unfinished one continued bit for bit.
 
     init        folder of a run whose predicting network all roles start from (None: from scratch, as published)
-    watch       called after every step with (step, nets, batch, terms)
+    watch       called after every step with (step, nets, batch, terms); its ``validated(step, scores)``, where it has one, after a validation
     stop_after  stop before this step, as if killed (the run can be continued later)
     Raises ConfigError when ``folder`` holds another run, CheckpointError when its files are damaged, TrainingError on a non-finite loss.
     """
@@ -210,6 +210,8 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
             with fabric.autocast():
                 settled = settle(method, nets, map(draw, range(max(0, step + 1 - SETTLE), step + 1)), progress)
             score = validate(method, settled, validation, intensity, config, table)
+            if hasattr(watch, "validated"):
+                watch.validated(step, score)
             keep(folder, step, score, state, nets, settled, optimizer, config, intensity)
             left = (time.monotonic() - started) / (step + 1 - state["first"]) * (config.steps - step - 1)
             say(f"{method.title}: step {step + 1}/{config.steps}, loss {float(total.detach()):.3f}, validation Dice {score['dice']:.3f}, "
