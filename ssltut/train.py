@@ -75,10 +75,10 @@ def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str,
     """One network per role, then the method's own modules. EMA roles start as copies; trained roles each draw their own weights."""
     nets: dict[str, nn.Module] = {}
     for role, spec in method.roles.items():
-        seed = derive_seed(config.seed, "init", spec.ema_of or role)
+        seed, model = derive_seed(config.seed, "init", spec.ema_of or role), method.roles[spec.ema_of or role]
         nets[role] = build_net(
-            config.arch, 1, n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm, seed=seed,
-            heads=method.roles[spec.ema_of or role].heads)
+            model.arch or config.arch, 1, n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm, seed=seed,
+            heads=model.heads)
         nets[role].train(spec.ema_of is None or spec.mode == "train").requires_grad_(spec.ema_of is None)
     student = next(iter(nets.values()))
     return nets | method.extra_modules(student.classifier.in_channels, n_classes)
@@ -243,10 +243,13 @@ def identity_of(folder: Path) -> dict:
 
 
 def start_from(nets: dict[str, nn.Module], method: Method, init: Path) -> None:
-    """Give every role the weights of the predicting network of the run in ``init``; heads start anew, as that run may have had others."""
+    """Give every role the weights of the predicting network of the run in ``init``.
+
+    Heads start anew, as that run may have had others, and so do networks that a method wants of another kind.
+    """
     groups, meta = load_checkpoint(init / "best.safetensors")
     body = {name: t for name, t in groups[f"net.{meta['primary']}"].items() if not name.startswith("heads.")}
-    for role in method.roles:
+    for role in (role for role, spec in method.roles.items() if method.roles[spec.ema_of or role].arch is None):
         heads = {name: t for name, t in nets[role].state_dict().items() if name.startswith("heads.")}
         load_net(nets[role], body | heads, init)
 

@@ -18,7 +18,7 @@ from ssltut.data.patches import Batch, Intensity, PatchPool
 from ssltut.data.split import Split
 from ssltut.data.views import Augmentation, Noise, generator_for
 from ssltut.errors import CheckpointError, ConfigError, DataError, TrainingError
-from ssltut.methods import LabelsOnly, Progress, Term, make_method
+from ssltut.methods import LabelsOnly, Progress, Role, Term, make_method
 from ssltut.profiles import PROFILES, TrainConfig, profile_named
 from ssltut.train import auto_precision, build_nets, cached_run, check_finite, load_run, settle, start_from, train
 
@@ -136,6 +136,18 @@ def test_init_starts_every_role_from_the_teacher(plain):
     assert not same(nets["student"], plain.nets["student"])
     start_from(nets, method, plain.folder)
     assert same(nets["student"], plain.nets["student"]) and same(nets["teacher"], plain.nets["student"])
+
+
+def test_a_role_may_have_a_network_of_another_kind(plain, tmp_path, monkeypatch):
+    """Its follower has the same kind, and a start from a run leaves it its own weights."""
+    roles = {"student": Role(), "other": Role(arch="vnet"), "teacher": Role(ema_of="other")}
+    monkeypatch.setattr(LabelsOnly, "roles", roles)
+    nets = build_nets(make_method("labels_only"), SMALL, 3)
+    assert [type(net).__name__ for net in nets.values()] == ["UNet", "VNet", "VNet"]
+    before = {k: v.clone() for k, v in nets["other"].state_dict().items()}
+    start_from(nets, make_method("labels_only"), plain.folder)
+    assert torch.equal(nets["student"].classifier.weight, plain.nets["student"].classifier.weight)
+    assert all(torch.equal(before[k], v) for k, v in nets["other"].state_dict().items())
 
 
 def test_init_is_part_of_the_run(plain, tmp_path):
@@ -317,7 +329,7 @@ def test_other_sizes_and_one_validation_scan_of_background(tmp_path):
 
 # The package
 
-LAYERS = ["errors", "schedules profiles checkpoint", "data nets losses metrics", "uncertainty matching", "methods", "predict", "train",
+LAYERS = ["errors", "schedules profiles checkpoint", "data nets losses metrics", "uncertainty matching workers offline", "methods", "predict statistics", "train",
           "compare explore", "show", "doctor ingest", "cli"]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer.split()}
 

@@ -45,12 +45,15 @@ class Role(NamedTuple):
 
     ema_of  the role it follows by exponential moving average (it is then never trained), or None for a trained network
     mode    "train" or "eval": how an EMA network runs outside MC-dropout passes
-    heads   further outputs of a trained network by name; an EMA network has those of the network it follows
+    heads   further outputs of a trained network by name
+    arch    its kind (ssltut.nets.build_net) where that is not the kind of the configuration
+    An EMA network has the heads and the kind of the network it follows.
     """
 
     ema_of: str | None = None
     mode: str = "eval"
     heads: Mapping[str, Head] = {}
+    arch: str | None = None
 
 
 class Plan(NamedTuple):
