@@ -2,6 +2,7 @@
 
 import re
 import sys
+from html import escape
 from pathlib import Path
 from tomllib import loads
 
@@ -58,7 +59,8 @@ def setup(app: object) -> None:
     from pages import formula
 
     def drawn(translator: object, node: object, *, block: bool) -> None:
-        translator.body.append(formula(node.astext(), block=block))
+        tex = node.astext()
+        translator.body.append(formula(tex, block=block) or f"<code>{escape(tex)}</code>")
         raise SkipNode
 
     app.add_html_math_renderer("mathtext", (lambda t, n: drawn(t, n, block=False), None), (lambda t, n: drawn(t, n, block=True), None))

@@ -61,9 +61,8 @@ def page_of(run: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if "solution" in tool.tags(cell):
             cell.metadata["tags"] = [*tool.tags(cell), "hide-input"]
         for output in cell.get("outputs", []):
-            for name, text in [*output.get("data", {}).items(), ("text", output.get("text", ""))]:
-                if name in ("text/html", "text/plain", "text"):
-                    (output if name == "text" else output.data)[name] = _unplaced(text)
+            for holder in (output, output.get("data", {})):
+                holder |= {name: _unplaced(holder[name]) for name in ("text", "text/plain", "text/html") if name in holder}
     return book
 
 

@@ -41,6 +41,8 @@ FLAGS = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
+    "--disable-gpu-watchdog",  # on a busy machine it takes slow drawing for a crash, and WebGL is gone
+    "--disable-gpu-process-crash-limit",
 )
 READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
@@ -166,7 +168,7 @@ class Desk:
     def __post_init__(self) -> None:
         self.context = self.browser.new_context(viewport={"width": 1500, "height": 1700}, color_scheme="dark" if self.dark else "light")
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(120_000)  # a busy machine may take a minute to start a kernel
+        self.page.set_default_timeout(240_000)  # a busy machine may take minutes to start a kernel
         self.context.route(lambda url: url.startswith(("http://", "https://")) and not url.startswith("http://127.0.0.1:"), self._refuse)
         self.page.on("websocket", lambda socket: "//127.0.0.1:" in socket.url or self.outside.append(socket.url))
         self.page.on(

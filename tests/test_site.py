@@ -49,7 +49,7 @@ def test_the_site_has_notebook_gallery_and_package_and_needs_no_network(
 ) -> None:
     start = website.site(solved(tmp_path), tmp_path / "build", docs=docs)
     page, gallery, api, index = (
-        start.with_name(name).read_text() for name in ("notebooks/00_toy.html", "gallery.html", "api/nets.html", "index.html")
+        (start.parent / name).read_text() for name in ("notebooks/00_toy.html", "gallery.html", "api/nets.html", "index.html")
     )
     assert 'alt="two points"' in page and "injected" not in page and "Your turn" not in page and "badge.svg" not in page
     assert 'alt="two points"' in gallery and 'href="notebooks/00_toy.html"' in gallery

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import matplotlib
@@ -33,16 +33,27 @@ def described(alt: str) -> str:
     return " ".join(alt.split())
 
 
+# JupyterLab shows the richest form of an output it knows, and of a widget whose kernel is gone only an error. So the picture is an output
+# of its own, before the widget's; this style hides an ssltut-still while a widget follows it, and beside either kind of picture the error.
+ONE_OF_TWO = """<style>
+.jp-OutputArea-child:has(.ssltut-still):has(+ .jp-OutputArea-child > .jp-OutputArea-output:not(.jp-RenderedText) > *) { display: none }
+.jp-OutputArea:has(.ssltut-still, .ssltut-beside) > .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *))
+{ display: none }
+</style>"""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A PNG and what it shows in words. As the last line of a cell it displays itself.
 
     JupyterLab 4.6 and nbconvert's lab pages drop the alt text of an image/png output, so the picture comes as an HTML <img> too;
-    viewers that take the PNG find the text in its metadata. Raises ConfigError when ``alt`` is empty.
+    viewers that take the PNG find the text in its metadata. Before a widget its ``role`` is "still" (hidden in JupyterLab for as long as the
+    widget lives) or "beside". Raises ConfigError when ``alt`` is empty.
     """
 
     png: bytes
     alt: str
+    role: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alt", described(self.alt))
@@ -53,6 +64,7 @@ class Picture:
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, str], dict[str, object]]:
         code = base64.b64encode(self.png).decode()
         tag = f'<img alt="{html.escape(self.alt)}" style="max-width: 100%" src="data:image/png;base64,{code}">'
+        tag = f'{ONE_OF_TWO}<div class="ssltut-{self.role}">{tag}</div>' if self.role else tag
         return {"text/plain": self.alt, "text/html": tag, "image/png": code}, {"alt": self.alt, "image/png": {"alt": self.alt}}
 
     def save(self, path: Path | str) -> Path:
@@ -91,22 +103,7 @@ def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
     return Picture(out.getvalue(), alt)
 
 
-# JupyterLab shows the richest form of an output it knows, and of a widget whose kernel is gone only an error. So the picture is an output
-# of its own, before the widget's; this style hides an ssltut-still while a widget follows it, and beside either kind of picture the error.
-ONE_OF_TWO = """<style>
-.jp-OutputArea-child:has(.ssltut-still):has(+ .jp-OutputArea-child > .jp-OutputArea-output:not(.jp-RenderedText) > *) { display: none }
-.jp-OutputArea:has(.ssltut-still, .ssltut-beside) > .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *)) { display: none }
-</style>"""
 WIDGET = "application/vnd.jupyter.widget-view+json"
-
-
-def show_before_widget(picture: Picture, *, hide: bool) -> None:
-    """Display ``picture`` as the output before a widget's; ``hide`` it in JupyterLab for as long as the widget lives."""
-    from IPython.display import display
-
-    data, metadata = picture._repr_mimebundle_()
-    data["text/html"] = f'{ONE_OF_TWO}<div class="ssltut-{"still" if hide else "beside"}">{data["text/html"]}</div>'
-    display(data, metadata=metadata, raw=True)
 
 
 class Illustrated:
@@ -124,6 +121,6 @@ class Illustrated:
 
         data, metadata = self._repr_mimebundle_()
         if frontend() == "lab":
-            show_before_widget(self.illustration, hide=True)
+            display(replace(self.illustration, role="still"))
             data, metadata = {WIDGET: data[WIDGET], "text/plain": "(a live view: run the cell to see it)"}, {}
         display(data, metadata=metadata, raw=True)

@@ -21,7 +21,7 @@ from ssltut import offline
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
-from ssltut.show.pictures import SERIES, Picture, picture, show_before_widget, styled
+from ssltut.show.pictures import SERIES, Picture, picture, styled
 from ssltut.show.slices import decorate
 from ssltut.show.space import Mesh, shapes, surface
 
@@ -94,7 +94,9 @@ class Volume(Picture):
     solid: Solid | None = None
 
     def _ipython_display_(self) -> None:
-        show_before_widget(Picture(self.png, self.alt), hide=False)
+        from IPython.display import display
+
+        display(Picture(self.png, self.alt, role="beside"))
         names, why = candidates()
         for name in names:
             try:
