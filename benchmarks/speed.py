@@ -106,7 +106,7 @@ def in_kernel(code: str) -> list[dict]:
         printed.append(message["content"].get("text", "") if message["content"].get("name") == "stdout" else "")
 
     try:
-        client.execute_interactive(code, output_hook=heard, timeout=900)
+        client.execute_interactive(code, output_hook=heard, timeout=3600)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

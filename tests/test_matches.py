@@ -164,10 +164,11 @@ def test_mouse_picks_where_it_clicks_and_only_then(lab: None) -> None:
 def test_without_a_live_room_a_button_draws_it(monkeypatch: pytest.MonkeyPatch, missing: str | None) -> None:
     monkeypatch.setenv("SSLTUT_FRONTEND", "lab" if missing else "colab")
     if missing:
-        def broken(*args: object) -> None:
-            raise ImportError("Please install anywidget")
+        class Broken:
+            def __init__(self, *args: object) -> None:
+                raise ImportError("Please install anywidget")
 
-        monkeypatch.setattr("plotly.graph_objects.FigureWidget", broken)
+        monkeypatch.setattr("plotly.graph_objects.FigureWidget", Broken)
         monkeypatch.setitem(sys.modules, "ssltut.show.mouse", None)
     view = explorer()
     assert {type(shown).__name__ for shown in (*view.target.values(), view.space)} == {"Image"} and view.space.value == b""

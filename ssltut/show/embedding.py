@@ -16,6 +16,7 @@ from ssltut.show.explorer import scenes_of
 from ssltut.show.frontends import frontend
 from ssltut.show.pictures import MARKERS, Illustrated, Picture, picture, styled
 from ssltut.show.slices import Scene
+from ssltut.show.space import figure_widget
 
 NEEDS = {"tsne": ("sklearn.manifold", "scikit-learn"), "umap": ("umap", "umap-learn")}
 SPELT = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
@@ -119,21 +120,6 @@ def drawn(made: Map, title: str | None) -> Figure:
     return fig
 
 
-def late(kind: type) -> type:
-    """A FigureWidget that tells the browser of itself when it is whole.
-
-    plotly's own does so when it is still empty, and what it says next is lost on a browser that is quicker than the kernel: an empty plot.
-    """
-    class Late(kind):
-        _whole = False
-
-        def open(self) -> None:
-            if self._whole:
-                super().open()
-
-    return Late
-
-
 def plotted(made: Map, picked: Callable[[int], None]) -> tuple[object, Callable[[str], None], Callable[[int], None]]:
     """The map in plotly, and how to colour it by a panel and to ring a point; a click calls ``picked`` with the index of the point."""
     import plotly.graph_objects as go
@@ -155,9 +141,7 @@ def plotted(made: Map, picked: Callable[[int], None]) -> tuple[object, Callable[
     layout = {"height": 460, "width": 620, "font": {"size": 15}, "margin": {"l": 60, "r": 10, "t": 40, "b": 60}, "showlegend": True, "hovermode": "closest",
               "xaxis": {"title": made.axes[0]}, "yaxis": {"title": made.axes[1]}, "legend": {"orientation": "h", "y": -0.2},
               "template": "plotly_white", "hoverlabel": {"bgcolor": "white", "font": {"color": "black"}}}
-    figure = late(go.FigureWidget)([*(go.Scatter(**look).update(**size) for look in looks(next(iter(made.panels)))), ring], layout)
-    figure._whole = True
-    figure.open()
+    figure = figure_widget([*(go.Scatter(**look).update(**size) for look in looks(next(iter(made.panels)))), ring], layout)
 
     def colour(name: str) -> None:
         with figure.batch_update():

@@ -15,7 +15,7 @@ from ssltut.show.live import View, classed, pane
 from ssltut.show.matches import Matcher, Question, agreeing, bones, lines, reference_scene, target_scene, verdicts
 from ssltut.show.pictures import Picture, picture
 from ssltut.show.slices import PLANES, Scene
-from ssltut.show.space import MATCHES, Room, drawn, layout, traces
+from ssltut.show.space import MATCHES, Room, drawn, figure_widget, layout, traces
 
 AXES = {"xyz"[PLANES[plane][0]]: plane for plane in PLANES}
 MOST = 30  # neighbours a slider reaches
@@ -174,9 +174,7 @@ class MatchExplorer(View):
         """The room in 3D: plotly's where its widget runs, else a picture that a button draws."""
         if frontend() == "lab":
             try:
-                import plotly.graph_objects as go
-
-                return go.FigureWidget(traces(scene), layout(None))
+                return figure_widget(traces(scene), layout(None))
             except ImportError:  # plotly's widget needs anywidget
                 pass
         return ipywidgets.Image(format="png", layout={"width": "700px"})

@@ -183,6 +183,29 @@ def layout(title: str | None) -> dict[str, object]:
                                             "camera": {"eye": {"x": 0.2, "y": 1.6, "z": 0.2}}}}
 
 
+def figure_widget(data: Sequence[object], layout: dict[str, object], *mixins: type) -> object:
+    """A plotly FigureWidget that tells the browser of itself when it is whole.
+
+    plotly's own does so when it is still empty, and what it says next is lost on a browser that is quicker than the kernel: an empty plot.
+    """
+    import plotly.graph_objects as go
+
+    class Whole(*mixins, go.FigureWidget):
+        """Opens late."""
+
+        _whole = False
+
+        def open(self) -> None:
+            """Do what the widget does on creation, but only once it is whole."""
+            if self._whole:
+                super().open()
+
+    figure = Whole(data, layout)
+    figure._whole = True
+    figure.open()
+    return figure
+
+
 def turning(scene: Room, title: str | None, still: Picture) -> object:
     """The live half of ``correspondences``."""
     import plotly.graph_objects as go
@@ -190,10 +213,7 @@ def turning(scene: Room, title: str | None, still: Picture) -> object:
     if frontend() == "colab":
         return Page(still.png, still.alt, go.Figure(traces(scene), layout(title)).to_html(full_html=False, include_plotlyjs="cdn"))
 
-    class Correspondences(Illustrated, go.FigureWidget):
-        """Turns under the mouse; ``illustration`` is what remains in a saved notebook."""
-
-    figure = Correspondences(traces(scene), layout(title))
+    figure = figure_widget(traces(scene), layout(title), Illustrated)
     figure.illustration = still
     return figure
 

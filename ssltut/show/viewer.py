@@ -169,7 +169,7 @@ def open_plotly(solid: Solid) -> None:
     import plotly.graph_objects as go
     from IPython.display import display
 
-    from ssltut.show.space import layout
+    from ssltut.show.space import figure_widget, layout
 
     drawn = [go.Mesh3d(**dict(zip("xyz", m.vertices.astype(np.float32).T)), **dict(zip("ijk", m.faces.astype(np.int32).T)), color=m.colour, opacity=0.7,
                        name=m.name, hoverinfo="name", showlegend=True) for m in solid.meshes]
@@ -178,7 +178,7 @@ def open_plotly(solid: Solid) -> None:
                                   marker={"size": 5, "color": POINT["color"], "line": {"color": "black", "width": 1}}))
     if not drawn:
         raise ConfigError("there is neither a label nor a point to draw", where="plotly", fix="install itkwidgets or k3d to see an image alone")
-    display(go.FigureWidget(drawn, layout(None)))
+    display(figure_widget(drawn, layout(None)))
 
 
 OPENERS: dict[str, Callable[[Solid], None]] = {"itkwidgets": open_itkwidgets, "k3d": open_k3d, "plotly": open_plotly}
