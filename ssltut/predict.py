@@ -76,9 +76,10 @@ def predict_files(run, targets: Mapping[Path, Path], *, workers: int | None = 0,
     hands, wrong = usual_workers(len(jobs)) if workers is None and not dask else min(workers or 0, len(jobs)), {}
     with open_workers(hands, dask, say) as each:
         for done, (i, error) in enumerate(each(predict_file, run, jobs), start=1):
-            say(f"[{done}/{len(jobs)}] {jobs[i][0].name}: {error or 'done'}")
             if error:
                 wrong[i] = error
+            if len(jobs) > 1 or not error:  # the error of a single scan is raised below, and said once
+                say(f"[{done}/{len(jobs)}] {jobs[i][0].name}: {error or 'done'}")
     if len(jobs) == 1 or not wrong:
         for error in wrong.values():
             raise error
