@@ -1,11 +1,11 @@
 # Every target works in a fresh clone: the first one called makes .venv, and it is made again only when its recipe changes.
 .DEFAULT_GOAL := help
-.PHONY: help tour test lab notebooks clean
+.PHONY: help tour test test-browser site lab notebooks clean
 
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 # Each candidate is run, not only looked up: version managers leave names on the path that start nothing.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $(p) -c '$(FITS)' >/dev/null 2>&1 && echo $(p))))
-PROFILE ?= smoke
+PROFILE ?=
 ARGS ?=
 PIP_ARGS ?=
 BIN := .venv/bin
@@ -13,14 +13,20 @@ STAMP := .venv/ssltut.stamp
 NONE := none of python3.11, python3.12 and python3
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Options: PYTHON=python3.12  PROFILE=smoke|class|full (tour)  ARGS='-k maps' (test)  PIP_ARGS='--extra-index-url URL'"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Options: PYTHON=python3.12  PROFILE=smoke|class|full (tour, site, test-browser)  ARGS='-k maps' (test)  PIP_ARGS='--extra-index-url URL'"
 
 tour: $(STAMP)  ## run notebooks 00 to 06 and collect them as pages in build/tour/index.html
-	@$(BIN)/python notebooks/tour.py --profile $(PROFILE)
+	@$(BIN)/python notebooks/tour.py $(addprefix --profile ,$(PROFILE))
 
 test: $(STAMP)  ## run all tests, the notebooks among them
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-browser: $(STAMP)  ## drive the notebooks in Chromium, without a network; screenshots in build/browser
+	@SSLTUT_BROWSER=required SSLTUT_BROWSER_PROFILE=$(or $(PROFILE),smoke) $(BIN)/python -m pytest -ra tests/test_browser.py $(ARGS)
+
+site: $(STAMP)  ## build the site of notebooks, pictures, words and functions: build/site/html/index.html
+	@$(BIN)/python docs/website.py $(addprefix --profile ,$(PROFILE))
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	@$(BIN)/python -m jupyter lab --notebook-dir=notebooks

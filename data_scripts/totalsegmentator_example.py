@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ssltut.data.public import EXAMPLE, REGISTRY, fetch, read_totalsegmentator_example
+from ssltut.data.public import EXAMPLE, SETS, fetch_set, read_totalsegmentator_example
 from ssltut.errors import SsltutError
 
 
@@ -14,10 +14,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where to put them (default: the cache of ssltut)")
     args = parser.parse_args()
     try:
-        for item in (item for item in REGISTRY.values() if item.folder == EXAMPLE):
-            path = fetch(item.name, args.out, args.mirror)
-            print(f"{path}  sha256 {item.sha256[:12]}... ok\n  {item.licence}; cite {item.citation}")
-        case = read_totalsegmentator_example(path.parent)
+        folder = fetch_set(EXAMPLE, args.out, args.mirror)
+        print(f"{folder}: checksums ok\n{SETS[EXAMPLE]}")
+        case = read_totalsegmentator_example(folder)
     except SsltutError as error:
         print(error, file=sys.stderr)
         return 2

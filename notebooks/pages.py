@@ -65,18 +65,23 @@ def notebook_page(book: nbformat.NotebookNode) -> str:
 
 
 def _formula(found: re.Match) -> str:
-    """A formula as an inline picture with its TeX as the alternative text, as TeX where mathtext cannot draw it; a dollar as a dollar."""
+    """What MATH found: a formula as a picture, a dollar as a dollar, code as it was."""
     code, block, inline = found.groups()
     if not (block or inline):
         return code or "&#36;"
-    tex, buffer = " ".join((block or inline).split()), BytesIO()
+    return formula(block or inline, block=bool(block)) or f"`{' '.join((block or inline).split())}`"
+
+
+def formula(tex: str, *, block: bool = False) -> str:
+    """A formula as an inline picture with its TeX as the alternative text; "" where matplotlib's mathtext cannot draw it."""
+    tex, buffer = " ".join(tex.split()), BytesIO()
     try:
         depth = math_to_image(f"${tex}$", buffer, prop=FontProperties(size=13), format="svg")
     except ValueError:
-        return f"`{tex}`"
+        return ""
     picture = base64.b64encode(buffer.getvalue()).decode()
     style = "display:block;margin:1rem auto" if block else f"vertical-align:-{depth:.1f}pt"
-    return f'<img alt="{html.escape(tex)}" style="{style}" src="data:image/svg+xml;base64,{picture}">'
+    return f'<img class="formula" alt="{html.escape(tex)}" style="{style}" src="data:image/svg+xml;base64,{picture}">'
 
 
 def title(book: nbformat.NotebookNode) -> str:

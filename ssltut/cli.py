@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -58,6 +58,55 @@ def verify(args: argparse.Namespace) -> int:
     reports = verify_paths(args.paths)
     emit(args, [report.to_dict() for report in reports], "\n".join(str(report) for report in reports))
     return 0 if all(report.ok for report in reports) else 1
+
+
+def ingest(args: argparse.Namespace) -> int:
+    from ssltut.data.labels import label_map
+    from ssltut.ingest import Options
+    from ssltut.ingest import ingest as take_in
+
+    for name in ("spacing", "hips", "assume_spacing"):
+        if (value := getattr(args, name)) is not None and not 0 < value < 1e4:
+            raise ConfigError(f"--{name.replace('_', '-')} {value:g}", fix="give a length in mm above 0")
+    labels = label_map(args.labels) if args.labels else None
+    if args.label_files:
+        if labels is None:
+            raise ConfigError("--label-files without --labels", fix="say with --labels what the values mean")
+        labels = replace(labels, files=tuple(args.label_files))
+    intake = take_in(args.folder, args.out,
+                     Options(labels, args.modality, args.spacing, args.hips, args.assume_spacing, args.fill, args.each_a_patient),
+                     key=args.key, say=say_of(args))
+    for finding in intake.warnings + intake.refused:
+        print(f"{'refused' if isinstance(finding, SsltutError) else 'note'}: {finding}", file=sys.stderr)
+    patients = len({row["patient"] for row in intake.rows})
+    emit(args,
+         {"folder": str(args.out), "cases": intake.rows, "refused": [str(f) for f in intake.refused],
+          "warnings": [str(f) for f in intake.warnings]},
+         f"{len(intake.rows)} cases of {patients} patients in {args.out}, {len(intake.refused)} findings kept scans out; "
+         f"look at {args.out / 'reports' / 'index.html'}")
+    return 1 if intake.refused else 0
+
+
+def fetch(args: argparse.Namespace) -> int:
+    from ssltut.data.public import SETS, fetch_set
+
+    if args.name is None:
+        emit(args, [asdict(about) for about in SETS.values()], "\n".join(map(str, SETS.values())))
+        return 0
+    if args.name in SETS:
+        say_of(args)(str(SETS[args.name]))
+    folder = fetch_set(args.name, args.out, args.mirror, accept=args.accept_licence, say=say_of(args))
+    hint = f"\nnext: ssltut ingest {folder} {SETS[args.name].ingest} --out COHORT" if SETS[args.name].ingest else ""
+    emit(args, {"folder": str(folder)}, f"{args.name} is in {folder}{hint}")
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    from ssltut.ingest import export as put_back
+
+    written = put_back(args.cohort, args.predictions, args.out)
+    emit(args, [str(path) for path in written], "\n".join(f"wrote {path}" for path in written))
+    return 0
 
 
 def configure(args: argparse.Namespace):
@@ -116,11 +165,14 @@ def predict(args: argparse.Namespace) -> int:
         scans = list(by_id(path).values()) if path.is_dir() else [path]
         if not scans:
             raise DataError("there are no scans *.nii or *.nii.gz here", where=path, fix="give the folder that holds them")
-        for scan in scans:
-            targets[scan] = args.out / f"{scan_id(scan)}_prediction.nii.gz"
-    predict_files(run, targets, workers=args.workers, dask=args.dask, say=say_of(args))
-    emit(args, [str(target) for target in targets.values()], "\n".join(f"wrote {target}" for target in targets.values()))
-    return 0
+        targets |= {scan: args.out / f"{scan_id(scan)}_prediction.nii.gz" for scan in scans}
+    wrong = predict_files(run, targets, workers=args.workers, dask=args.dask, say=say_of(args))
+    for error in wrong.values():
+        print(f"ssltut predict: {error}", file=sys.stderr)
+    written = [str(target) for scan, target in targets.items() if scan not in wrong]
+    if written:
+        emit(args, written, "\n".join(f"wrote {target}" for target in written))
+    return 0 if not wrong else 1 if written else 2
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -177,12 +229,33 @@ def doctor(args: argparse.Namespace) -> int:
     return 0
 
 
+def viewer(args: argparse.Namespace) -> int:
+    from ssltut import offline
+    from ssltut.show.viewer import candidates, obstacles
+
+    where = offline.places()
+    if args.action == "install":
+        offline.install(registry=args.registry, where=where, say=say_of(args))
+        emit(args, {"folder": str(where.folder), "config": str(where.config)},
+             f"the scripts of the 3D viewer are in {where.folder}; {where.config} tells JupyterLab so. Restart JupyterLab and reload its page")
+    elif args.action == "remove":
+        gone = offline.remove(where)
+        emit(args, [str(path) for path in gone], "\n".join(f"removed {path}" for path in gone) or "there was nothing to remove")
+    else:
+        found, (names, _) = obstacles(), candidates()
+        text = "\n".join(f"{name:11} {why or 'works'}" for name, why in found.items())
+        emit(args, {"viewers": {name: why or "works" for name, why in found.items()}, "show.volume takes": names[0] if names else None,
+                    "installed": offline.installed(where), "folder": str(where.folder), "config": str(where.config)},
+             f"{text}\nshow.volume takes {names[0] if names else 'none'}; offline scripts: {where.folder if offline.installed(where) else 'not installed'}")
+    return 0
+
+
 def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="class", help="smoke, class (default) or full")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--lr", type=float)
     parser.add_argument("--patch", type=int, help="patch side in voxels")
-    parser.add_argument("--arch", help="unet or vnet")
+    parser.add_argument("--arch", help="unet, vnet, or unet2d (slice by slice)")
     parser.add_argument("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
 
 
@@ -192,6 +265,33 @@ def add_cohort(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bone", action="store_true", help="the binary task of the paper: bone against rest")
 
 
+def add_data_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """ingest, fetch and export."""
+    p = command(ingest, "make a cohort of a folder of NIfTI files or DICOM series; exit code 1 when some scans were refused")
+    p.add_argument("folder", type=Path)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--labels", metavar="NAME|FILE.yaml",
+                   help="what the label values mean: hip, totalsegmentator, ctpelvic1k or a YAML file")
+    p.add_argument("--label-files", nargs="+", metavar="GLOB",
+                   help="where a scan's label lies, relative to its folder; {name} is the scan's name")
+    p.add_argument("--spacing", type=float, help="resample to this voxel size, mm")
+    p.add_argument("--hips", type=float, nargs="?", const=160.0, metavar="MM",
+                   help="cut out left and right hip, in cubes of 160 mm or this side")
+    p.add_argument("--modality", default="CT", help="DICOM modality to take (default CT)")
+    p.add_argument("--assume-spacing", type=float, metavar="MM", help="voxel size of NIfTI files that have none")
+    p.add_argument("--fill", type=float, metavar="HU", help="value for NaN and infinite voxels")
+    p.add_argument("--each-a-patient", action="store_true", help="NIfTI files in one sub-folder are different patients")
+    p.add_argument("--key", type=Path, metavar="FILE.csv",
+                   help="write which case came from which file; names may identify patients: keep it private")
+    p = command(fetch, "fetch a public data set and check it; without NAME, list what there is")
+    p.add_argument("name", nargs="?")
+    p.add_argument("--out", type=Path, help="where to put it (default: the cache)")
+    p.add_argument("--mirror", type=Path, help="a folder that already holds the files: nothing is downloaded")
+    p.add_argument("--accept-licence", action="store_true", help="I have read the licence and keep to it")
+    p = command(export, "put predictions for an ingested cohort back onto the grids of the original files, as NIfTI")
+    p.add_argument("cohort", type=Path)
+    p.add_argument("predictions", nargs="+", type=Path)
+    p.add_argument("--out", type=Path, required=True)
 def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="local processes (default: as many as suit the machine; 0: stay in this one)")
     parser.add_argument("--dask", metavar="ADDRESS", help="scheduler of a running Dask cluster instead, e.g. tcp://node1:8786 (see docs/clusters.md)")
@@ -218,6 +318,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--test", type=int, default=10)
     p = command(verify, "check scans, labels or a cohort folder; exit code 1 when there are errors")
     p.add_argument("paths", nargs="+", type=Path)
+    add_data_commands(command)
     p = command(train, "train a method on a cohort; a killed run is continued by the same command")
     add_cohort(p)
     p.add_argument("--method", default="embedding_matching")
@@ -251,6 +352,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_training(p)
     command(methods, "list the methods")
     command(doctor, "versions, hardware, chosen precision and frontend")
+    p = command(viewer, "the 3D viewer without internet: fetch its scripts once, say what works here, take them away")
+    p.add_argument("action", choices=["status", "install", "remove"])
+    p.add_argument("--registry", help="address of an npm registry, or a folder with the archives (default: SSLTUT_NPM_REGISTRY, then registry.npmjs.org)")
     return parser
 
 

@@ -7,18 +7,24 @@ from torch.nn import functional as F
 from ssltut.errors import ConfigError
 
 
-def dice_loss(logits: Tensor, target: Tensor, eps: float = 1e-5) -> Tensor:
-    """1 - soft Dice, mean over the foreground classes that occur in ``target`` or are predicted; sums run over the whole batch."""
+def dice_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """1 - soft Dice, mean over the foreground classes that occur in ``target`` or are predicted; sums run over the whole batch.
+
+    mask  the voxels that count, a bool that broadcasts to (B, X, Y, Z); None: all
+    """
     p = logits.float().softmax(1)[:, 1:]
     y = F.one_hot(target, logits.shape[1]).movedim(-1, 1)[:, 1:].to(p.dtype)
+    if mask is not None:
+        p, y = p * mask[:, None], y * mask[:, None]
     dims = (0, *range(2, p.ndim))
     overlap, size = (p * y).sum(dims), p.sum(dims) + y.sum(dims)
     return 1.0 - ((2.0 * overlap + eps) / (size + eps)).mean()
 
 
-def supervised_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy + Dice (L_S of Xie et al. 2024)."""
-    return F.cross_entropy(logits.float(), target) + dice_loss(logits, target)
+def supervised_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Cross-entropy + Dice (L_S of Xie et al. 2024), over the voxels of ``mask`` (B, X, Y, Z) or over all."""
+    ce = F.cross_entropy(logits.float(), target) if mask is None else masked_cross_entropy(logits, target, mask)
+    return ce + dice_loss(logits, target, mask)
 
 
 def masked_mean(values: Tensor, mask: Tensor, normalise: str = "set") -> Tensor:

@@ -63,26 +63,20 @@ def predict_file(run, scan: Path, target: Path) -> SsltutError | None:
 
 
 def predict_files(run, targets: Mapping[Path, Path], *, workers: int | None = 0, dask: str | None = None,
-                  say: Callable[[str], None] = print) -> None:
-    """Predict every scan of ``targets`` {scan: file to write}; workers and dask as in ``compare``.
+                  say: Callable[[str], None] = print) -> dict[Path, SsltutError]:
+    """Predict every scan of ``targets`` {scan: file to write}; workers and dask as in ``compare``. Returns what was wrong, by scan.
 
-    One bad scan does not stop the others. Raises its SsltutError at the end, or DataError with the first when there are several; ConfigError,
-    before anything is predicted, for a target that exists or is that of two scans.
+    One bad scan does not stop the others. Raises ConfigError, before anything is predicted, for a target that exists or is that of two scans.
     """
-    jobs = [(scan.absolute(), target.absolute()) for scan, target in targets.items()]
+    scans, jobs = list(targets), [(scan.absolute(), target.absolute()) for scan, target in targets.items()]
     for i, (_, target) in enumerate(jobs):
         if target.exists() or target in [other for _, other in jobs[:i]]:
             raise ConfigError("the prediction exists already", where=target, fix="choose another --out; nothing was overwritten")
     hands, wrong = usual_workers(len(jobs)) if workers is None and not dask else min(workers or 0, len(jobs)), {}
     with open_workers(hands, dask, say) as each:
         for done, (i, error) in enumerate(each(predict_file, run, jobs), start=1):
+            if len(jobs) > 1:
+                say(f"[{done}/{len(jobs)}] {scans[i].name}: {'failed' if error else 'done'}")
             if error:
-                wrong[i] = error
-            if len(jobs) > 1 or not error:  # the error of a single scan is raised below, and said once
-                say(f"[{done}/{len(jobs)}] {jobs[i][0].name}: {error or 'done'}")
-    if len(jobs) == 1 or not wrong:
-        for error in wrong.values():
-            raise error
-        return
-    raise DataError(f"{len(wrong)} of {len(jobs)} scans could not be predicted: {', '.join(jobs[i][0].name for i in sorted(wrong))}",
-                    fix=f"mend them and predict them alone; the first: {wrong[min(wrong)]}")
+                wrong[scans[i]] = error
+    return wrong

@@ -22,18 +22,25 @@ class MCResult(NamedTuple):
 
 
 @contextmanager
-def dropout_on(net: nn.Module) -> Iterator[None]:
-    """Dropout draws, everything else is in eval mode; the modes are put back afterwards."""
+def eval_mode(net: nn.Module) -> Iterator[None]:
+    """No dropout, no statistics of the batch; the modes are put back afterwards."""
     modes = {module: module.training for module in net.modules()}
     net.eval()
-    for module in net.modules():
-        if isinstance(module, nn.Dropout | nn.Dropout3d):
-            module.train()
     try:
         yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def dropout_on(net: nn.Module) -> Iterator[None]:
+    """Dropout draws, everything else is in eval mode; the modes are put back afterwards."""
+    with eval_mode(net):
+        for module in net.modules():
+            if isinstance(module, nn.Dropout | nn.Dropout3d):
+                module.train()
+        yield
 
 
 @torch.no_grad()

@@ -254,7 +254,7 @@ def test_a_failed_run_of_a_comparison_is_told(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "train", fail)
     code, _, err = ssltut("compare", made[0] / "cohort", "--methods", "labels_only", "ua_mt", "--budgets", 2, "--seeds", 0,
-                          "--workers", 0, "--out", tmp_path / "c", *QUICK)
+                          "--out", tmp_path / "c", "--workers", 0, *QUICK)
     assert code == 1 and "failed: loss term consistency" in "\n".join(err)
 
 

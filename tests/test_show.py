@@ -4,8 +4,10 @@ import base64
 import inspect
 import io
 import os
+import re
 import subprocess
 import sys
+import time
 from types import ModuleType, SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -22,7 +24,7 @@ from ssltut.data.labels import BONE, HIP
 from ssltut.errors import ConfigError
 from ssltut.show.explorer import blend
 from ssltut.show.slices import Scene, cut
-from ssltut.show.viewer import itk_view
+from ssltut.show.viewer import candidates, itk_view, reachable
 
 SPACING = (1.0, 1.5, 3.0)
 HISTORY = pd.DataFrame({"step": range(60), "total": np.linspace(1, 0, 60), "supervised": 0.5, "supervised weight": 1.0, "match share": 0.2,
@@ -308,6 +310,18 @@ def kernel(monkeypatch) -> SimpleNamespace:
     return kernel
 
 
+@pytest.fixture
+def viewers(monkeypatch) -> SimpleNamespace:
+    """Which viewers are there, and what was shown: itkwidgets fails, the others are stand-ins."""
+    told = SimpleNamespace(shown=[], missing=set(), online=True, installed=False)
+    monkeypatch.setattr("ssltut.show.viewer.find_spec", lambda name: name not in told.missing)
+    monkeypatch.setattr("ssltut.show.viewer.reachable", lambda: told.online)
+    monkeypatch.setattr("ssltut.offline.installed", lambda: told.installed)
+    monkeypatch.setattr("IPython.display.display", told.shown.append)
+    monkeypatch.delenv("SSLTUT_VIEWER", raising=False)
+    return told
+
+
 def test_guard_gives_the_kernel_its_handler_back(kernel):
     for _ in range(2):  # also when the watcher's callback is no longer there
         assert callable(itk_view())
@@ -315,10 +329,9 @@ def test_guard_gives_the_kernel_its_handler_back(kernel):
         assert kernel.callbacks == ["of another"]
 
 
-def test_volume_shows_its_picture_first_and_then_the_viewer(ball, lab, kernel, monkeypatch, capsys):
+def test_volume_shows_its_picture_first_and_then_the_viewer(ball, lab, kernel, viewers, capsys):
     pytest.importorskip("ngff_zarr")
-    shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
+    shown = viewers.shown
     every_view(ball, "a ball")["volume"]()._ipython_display_()
     assert [type(s).__name__ for s in shown] == ["Picture"] and capsys.readouterr().out == ""
     layers = kernel.viewed[0]
@@ -329,12 +342,69 @@ def test_volume_shows_its_picture_first_and_then_the_viewer(ball, lab, kernel, m
     assert (x, y, z) == pytest.approx((29 - 15, 27 - 14, 10))
 
 
-def test_volume_goes_on_when_the_viewer_does_not(ball, lab, kernel, monkeypatch, capsys):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
+@pytest.mark.parametrize(("missing", "online", "installed", "names", "why"), [
+    ((), True, False, ["itkwidgets", "k3d", "plotly"], ""), ((), False, True, ["itkwidgets", "k3d", "plotly"], ""),
+    ((), False, False, ["k3d", "plotly"], "hosts cannot be reached .ssltut viewer install"), (("k3d",), False, False, ["plotly"], "cannot be reached"),
+    (("itkwidgets",), True, False, ["k3d", "plotly"], "itkwidgets is not installed"), (("itkwidgets", "k3d"), True, True, ["plotly"], "not installed"),
+])
+def test_best_viewer_that_works_is_taken(viewers, missing, online, installed, names, why):
+    viewers.missing, viewers.online, viewers.installed = set(missing), online, installed
+    found = candidates()
+    assert found[0] == names and re.search(why, found[1]) and bool(found[1]) == bool(why)
+
+
+def test_viewer_can_be_named(viewers, monkeypatch):
+    monkeypatch.setenv("SSLTUT_VIEWER", "plotly")
+    assert candidates() == (["plotly"], "SSLTUT_VIEWER asks for it")
+    monkeypatch.setenv("SSLTUT_VIEWER", "itkwidgets")
+    viewers.online = False
+    assert candidates() == (["itkwidgets"], "")
+    monkeypatch.setenv("SSLTUT_VIEWER", "vtk")
+    with pytest.raises(ConfigError, match="SSLTUT_VIEWER is 'vtk'"):
+        candidates()
+
+
+def test_network_is_asked_once_and_not_for_long(monkeypatch):
+    asked = []
+
+    def swallow(place, timeout):
+        asked.append(place)
+        time.sleep(5)
+        raise TimeoutError
+
+    monkeypatch.setattr("socket.create_connection", swallow)
+    begun = time.perf_counter()
+    assert reachable(("swallowed.invalid",), 0.1) is reachable(("swallowed.invalid",), 0.1) is False
+    assert time.perf_counter() - begun < 2 and asked == [("swallowed.invalid", 443)]
+    monkeypatch.setattr("socket.create_connection", lambda place, timeout: SimpleNamespace(close=lambda: None))
+    assert reachable(("open.invalid",), 1.0) is True
+
+
+@pytest.mark.parametrize("missing", [(), ("k3d",)])
+def test_volume_goes_on_when_the_viewer_does_not(ball, lab, kernel, viewers, monkeypatch, capsys, missing):
+    pytest.importorskip("k3d")
     monkeypatch.setitem(sys.modules, "itkwidgets", None)
+    viewers.missing = set(missing)
     every_view(ball, "a ball")["volume"]()._ipython_display_()
-    assert len(shown) == 1 and "3D viewer did not open (ModuleNotFoundError" in capsys.readouterr().out
+    expected = "plotly" if missing else "k3d"
+    said = capsys.readouterr().out
+    assert [type(s).__name__ for s in viewers.shown] == ["Picture", "FigureWidget" if missing else "Plot"]
+    assert said.startswith(f"3D viewer: {expected}, because itkwidgets did not open (ModuleNotFoundError") and said.count("\n") == 1
+    if missing:
+        assert [t.name for t in viewers.shown[1].data] == ["hip bone", "femur", "points"]
+    else:
+        volume, *meshes, points = viewers.shown[1].objects
+        assert [o.name for o in (volume, *meshes, points)] == ["image", "hip bone", "femur", "points"] and len(viewers.shown[1].camera) == 9
+
+
+def test_volume_without_any_viewer_says_so_and_keeps_its_picture(ball, lab, viewers, monkeypatch, capsys):
+    monkeypatch.setenv("SSLTUT_VIEWER", "plotly")
+    view = show.volume(ball.image, spacing=SPACING, alt="an image alone")
+    view._ipython_display_()
+    assert [type(s).__name__ for s in viewers.shown] == ["Picture"]
+    assert "No 3D viewer opened: plotly did not open (ConfigError: plotly: there is neither a label nor a point" in capsys.readouterr().out
+    show.volume(ball.image, spacing=SPACING, alt="points alone", point_set=[(15, 21, 30)])._ipython_display_()
+    assert [t.name for t in viewers.shown[-1].data] == ["points"]
 
 
 def test_volume_refuses_a_label_on_another_grid(ball):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy import SMALL, toy_case, toy_cohort
+from toy import SMALL, make_batch, toy_case, toy_cohort
 
 from ssltut.data.cohort import Cohort
 from ssltut.data.labels import HIP
@@ -18,9 +18,9 @@ from ssltut.data.patches import Batch, Intensity, PatchPool
 from ssltut.data.split import Split
 from ssltut.data.views import Augmentation, Noise, generator_for
 from ssltut.errors import CheckpointError, ConfigError, DataError, TrainingError
-from ssltut.methods import LabelsOnly, Term, make_method
+from ssltut.methods import LabelsOnly, Progress, Role, Term, make_method
 from ssltut.profiles import PROFILES, TrainConfig, profile_named
-from ssltut.train import auto_precision, build_nets, cached_run, check_finite, load_run, start_from, train
+from ssltut.train import auto_precision, build_nets, cached_run, check_finite, load_run, settle, start_from, train
 
 PACKAGE = Path(__file__).parents[1] / "ssltut"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -138,6 +138,18 @@ def test_init_starts_every_role_from_the_teacher(plain):
     assert same(nets["student"], plain.nets["student"]) and same(nets["teacher"], plain.nets["student"])
 
 
+def test_a_role_may_have_a_network_of_another_kind(plain, tmp_path, monkeypatch):
+    """Its follower has the same kind, and a start from a run leaves it its own weights."""
+    roles = {"student": Role(), "other": Role(arch="vnet"), "teacher": Role(ema_of="other")}
+    monkeypatch.setattr(LabelsOnly, "roles", roles)
+    nets = build_nets(make_method("labels_only"), SMALL, 3)
+    assert [type(net).__name__ for net in nets.values()] == ["UNet", "VNet", "VNet"]
+    before = {k: v.clone() for k, v in nets["other"].state_dict().items()}
+    start_from(nets, make_method("labels_only"), plain.folder)
+    assert torch.equal(nets["student"].classifier.weight, plain.nets["student"].classifier.weight)
+    assert all(torch.equal(before[k], v) for k, v in nets["other"].state_dict().items())
+
+
 def test_init_is_part_of_the_run(plain, tmp_path):
     config = replace(SMALL, steps=1)
     warm = run_of("mean_teacher", tmp_path / "warm", config, init=plain.folder)
@@ -164,6 +176,27 @@ def test_watching_changes_nothing(plain, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::ssltut.errors.DataWarning")
+def test_batch_norm_is_settled_before_validation():
+    """The averages of a settled copy are the plain mean over the replayed batches; the networks in training keep theirs."""
+    method = make_method("mean_teacher", {"sigma_student": 0.0})
+    nets = build_nets(method, replace(SMALL, norm="batch"), 3)
+    batches = [make_batch(seed=seed) for seed in range(3)]
+    before = {role: {k: v.clone() for k, v in net.state_dict().items()} for role, net in nets.items()}
+    settled = settle(method, nets, batches, Progress(50, 100))
+    first, norm = (next(m for m in settled["student"].modules() if isinstance(m, kind)) for kind in (torch.nn.Conv3d, torch.nn.BatchNorm3d))
+    with torch.no_grad():
+        maps = [first(torch.cat([b.x_l, b.x_u])) for b in batches]
+    assert torch.allclose(norm.running_mean, torch.stack([m.mean((0, 2, 3, 4)) for m in maps]).mean(0), atol=1e-6)
+    assert torch.allclose(norm.running_var, torch.stack([m.var((0, 2, 3, 4)) for m in maps]).mean(0), rtol=1e-5)
+    assert all(torch.equal(before[role][k], v) for role, net in nets.items() for k, v in net.state_dict().items())
+
+
+def test_networks_without_batch_norm_need_no_settling():
+    method = make_method("mean_teacher")
+    nets = build_nets(method, replace(SMALL, norm="instance"), 3)
+    assert settle(method, nets, [make_batch()], Progress(50, 100)) is nets
+
+
 def test_a_run_predicts_on_the_grid_of_the_scan(tmp_path):
     run = run_of(folder=tmp_path / "r", cohort=toy_cohort().resampled(4.0))
     case = toy_case(6)
@@ -296,8 +329,8 @@ def test_other_sizes_and_one_validation_scan_of_background(tmp_path):
 
 # The package
 
-LAYERS = ["errors", "schedules profiles checkpoint", "data nets losses metrics", "uncertainty matching", "methods", "predict", "train",
-          "compare explore", "show", "doctor", "cli"]
+LAYERS = ["errors", "schedules profiles checkpoint", "data nets losses metrics", "uncertainty matching workers offline", "methods", "predict statistics", "train",
+          "compare explore", "show", "doctor ingest", "cli"]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer.split()}
 
 

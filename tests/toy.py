@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort, Split
 from ssltut.data.labels import HIP
+from ssltut.data.patches import Batch
 from ssltut.profiles import TrainConfig
 
 SMALL = TrainConfig(steps=4, patch=(8, 8, 8), width=4, depth=2, validate_every=2, lr=1e-2)
@@ -28,3 +30,18 @@ def toy_cohort(n: int = 8, labelled: int = 2) -> Cohort:
     cases = [toy_case(i) for i in range(n)]
     ids = [case.id for case in cases]
     return Cohort.from_cases(cases, Split(tuple(ids[:labelled]), tuple(ids[labelled:-3]), (ids[-3],), tuple(ids[-2:])), HIP, "toy", "CT")
+
+
+def make_batch(n_classes: int = 3, size: int = 8, empty: bool = False, seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.zeros(2, size, size, size, dtype=torch.long)
+    if not empty:
+        y[:, 1:5, 1:6, 1:6] = 1
+        if n_classes > 2:
+            y[:, 5:8, 2:6, 2:6] = 2
+    x = y[:, None].float() + 0.3 * torch.randn(2, 1, size, size, size, generator=generator)
+    return Batch(x, y, torch.randn(2, 1, size, size, size, generator=generator), ("a", "b"), ("c", "d"), n_classes, seed)
+
+
+def total(terms) -> torch.Tensor:
+    return sum(t.weight * t.value for t in terms.values())

@@ -34,10 +34,11 @@ import pandas as pd
 from ssltut import show
 from ssltut.data.case import spacing_of
 from ssltut.data.cohort import synthetic_cohort
+from ssltut.data.hips import crop_hips
 from ssltut.data.labels import HIP
 from ssltut.data.nifti import read_case, write_image, write_label
 from ssltut.data.phantom import RANGES, Anatomy, Pathology, Scanner, make_case
-from ssltut.data.public import CT, SEGMENTATION, crop_hips, find_totalsegmentator_example, read_totalsegmentator_example
+from ssltut.data.public import CT, SEGMENTATION, find_totalsegmentator_example, read_totalsegmentator_example
 from ssltut.profiles import profile_named
 
 # %% [markdown]
@@ -108,15 +109,17 @@ for name, (low, high) in {"air": (-1100, -300), "fat and muscle": (-150, 150), "
 # ## Three planes
 #
 # **Why.** R and L are the *patient's* sides, and you face the patient: R is on your left. Every picture of ssltut carries the letters, taken from the affine.
+# Three planes through one voxel show what one slice hides.
 
 # %%
-show.explore(case.image, spacing=case.spacing, overlay=case.label, table=HIP, at=at, title=case.id,
+show.explore(case.image, spacing=case.spacing, overlay=case.label, table=HIP, at=at, title=case.id, layers={"above 300 HU": case.image > 300},
              alt="Axial, coronal and sagittal cut of the scan with hip bone and femur outlined where labels are known.")
 
 # %% [markdown]
 # **What to see.** The head of the femur sits in the cup of the hip bone, and the hip bone lies towards the middle of the body.
 #
-# **Try.** In JupyterLab, move the sliders; arrow keys work. Where do the two bones seem to touch?
+# **Try.** In JupyterLab, click to move the crosshair, scroll for the next slice, read the HU under the cursor; sliders (arrow and page keys) do the same.
+# Set *layer* to *above 300 HU*: which bone does a threshold miss, and where do the two bones become one?
 #
 # ## Swapped sides
 #
@@ -228,19 +231,15 @@ show.gallery({f"{name}, difficulty {c.meta['difficulty']:.2f}": {"image": c.imag
              columns=3, alt="The same synthetic hip five times: healthy; arthritic, with hardly a gap in the joint; dysplastic, with a shallow cup; porotic, with faint bone; with a metal nail and streaks.")
 
 # %%
-def hip(osteoarthritis=0.0, dysplasia=0.0, osteoporosis=0.0, implant=False, head_radius=24.0, joint_space=3.5, anteversion=15.0):
+def hip(osteoarthritis=0.7, dysplasia=0.0, osteoporosis=0.0, implant=False, head_radius=24.0, joint_space=2.0, anteversion=15.0):
     ill = Pathology(osteoarthritis=osteoarthritis, dysplasia=dysplasia, osteoporosis=osteoporosis, implant=implant)
     c = make_case(seed, size=64, anatomy=Anatomy(head_radius=head_radius, joint_space=joint_space, anteversion=anteversion), pathology=ill, scanner=Scanner())
     return show.planes(c.image, spacing=c.spacing, contours={"label": c.label}, table=HIP, title=f"difficulty {c.meta['difficulty']:.2f}",
                        alt=f"A synthetic hip with head radius {head_radius} mm and joint space {joint_space} mm before illness.")
 
-if show.frontend() == "static":
-    view = hip(osteoarthritis=0.7, joint_space=2.0)
-else:
-    import ipywidgets
-    limits = {name: RANGES[name][:2] for name in ("head_radius", "joint_space", "anteversion")}
-    view = ipywidgets.interactive(hip, osteoarthritis=(0.0, 1.0), dysplasia=(0.0, 1.0), osteoporosis=(0.0, 1.0), **limits)
-view
+limits = {name: RANGES[name][:2] for name in ("head_radius", "joint_space", "anteversion")}
+show.vary(hip, osteoarthritis=(0.0, 1.0), dysplasia=(0.0, 1.0), osteoporosis=(0.0, 1.0), **limits,
+          alt="An arthritic synthetic hip in three planes; its joint is hardly open.")
 
 # %% [markdown]
 # **What to see.** Narrow joints and metal raise the difficulty, our score from 0 to 1. The outline is exact: it comes from the formula that made the

@@ -156,7 +156,17 @@ print("Dice loss shows that the lazy network found nothing; cross-entropy has th
 # ## Train
 #
 # One loop trains every method of the package. `cached_run` keeps what it trains: run the cell again, or open notebook 03, and the teacher
-# is found in a moment. While it trains, the loss is drawn live.
+# is found in a moment. While it trains, the loss is drawn live, with the validation score, the time left and what the network says of one
+# patch it never trains on.
+
+# %%
+held, truth, held_ids = PatchPool(scans.validation(), scale, config.patch, "cpu").sample(2, generator_for("cpu", seed, "held"))
+patch = {"image": held[0, 0].numpy(), "spacing": spacing, "window": window, "table": scans.table, "at": [n // 2 for n in config.patch]}
+
+def look(nets, batch):
+    with torch.no_grad():
+        said = nets["student"](held[:1].to(batch.x_l.device)).logits[0].argmax(0).byte().cpu().numpy()
+    return {"said now": patch | {"overlay": said}, f"truth ({held_ids[0]})": patch | {"overlay": truth[0].byte().numpy()}}
 
 # %%
 import time
@@ -165,10 +175,13 @@ from ssltut.methods import make_method
 from ssltut.train import cached_run
 
 started = time.monotonic()
-with show.LiveCurves(alt="Training loss while the teacher trains.", groups={"cross-entropy + Dice loss": ["total"]}) as live:
+with show.LiveCurves(alt="Loss and validation scores while the teacher trains, and its labels of one validation patch beside the truth.",
+                     groups={"cross-entropy + Dice loss": ["total"], "validation Dice": ["validation dice"], "HD95 (mm)": ["validation hd95"]},
+                     look=look, steps=config.steps, learning_rate=config.lr) as live:
     teacher = cached_run(make_method("labels_only"), scans, config, watch=live)
 seconds = time.monotonic() - started
-print(f"{config.steps} steps of {config.labelled} patches, Adam at {config.lr:g}: {seconds:.0f} s now, kept in {teacher.folder.name}.")
+print(f"{config.steps} steps of {config.labelled} patches, Adam at {config.lr:g}: {seconds:.0f} s now ({live.spent:.1f} s of it for the live view), "
+      f"kept in {teacher.folder.name}.")
 
 # %% [markdown]
 # ## Read the curves

@@ -281,6 +281,50 @@ show.risk_coverage(coverage, curves, title=f"Mean of {len(found)} scans",
                    f"entropy falls to {curves['entropy'][0]:.3f} at half coverage, the oracle to {curves['oracle'][0]:.3f}.")
 
 # %% [markdown]
+# ### Move the threshold
+#
+# A curve over all thresholds hides where they cut. Move one, and see which voxels change sides, how right the teacher is on either side,
+# and where you are on the curve. Only voxels near a surface count here: far away everything is easy.
+
+# %%
+said = u.probabilities.argmax(0)
+wrong = said != case.label
+for name, side in {"reliable": shell & (h < quantile), "unreliable": shell & (h >= quantile)}.items():
+    print(f"Near a surface, at {quantile:.3f} nats: {100 * side.sum() / shell.sum():.1f} % of the voxels are {name}, "
+          f"{100 * (side & ~wrong).sum() / max(side.sum(), 1):.1f} % of these right.")
+show.explore_uncertainty(case.image, h, spacing=case.spacing, wrong=wrong, where=shell, threshold=quantile, table=scans.table, window=ct, at=hot,
+                         layers={"prediction": said.astype(np.uint8), "truth": case.label, "error": wrong}, title="Reliable or not, right or wrong",
+                         alt=f"Scan {case.id} in three planes: unreliable voxels, right and wrong, and errors called reliable; below, the "
+                             f"risk-coverage curve near a surface with the threshold of {quantile:.2f} nats marked.")
+
+# %% [markdown]
+# *What to see:* blue is doubt that was due, yellow doubt that was not, orange an error the threshold lets through. *Something to try:* in
+# JupyterLab, find the threshold at which as many voxels are yellow as blue.
+#
+# ## What the network finds alike
+#
+# Every voxel has an **embedding**, the features behind its label. Flattened to the two directions of largest variance (PCA), it shows
+# whether unreliable voxels lie between the classes or inside one. Notebook 04 builds on this.
+
+# %%
+from ssltut.explore import embedding_map
+
+rng, features = np.random.default_rng(seed), embedding_map(teacher, case)
+near = [np.argwhere(shell & (case.label == c)) for c in range(n_classes)]
+places = np.concatenate([found[rng.permutation(len(found))[:250]] for found in near])
+at = tuple(places.T)
+reliable, right = h[at] < quantile, ~wrong[at]
+print(f"{len(places)} voxels near a surface: {100 * right[reliable].mean():.0f} % of the reliable ones are right, "
+      f"{100 * right[~reliable].mean() if (~reliable).any() else float('nan'):.0f} % of the {(~reliable).sum()} unreliable ones.")
+show.explore_embeddings(features[(slice(None), *at)].T.numpy(), places, case.image, spacing=case.spacing, classes=case.label[at],
+                        table=scans.table, reliable=reliable, right=right, layers={"truth": case.label, "error": wrong}, window=ct, seed=seed,
+                        title=f"Embeddings of {len(places)} voxels near a surface",
+                        alt="Embeddings of voxels near a surface in two dimensions, three times: by true class, by reliability, by right or wrong.")
+
+# %% [markdown]
+# *What to see:* two dimensions of many; how much of the variance they hold stands on the axes. *Something to try:* in JupyterLab, click a wrong
+# voxel amid right ones and see where it lies in the scan; `method="tsne"` where scikit-learn is installed (it keeps neighbours, not distances).
+#
 # ## Sure, and wrong
 #
 # A threshold can only catch errors the network doubts. Three hips that differ in one thing, drawn with the same seed: healthy, with a
@@ -331,6 +375,6 @@ if out:
 # **You can now**
 # - compute the entropy of Monte-Carlo dropout passes in two ways and say what each measures: within the passes, and with their disagreement
 # - show an uncertainty map in slices and in 3D: `uncertainty_map`, `show.explore`, `show.volume`
-# - choose a threshold and say how many voxels it calls reliable: published in nats, or a quantile
+# - choose a threshold and say how many voxels it calls reliable: published in nats, or a quantile; `show.explore_uncertainty` moves it
 # - test whether uncertainty finds errors, with AUROC and a risk-coverage curve: and near a surface, where it is hard
 # - point at errors a network is sure of: wrong, and under the threshold

@@ -62,7 +62,8 @@ if profile == "smoke":
 # decoder, is the voxel's embedding. Nothing new is trained for it.
 
 # %%
-field, source_field = (explore.embedding_map(teacher, case) for case in (target, source))
+labelled_fields = {case.id: explore.embedding_map(teacher, case) for case in labelled}
+field, source_field = explore.embedding_map(teacher, target), labelled_fields[source.id]
 layer = teacher.nets["student"].classifier
 with torch.no_grad():
     by_hand = layer(field[None])[0].argmax(0).numpy()
@@ -132,20 +133,33 @@ show.volume(source.image, spacing=source.spacing, label_image=source.label, tabl
             alt=f"{source.id} from the front: its bones as surfaces, {places[1:, :, 0].size} reference voxels as yellow points on them.")
 
 # %% [markdown]
-# *Reading:* the references cover the bones evenly but thinly. In JupyterLab with itkwidgets a viewer opens below; turn it.
+# *Reading:* the references cover the bones evenly but thinly. In JupyterLab a viewer opens below; turn it.
 #
 # ## 3. One voxel and its nearest labelled voxels
 #
-# Pick a voxel. The default is the one of which the teacher is least sure; in JupyterLab, move the sliders and put your own numbers into
-# `pick`.
+# Pick a voxel: click on it or move the sliders (elsewhere than in JupyterLab, change `pick`). The first is the one of which the teacher is
+# least sure. Switch the kernel, the number of neighbours $k$, the band, the draw, the labelled scan.
 
 # %%
 looked = explore.uncertainty_map(teacher, target, seed=seed)
 unsure, told_map = looked.mean_of_entropies, looked.probabilities.argmax(0)
 pick = np.unravel_index(unsure.argmax(), unsure.shape)
-show.explore(target.image, spacing=target.spacing, window=ct, heat=unsure, heat_label="entropy (nats)", at=pick,
-             title=f"{target.id}, voxel {tuple(map(int, pick))}",
-             alt=f"{target.id} in three planes with the teacher's entropy in colour, cut at the picked voxel.")
+print(f"The teacher is least sure at voxel {tuple(map(int, pick))}: {unsure[pick]:.3f} nats.")
+
+# %%
+site = {"image": target.image, "spacing": target.spacing, "window": ct, "embedding": field, "label": target.label, "answer": told_map,
+        "heat": unsure}
+others = {case.id: {"image": case.image, "spacing": case.spacing, "window": ct, "embedding": labelled_fields[case.id],
+                    "label": case.label} for case in (source, *labelled)}
+show.explore_matches(site, others, table=scans.table, at=pick, name=target.id, title="Who vouches for this voxel?",
+                     alt=f"Voxel {tuple(map(int, pick))} of {target.id} in three planes, {source.id} coloured by similarity to it with the 9 "
+                         "nearest references marked, who says which class, and lines from the voxel to the references in 3D.")
+
+# %% [markdown]
+# *Reading:* above, your voxel; below, the labelled scan, coloured where it looks like that voxel, cut at the nearest reference. Do the
+# marks lie at one place? Do vote, kernel and teacher agree? **Try:** a voxel inside bone, one at its edge; another draw, band, scan.
+#
+# The same by hand, with a draw of its own:
 
 # %%
 found = explore.correspond(field, np.array([pick]), source_field, source.label, k=9, n_classes=C, seed=seed)
@@ -234,14 +248,13 @@ print(f"The same votes; {(mine.max(1).values > 0.85).float().mean():.0%} of thes
 def references_of(k: int, redraws: int, region: str = "surface") -> torch.Tensor:
     """Embeddings (C, l, k, D) of reference voxels, ``redraws`` draws from every labelled scan."""
     parts = []
-    for case, own in zip(labelled, labelled_fields):
+    for case, own in zip(labelled, labelled_fields.values()):
         y = torch.as_tensor(case.label.astype(np.int64))[None]
         where = matching.surface_shell(y, 2) if region == "surface" else torch.ones_like(y, dtype=torch.bool)
         index = matching.draw_references(y, where, C, k=k, redraws=redraws, generator=generator_for("cpu", seed, case.id, region)).index
         parts.append(own.flatten(1).T[index])
     return torch.cat(parts, dim=1)
 
-labelled_fields = [explore.embedding_map(teacher, case) for case in labelled]
 published = references_of(16, 5)
 many = torch.cat([references_of(120, 5).flatten(1, 2), references_of(400, 1, "anywhere").flatten(1, 2)], dim=1)
 many_labels = torch.arange(C).repeat_interleave(many.shape[1])

@@ -1,6 +1,7 @@
-"""The left-atrium benchmark: 80 cardiac MR scans of the 2018 Atrial Segmentation Challenge (Xiong et al. 2020), kept as 8-bit .npz files.
+"""The left-atrium benchmark: 80 cardiac MR scans of the 2018 Atrial Segmentation Challenge (Xiong et al. 2020).
 
-The scans are those preprocessed in github.com/yulequan/UA-MT, in the order of its training list; results on the challenge's own test scans need other files.
+The scans are those preprocessed in github.com/yulequan/UA-MT, in the order of its training list, either as its .h5 files (``ssltut fetch left_atrium``)
+or kept as 8-bit .npz files. Results on the challenge's own test scans need other files.
 """
 
 import json
@@ -17,9 +18,16 @@ SPACING = 0.625  # mm, isotropic
 
 
 def is_atrium(folder: Path) -> bool:
-    """Whether ``folder`` holds the left-atrium scans (train.list or manifest.json beside .npz files)."""
+    """Whether ``folder`` holds the left-atrium scans (train.list or manifest.json beside .npz files or folders with mri_norm2.h5)."""
     folder = Path(folder)
-    return any((folder / name).is_file() for name in ("train.list", "manifest.json")) and any(folder.glob("*.npz"))
+    listed = any((folder / name).is_file() for name in ("train.list", "manifest.json"))
+    return listed and any(any(folder.glob(pattern)) for pattern in ("*.npz", "*/mri_norm2.h5"))
+
+
+def atrium_file(folder: Path, name: str) -> Path:
+    """Where the scan lies: NAME/mri_norm2.h5 as published, where it is there, else NAME.npz."""
+    published = Path(folder) / name / "mri_norm2.h5"
+    return published if published.is_file() else Path(folder) / f"{name}.npz"
 
 
 def atrium_ids(folder: Path) -> list[str]:
@@ -34,19 +42,17 @@ def atrium_ids(folder: Path) -> list[str]:
 
 
 def load_atrium(folder: Path, name: str) -> Case:
-    """One scan: image float32, z-scored as published (offset + scale x stored), label uint8, 0.625 mm.
+    """One scan: image float32, z-scored as published (in .npz: offset + scale x stored), label uint8, 0.625 mm.
 
     The axes are in the order of the original .h5 files, whose last axis counts the 88 slices. Those files keep no header, so it is not known which
     way the axes point: ``meta["orientation"]`` is "unknown" and the affine, a diagonal of 0.625 mm, is right about lengths only.
     Raises DataError when the file is missing, damaged or not of the shape in manifest.json.
     """
-    file = Path(folder) / f"{name}.npz"
+    file = atrium_file(folder, name)
     if not file.is_file():
         raise DataError("the scan is missing", where=file, fix="download the left-atrium scans again, or take its name out of train.list")
     try:
-        with np.load(file, allow_pickle=False) as found:
-            stored, label, offset, scale = (found[key] for key in ("image", "label", "offset", "scale"))
-        image = np.float32(offset) + np.float32(scale) * stored.astype(np.float32)
+        image, label = _read_h5(file) if file.suffix == ".h5" else _read_npz(file)
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"the scan cannot be read ({file.stat().st_size} bytes: {error})", where=file, fix="download it again") from None
     manifest = Path(folder) / "manifest.json"
@@ -55,3 +61,16 @@ def load_atrium(folder: Path, name: str) -> Case:
         raise DataError(f"the image is {image.shape}, the label {label.shape} with values up to {label.max()}; expected {promised or 'one shape'}, "
                         "labels 0 and 1 and finite numbers", where=file, fix="download it again")
     return Case(name, name, image, label.astype(np.uint8, copy=False), np.diag([SPACING] * 3 + [1.0]), {"modality": "MR", "orientation": "unknown"}, file)
+
+
+def _read_npz(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(file, allow_pickle=False) as found:
+        stored, label, offset, scale = (found[key] for key in ("image", "label", "offset", "scale"))
+    return np.float32(offset) + np.float32(scale) * stored.astype(np.float32), label
+
+
+def _read_h5(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    import h5py
+
+    with h5py.File(file) as found:
+        return np.asarray(found["image"], np.float32), np.asarray(found["label"])

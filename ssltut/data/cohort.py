@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from ssltut.data.case import Case
 from ssltut.data.labels import BONE, HIP, LabelTable, table_named, to_bone
-from ssltut.data.split import Split, make_split
+from ssltut.data.split import PARTS, Split, make_split
 from ssltut.data.views import derive_seed
 from ssltut.errors import ConfigError, DataError
 
@@ -197,7 +198,7 @@ def _recall(file: Path) -> Case:
 def read_cohort(folder: Path) -> Cohort:
     """The cohort in ``folder``: images/ and labels/ with files of the same names and, better, a split.json; or the left-atrium scans.
 
-    Without split.json the scans with labels are split here (20 % test, 10 % validation, fixed draw); those without are unlabelled.
+    Without the four lists in split.json the scans with labels are split here (20 % test, 10 % validation, fixed draw); those without are unlabelled.
     Raises DataError when there is no cohort, or when split.json names scans that are not there.
     """
     from ssltut.data.atrium import is_atrium
@@ -211,13 +212,13 @@ def read_cohort(folder: Path) -> Cohort:
     if lost := sorted(set(labels) - set(images)):
         raise DataError(f"{len(lost)} labels have no image, the first is {labels[lost[0]].name}", where=folder,
                         fix="give both the same name")
-    about = _read_json(folder / "split.json") if (folder / "split.json").exists() else {}
-    table, meta = table_named(about.get("table", HIP.name)), _read_json(folder / "cases.json") if (folder / "cases.json").exists() else {}
+    about = read_json(folder / "split.json") if (folder / "split.json").exists() else {}
+    table, meta = table_named(about.get("table", HIP.name)), read_json(folder / "cases.json") if (folder / "cases.json").exists() else {}
     named = about.get("patients", {})
     if not isinstance(named, dict):
         raise DataError("patients is no table", where=folder / "split.json", fix='write it as {"scan": "patient", ...}')
     patients = {case_id: str(named.get(case_id, case_id)) for case_id in images}
-    split = Split.from_dict(about, folder / "split.json") if about else make_split(
+    split = Split.from_dict(about, folder / "split.json") if set(PARTS) & set(about) else make_split(
         {i: patients[i] for i in images if i in labels}, {i: patients[i] for i in images if i not in labels})
     modality = str(about.get("modality", "CT"))
     load = {i: partial(_read, path.absolute(), labels[i].absolute() if i in labels else None, meta.get(i, {}), table=table, modality=modality,
@@ -234,11 +235,11 @@ def _read(image: Path, label: Path | None, meta: Mapping[str, object], **known: 
 
 def _read_atrium(folder: Path) -> Cohort:
     """80 cardiac MR scans: the first 8 of the published order are labelled, the last 16 the test, the 4 before them validation."""
-    from ssltut.data.atrium import atrium_ids, load_atrium
+    from ssltut.data.atrium import atrium_file, atrium_ids, load_atrium
     from ssltut.data.labels import ATRIUM
 
     ids = atrium_ids(folder)
-    sources = {i: Source(i, True, digest_of(folder / f"{i}.npz"), partial(load_atrium, folder.absolute(), i)) for i in ids}
+    sources = {i: Source(i, True, digest_of(atrium_file(folder, i)), partial(load_atrium, folder.absolute(), i)) for i in ids}
     return Cohort("left atrium", ATRIUM, "MR", Split(tuple(ids[:8]), tuple(ids[8:-20]), tuple(ids[-20:-16]), tuple(ids[-16:])), sources)
 
 
@@ -260,9 +261,12 @@ def digest_of(*paths: Path | None) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read_json(file: Path) -> dict:
+def read_json(file: Path) -> dict:
+    """The JSON object in ``file``. Raises DataError when there is none."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError("there is no such file", where=file, fix="give the folder of a cohort that ssltut wrote") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"not valid JSON ({error})", where=file, fix="mend the file or write it again") from None
     if not isinstance(found, dict):
@@ -272,29 +276,45 @@ def _read_json(file: Path) -> dict:
 
 def write_cohort(cohort: Cohort, folder: Path) -> None:
     """Write a cohort as images/, labels/, split.json and cases.json. All or nothing: raises ConfigError when the folder is not empty."""
-    from ssltut.data.nifti import write_image, write_label
+    about = {"name": cohort.name, "modality": cohort.modality, "table": cohort.table.to_dict(),
+             "patients": {i: source.patient for i, source in cohort.sources.items()}, **asdict(cohort.split), "hash": cohort.split.hash}
+    with whole_folder(folder) as part:
+        meta = {}
+        for case_id in cohort.sources:
+            case = cohort.case(case_id)
+            meta[case_id] = dict(case.meta)
+            write_scan(case, part)
+        write_about(part, about, meta)
 
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into that becomes ``folder`` when all is done, and goes when anything fails. Raises ConfigError where it is not empty."""
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError("the output folder is not empty", where=folder, fix="choose a new one; nothing was overwritten")
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.parent / f".{folder.name}.{os.getpid()}.part"
-    about = {"name": cohort.name, "modality": cohort.modality, "table": cohort.table.to_dict(),
-             "patients": {i: source.patient for i, source in cohort.sources.items()}, **asdict(cohort.split), "hash": cohort.split.hash}
     try:
-        for name in ("images", "labels"):
-            (part / name).mkdir(parents=True)
-        meta = {}
-        for case_id in cohort.sources:
-            case = cohort.case(case_id)
-            meta[case_id] = dict(case.meta)
-            write_image(case, part / "images" / f"{case_id}.nii.gz")
-            if case.label is not None:
-                write_label(case.label, case.affine, part / "labels" / f"{case_id}.nii.gz")
-        (part / "split.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
-        (part / "cases.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+        part.mkdir()
+        yield part
         if folder.exists():
             folder.rmdir()
         os.replace(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def write_scan(case: Case, folder: Path) -> None:
+    """One case below ``folder``, as images/ID.nii.gz and, where it has a label, labels/ID.nii.gz."""
+    from ssltut.data.nifti import write_image, write_label
+
+    write_image(case, folder / "images" / f"{case.id}.nii.gz")
+    if case.label is not None:
+        write_label(case.label, case.affine, folder / "labels" / f"{case.id}.nii.gz")
+
+
+def write_about(folder: Path, about: Mapping[str, object], meta: Mapping[str, object]) -> None:
+    """split.json (table, patients and, where there is one, the split) and cases.json (what is known of each scan)."""
+    for name, what in (("split.json", about), ("cases.json", meta)):
+        (folder / name).write_text(json.dumps(what, indent=1), encoding="utf-8")

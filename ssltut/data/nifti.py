@@ -109,12 +109,14 @@ def _save(values: np.ndarray, affine: np.ndarray, path: Path, overwrite: bool) -
         raise DataError(f"the affine {flaw}", where=path, fix="give the scan its geometry before saving it")
     image = nib.Nifti1Image(values, affine)
     image.header.set_xyzt_units("mm")
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{os.getpid()}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         nib.save(image, part)
         if not np.array_equal(np.asanyarray(nib.load(part).dataobj), values):
             raise DataError("the file read back differs from what was saved", where=path, fix="check the disk and save it again")
         os.replace(part, path)
+    except OSError as error:  # a full disk names no file
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         part.unlink(missing_ok=True)

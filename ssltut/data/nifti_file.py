@@ -18,6 +18,7 @@ from ssltut.data.case import spacing_of
 from ssltut.errors import ConfigError, DataError, DataWarning
 
 MAX_VOXELS = 1_000_000_000
+MAX_FLATNESS = 10
 MAX_GZIP_RATIO = 1100  # deflate cannot shrink anything to less than 1/1032
 Note = Callable[[DataError | DataWarning], None]
 
@@ -26,12 +27,13 @@ Note = Callable[[DataError | DataWarning], None]
 class Volume:
     """What a file holds, in RAS+ order: values (X, Y, Z) int16 where they are whole and fit, else float32; affine (4, 4), None if unusable.
 
-    ``orientation`` is the order of the axes in the file, for example ("L", "P", "S").
+    ``orientation`` is the order of the axes in the file, for example ("L", "P", "S"); ``padding`` counts voxels where nothing was measured (DICOM).
     """
 
     values: np.ndarray
     affine: np.ndarray | None
     orientation: tuple[str, str, str]
+    padding: int = 0
 
 
 def strict(finding: DataError | DataWarning) -> None:
@@ -48,9 +50,15 @@ def read_volume(path: Path, note: Note, *, assume_spacing: float | Sequence[floa
     if raw is None:
         return None
     affine = _affine_of(path, header, note, assume_spacing)
-    values = _whole(_finite(_scaled(raw, header, path, note), path, note, fill))
-    if affine is None:
-        return Volume(values, None, ("?", "?", "?"))
+    if affine is not None and (flat := max(spacing_of(affine)) / min(spacing_of(affine))) > MAX_FLATNESS:
+        note(DataWarning(f"voxels are {flat:.3g} times longer one way than another ({' x '.join(f'{v:.4g}' for v in spacing_of(affine))} mm)", where=path,
+                         fix="check the spacing in the header; if it is right, expect little from 3D methods"))
+    values = as_stored(_finite(_scaled(raw, header, path, note), path, note, fill))
+    return Volume(values, None, ("?", "?", "?")) if affine is None else as_ras(values, affine)
+
+
+def as_ras(values: np.ndarray, affine: np.ndarray) -> Volume:
+    """The volume with its axes turned to RAS+, whatever order ``values`` (X, Y, Z) come in; ``affine`` (4, 4) says which."""
     turn = nib.io_orientation(affine)
     turned = np.ascontiguousarray(nib.apply_orientation(values, turn))
     return Volume(turned, affine @ nib.orientations.inv_ornt_aff(turn, values.shape), nib.aff2axcodes(affine))
@@ -81,8 +89,8 @@ def read_header(path: Path, note: Note) -> nib.Nifti1Header | None:
     ndim, sizes = int(header["dim"][0]), [int(n) for n in header["dim"][1:]]
     if not 1 <= ndim <= 7 or min(sizes[:ndim]) < 1:
         return refuse(f"the header's dimensions make no sense ({ndim} axes of {sizes} voxels)")
-    if ndim < 3:
-        return refuse(f"the file holds a {ndim}D image", "give a 3D volume")
+    if ndim < 3 or min(sizes[:3]) < 2:
+        return refuse(f"the file holds a {ndim}D image of {sizes[:ndim]} voxels", "give a 3D volume: a single slice is none")
     if (n := int(np.prod(sizes[3:ndim], dtype=object))) > 1:
         return refuse(f"the file holds {n} volumes of {sizes[:3]} voxels", "save the one to use as a 3D file")
     try:
@@ -155,7 +163,7 @@ def _finite(values: np.ndarray, path: Path, note: Note, fill: float | None) -> n
     return values
 
 
-def _whole(values: np.ndarray) -> np.ndarray:
+def as_stored(values: np.ndarray) -> np.ndarray:
     """int16 where every number is whole and fits, else float32."""
     low, high = values.min(), values.max()  # NaN fails the comparison
     fits = low >= -(2**15) and high < 2**15

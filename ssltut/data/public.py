@@ -1,85 +1,207 @@
-"""Public scans: fetched from where their authors put them, checked by sha256, never part of this package."""
+"""Public scans: fetched from where their authors put them, checked, never part of this package. The table is public.json beside this file.
 
+A checksum there is of bytes we read, or as the publisher or others quote it; ``PublicSet.checksums`` says which. Where none is known the
+first download records its own in checksums.json, and later ones must agree with it.
+"""
+
+import json
 import os
 import shutil
-from collections.abc import Mapping
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from ssltut.data.case import Case
+from ssltut.data.labels import LABEL_MAPS
 from ssltut.errors import ConfigError, DataError
+
+EXAMPLE = "totalsegmentator_example"
+CT, SEGMENTATION = "example_ct.nii.gz", "example_seg_fast_force_split.nii.gz"
 
 
 @dataclass(frozen=True)
 class PublicFile:
-    """A file at a fixed commit, and what may be done with it."""
+    """A file: ``path`` below the folder of its set, ``checksum`` as "sha256:..." or "md5:...", ``size`` in bytes; an ``archive`` is
+    unpacked."""
+
+    path: str
+    url: str
+    checksum: str | None
+    size: int | None
+    archive: bool = False
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """A data set, and what may be done with it. ``terms`` is the address of conditions that have to be accepted, None where there are
+    none."""
 
     name: str
-    folder: str
-    url: str
-    sha256: str
+    title: str
+    holds: str
     licence: str
+    terms: str | None
     citation: str
+    checksums: str
+    ingest: str
+    files: tuple[PublicFile, ...]
+
+    def __str__(self) -> str:
+        sizes = [file.size for file in self.files]
+        size = f"{sum(sizes) / 1e6:,.1f} MB" if all(sizes) else "size not known"
+        asked = f", to be accepted: {self.terms}" if self.terms else ""
+        return (f"{self.name}: {self.title}, {len(self.files)} files, {size}\n  {self.holds}\n  licence: {self.licence}{asked}\n"
+                f"  cite: {self.citation}\n  checksums: {self.checksums}")
 
 
-_TS = "https://raw.githubusercontent.com/wasserth/TotalSegmentator/0e65a448d557382b1e925276212b3bec7f5aff83/tests/reference_files/"
-_TS_CITE = "Wasserthal et al. 2023, TotalSegmentator, Radiology: Artificial Intelligence 5(5), doi:10.1148/ryai.230024"
-EXAMPLE = "totalsegmentator_example"
-CT, SEGMENTATION = "example_ct.nii.gz", "example_seg_fast_force_split.nii.gz"
-REGISTRY: Mapping[str, PublicFile] = {name: PublicFile(name, EXAMPLE, _TS + name, sha256, "Apache-2.0", _TS_CITE) for name, sha256 in {
-    CT: "dbd3ae6d614d1d7ef3a46925c30c70038ed52da6b37fdd6afdc7b9b71387e3e1",
-    SEGMENTATION: "e8097758e56e73099075b6caaebce23ef11bc6fad66a4ec3753b9406846558c7",
-}.items()}
-HIP_CLASSES = {77: 1, 78: 1, 75: 2, 76: 2}  # TotalSegmentator v2: hip_left, hip_right, femur_left, femur_right
+def _read_table() -> dict[str, PublicSet]:
+    table = json.loads(Path(__file__).with_name("public.json").read_text(encoding="utf-8"))
+    return {name: PublicSet(name=name, files=tuple(PublicFile(**file) for file in about.pop("files")), **about) for name,
+            about in table.items()}
+
+
+SETS: Mapping[str, PublicSet] = _read_table()
 
 
 def fetch(name: str, folder: Path | None = None, mirror: Path | None = None) -> Path:
-    """The public file ``name`` in ``folder`` (default: the cache), downloaded if it is not there, with the right sha256.
+    """One file of the TotalSegmentator example in ``folder`` (default: the cache), as ``fetch_set``. Raises ConfigError for another
+    name."""
+    files = {file.path: file for file in SETS[EXAMPLE].files}
+    if name not in files:
+        raise ConfigError(f"there is no public file {name!r}", fix=f"use one of {', '.join(files)}")
+    return _fetch_file(SETS[EXAMPLE], files[name], Path(folder) if folder else _cache(EXAMPLE), _mirror(mirror))
 
-    ``mirror`` (or the environment's SSLTUT_MIRROR) is a folder that holds the same bytes: then nothing is downloaded.
-    Raises ConfigError for an unknown name; DataError without a network, without the file in the mirror, or for a wrong checksum.
+
+def fetch_set(name: str, folder: Path | None = None, mirror: Path | None = None, *, accept: bool = False,
+              say: Callable[[str], None] = lambda line: None) -> Path:
+    """All files of a data set in ``folder`` (default: the cache), checked, archives unpacked beside themselves; what is there is not
+    fetched again.
+
+    ``mirror`` (or the environment's SSLTUT_MIRROR) is a folder that holds the same bytes: then nothing is downloaded. ``accept`` says that
+    the licence has been read. An interrupted download goes on where it stopped if the server allows it.
+    Raises ConfigError for an unknown name or a licence that was not accepted; DataError without a network, without the file in the mirror,
+    for a wrong checksum or size, a full disk, or an archive that is damaged or reaches outside its folder.
     """
-    import pooch
+    if name not in SETS:
+        raise ConfigError(f"there is no data set {name!r}", fix=f"use one of {', '.join(SETS)}")
+    about, mirror = SETS[name], _mirror(mirror)
+    if about.terms and not accept:
+        raise ConfigError(f"the licence has to be accepted first: {about.licence}", where=name,
+                          fix=f"read {about.terms}, then add --accept-licence")
+    folder = Path(folder) if folder else _cache(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    need = sum(file.size or 0 for file in about.files if not (folder / file.path).exists())
+    if need > (free := shutil.disk_usage(folder).free):
+        raise DataError(f"{need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free", where=folder,
+                        fix="make room, or choose another --out")
+    for i, file in enumerate(about.files, 1):
+        say(f"{i}/{len(about.files)} {file.path}")
+        path = _fetch_file(about, file, folder, mirror)
+        if file.archive:
+            _unpack(path, folder / path.name.removesuffix(".gz").rsplit(".", 1)[0])
+    return folder
 
-    if name not in REGISTRY:
-        raise ConfigError(f"there is no public file {name!r}", fix=f"use one of {', '.join(REGISTRY)}")
-    item, mirror = REGISTRY[name], mirror or os.environ.get("SSLTUT_MIRROR")
-    target = (Path(folder) if folder else _cache(item.folder)) / name
-    if target.is_file() and pooch.file_hash(str(target)) == item.sha256:
+
+def _mirror(mirror: Path | None) -> Path | None:
+    found = mirror or os.environ.get("SSLTUT_MIRROR")
+    return Path(found) if found else None
+
+
+def _fetch_file(about: PublicSet, file: PublicFile, folder: Path, mirror: Path | None) -> Path:
+    target = folder / file.path
+    record = folder / "checksums.json"
+    seen = json.loads(record.read_text(encoding="utf-8")) if file.checksum is None and record.is_file() else {}
+    expected = file.checksum or seen.get(file.path)
+    if target.is_file() and expected and _hash(target, expected) == expected:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{os.getpid()}-{name}")
-    try:
-        if mirror:
-            _copy(Path(mirror), item, part)
-        else:
-            _download(item, part)
-        if (found := pooch.file_hash(str(part))) != item.sha256:
-            raise DataError(f"wrong checksum: expected sha256 {item.sha256}, got {found} ({part.stat().st_size} bytes)", where=mirror or item.url,
-                            fix="try again; if it stays so, do not use the file")
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    part = target.with_name(f".{target.name}.part")  # kept when the network breaks off, so that the next call goes on from there
+    if mirror:
+        _copy(mirror, about.name, file, part)
+    elif not (file.size and part.is_file() and part.stat().st_size == file.size):
+        _download(file, part)
+    found, size = _hash(part, expected or "sha256:"), part.stat().st_size
+    if expected and found != expected or file.size and size != file.size:
+        part.unlink()
+        raise DataError(f"wrong checksum: expected {(expected or '').replace(':', ' ')}, got {found.replace(':', ' ')} ({size} bytes"
+                        f"{f' of {file.size}' if file.size else ''})", where=mirror or file.url,
+                        fix="try again; if it stays so, do not use the file")
+    if expected is None:
+        record.write_text(json.dumps(seen | {file.path: found}, indent=1), encoding="utf-8")
+    os.replace(part, target)
     return target
 
 
-def _copy(mirror: Path, item: PublicFile, part: Path) -> None:
-    source = next((p for p in (mirror / item.name, mirror / item.folder / item.name) if p.is_file()), None)
+def _hash(path: Path, like: str) -> str:
+    """The checksum of a file, of the kind that ``like`` begins with."""
+    import pooch
+
+    kind = like.partition(":")[0]
+    return f"{kind}:{pooch.file_hash(str(path), alg=kind)}"
+
+
+def _copy(mirror: Path, name: str, file: PublicFile, part: Path) -> None:
+    short = Path(file.path).name
+    places = (mirror / file.path, mirror / name / file.path, mirror / short, mirror / name / short)
+    source = next((place for place in places if place.is_file()), None)
     if source is None:
-        raise DataError(f"the mirror does not hold {item.name}", where=mirror, fix=f"put it there, or at {item.folder}/{item.name} below")
+        raise DataError(f"the mirror does not hold {file.path}", where=mirror, fix=f"put it there, or at {name}/{file.path} below")
     shutil.copyfile(source, part)
 
 
-def _download(item: PublicFile, part: Path) -> None:
+def _download(file: PublicFile, part: Path) -> None:
     import pooch
+    import requests
 
     try:
-        pooch.HTTPDownloader(timeout=30)(item.url, str(part), None)
+        start = part.stat().st_size if part.is_file() else 0
+        ask = {"Range": f"bytes={start}-"} if start else {}
+        if start:
+            with requests.get(file.url, headers=ask, stream=True, timeout=30) as answer:
+                start = start if answer.status_code == requests.codes.partial_content else 0
+        with open(part, "ab" if start else "wb") as out:
+            pooch.HTTPDownloader(timeout=30, headers=ask if start else None)(file.url, out, None)
     except (OSError, ValueError) as error:  # requests' own errors are OSErrors
-        raise DataError(f"the download failed ({type(error).__name__}: {str(error)[:120]})", where=item.url,
-                        fix="connect to the network, or download the file elsewhere and name its folder in SSLTUT_MIRROR") from None
+        if part.is_file() and part.stat().st_size == 0:
+            part.unlink()
+        raise DataError(f"the download failed ({type(error).__name__}: {str(error)[:120]})", where=file.url,
+                        fix="connect to the network and try again (it goes on where it stopped), or download the file elsewhere and name "
+                            "its folder in SSLTUT_MIRROR") from None
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack into a new ``folder``, all or nothing; a folder that is there was finished."""
+    if folder.is_dir():
+        return
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as packed:
+                _inside(archive, part, packed.namelist())
+                packed.extractall(part)
+        else:
+            with tarfile.open(archive) as packed:
+                _inside(archive, part, packed.getnames())
+                packed.extractall(part, filter="data")
+                while packed.fileobj.read(1 << 20):  # tarfile stops at the last member: gzip's checksum, and a cut, come after it
+                    pass
+        os.replace(part, folder)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise DataError(f"the archive cannot be unpacked ({type(error).__name__}: {str(error)[:120]})", where=archive,
+                        fix="make room, or delete the archive and fetch it again") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _inside(archive: Path, folder: Path, names: list[str]) -> None:
+    root = folder.resolve()
+    if outside := [name for name in names if not (root / name).resolve().is_relative_to(root)]:
+        raise DataError(f"{len(outside)} members would land outside the folder, the first is {outside[0]!r}", where=archive,
+                        fix="do not use this archive")
 
 
 def _cache(folder: str) -> Path:
@@ -102,33 +224,5 @@ def read_totalsegmentator_example(folder: Path) -> Case:
     from ssltut.data.nifti import read_case
 
     case = read_case(Path(folder) / CT, Path(folder) / SEGMENTATION, id=EXAMPLE)
-    table = np.zeros(2**16, np.uint8)
-    table[list(HIP_CLASSES)] = list(HIP_CLASSES.values())
     meta = {**case.meta, "labels": "output of a model, not manual", "pathology": "metal nail in the left femur"}
-    return replace(case, label=table[case.label], meta=meta)
-
-
-def crop_hips(case: Case, size_mm: float = 160.0) -> dict[str, Case]:
-    """The two hips of a labelled pelvis (1 hip bone, 2 femur): cubes of ``size_mm`` around the upper 50 mm of each femur, clipped to the scan.
-
-    In RAS+ the first index grows to the patient's right, so the right hip is the one beyond the middle of the hip bones.
-    Raises DataError without a label, without hip bone, or when one side has no femur.
-    """
-    if case.label is None or not (case.label == 1).any():
-        raise DataError("there is no label with hip bone to find the hips by", where=case.id, fix="give a case with labels 1 hip bone, 2 femur")
-    pelvis, femur = (np.argwhere(case.label == value) for value in (1, 2))
-    middle = (pelvis[:, 0].min() + pelvis[:, 0].max()) / 2
-    return {side: _cube(case, side, femur[(femur[:, 0] > middle) == (side == "right")], size_mm) for side in ("left", "right")}
-
-
-def _cube(case: Case, side: str, femur: np.ndarray, size_mm: float) -> Case:
-    if not len(femur):
-        raise DataError(f"there is no femur on the {side} side", where=case.id, fix="use a scan that shows both hips")
-    spacing = np.array(case.spacing)
-    centre = femur[femur[:, 2] > femur[:, 2].max() - 50 / spacing[2]].mean(axis=0)
-    voxels = np.rint(size_mm / spacing).astype(int)
-    first = np.rint(centre - (voxels - 1) / 2).astype(int)
-    low, high = np.maximum(first, 0), np.minimum(first + voxels, case.image.shape)
-    box, affine = tuple(map(slice, low, high)), case.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ low
-    return replace(case, id=f"{case.id}-{side}", image=case.image[box].copy(), label=case.label[box].copy(), affine=affine, meta={**case.meta, "side": side})
+    return replace(case, label=LABEL_MAPS["totalsegmentator"](case.label, folder), meta=meta)

@@ -36,3 +36,12 @@ def resample(case: Case, spacing: tuple[float, float, float], n_classes: int) ->
                 warnings.warn(DataWarning(f"class {c} changed its volume by {after / before - 1:+.0%} when resampled to {spacing[0]:g} mm",
                                           where=case.id, fix="use smaller voxels, or look at the label"), stacklevel=2)
     return replace(case, image=image, label=label, affine=case.affine @ step, source=None)
+
+
+def onto_grid(label: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], target: np.ndarray) -> np.ndarray:
+    """``label`` (X, Y, Z) with its ``affine`` on the grid of ``shape`` and affine ``target``: the nearest voxel's value, 0 outside of
+    it."""
+    from scipy.ndimage import affine_transform
+
+    step = np.linalg.solve(affine, target)
+    return affine_transform(label, step[:3, :3], step[:3, 3], output_shape=shape, order=0, mode="grid-constant")

@@ -73,14 +73,35 @@ def verify_pair(image: Path, label: Path, table: LabelTable | None = None) -> Re
 
 
 def _scan(report: Report) -> Volume | None:
-    volume = read_volume(report.path, report.note)
+    return _facts(report, read_volume(report.path, report.note))
+
+
+def _facts(report: Report, volume: Volume | None) -> Volume | None:
     if volume is not None:
         report.facts["shape"] = list(volume.values.shape)
         if volume.affine is not None:
             report.facts |= {"spacing (mm)": [round(v, 6) for v in spacing_of(volume.affine)], "axes in the file": "".join(volume.orientation)}
         finite = volume.values[np.isfinite(volume.values)]
         report.facts["values (HU for CT)"] = f"{finite.min():g} to {finite.max():g}" if finite.size else "none that is finite"
+        report.facts |= {"padding (voxels)": volume.padding} if volume.padding else {}
     return volume
+
+
+def _verify_folder(folder: Path) -> list[Report]:
+    """Every NIfTI file and every DICOM series below ``folder``; a first report holds what is neither."""
+    from ssltut.data.dicom import find_series, is_dicom, read_series
+
+    files = sorted(p for p in folder.rglob("*") if not p.is_dir())
+    nifti = [p for p in files if p.name.endswith((".nii", ".nii.gz"))]
+    left = Report(folder)
+    reports = [verify_image(path) for path in nifti]
+    for series in find_series([p for p in files if p not in set(nifti) and p.name != "DICOMDIR" and is_dicom(p)], left.note):
+        reports.append(Report(series.where, facts={"DICOM files": len(series.slices)}))
+        _facts(reports[-1], read_series(series, reports[-1].note))
+    if not reports:
+        left.note(DataError("there are no .nii or .nii.gz files and no DICOM series in this folder", where=folder,
+                            fix="give a folder with scans"))
+    return [*([left] if left.errors or left.warnings else []), *reports]
 
 
 def _verify_cohort(folder: Path) -> list[Report]:
@@ -101,12 +122,13 @@ def _verify_cohort(folder: Path) -> list[Report]:
         try:
             about = json.loads(file.read_text(encoding="utf-8"))
             table = table_named(about.get("table", table.name))
-            split = Split.from_dict(about, file)
-            report.facts["split"] = {part: len(getattr(split, part)) for part in PARTS}
-            if bare := [i for part in PARTS if part != "unlabelled" for i in getattr(split, part) if i in images and i not in labels]:
-                report.note(DataError(f"{len(bare)} scans that need a label have none, the first is {bare[0]}", where=file,
-                                      fix="add the labels, or list the scans as unlabelled"))
-            split.check({i: str(about.get("patients", {}).get(i, i)) for i in images}, file)
+            if set(PARTS) & set(about):  # else the split is drawn when the cohort is read
+                split = Split.from_dict(about, file)
+                report.facts["split"] = {part: len(getattr(split, part)) for part in PARTS}
+                if bare := [i for part in PARTS if part != "unlabelled" for i in getattr(split, part) if i in images and i not in labels]:
+                    report.note(DataError(f"{len(bare)} scans that need a label have none, the first is {bare[0]}", where=file,
+                                          fix="add the labels, or list the scans as unlabelled"))
+                split.check({i: str(about.get("patients", {}).get(i, i)) for i in images}, file)
         except SsltutError as error:
             report.note(error)
         except (ValueError, TypeError, AttributeError) as error:  # not JSON, or not the lists and tables a split is made of
@@ -131,7 +153,7 @@ def _verify_atrium(folder: Path) -> Report:
 
 def verify_paths(paths: Path | Iterable[Path]) -> list[Report]:
     """A report for every scan in ``paths``: files, cohort folders (images/, labels/ with the same names, split.json),
-    the left-atrium folder, other folders with NIfTI.
+    the left-atrium folder, other folders with NIfTI or DICOM.
     """
     reports = []
     for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
@@ -140,9 +162,7 @@ def verify_paths(paths: Path | Iterable[Path]) -> list[Report]:
         elif is_atrium(path):
             reports.append(_verify_atrium(path))
         elif path.is_dir():
-            scans = sorted([*path.rglob("*.nii"), *path.rglob("*.nii.gz")])
-            reports += [verify_image(scan) for scan in scans] or [
-                Report(path, [DataError("there are no .nii or .nii.gz files in this folder", where=path, fix="give a folder with scans")])]
+            reports += _verify_folder(path)
         else:
             reports.append(verify_image(path))
     return reports

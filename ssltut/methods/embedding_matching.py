@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssltut.data.patches import Batch
 from ssltut.errors import ConfigError
-from ssltut.losses import entropy, masked_cross_entropy, masked_mean
+from ssltut.losses import entropy, masked_cross_entropy, masked_mean, supervised_loss
 from ssltut.matching import KERNELS, draw_references, neighbour_vote, similarity, surface_shell, voxel_vectors
 from ssltut.methods.base import Nets, Progress, Term
 from ssltut.methods.mean_teacher import MeanTeacher
@@ -107,11 +107,11 @@ class EmbeddingMatching(MeanTeacher):
         return {"memory": ReferenceMemory(n_classes, self.memory, embedding)} if self.memory else {}
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        terms = {"supervised": self.supervised(batch, nets)}
         use = [term for term in self.use if (self.w_ua if term == "UA" else self.w_ps)]
         if batch.x_u is None or not use:  # nothing of the unlabelled patches may act, batch statistics included
-            return terms
-        student = self.student_on_unlabelled(batch, nets)
+            return {"supervised": self.supervised(batch, nets)}
+        labelled, student = self.both(batch, nets)
+        terms = {"supervised": Term(supervised_loss(labelled.logits, batch.y_l))}
         embedding = voxel_vectors(student.feats["embedding"])
         found = self.assign(batch, nets, progress, embedding)
         rise = ramp(progress.frac)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ssltut.data.patches import Batch
+from ssltut.losses import supervised_loss
 from ssltut.methods.base import Method, Nets, Progress, Role, Term
 from ssltut.schedules import ramp
 
@@ -35,17 +36,17 @@ class MeanTeacher(Method):
     def decay_at(self, progress: Progress) -> float:
         return min(1.0 - 1.0 / (progress.step + 1), self.ema_decay) if self.ema_warmup else self.ema_decay
 
-    def student_on_unlabelled(self, batch: Batch, nets: Nets):
-        return nets["student"](batch.noise(self.sigma_student, "student", "unlabelled")(batch.x_u))
-
     @torch.no_grad()
     def teacher_probabilities(self, batch: Batch, nets: Nets) -> Tensor:
         return nets["teacher"](batch.noise(self.sigma_teacher, "teacher", "unlabelled")(batch.x_u)).logits.float().softmax(1)
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        terms = {"supervised": self.supervised(batch, nets)}
         if batch.x_u is None or self.weight == 0.0:
-            return terms
-        p_student = self.student_on_unlabelled(batch, nets).logits.float().softmax(1)
-        difference = (p_student - self.teacher_probabilities(batch, nets)).square()
-        return terms | {"consistency": Term(difference.mean(), self.weight * ramp(progress.frac))}
+            return {"supervised": self.supervised(batch, nets)}
+        labelled, unlabelled = self.both(batch, nets)
+        difference = unlabelled.logits.float().softmax(1) - self.teacher_probabilities(batch, nets)
+        return {"supervised": Term(supervised_loss(labelled.logits, batch.y_l)), "consistency": self.consistency(difference, batch, nets, progress)}
+
+    def consistency(self, difference: Tensor, batch: Batch, nets: Nets, progress: Progress) -> Term:
+        """The unlabelled term; ``difference`` (B', C, X, Y, Z) is p_student - p_teacher."""
+        return Term(difference.square().mean(), self.weight * ramp(progress.frac))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from ssltut.data.patches import Batch
 from ssltut.losses import masked_mean
 from ssltut.methods.base import Nets, Progress, Term
@@ -26,13 +28,8 @@ class UAMT(MeanTeacher):
 
     passes: int = 8
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        terms = {"supervised": self.supervised(batch, nets)}
-        if batch.x_u is None or self.weight == 0.0:
-            return terms
-        p_student = self.student_on_unlabelled(batch, nets).logits.float().softmax(1)
-        difference = (p_student - self.teacher_probabilities(batch, nets)).square().mean(1)
+    def consistency(self, difference: Tensor, batch: Batch, nets: Nets, progress: Progress) -> Term:
         views = (batch.noise(self.sigma_teacher, "mc", m)(batch.x_u) for m in range(self.passes))
         sure = mc_dropout(nets["teacher"], views).entropy_of_mean < published_threshold(progress.frac, batch.n_classes)
-        weight = self.weight * ramp(progress.frac)
-        return terms | {"consistency": Term(masked_mean(difference, sure), weight, sure.float().mean().item())}
+        value = masked_mean(difference.square().mean(1), sure)
+        return Term(value, self.weight * ramp(progress.frac), sure.float().mean().item())

@@ -1,9 +1,12 @@
 """Networks. Every forward returns ``Out(logits, feats, heads)``, never a bare tensor."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ssltut.errors import ConfigError
 
@@ -13,12 +16,80 @@ class Out(NamedTuple):
 
     logits  (B, C, X, Y, Z) before the softmax
     feats   "embedding" (B, D, X, Y, Z), the last decoder map before the 1x1x1 output; "bottleneck", the deepest map
-    heads   further outputs by name (empty for a plain network)
+    heads   further outputs by name, at full resolution (empty unless asked for)
     """
 
     logits: Tensor
     feats: dict[str, Tensor]
     heads: dict[str, Tensor]
+
+    def split(self, n: int) -> tuple["Out", "Out"]:
+        """The outputs of the first ``n`` items of the batch, and those of the others."""
+        first, others = slice(None, n), slice(n, None)
+        return tuple(Out(self.logits[part], {k: v[part] for k, v in self.feats.items()}, {k: v[part] for k, v in self.heads.items()})
+                     for part in (first, others))
+
+
+class Head(NamedTuple):
+    """A further output a network can be given.
+
+    level       1x1x1 output on the main decoder's map at 1 / 2^level of the resolution, brought to full resolution trilinearly; levels
+                deeper than the network are left out. None: a decoder of its own
+    up          how that decoder doubles the resolution: "deconv", or "trilinear" or "nearest" and a 3x3x3 convolution
+    skips       whether that decoder sees every map of the encoder or the bottleneck alone
+    background  False: no channel for the background
+    supervised  whether it learns from the labels as the main output does
+    """
+
+    level: int | None = None
+    up: str = "deconv"
+    skips: bool = True
+    background: bool = True
+    supervised: bool = False
+
+
+class SegNet(nn.Module):
+    """What all networks share. A network adds ``encode`` (maps from full resolution to the bottleneck), ``decode`` (the same maps of the way
+    back), the names of its ``encoder`` parts, a ``classifier``, and ``factor``, which it halves its first ``sides`` sides by."""
+
+    sides = 3
+
+    def add_heads(self, heads: Mapping[str, Head], n_classes: int, twin: Callable[..., "SegNet"]) -> None:
+        """After initialisation, so that a network's own weights are the same with heads. A head's decoder is a ``twin`` without encoder."""
+        self.specs = {name: head for name, head in heads.items() if 2 ** (head.level or 0) <= self.factor}
+        self.heads = nn.ModuleDict()
+        for name, head in self.specs.items():
+            channels = n_classes - (not head.background)
+            if head.level is None:
+                self.heads[name] = twin(channels, up=head.up, skips=head.skips)
+                for part in self.encoder:
+                    delattr(self.heads[name], part)
+            else:
+                self.heads[name] = nn.Conv3d(self.classifier.in_channels * 2**head.level, channels, 1)
+        he_init(self.heads)
+
+    def forward(self, x: Tensor, heads: bool = False, perturb: Callable[[str, Tensor, Tensor], Tensor] | None = None) -> Out:
+        """``heads`` asks for them; ``perturb(name, map, logits)`` gives what the decoder of that head sees in place of an encoder map."""
+        check_size(x, self.factor, self.sides)
+        features = self.encode(x)
+        maps = self.decode(features)
+        logits, found = self.classifier(maps[0]), {}
+        for name, head in self.specs.items() if heads else ():
+            part = self.heads[name]
+            if head.level is None:
+                seen = features if perturb is None else [perturb(name, f, logits) for f in features]
+                found[name] = part.classifier(part.decode(seen)[0])
+            else:
+                found[name] = F.interpolate(part(maps[head.level]), logits.shape[2:], mode="trilinear")
+        return Out(logits, {"embedding": maps[0], "bottleneck": features[-1]}, found)
+
+
+def upsampling(kind: str, c_in: int, c_out: int, step: tuple[int, ...] = (2, 2, 2)) -> nn.Module:
+    """Doubles the resolution by a transposed convolution ("deconv"), or by interpolation and a convolution ("trilinear", "nearest")."""
+    if kind == "deconv":
+        return nn.ConvTranspose3d(c_in, c_out, step, stride=step)
+    kernel = tuple(2 * s - 1 for s in step)
+    return nn.Sequential(nn.Upsample(scale_factor=step, mode=kind), nn.Conv3d(c_in, c_out, kernel, padding=tuple(s - 1 for s in step)))
 
 
 def norm_layer(kind: str, channels: int) -> nn.Module:
@@ -41,27 +112,31 @@ def he_init(net: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def check_size(x: Tensor, factor: int) -> None:
-    """Raises ConfigError when a spatial side of ``x`` (B, C, X, Y, Z) cannot be halved and doubled without loss."""
-    if any(side % factor for side in x.shape[2:]):
+def check_size(x: Tensor, factor: int, sides: int = 3) -> None:
+    """Raises ConfigError when one of the first ``sides`` sides of ``x`` (B, C, X, Y, Z) cannot be halved and doubled without loss."""
+    if any(side % factor for side in x.shape[2 : 2 + sides]):
         raise ConfigError(
             f"the network halves its input {factor.bit_length() - 1} times, but the patch is {tuple(x.shape[2:])}",
             fix=f"choose patch sides that are multiples of {factor}, or a smaller depth")
 
 
-def build_net(arch: str, in_channels: int, n_classes: int, *, width: int, depth: int, dropout: float, norm: str, seed: int) -> nn.Module:
+def build_net(arch: str, in_channels: int, n_classes: int, *, width: int, depth: int, dropout: float, norm: str, seed: int,
+              heads: Mapping[str, Head] | None = None) -> nn.Module:
     """A freshly initialised network; the same ``seed`` gives the same weights whatever was drawn before.
 
-    arch "unet" (half the widths of Çiçek et al. 2016 at width 16) or "vnet". Raises ConfigError for another name.
+    arch "unet" (half the widths of Çiçek et al. 2016 at width 16), "vnet", or "unet2d" (the U-Net slice by slice). Raises ConfigError for
+    another name. ``heads`` are further outputs by name.
     """
     from ssltut.nets.unet import UNet
     from ssltut.nets.vnet import VNet
 
-    kinds = {"unet": UNet, "vnet": VNet}
+    kinds = {"unet": UNet, "vnet": VNet, "unet2d": partial(UNet, flat=True)}
     if arch not in kinds:
         raise ConfigError(f"there is no network {arch!r}", fix=f"use one of {', '.join(kinds)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = kinds[arch](in_channels, n_classes, width=width, depth=depth, dropout=dropout, norm=norm)
+        make = partial(kinds[arch], in_channels, width=width, depth=depth, dropout=dropout, norm=norm)
+        net = make(n_classes)
         he_init(net)
+        net.add_heads(heads or {}, n_classes, make)
     return net

@@ -1,8 +1,10 @@
 """The 3D V-Net (Milletari et al. 2016, arXiv 1606.04797) in the form most semi-supervised papers use."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
-from ssltut.nets import Out, check_size, norm_layer
+from ssltut.nets import SegNet, norm_layer, upsampling
 
 CONVS = (1, 2, 3, 3, 3)  # convolutions per stage, from full resolution down
 
@@ -18,35 +20,41 @@ def resample(conv: nn.Module, c_out: int, norm: str) -> nn.Sequential:
     return nn.Sequential(conv, norm_layer(norm, c_out), nn.ReLU(inplace=True))
 
 
-class VNet(nn.Module):
+class VNet(SegNet):
     """Strided convolutions down, transposed convolutions up, summation skips; dropout at the bottleneck and before the output.
 
     width    channels of the first stage (16 in the papers), doubled at every stage
     depth    number of stages, at most 5 (5 in the papers)
     dropout  0.5 in the papers
+    up, skips  as in ``Head``
     """
 
-    def __init__(self, in_channels: int, n_classes: int, *, width: int = 16, depth: int = 5, dropout: float = 0.5, norm: str = "batch"):
+    encoder = ("down_stages", "downs")
+
+    def __init__(self, in_channels: int, n_classes: int, *, width: int = 16, depth: int = 5, dropout: float = 0.5, norm: str = "batch",
+                 up: str = "deconv", skips: bool = True):
         super().__init__()
-        self.factor = 2 ** (depth - 1)
+        self.factor, self.skips = 2 ** (depth - 1), skips
         widths, convs = [width * 2**i for i in range(depth)], CONVS[:depth]
         self.down_stages = nn.ModuleList(stage(n, in_channels if i == 0 else w, w, norm) for i, (n, w) in enumerate(zip(convs, widths)))
-        self.downs = nn.ModuleList(resample(nn.Conv3d(a, b, 2, stride=2), b, norm) for a, b in zip(widths, widths[1:]))
-        self.ups = nn.ModuleList(resample(nn.ConvTranspose3d(b, a, 2, stride=2), a, norm) for a, b in zip(widths, widths[1:]))
+        self.downs = nn.ModuleList(resample(nn.Conv3d(a, b, 2, stride=2), b, norm) for a, b in pairwise(widths))
+        self.ups = nn.ModuleList(resample(upsampling(up, b, a), a, norm) for a, b in pairwise(widths))
         self.up_stages = nn.ModuleList(stage(n, w, w, norm) for n, w in zip(convs[:-1], widths[:-1]))
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv3d(width, n_classes, 1)
 
-    def forward(self, x: Tensor) -> Out:
-        check_size(x, self.factor)
-        skips = [self.down_stages[0](x)]
+    def encode(self, x: Tensor) -> list[Tensor]:
+        features = [self.down_stages[0](x)]
         for down, block in zip(self.downs, self.down_stages[1:], strict=True):
-            h = down(skips[-1])
-            skips.append(h + block(h))
-        bottleneck = self.dropout(skips.pop())
-        x = bottleneck
+            h = down(features[-1])
+            features.append(h + block(h))
+        return [*features[:-1], self.dropout(features[-1])]
+
+    def decode(self, features: list[Tensor]) -> list[Tensor]:
+        *skips, x = features
+        maps = [x]
         for up, block in zip(reversed(self.ups), reversed(self.up_stages), strict=True):
-            h = up(x) + skips.pop()
+            h = up(x) + skips.pop() if self.skips else up(x)
             x = h + block(h)
-        x = self.dropout(x)
-        return Out(self.classifier(x), {"embedding": x, "bottleneck": bottleneck}, {})
+            maps.insert(0, x)
+        return [self.dropout(x), *maps[1:]]

@@ -8,9 +8,10 @@ from importlib import import_module
 # No module is called like a view: importing a module would put it in the view's place.
 HOMES = {
     "frontend": "frontends", "Picture": "pictures", "picture": "pictures", "planes": "slices", "gallery": "slices", "explore": "explorer",
-    "curves": "charts", "LiveCurves": "charts", "lines": "charts", "risk_coverage": "charts", "intervals": "charts", "paired": "charts",
+    "vary": "arguments", "explore_uncertainty": "reliability", "explore_embeddings": "embedding", "LiveCurves": "training",
+    "curves": "charts", "lines": "charts", "risk_coverage": "charts", "intervals": "charts", "paired": "charts",
     "budget_curves": "charts", "strata": "charts",
-    "surface": "space", "correspondences": "space", "volume": "viewer",
+    "surface": "space", "correspondences": "space", "explore_matches": "matches", "volume": "viewer",
 }
 
 

@@ -1,17 +1,14 @@
 """Curves, intervals and paired differences: lines and points that differ in style and marker, not in colour alone."""
 
-import time
 from collections.abc import Mapping, Sequence
-from typing import Self
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from numpy.typing import ArrayLike
 
 from ssltut.errors import ConfigError
-from ssltut.show.frontends import frontend
 from ssltut.show.pictures import DASHES, MARKERS, SERIES, Picture, described, picture, styled
 
 ENDINGS = {"weight of the term": " weight", "share of voxels": " share"}  # the columns of a history that these panels collect
@@ -38,15 +35,22 @@ def default_groups(columns: Sequence[str]) -> dict[str, list[str]]:
     return {title: names for title, names in groups.items() if names}
 
 
-@styled
-def panels(history: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Figure:
-    """The figure behind ``curves``."""
+def panel_rows(groups: Mapping[str, Sequence[str]]) -> tuple[int, int]:
+    """Rows and columns of the panels."""
     columns = min(3, len(groups))
-    rows = -(-len(groups) // columns)
-    fig = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
-    axes = fig.subplots(rows, columns, squeeze=False).ravel()
+    return -(-len(groups) // columns), columns
+
+
+def panel_axes(fig: FigureBase, groups: Mapping[str, Sequence[str]]) -> list[Axes]:
+    """Empty axes for the panels of ``curves``, in an empty figure."""
+    axes = fig.subplots(*panel_rows(groups), squeeze=False).ravel()
     for ax in axes[len(groups):]:
         ax.axis("off")
+    return list(axes[: len(groups)])
+
+
+def paint(axes: Sequence[Axes], history: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> None:
+    """The panels of ``curves``."""
     for ax, (title, names) in zip(axes, groups.items()):
         ending = ENDINGS.get(title, "")
         for k, name in enumerate(names):
@@ -60,7 +64,22 @@ def panels(history: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Figure
         ax.set(title=SPELT.get(title, title), xlabel="step")
         if list(names) != [title]:
             ax.legend()
+
+
+@styled
+def panels(history: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Figure:
+    """The figure behind ``curves``."""
+    rows, columns = panel_rows(groups)
+    fig = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
+    paint(panel_axes(fig, groups), history, groups)
     return fig
+
+
+def refuse_missing(history: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> None:
+    """Raises ConfigError for a column that is not there."""
+    missing = {"step", *(c for names in groups.values() for c in names)} - set(history.columns)
+    if missing:
+        raise ConfigError(f"the history has no column {', '.join(sorted(missing))}", fix=f"it has {', '.join(map(str, history.columns))}")
 
 
 def curves(history: pd.DataFrame | Mapping[str, ArrayLike], *, alt: str, groups: Mapping[str, Sequence[str]] | None = None) -> Picture:
@@ -72,52 +91,8 @@ def curves(history: pd.DataFrame | Mapping[str, ArrayLike], *, alt: str, groups:
     """
     history = pd.DataFrame(history)
     groups = groups or default_groups([c for c in history.columns if c != "step"])
-    missing = {"step", *(c for names in groups.values() for c in names)} - set(history.columns)
-    if missing:
-        raise ConfigError(f"the history has no column {', '.join(sorted(missing))}", fix=f"it has {', '.join(map(str, history.columns))}")
+    refuse_missing(history, groups)
     return picture(panels(history, groups), described(alt))
-
-
-class LiveCurves:
-    """Training curves that grow while a run trains: ``with LiveCurves(alt=...) as live: train(..., watch=live)``.
-
-    At most one redraw per ``every`` seconds, as each new picture costs time; the final one stays in the notebook. In the static frontend
-    only the final one is shown.
-    """
-
-    def __init__(self, *, alt: str, every: float = 0.5, groups: Mapping[str, Sequence[str]] | None = None) -> None:
-        self.alt, self.every, self.groups = described(alt), max(every, 0.5), groups
-        self.rows: list[dict[str, float]] = []
-        self.last, self.shown, self.live = -np.inf, None, frontend() != "static"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self.redraw()
-
-    def __call__(self, step: int, nets: object, batch: object, terms: Mapping[str, object]) -> None:
-        """As ``watch`` of ssltut.train.train."""
-        from ssltut.train import history_row
-
-        self.add(history_row(step, sum(term.weight * term.value for term in terms.values()), terms))
-
-    def add(self, row: Mapping[str, float]) -> None:
-        """One row of a history, with its "step"."""
-        self.rows.append(dict(row))
-        if self.live and time.monotonic() - self.last >= self.every:
-            self.redraw()
-
-    def redraw(self) -> None:
-        from IPython.display import display
-
-        if self.rows:
-            now = curves(self.rows, alt=self.alt, groups=self.groups)
-            if self.shown is None:
-                self.shown = display(now, display_id=True)
-            else:
-                self.shown.update(now)
-            self.last = time.monotonic()
 
 
 @styled

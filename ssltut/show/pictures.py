@@ -3,13 +3,15 @@
 import base64
 import html
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 from ssltut.errors import ConfigError
+from ssltut.show.frontends import frontend
 
 # Read from the back row and on a dark page: large type, thick lines, a white ground of its own.
 STYLE = {
@@ -31,16 +33,27 @@ def described(alt: str) -> str:
     return " ".join(alt.split())
 
 
+# JupyterLab shows the richest form of an output it knows, and of a widget whose kernel is gone only an error. So the picture is an output
+# of its own, before the widget's; this style hides an ssltut-still while a widget follows it, and beside either kind of picture the error.
+ONE_OF_TWO = """<style>
+.jp-OutputArea-child:has(.ssltut-still):has(+ .jp-OutputArea-child > .jp-OutputArea-output:not(.jp-RenderedText) > *) { display: none }
+.jp-OutputArea:has(.ssltut-still, .ssltut-beside) > .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *))
+{ display: none }
+</style>"""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A PNG and what it shows in words. As the last line of a cell it displays itself.
 
     JupyterLab 4.6 and nbconvert's lab pages drop the alt text of an image/png output, so the picture comes as an HTML <img> too;
-    viewers that take the PNG find the text in its metadata. Raises ConfigError when ``alt`` is empty.
+    viewers that take the PNG find the text in its metadata. Before a widget its ``role`` is "still" (hidden in JupyterLab for as long as the
+    widget lives) or "beside". Raises ConfigError when ``alt`` is empty.
     """
 
     png: bytes
     alt: str
+    role: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alt", described(self.alt))
@@ -51,6 +64,7 @@ class Picture:
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, str], dict[str, object]]:
         code = base64.b64encode(self.png).decode()
         tag = f'<img alt="{html.escape(self.alt)}" style="max-width: 100%" src="data:image/png;base64,{code}">'
+        tag = f'{ONE_OF_TWO}<div class="ssltut-{self.role}">{tag}</div>' if self.role else tag
         return {"text/plain": self.alt, "text/html": tag, "image/png": code}, {"alt": self.alt, "image/png": {"alt": self.alt}}
 
     def save(self, path: Path | str) -> Path:
@@ -59,27 +73,54 @@ class Picture:
         return Path(path)
 
 
-def picture(fig: Figure, alt: str) -> Picture:
-    """Render a matplotlib figure (256 colours, which keeps a notebook small) and close it, so that no backend shows it a second time."""
+def rendered(fig: Figure) -> object:
+    """A figure as a PIL image, closed. Drawn on its canvas: ``savefig`` would draw it twice."""
     import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    alt, drawn, out = described(alt), io.BytesIO(), io.BytesIO()
+    fig.dpi = STYLE["figure.dpi"]
     with matplotlib.rc_context(STYLE):
-        fig.savefig(drawn, format="png", dpi=STYLE["figure.dpi"])
+        canvas = FigureCanvasAgg(fig)
+        canvas.draw()
     plt.close(fig)
-    still = Image.open(drawn).convert("RGB")  # maximum coverage: median cut gives a thin line the colour of the grey around it
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
+    """Render a matplotlib figure (256 colours, which keeps a notebook small) and close it, so that no backend shows it a second time.
+
+    ``quick`` leaves the colours as they are: larger, sooner, and for pictures that will be replaced.
+    """
+    alt, out, still = described(alt), io.BytesIO(), rendered(fig)
+    if quick:
+        still.save(out, "png", compress_level=1)
+        return Picture(out.getvalue(), alt)
+    # maximum coverage: median cut gives a thin line the colour of the grey around it
+    from PIL import Image
+
     still.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(out, "png", optimize=True)
     return Picture(out.getvalue(), alt)
+
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class Illustrated:
     """Mixed into a widget class, adds its static picture: shown when a saved notebook is opened, and by nbconvert and GitHub."""
 
     illustration: Picture | None = None
-    _ipython_display_ = None  # older widget libraries would show themselves through it, without the picture
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, object], dict[str, object]]:
         data, metadata = self.illustration._repr_mimebundle_()
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        return data | {"application/vnd.jupyter.widget-view+json": view}, metadata
+        return data | {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}}, metadata
+
+    def _ipython_display_(self) -> None:
+        """In JupyterLab two outputs, the picture and the widget, of which one is seen; elsewhere one that holds both."""
+        from IPython.display import display
+
+        data, metadata = self._repr_mimebundle_()
+        if frontend() == "lab":
+            display(replace(self.illustration, role="still"))
+            data, metadata = {WIDGET: data[WIDGET], "text/plain": "(a live view: run the cell to see it)"}, {}
+        display(data, metadata=metadata, raw=True)

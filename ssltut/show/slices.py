@@ -5,12 +5,13 @@ Arrays are RAS+ (X, Y, Z). Planes follow the radiological convention: the patien
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_rgba
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -20,20 +21,22 @@ from ssltut.show.pictures import DASHES, UNCERTAINTY, Picture, picture, styled
 
 # plane: (axis that is cut, axis shown from left to right, axis shown from bottom to top, letters left, right, top, bottom)
 PLANES = {"axial": (2, 0, 1, "RLAP"), "coronal": (1, 0, 2, "RLSI"), "sagittal": (0, 1, 2, "APSI")}
-WINDOWS = {"bone": (400.0, 1800.0), "soft": (50.0, 400.0)}  # (centre, width) in HU
+WINDOWS = {"bone": (400.0, 1800.0), "soft": (50.0, 400.0), "whole": None, "percentile": None}  # (centre, width) in HU; None: from the image
 HALO = [patheffects.withStroke(linewidth=3, foreground="black")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one truth of ==
 class Scene:
     """What a slice shows; ``planes``, ``gallery`` and ``explore`` take these as keywords.
 
     image     (X, Y, Z) HU or MR values;  spacing in mm
     overlay   (X, Y, Z) label values, filled;  contours {name: (X, Y, Z) label values}, drawn as outlines, one line style a name
+              (default: the overlay's own outlines; {}: none)
     table     names and colours of the label values
     heat      (X, Y, Z) float >= 0, for example an entropy; heat_max is the value at the top of its scale (default: the largest)
     at        the voxel to cut at (default: the middle of the overlay, else of the first contour, else of the image)
-    window    "bone", "soft", (centre, width) in HU, or None for the 1st and 99th percentile, as MR needs it
+    window    "bone", "soft", (centre, width) in HU, "whole" from the least to the greatest value, or "percentile" or None for the 1st to
+              the 99th percentile, as MR needs it
     Raises ConfigError when an array has another shape than the image, or labels come without a table that names them.
     """
 
@@ -65,25 +68,43 @@ class Scene:
         return [x for x in (self.overlay, *(self.contours or {}).values()) if x is not None]
 
     @property
+    def filling(self) -> float:
+        """How opaque the overlay is in a still picture: more where it has no outline."""
+        return 0.45 if self.contours is None else 0.8
+
+    @cached_property
     def limits(self) -> tuple[float, float]:
         """The values shown black and white."""
-        if self.window is None:
-            return tuple(np.percentile(np.asarray(self.image)[::2, ::2, ::2], (1, 99)))
-        centre, width = WINDOWS[self.window] if isinstance(self.window, str) else self.window
-        return centre - width / 2, centre + width / 2
+        return limits_of(self.image, self.window)
 
-    @property
+    @cached_property
     def centre(self) -> tuple[int, int, int]:
         """The voxel to cut at."""
+        shape = np.shape(self.image)
         if self.at is not None:
-            return tuple(int(np.clip(v, 0, n - 1)) for v, n in zip(self.at, self.image.shape))
-        inside = np.argwhere(self.labels[0] > 0) if self.labels else ()
-        return tuple(round(v) for v in (np.mean(inside, axis=0) if len(inside) else np.array(self.image.shape) / 2))
+            return tuple(int(np.clip(v, 0, n - 1)) for v, n in zip(self.at, shape))
+        inside = np.asarray(self.labels[0]) > 0 if self.labels else np.zeros(shape, bool)
+        counts = [inside.sum(tuple({0, 1, 2} - {a})) for a in range(3)]  # of a whole scan, far quicker than a list of its voxels
+        return tuple(round(float(c @ np.arange(len(c))) / c.sum()) if c.any() else round(len(c) / 2) for c in counts)
 
-    @property
+    @cached_property
     def top(self) -> float:
         """The heat at the top of its scale."""
         return self.heat_max or max(float(self.heat.max()), 1e-6)
+
+
+def limits_of(image: np.ndarray, window: str | tuple[float, float] | None) -> tuple[float, float]:
+    """The values shown black and white under ``window``, as in ``Scene``."""
+    known = WINDOWS[window or "percentile"] if window is None or isinstance(window, str) else window
+    if known is not None:
+        return known[0] - known[1] / 2, known[0] + known[1] / 2
+    low, high = np.percentile(np.asarray(image)[::2, ::2, ::2], (1, 99)) if window != "whole" else (np.min(image), np.max(image))
+    return float(low), float(high)
+
+
+def bar_length(width: float) -> int:
+    """Length in mm of the scale bar of a picture ``width`` mm wide: a round number, at most a third of it."""
+    return next(v for v in (100, 50, 20, 10, 5, 2, 1) if v <= width / 3 or v == 1)
 
 
 def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
@@ -100,16 +121,16 @@ def draw(ax: Axes, scene: Scene, plane: str, *, crosshair: bool = True, bar: boo
     low, high = scene.limits
     ax.imshow(cut(scene.image, plane, at[axis]), cmap="gray", vmin=low, vmax=high, **place)
     if scene.overlay is not None:
-        colours = np.array([(0, 0, 0, 0), *(to_rgba(c, 0.45) for c in scene.table.colours[1:])])
+        colours = np.array([(0, 0, 0, 0), *(to_rgba(c, scene.filling) for c in scene.table.colours[1:])])
         ax.imshow(colours[cut(scene.overlay, plane, at[axis])], **place)
     if scene.heat is not None:
         share = np.clip(cut(scene.heat, plane, at[axis]) / scene.top, 0, 1)
         ax.imshow(share, cmap=UNCERTAINTY, vmin=0, vmax=1, alpha=np.clip(4 * share, 0, 0.85), **place)
-    outlines = scene.contours or ({"": scene.overlay} if scene.overlay is not None else {})
+    outlines = {"": scene.overlay} if scene.contours is None and scene.overlay is not None else scene.contours or {}
     for k, labels in enumerate(outlines.values()):
         flat = cut(labels, plane, at[axis])
         for c in [c for c in np.unique(flat) if c > 0 and (flat != c).any()]:
-            style = DASHES[k if scene.contours else c - 1]
+            style = DASHES[k if scene.contours else (c - 1) % len(DASHES)]
             edge = ax.contour(flat == c, [0.5], extent=place["extent"], origin="upper", colors=[scene.table.colours[c]], linestyles=[style], linewidths=2.4)
             edge.set_path_effects([patheffects.withStroke(linewidth=4, foreground="black")] if scene.heat is not None else [])
     if crosshair:
@@ -126,20 +147,21 @@ def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> 
     for letter, x, y in zip(letters, (0.04, 0.96, 0.5, 0.5), (0.5, 0.5, 0.95, 0.05)):
         ax.text(x, y, letter, transform=ax.transAxes, color="white", weight="bold", ha="center", va="center", path_effects=HALO)
     if bar:
-        length = next(v for v in (100, 50, 20, 10, 5, 2, 1) if v <= width / 3 or v == 1)
+        length = bar_length(width)
         ax.plot([0.05 * width, 0.05 * width + length], [0.05 * height] * 2, color="white", lw=4, path_effects=HALO, solid_capstyle="butt")
         ax.text(0.05 * width, 0.07 * height, f"{length} mm", color="white", fontsize=12, va="bottom", path_effects=HALO)
 
 
-def key(fig: Figure, scenes: Sequence[Scene], axes: Sequence[Axes]) -> None:
+def key(fig: FigureBase, scenes: Sequence[Scene], axes: Sequence[Axes]) -> None:
     """Legend of the classes and outlines, and the colour bar of the heat."""
-    seen = {int(c) for scene in scenes for labels in scene.labels for c in np.unique(labels) if c > 0}
+    seen = {int(c) for scene in scenes for labels in scene.labels for c in np.flatnonzero(np.bincount(np.ravel(labels))) if c > 0}
     table = next((s.table for s in scenes if s.table is not None), None)
     contours = next((s.contours for s in scenes if s.contours), {})
-    filled = any(s.overlay is not None for s in scenes)
+    solid = contours or any(s.contours is not None for s in scenes)
+    filling = max((s.filling for s in scenes if s.overlay is not None), default=0.0)
     handles = [
-        Patch(facecolor=to_rgba(table.colours[c], 0.45 if filled else 0.0), edgecolor=table.colours[c], lw=2.5,
-              ls="-" if contours else DASHES[c - 1], label=table.names[c])
+        Patch(facecolor=to_rgba(table.colours[c], filling), edgecolor=table.colours[c], lw=2.5,
+              ls="-" if solid else DASHES[(c - 1) % len(DASHES)], label=table.names[c])
         for c in sorted(seen)]
     handles += [Line2D([], [], color="black", ls=DASHES[k], lw=2.5, label=name) for k, name in enumerate(contours)]
     if handles:
@@ -155,19 +177,29 @@ def colour_scale(scene: Scene) -> object:
     return ScalarMappable(Normalize(0, scene.top), colormaps[UNCERTAINTY])
 
 
-@styled
-def three_planes(scene: Scene, title: str | None = None) -> Figure:
-    """The figure behind ``planes``."""
-    extent = np.multiply(scene.image.shape, scene.spacing)
+def proportions(scene: Scene) -> tuple[list[float], float]:
+    """Widths in mm of the three planes side by side, and the height of the highest over the width of all."""
+    extent = np.multiply(np.shape(scene.image), scene.spacing)
     widths, heights = zip(*((extent[across], extent[up]) for _, across, up, _ in PLANES.values()))
-    wide = 12.0 - (1.2 if scene.heat is not None else 0.0)
-    fig = Figure(figsize=(12.0, wide * max(heights) / sum(widths) + 0.8 + 0.4 * bool(title)), layout="constrained")
-    axes = fig.subplots(1, 3, width_ratios=widths)
+    return list(widths), max(heights) / sum(widths)
+
+
+def fill(fig: FigureBase, scene: Scene) -> None:
+    """The three planes of ``scene`` side by side, with their key, in an empty figure."""
+    axes = fig.subplots(1, 3, width_ratios=proportions(scene)[0])
     for ax, plane in zip(axes, PLANES):
         axis = PLANES[plane][0]
         draw(ax, scene, plane)
         ax.set_title(f"{plane}, {'xyz'[axis]} = {scene.centre[axis]}")
     key(fig, [scene], axes)
+
+
+@styled
+def three_planes(scene: Scene, title: str | None = None) -> Figure:
+    """The figure behind ``planes``."""
+    wide = 12.0 - (1.2 if scene.heat is not None else 0.0)
+    fig = Figure(figsize=(12.0, wide * proportions(scene)[1] + 0.8 + 0.4 * bool(title)), layout="constrained")
+    fill(fig, scene)
     if title:
         fig.suptitle(title, fontsize=16)
     return fig

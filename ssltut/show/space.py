@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from numpy.typing import ArrayLike
 
 from ssltut.data.labels import LabelTable
@@ -71,21 +71,45 @@ def beside(a: Sequence[Mesh], b: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray
     return -middle_a, -middle_b - [0.65 * (size_a[0] + size_b[0]), 0, 0]
 
 
+class Room(NamedTuple):
+    """Two scans beside each other: meshes, the two paths of matches (name, (3 N, 3)), and captions (text, place)."""
+
+    meshes: list[Mesh]
+    matches: list[tuple[str, np.ndarray]]
+    captions: list[tuple[str, np.ndarray]]
+
+
+def arranged(sides: Sequence[Sequence[Mesh]], a: np.ndarray, b: np.ndarray, agree: np.ndarray, scans: tuple[str, str], names: tuple[str, str]) -> Room:
+    """Both ``sides`` moved apart, and lines from ``a`` to ``b`` (N, 3) mm, each in the frame of its side, in two kinds: agreeing and not."""
+    shifts = beside(*sides)
+    meshes = [m._replace(vertices=m.vertices + shift) for side, shift in zip(sides, shifts) for m in side]
+    matches = [(f"{name} ({keep.sum()})", segments(a[keep] + shifts[0], b[keep] + shifts[1])) for name, keep in zip(names, (agree, ~agree))]
+    top = max(m.vertices[:, 2].max() for m in meshes)
+    captions = [(text, np.array([np.mean([(m.vertices[:, 0].min() + m.vertices[:, 0].max()) / 2 for m in side]) + shift[0], 0, top + 8]))
+                for text, side, shift in zip(scans, sides, shifts)]
+    return Room(meshes, matches, captions)
+
+
 @styled
-def drawn(meshes: Sequence[Mesh], matches: Sequence[tuple[str, np.ndarray]], captions: Sequence[tuple[str, np.ndarray]], title: str | None) -> Figure:
-    """The still picture: meshes, the two paths of matches, and captions (text, place)."""
+def drawn(scene: Room, title: str | None) -> Figure:
+    """The still picture of a room."""
     fig = Figure(figsize=(12, 6.5))
+    room(fig, scene, title)
+    return fig
+
+
+def room(fig: FigureBase, scene: Room, title: str | None) -> None:
+    """A room on a figure or a part of one."""
     ax = fig.add_axes((0, 0.07, 1, 0.83), projection="3d", computed_zorder=False)
-    shapes(ax, meshes, pale=0.6)
-    for (name, path), style in zip(matches, MATCHES):
+    shapes(ax, scene.meshes, pale=0.6)
+    for (name, path), style in zip(scene.matches, MATCHES):
         ax.plot(*path.T, color=style["color"], ls=style["ls"], lw=style["width"] / 2.4, marker=style["marker"], ms=6, mec="white", mew=0.5, alpha=0.9,
                 label=name, zorder=3, clip_on=False)
-    for text, place in captions:
+    for text, place in scene.captions:
         ax.text(*place, text, ha="center", va="bottom", fontsize=15, zorder=4)
     fig.legend(loc="lower center", ncols=2, handlelength=4)
     if title:
         fig.suptitle(title, fontsize=16)
-    return fig
 
 
 def shapes(ax: Axes, meshes: Sequence[Mesh], *, pale: float = 0.0) -> None:
@@ -130,41 +154,46 @@ def correspondences(surface_a: Mesh | Sequence[Mesh], surface_b: Mesh | Sequence
     if not len(a) == len(b) == len(agree):
         raise ConfigError(f"{len(a)} points, {len(b)} matches and {len(agree)} marks of agreement", where="correspondences", fix="give one of each")
     sides = [[s] if isinstance(s, Mesh) else list(s) for s in (surface_a, surface_b)]
-    shifts = beside(*sides)
-    meshes = [m._replace(vertices=m.vertices + shift) for side, shift in zip(sides, shifts) for m in side]
-    matches = [(f"{name} ({keep.sum()})", segments(a[keep] + shifts[0], b[keep] + shifts[1])) for name, keep in zip(names, (agree, ~agree))]
-    top = max(m.vertices[:, 2].max() for m in meshes)
-    captions = [(text, np.array([np.mean([(m.vertices[:, 0].min() + m.vertices[:, 0].max()) / 2 for m in side]) + shift[0], 0, top + 8]))
-                for text, side, shift in zip(scans, sides, shifts)]
-    still = picture(drawn(meshes, matches, captions, title), alt)
-    return still if frontend() == "static" else turning(meshes, matches, captions, title, still)
+    scene = arranged(sides, a, b, agree, scans, names)
+    still = picture(drawn(scene, title), alt)
+    return still if frontend() == "static" else turning(scene, title, still)
 
 
-def turning(meshes: Sequence[Mesh], matches: Sequence[tuple[str, np.ndarray]], captions: Sequence[tuple[str, np.ndarray]], title: str | None,
-            still: Picture) -> object:
+def traces(scene: Room) -> list[object]:
+    """A room as plotly draws it: the meshes, the two paths, the captions."""
+    import plotly.graph_objects as go
+
+    found = [go.Mesh3d(**dict(zip("xyz", m.vertices.astype(np.float32).T)), **dict(zip("ijk", m.faces.astype(np.int32).T)), color=m.colour, opacity=0.25,
+                       name=m.name, hoverinfo="name", flatshading=False) for m in scene.meshes]
+    found += [go.Scatter3d(**dict(zip("xyz", path.astype(np.float32).T)), mode="lines+markers", name=name, connectgaps=False, hoverinfo="name",
+                           line={"color": s["color"], "width": s["width"]}, marker={"size": 3, "symbol": s["symbol"]})
+              for (name, path), s in zip(scene.matches, MATCHES)]
+    every = np.concatenate([m.vertices for m in scene.meshes])
+    low, middle, high = every.min(0), (every.min(0) + every.max(0)) / 2, every.max(0)
+    captions = [*scene.captions, ("<b>R</b>", np.array([high[0] + 8, *middle[1:]])), ("<b>L</b>", np.array([low[0] - 8, *middle[1:]]))]
+    found.append(go.Scatter3d(**dict(zip("xyz", np.array([place for _, place in captions]).T)), mode="text", text=[text for text, _ in captions],
+                              textfont={"size": 17}, showlegend=False, hoverinfo="skip"))
+    return found
+
+
+def layout(title: str | None) -> dict[str, object]:
+    axis = {"visible": False}
+    return {"title": title, "height": 560, "font": {"size": 15}, "legend": {"orientation": "h", "y": 0}, "margin": dict.fromkeys("lrb", 0) | {"t": 40},
+            "uirevision": "kept", "scene": {"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "data",
+                                            "camera": {"eye": {"x": 0.2, "y": 1.6, "z": 0.2}}}}
+
+
+def turning(scene: Room, title: str | None, still: Picture) -> object:
     """The live half of ``correspondences``."""
     import plotly.graph_objects as go
 
-    traces = [go.Mesh3d(**dict(zip("xyz", m.vertices.astype(np.float32).T)), **dict(zip("ijk", m.faces.astype(np.int32).T)), color=m.colour, opacity=0.25,
-                        name=m.name, hoverinfo="name", flatshading=False) for m in meshes]
-    traces += [go.Scatter3d(**dict(zip("xyz", path.astype(np.float32).T)), mode="lines+markers", name=name, connectgaps=False, hoverinfo="name",
-                            line={"color": s["color"], "width": s["width"]}, marker={"size": 3, "symbol": s["symbol"]})
-               for (name, path), s in zip(matches, MATCHES)]
-    every = np.concatenate([m.vertices for m in meshes])
-    low, middle, high = every.min(0), (every.min(0) + every.max(0)) / 2, every.max(0)
-    captions = [*captions, ("<b>R</b>", np.array([high[0] + 8, *middle[1:]])), ("<b>L</b>", np.array([low[0] - 8, *middle[1:]]))]
-    traces.append(go.Scatter3d(**dict(zip("xyz", np.array([place for _, place in captions]).T)), mode="text", text=[text for text, _ in captions],
-                               textfont={"size": 17}, showlegend=False, hoverinfo="skip"))
-    axis = {"visible": False}
-    layout = {"title": title, "height": 560, "font": {"size": 15}, "legend": {"orientation": "h", "y": 0}, "margin": dict.fromkeys("lrb", 0) | {"t": 40},
-              "scene": {"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "data", "camera": {"eye": {"x": 0.2, "y": 1.6, "z": 0.2}}}}
     if frontend() == "colab":
-        return Page(still.png, still.alt, go.Figure(traces, layout).to_html(full_html=False, include_plotlyjs="cdn"))
+        return Page(still.png, still.alt, go.Figure(traces(scene), layout(title)).to_html(full_html=False, include_plotlyjs="cdn"))
 
     class Correspondences(Illustrated, go.FigureWidget):
         """Turns under the mouse; ``illustration`` is what remains in a saved notebook."""
 
-    figure = Correspondences(traces, layout)
+    figure = Correspondences(traces(scene), layout(title))
     figure.illustration = still
     return figure
 

@@ -1,0 +1,29 @@
+"""Boxes to cut and paste, and masks cleaned of stray pieces."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def box_mask(size: tuple[int, ...], ratio: float, generator: torch.Generator) -> Tensor:
+    """(X, Y, Z) bool, False inside one box with sides of ``ratio`` times those of ``size``, anywhere it fits."""
+    mask = torch.ones(tuple(size), dtype=torch.bool, device=generator.device)
+    draw = torch.rand(len(size), generator=generator, device=generator.device).tolist()
+    sides = [max(1, int(s * ratio)) for s in size]  # a patch of one slice is cut in its plane
+    corner = [int(u * (s - b + 1)) for u, s, b in zip(draw, size, sides)]
+    mask[tuple(slice(c, c + b) for c, b in zip(corner, sides))] = False
+    return mask
+
+
+def largest_component(label: Tensor, n_classes: int) -> Tensor:
+    """Hard labels (B, X, Y, Z) with the largest piece (26-neighbourhood) of every foreground class; its other pieces become background."""
+    from scipy.ndimage import label as pieces
+
+    found = label.cpu().numpy()
+    kept = np.zeros_like(found)
+    for sample, out in zip(found, kept):
+        for c in range(1, n_classes):
+            number, count = pieces(sample == c, structure=np.ones((3, 3, 3)))
+            if count:
+                out[number == np.bincount(number.flat)[1:].argmax() + 1] = c
+    return torch.from_numpy(kept).to(label.device)

@@ -1,0 +1,57 @@
+"""A picture that tells the kernel where it is clicked, hovered over and scrolled: the one thing ipywidgets.Image lacks."""
+
+import anywidget
+import traitlets
+
+SCRIPT = """
+function render({ model, el }) {
+  const img = document.createElement("img");
+  img.style.cssText = "display:block; margin-right:6px; cursor:crosshair; touch-action:none";
+  img.draggable = false;
+  let busy = false, steps = 0, timer = 0, hovered = 0;
+  const show = () => {
+    const old = img.src;
+    img.src = URL.createObjectURL(new Blob([model.get("value")], { type: "image/jpeg" }));
+    if (old) URL.revokeObjectURL(old);
+    free();
+  };
+  const describe = () => { img.alt = model.get("alt"); };
+  // One step is under way at a time: what the wheel turns meanwhile is added up, so that no queue builds up in the kernel.
+  const free = () => { busy = false; clearTimeout(timer); if (steps) turn(); };
+  const turn = () => {
+    if (busy) return;
+    busy = true;
+    timer = setTimeout(free, 300);
+    const sent = steps;
+    steps = 0;
+    model.send({ kind: "wheel", steps: sent });
+  };
+  const at = (kind, event) => {
+    const box = img.getBoundingClientRect();
+    model.send({ kind, x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height });
+  };
+  img.addEventListener("click", (event) => at("click", event));
+  img.addEventListener("mouseleave", () => model.send({ kind: "leave" }));
+  img.addEventListener("mousemove", (event) => {
+    if (event.timeStamp - hovered < 60) return;
+    hovered = event.timeStamp;
+    at(event.buttons ? "click" : "hover", event);
+  });
+  img.addEventListener("wheel", (event) => { event.preventDefault(); steps += event.deltaY < 0 ? 1 : -1; turn(); }, { passive: false });
+  model.on("change:value", show);
+  model.on("change:alt", describe);
+  el.appendChild(img);
+  describe();
+  show();
+  return () => { model.off("change:value", show); model.off("change:alt", describe); URL.revokeObjectURL(img.src); };
+}
+export default { render };
+"""
+
+
+class Pane(anywidget.AnyWidget):
+    """JPEG ``value`` with its ``alt`` text; sends {"kind": "click" | "hover" | "leave" | "wheel", "x", "y", "steps"} (``on_msg``)."""
+
+    _esm = SCRIPT
+    value = traitlets.Bytes().tag(sync=True)
+    alt = traitlets.Unicode().tag(sync=True)
