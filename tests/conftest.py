@@ -1,6 +1,7 @@
 """What all tests share: one cache for what training makes, pictures instead of widgets, and the way to real scans."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,14 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real scans: {folder} does not exist (set SSLTUT_SHARED to their folder)")
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums in one order, whatever the cores of the machine: for values that are compared after many steps."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

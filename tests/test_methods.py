@@ -146,7 +146,7 @@ def test_bf16_on_a_cpu_is_finite(name, arch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_twenty_steps_in_fp32_are_those_of_record(name, tmp_path):
+def test_twenty_steps_in_fp32_are_those_of_record(name, tmp_path, one_thread):
     config = replace(SMALL, steps=20, validate_every=20, precision="32-true")
     history = train(make_method(name), toy_cohort(), config, tmp_path / "r", say=lambda s: None).history
     assert history["total"].iloc[0] == pytest.approx(GOLDEN[name][0], rel=1e-4)

@@ -162,7 +162,7 @@ def test_local_workers_divide_the_threads():
 
 
 def test_a_job_that_kills_every_worker_is_given_up():
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), small_cluster(1) as one, \
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), small_cluster(1) as one, \
             open_workers(dask=one.scheduler_address, say=quiet) as each:
         given_up = dict(each(leave, 3, [(True,)]))[0]
         assert dict(each(leave, 3, [(False,)])) == {0: 3}  # by the worker in its place
