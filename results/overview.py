@@ -48,7 +48,7 @@ def main() -> None:
         "Which labelled voxels vouch for unsure ones": show.correspondences(
             *meshes, place[0][:, :3], place[1][:, :3], agree, alt="correspondences"),
         "Does it help? Test scans never seen": show.intervals(
-            both, alt="intervals", bounds=("labels only", "all labels"),
+            both, alt="intervals", bounds=("labels only", "all labels (upper bound)"),
             titles={"dice": "Dice (right is better)", "hd95": "HD95, mm (left is better)"}),
     }
     figure = Figure(figsize=(20, 13), layout="constrained")

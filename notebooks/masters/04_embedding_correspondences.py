@@ -10,7 +10,7 @@
 # - compare four similarity kernels and a neighbour vote on the same voxels
 # - measure how often teacher and match are right where the teacher is unsure
 #
-# About MEASURE minutes at `class` on two CPU cores when it must train, 2 when notebooks 02 and 05 did. It uses the teacher of 02 and the
+# About 13 minutes at `class` on two CPU cores when it must train, 2 when notebooks 02 and 05 did. It uses the teacher of 02 and the
 # uncertainty of 03, and makes what it does not find.
 
 # %% tags=["parameters"]

@@ -10,7 +10,7 @@
 # - explain from curves what the match adds, and what it only repeats
 # - ablate a term and report the difference with its spread
 #
-# About MEASURE minutes at `class` on two CPU cores, of which notebook 04 has done ten if you ran it. It uses the teacher of 02, and makes
+# About 25 minutes at `class` on two CPU cores, 14 of them where notebook 04 was run. It uses the teacher of 02, and makes
 # what it does not find.
 
 # %% tags=["parameters"]
