@@ -269,7 +269,7 @@ class Desk:
 
     def settled(self, of: "Locator", *, seconds: float = 60, until: object = lambda png: True) -> bytes:
         """A screenshot of ``of`` once two in a row are the same and ``until`` holds of it."""
-        end, last = time.monotonic() + seconds, None
+        end, last = time.monotonic() + seconds * crowd(), None
         while time.monotonic() < end:
             now = of.screenshot()
             if now == last and until(now):
