@@ -101,7 +101,7 @@ class Cohort:
     def with_budget(self, n: int | str, seed: int | None = None) -> "Cohort":
         """The same cohort with ``n`` labelled training scans (or "all"); the rest of the training scans become unlabelled.
 
-        Without ``seed`` the first n in the order of the split (the published protocols); with it, a random draw of patients.
+        Without ``seed`` the first n in the order of the split (the published protocols); with it, a random draw of scans; two scans of one patient may fall on both sides.
         Raises ConfigError when there are not enough labelled scans.
         """
         pool = [*self.split.labelled, *self.split.unlabelled]
