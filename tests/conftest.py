@@ -13,8 +13,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while t
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder SSLTUT_CACHE names in this session, shared by all tests and by the kernels of the notebooks."""
-    folder = tmp_path_factory.mktemp("cache")
+    """The folder SSLTUT_CACHE names in this session, shared by all tests and by the kernels of the notebooks.
+
+    A new one, unless SSLTUT_TEST_CACHE names a folder: so the browser is tried at class size without training again.
+    """
+    folder = Path(os.environ.get("SSLTUT_TEST_CACHE") or tmp_path_factory.mktemp("cache"))
     os.environ |= {"SSLTUT_CACHE": str(folder), "SSLTUT_FRONTEND": "static"}
     os.environ.pop("MPLBACKEND", None)  # a kernel that inherits agg drops every figure
     return folder
