@@ -8,6 +8,7 @@ from dataclasses import fields
 from ssltut.errors import ConfigError
 from ssltut.methods.base import Batch, Method, Nets, Plan, Progress, Role, Term
 from ssltut.methods.bcp import BCP
+from ssltut.methods.cad import CAD
 from ssltut.methods.cct import CCT
 from ssltut.methods.cps import CPS
 from ssltut.methods.dtc import DTC
@@ -23,7 +24,7 @@ from ssltut.methods.urpc import URPC
 
 METHODS: dict[str, type[Method]] = {m.name: m for m in (
     LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC,
-    SSNet,
+    SSNet, CAD,
     EmbeddingMatching, NeighbourVote, AllLabels)}
 
 __all__ = ["METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
