@@ -100,11 +100,11 @@ def run_identity(method: Method, config: TrainConfig, cohort: Cohort, init: Path
 def draw_batch(labelled: PatchPool, unlabelled: PatchPool | None, plan: Plan, config: TrainConfig, n_classes: int, step: int) -> Batch:
     """The batch of one step. Labelled and unlabelled patches have random streams of their own, so neither disturbs the other."""
     draws = {kind: generator_for(labelled.device, config.seed, "batch", kind, step) for kind in ("labelled", "unlabelled")}
-    x_l, y_l, ids_l = labelled.sample(plan.labelled, draws["labelled"])
-    x_u, ids_u = None, ()
+    x_l, y_l, ids_l, places_l = labelled.sample_placed(plan.labelled, draws["labelled"])
+    x_u, ids_u, places_u = None, (), ()
     if unlabelled is not None and plan.unlabelled:
-        x_u, _, ids_u = unlabelled.sample(plan.unlabelled, draws["unlabelled"])
-    return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, derive_seed(config.seed, "views", step))
+        x_u, _, ids_u, places_u = unlabelled.sample_placed(plan.unlabelled, draws["unlabelled"])
+    return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, derive_seed(config.seed, "views", step), places_l, places_u)
 
 
 def validate(method: Method, nets: Mapping[str, nn.Module], cases: list[Case], intensity: Intensity, config: TrainConfig, table) -> dict:
