@@ -27,7 +27,8 @@ GOLDEN = {  # loss of the first and of the twentieth step
     "fixmatch": (2.1131, 1.2005), "urpc": (2.0667, 1.1647), "dtc": (2.3797, 1.3143), "mc_net_plus": (2.1373, 1.7495), "bcp": (2.2773, 4.4309),
     "cct": (2.1150, 1.2728), "mtc": (2.2310, 1.1714), "embedding_matching": (2.1162, 1.6711), "neighbour_vote": (2.1145, 1.4530),
     "all_labels": (2.0479, 1.2286),
-    "ss_net": (2.1184, 1.7740), "cad": (3.9532, 2.4048), "rpg": (2.0479, 1.6432)}
+    "ss_net": (2.1184, 1.7740), "cad": (3.9532, 2.4048), "rpg": (2.0479, 1.6432),
+    "self_paced": (0.9430, 4.3739)}
 
 
 def on_unlabelled(nets, batch):

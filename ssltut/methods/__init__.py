@@ -18,6 +18,7 @@ from ssltut.methods.mc_net_plus import MCNetPlus
 from ssltut.methods.mean_teacher import MeanTeacher
 from ssltut.methods.mtc import MTC
 from ssltut.methods.rpg import RPG
+from ssltut.methods.self_paced import SelfPaced
 from ssltut.methods.ss_net import SSNet
 from ssltut.methods.supervised import AllLabels, LabelsOnly
 from ssltut.methods.ua_mt import UAMT
@@ -25,7 +26,7 @@ from ssltut.methods.urpc import URPC
 
 METHODS: dict[str, type[Method]] = {m.name: m for m in (
     LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC,
-    SSNet, CAD, RPG,
+    SSNet, CAD, RPG, SelfPaced,
     EmbeddingMatching, NeighbourVote, AllLabels)}
 
 __all__ = ["METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
