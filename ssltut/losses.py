@@ -14,10 +14,13 @@ def dice_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None, eps: f
     """
     p = logits.float().softmax(1)[:, 1:]
     y = F.one_hot(target, logits.shape[1]).movedim(-1, 1)[:, 1:].to(p.dtype)
-    if mask is not None:
-        p, y = p * mask[:, None], y * mask[:, None]
+    return soft_dice_loss(p, y, eps) if mask is None else soft_dice_loss(p * mask[:, None], y * mask[:, None], eps)
+
+
+def soft_dice_loss(p: Tensor, q: Tensor, eps: float = 1e-5) -> Tensor:
+    """1 - 2 Σ p q / (Σ p + Σ q) of two probability maps (B, C, X, Y, Z), mean over the classes given; sums run over the whole batch."""
     dims = (0, *range(2, p.ndim))
-    overlap, size = (p * y).sum(dims), p.sum(dims) + y.sum(dims)
+    overlap, size = (p * q).sum(dims), p.sum(dims) + q.sum(dims)
     return 1.0 - ((2.0 * overlap + eps) / (size + eps)).mean()
 
 

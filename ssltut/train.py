@@ -72,7 +72,10 @@ def auto_precision(device: torch.device) -> str:
 
 
 def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str, nn.Module]:
-    """One network per role, then the method's own modules. EMA roles start as copies; trained roles each draw their own weights."""
+    """One network per role, then the method's own modules. EMA roles start as copies; trained roles each draw their own weights.
+
+    What of it learns requires a gradient.
+    """
     nets: dict[str, nn.Module] = {}
     for role, spec in method.roles.items():
         seed, model = derive_seed(config.seed, "init", spec.ema_of or role), method.roles[spec.ema_of or role]
@@ -80,8 +83,9 @@ def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str,
             model.arch or config.arch, 1, n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm, seed=seed,
             heads=model.heads)
         nets[role].train(spec.ema_of is None or spec.mode == "train").requires_grad_(spec.ema_of is None)
-    student = next(iter(nets.values()))
-    return nets | method.extra_modules(student.classifier.in_channels, n_classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "init", "extra"))
+        return nets | method.extra_modules(next(iter(nets.values())), n_classes)
 
 
 def run_identity(method: Method, config: TrainConfig, cohort: Cohort, init: Path | None) -> dict[str, object]:
@@ -96,11 +100,11 @@ def run_identity(method: Method, config: TrainConfig, cohort: Cohort, init: Path
 def draw_batch(labelled: PatchPool, unlabelled: PatchPool | None, plan: Plan, config: TrainConfig, n_classes: int, step: int) -> Batch:
     """The batch of one step. Labelled and unlabelled patches have random streams of their own, so neither disturbs the other."""
     draws = {kind: generator_for(labelled.device, config.seed, "batch", kind, step) for kind in ("labelled", "unlabelled")}
-    x_l, y_l, ids_l = labelled.sample(plan.labelled, draws["labelled"])
-    x_u, ids_u = None, ()
+    x_l, y_l, ids_l, places_l = labelled.sample_placed(plan.labelled, draws["labelled"])
+    x_u, ids_u, places_u = None, (), ()
     if unlabelled is not None and plan.unlabelled:
-        x_u, _, ids_u = unlabelled.sample(plan.unlabelled, draws["unlabelled"])
-    return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, derive_seed(config.seed, "views", step))
+        x_u, _, ids_u, places_u = unlabelled.sample_placed(plan.unlabelled, draws["unlabelled"])
+    return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, derive_seed(config.seed, "views", step), places_l, places_u)
 
 
 def validate(method: Method, nets: Mapping[str, nn.Module], cases: list[Case], intensity: Intensity, config: TrainConfig, table) -> dict:
@@ -177,7 +181,7 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
     for role, net in nets.items():
         nets[role] = net.to(fabric.device)
     trained = [role for role, spec in method.roles.items() if spec.ema_of is None]
-    optimizer = torch.optim.Adam([p for role in trained for p in nets[role].parameters()], lr=config.lr, betas=config.betas)
+    optimizer = torch.optim.Adam([p for net in nets.values() for p in net.parameters() if p.requires_grad], lr=config.lr, betas=config.betas)
     write_atomically(folder / "run.json", json.dumps(identity, indent=1))  # from here on the folder is this run's
     state = resume(folder, nets, optimizer)
     for role in trained:

@@ -136,6 +136,14 @@ class Cohort:
             raise ConfigError(f"a voxel size of {spacing} mm", fix="give a number above 0")
         return self._mapped(partial(resample, spacing=(spacing,) * 3, n_classes=self.table.n_classes), f"{spacing:g} mm", spacing=spacing)
 
+    def projected(self) -> "Cohort":
+        """Every scan as its projection from the front (ssltut.data.projection), for 2D networks. Raises ConfigError where they are no CT."""
+        from ssltut.data.projection import project
+
+        if self.modality != "CT":
+            raise ConfigError(f"projections are made of CT, the scans are {self.modality}", where=self.name, fix="use a cohort of CT")
+        return self._mapped(project, "projected", modality="X-ray", spacing=None)
+
 
 def _held(case: Case) -> Case:
     return case

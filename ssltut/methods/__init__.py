@@ -8,6 +8,7 @@ from dataclasses import fields
 from ssltut.errors import ConfigError
 from ssltut.methods.base import Batch, Method, Nets, Plan, Progress, Role, Term
 from ssltut.methods.bcp import BCP
+from ssltut.methods.cad import CAD
 from ssltut.methods.cct import CCT
 from ssltut.methods.cps import CPS
 from ssltut.methods.dtc import DTC
@@ -16,12 +17,17 @@ from ssltut.methods.fixmatch import FixMatch
 from ssltut.methods.mc_net_plus import MCNetPlus
 from ssltut.methods.mean_teacher import MeanTeacher
 from ssltut.methods.mtc import MTC
+from ssltut.methods.rpg import RPG
+from ssltut.methods.self_paced import SelfPaced
+from ssltut.methods.ss_net import SSNet
 from ssltut.methods.supervised import AllLabels, LabelsOnly
 from ssltut.methods.ua_mt import UAMT
 from ssltut.methods.urpc import URPC
 
 METHODS: dict[str, type[Method]] = {m.name: m for m in (
-    LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC, EmbeddingMatching, NeighbourVote, AllLabels)}
+    LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC,
+    SSNet, CAD, RPG, SelfPaced,
+    EmbeddingMatching, NeighbourVote, AllLabels)}
 
 __all__ = ["METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssltut.data.patches import Batch
 from ssltut.losses import supervised_loss
 from ssltut.methods.parts.ema import ema_update
-from ssltut.nets import Head, Out
+from ssltut.nets import Head, Out, SegNet
 from ssltut.schedules import ramp
 
 Nets = Mapping[str, nn.Module]
@@ -91,8 +91,8 @@ class Method(ABC):
         """The composition of the next batch; ``default`` is what the training configuration asks for."""
         return default
 
-    def extra_modules(self, embedding: int, n_classes: int) -> dict[str, nn.Module]:
-        """Further modules with state (memories, heads), saved in the checkpoint beside the networks."""
+    def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
+        """Further modules (memories, projections of maps of ``student``), saved in the checkpoint beside the networks; their parameters learn."""
         return {}
 
     @abstractmethod
