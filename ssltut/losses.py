@@ -10,14 +10,15 @@ from ssltut.errors import ConfigError
 def dice_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """1 - soft Dice, mean over the foreground classes that occur in ``target`` or are predicted; sums run over the whole batch.
 
-    mask  the voxels that count, a bool that broadcasts to (B, X, Y, Z); None: all
+    mask  the voxels that count, a bool that broadcasts to (B, X, Y, Z), or what each counts, a weight from 0 to 1; None: all
     """
     p = logits.float().softmax(1)[:, 1:]
     y = F.one_hot(target, logits.shape[1]).movedim(-1, 1)[:, 1:].to(p.dtype)
+    overlap = p * y
     if mask is not None:
-        p, y = p * mask[:, None], y * mask[:, None]
+        p, y, overlap = (part * mask[:, None] for part in (p, y, overlap))
     dims = (0, *range(2, p.ndim))
-    overlap, size = (p * y).sum(dims), p.sum(dims) + y.sum(dims)
+    overlap, size = overlap.sum(dims), p.sum(dims) + y.sum(dims)
     return 1.0 - ((2.0 * overlap + eps) / (size + eps)).mean()
 
 

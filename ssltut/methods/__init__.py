@@ -15,13 +15,16 @@ from ssltut.methods.embedding_matching import EmbeddingMatching, NeighbourVote
 from ssltut.methods.fixmatch import FixMatch
 from ssltut.methods.mc_net_plus import MCNetPlus
 from ssltut.methods.mean_teacher import MeanTeacher
+from ssltut.methods.medl import MEDL
 from ssltut.methods.mtc import MTC
 from ssltut.methods.supervised import AllLabels, LabelsOnly
 from ssltut.methods.ua_mt import UAMT
 from ssltut.methods.urpc import URPC
 
 METHODS: dict[str, type[Method]] = {m.name: m for m in (
-    LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC, EmbeddingMatching, NeighbourVote, AllLabels)}
+    LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC,
+    MEDL,
+    EmbeddingMatching, NeighbourVote, AllLabels)}
 
 __all__ = ["METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
 

@@ -25,7 +25,7 @@ class Residual(nn.Module):
 
 
 class ResNet(VNet):
-    """The options are those of ``VNet``. The stem is the V-Net's first stage, at full resolution, where a ResNet for photographs halves twice."""
+    """Options as of ``VNet``. The stem is the V-Net's first stage, at full resolution, where a ResNet for photographs halves twice."""
 
     def __init__(self, in_channels: int, n_classes: int, *, width: int = 16, depth: int = 5, norm: str = "batch", flat: bool = False,
                  **options) -> None:
