@@ -54,7 +54,8 @@ def total(terms) -> torch.Tensor:
 def dice_before_and_after(name: str, folder, steps: int = 40) -> tuple[float, float]:
     """Validation Dice of a method's untrained networks on synthetic hips of the smallest size, and of those it is left with."""
     profile = PROFILES["smoke"]
-    cohort, config, method = synthetic_cohort(**profile.cohort), replace(profile.train, steps=steps, validate_every=steps, lr=1e-2), make_method(name)
+    cohort, config = synthetic_cohort(**profile.cohort), replace(profile.train, steps=steps, validate_every=steps, lr=1e-2)
+    method = make_method(name)
     nets, cases = build_nets(method, config, cohort.table.n_classes), [*cohort.training("labelled"), *cohort.training("unlabelled")]
     before = validate(method, nets, cohort.validation(), Intensity.of(cases), config, cohort.table)["dice"]
     return before, train(method, cohort, config, folder, say=lambda line: None).selected["score"]

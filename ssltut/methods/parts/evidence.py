@@ -44,7 +44,7 @@ def reliability(fused: Opinion) -> Tensor:
 
 
 def rank(values: Tensor, bins: int = 4096) -> Tensor:
-    """2 rank / V - 1 in [-1, 1], -1 the smallest: ranks from a histogram of the logarithms, so that nothing is sorted; equals share a rank."""
+    """2 rank / V - 1 in [-1, 1], -1 the smallest: ranks from a histogram of the logarithms, without sorting; equals share a rank."""
     level = values.log()
     low, high = level.min(), level.max()
     which = ((level - low) / (high - low).clamp(min=1e-12) * (bins - 1)).round().long().flatten()
@@ -60,9 +60,9 @@ def log_det_fisher(alpha: Tensor) -> Tensor:
 
 
 def fisher_loss(alpha: Tensor, target: Tensor, det_weight: float) -> Tensor:
-    """Σ_n ((y_n - α_n / S)^2 + α_n (S - α_n) / (S^2 (S + 1))) ψ1(α_n) - det_weight log |I(α)|, (B, ...) (Deng et al., ICML 2023, arXiv:2303.02045).
+    """Σ_n ((y_n - α_n / S)^2 + α_n (S - α_n) / (S^2 (S + 1))) ψ1(α_n) - det_weight log |I(α)|, (B, ...), target (B, ...) int64.
 
-    target (B, ...) int64. Where there is much evidence for a class, ψ1 is small: a wrong label there costs little.
+    Fisher-information evidential learning (Deng et al., ICML 2023, arXiv:2303.02045). Where there is much evidence for a class, ψ1 is small: a wrong label there costs little.
     """
     y = torch.nn.functional.one_hot(target, alpha.shape[1]).movedim(-1, 1).to(alpha.dtype)
     s = alpha.sum(1, keepdim=True)
