@@ -62,10 +62,10 @@ def test_a_step_is_finite_and_teaches_only_what_should_learn(name, n_classes, em
 def test_the_2d_network_sees_every_slice_by_itself(name, tmp_path):
     config = replace(SMALL, arch="unet2d", patch=(8, 8, 1))  # a patch may be one slice; the third side need not be halved
     run = train(make_method(name), toy_cohort(), config, tmp_path / "r", say=lambda s: None)
-    for role, net in run.nets.items():
-        x = make_batch().x_u
+    for role, spec in run.method.roles.items():
+        x, net = make_batch().x_u, run.nets[role]
         whole, slices = net(x, heads=True), [net(x[..., z : z + 1], heads=True) for z in range(8)]
-        heads = run.method.roles[run.method.roles[role].ema_of or role].heads
+        heads = run.method.roles[spec.ema_of or role].heads
         assert set(whole.heads) == {name for name, head in heads.items() if 2 ** (head.level or 0) <= net.factor}
         for key in (None, *whole.heads):
             a, parts = (whole.logits, [s.logits for s in slices]) if key is None else (whole.heads[key], [s.heads[key] for s in slices])
