@@ -79,9 +79,10 @@ def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str,
     nets: dict[str, nn.Module] = {}
     for role, spec in method.roles.items():
         seed, model = derive_seed(config.seed, "init", spec.ema_of or role), method.roles[spec.ema_of or role]
+        arch = model.arch or config.arch
         nets[role] = build_net(
-            model.arch or config.arch, 1, n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm, seed=seed,
-            heads=model.heads)
+            f"{arch.removesuffix('2d')}2d" if config.arch.endswith("2d") else arch, 1, n_classes, width=config.width, depth=config.depth,
+            dropout=config.dropout, norm=config.norm, seed=seed, heads=model.heads)
         nets[role].train(spec.ema_of is None or spec.mode == "train").requires_grad_(spec.ema_of is None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "init", "extra"))

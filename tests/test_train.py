@@ -148,6 +148,8 @@ def test_a_role_may_have_a_network_of_another_kind(plain, tmp_path, monkeypatch)
     start_from(nets, make_method("labels_only"), plain.folder)
     assert torch.equal(nets["student"].classifier.weight, plain.nets["student"].classifier.weight)
     assert all(torch.equal(before[k], v) for k, v in nets["other"].state_dict().items())
+    flat = build_nets(make_method("labels_only"), replace(SMALL, arch="unet2d"), 3)
+    assert [(type(net).__name__, net.sides) for net in flat.values()] == [("UNet", 2), ("VNet", 2), ("VNet", 2)]
 
 
 def test_init_is_part_of_the_run(plain, tmp_path):

@@ -1,14 +1,18 @@
 """A tiny cohort for tests: noisy blocks of three classes, no file and no phantom needed; and tables as views get them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
 
 from ssltut.data.case import Case
-from ssltut.data.cohort import Cohort, Split
+from ssltut.data.cohort import Cohort, Split, synthetic_cohort
 from ssltut.data.labels import HIP
-from ssltut.data.patches import Batch, Place
-from ssltut.profiles import TrainConfig
+from ssltut.data.patches import Batch, Intensity, Place
+from ssltut.methods import make_method
+from ssltut.profiles import PROFILES, TrainConfig
+from ssltut.train import build_nets, train, validate
 
 SMALL = TrainConfig(steps=4, patch=(8, 8, 8), width=4, depth=2, validate_every=2, lr=1e-2)
 TABLE = pd.DataFrame([(m, "dice", v, v - 0.1, v + 0.1) for m, v in (("low", 0.5), ("ours", 0.7), ("high", 0.9))],
@@ -46,3 +50,13 @@ def make_batch(n_classes: int = 3, size: int = 8, empty: bool = False, seed: int
 
 def total(terms) -> torch.Tensor:
     return sum(t.weight * t.value for t in terms.values())
+
+
+def dice_before_and_after(name: str, folder, steps: int = 40) -> tuple[float, float]:
+    """Validation Dice of a method's untrained networks on synthetic hips of the smallest size, and of those it is left with."""
+    profile = PROFILES["smoke"]
+    cohort, config = synthetic_cohort(**profile.cohort), replace(profile.train, steps=steps, validate_every=steps, lr=1e-2)
+    method = make_method(name)
+    nets, cases = build_nets(method, config, cohort.table.n_classes), [*cohort.training("labelled"), *cohort.training("unlabelled")]
+    before = validate(method, nets, cohort.validation(), Intensity.of(cases), config, cohort.table)["dice"]
+    return before, train(method, cohort, config, folder, say=lambda line: None).selected["score"]

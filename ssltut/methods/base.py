@@ -46,7 +46,7 @@ class Role(NamedTuple):
     ema_of  the role it follows by exponential moving average (it is then never trained), or None for a trained network
     mode    "train" or "eval": how an EMA network runs outside MC-dropout passes
     heads   further outputs of a trained network by name
-    arch    its kind (ssltut.nets.build_net) where that is not the kind of the configuration
+    arch    its kind (ssltut.nets.build_net) where that is not the kind of the configuration; slice by slice where that one is
     An EMA network has the heads and the kind of the network it follows.
     """
 

@@ -27,3 +27,17 @@ def largest_component(label: Tensor, n_classes: int) -> Tensor:
             if count:
                 out[number == np.bincount(number.flat)[1:].argmax() + 1] = c
     return torch.from_numpy(kept).to(label.device)
+
+
+def block_masks(n: int, size: tuple[int, ...], blocks: int, smallest: int, generator: torch.Generator) -> Tensor:
+    """(n, X, Y, Z) bool, False in half of the blocks that every side is cut into, drawn anew for each of the ``n``.
+
+    A side has ``blocks`` of them, fewer where they would have less than ``smallest`` voxels, but 2 at least (1 where it is one voxel long).
+    """
+    counts = [min(s, max(2, min(blocks, s // smallest))) for s in size]
+    total = int(np.prod(counts))
+    order = torch.stack([torch.randperm(total, generator=generator, device=generator.device) for _ in range(n)])
+    mask = (order >= total // 2).view(n, *counts)
+    for axis, (count, side) in enumerate(zip(counts, size), start=1):
+        mask = mask.index_select(axis, torch.arange(side, device=mask.device) * count // side)
+    return mask
