@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 
 from ssltut.data.case import Case
-from ssltut.data.cohort import Cohort, Split
+from ssltut.data.cohort import Cohort, Split, synthetic_cohort
 from ssltut.data.labels import HIP
 from ssltut.data.patches import Batch
 from ssltut.profiles import TrainConfig
@@ -30,6 +30,11 @@ def toy_cohort(n: int = 8, labelled: int = 2) -> Cohort:
     cases = [toy_case(i) for i in range(n)]
     ids = [case.id for case in cases]
     return Cohort.from_cases(cases, Split(tuple(ids[:labelled]), tuple(ids[labelled:-3]), (ids[-3],), tuple(ids[-2:])), HIP, "toy", "CT")
+
+
+def hips() -> Cohort:
+    """Eight coarse synthetic hips, made once a session."""
+    return synthetic_cohort(8, size=32, labelled=2, validation=1, test=1)
 
 
 def make_batch(n_classes: int = 3, size: int = 8, empty: bool = False, seed: int = 0) -> Batch:

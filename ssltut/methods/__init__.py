@@ -12,6 +12,7 @@ from ssltut.methods.cct import CCT
 from ssltut.methods.cps import CPS
 from ssltut.methods.dtc import DTC
 from ssltut.methods.embedding_matching import EmbeddingMatching, NeighbourVote
+from ssltut.methods.ersr import ERSR
 from ssltut.methods.fixmatch import FixMatch
 from ssltut.methods.mc_net_plus import MCNetPlus
 from ssltut.methods.mean_teacher import MeanTeacher
@@ -21,7 +22,9 @@ from ssltut.methods.ua_mt import UAMT
 from ssltut.methods.urpc import URPC
 
 METHODS: dict[str, type[Method]] = {m.name: m for m in (
-    LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC, EmbeddingMatching, NeighbourVote, AllLabels)}
+    LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC, EmbeddingMatching, NeighbourVote,
+    ERSR,
+    AllLabels)}
 
 __all__ = ["METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
 
