@@ -39,6 +39,7 @@ class Head(NamedTuple):
     skips       whether that decoder sees every map of the encoder or the bottleneck alone
     background  False: no channel for the background
     supervised  whether it learns from the labels as the main output does
+    prompts     not a part of the network but the answers of a dynamic head over all of it (ssltut.nets.prompted), which give the main output too
     """
 
     level: int | None = None
@@ -46,6 +47,7 @@ class Head(NamedTuple):
     skips: bool = True
     background: bool = True
     supervised: bool = False
+    prompts: bool = False
 
 
 class SegNet(nn.Module):
@@ -125,18 +127,25 @@ def build_net(arch: str, in_channels: int, n_classes: int, *, width: int, depth:
     """A freshly initialised network; the same ``seed`` gives the same weights whatever was drawn before.
 
     arch "unet" (half the widths of Çiçek et al. 2016 at width 16), "vnet", or "unet2d" (the U-Net slice by slice). Raises ConfigError for
-    another name. ``heads`` are further outputs by name.
+    another name. ``heads`` are further outputs by name. "package.module:function" is somebody's own 2D network (ssltut.nets.slices).
     """
+    from ssltut.nets.prompted import FEATURES, Prompted
+    from ssltut.nets.slices import imported
     from ssltut.nets.unet import UNet
     from ssltut.nets.vnet import VNet
 
     kinds = {"unet": UNet, "vnet": VNet, "unet2d": partial(UNet, flat=True)}
-    if arch not in kinds:
+    own = ":" in arch
+    if arch not in kinds and not own:
         raise ConfigError(f"there is no network {arch!r}", fix=f"use one of {', '.join(kinds)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if own:
+            return imported(arch, in_channels, n_classes)
         make = partial(kinds[arch], in_channels, width=width, depth=depth, dropout=dropout, norm=norm)
-        net = make(n_classes)
+        prompts = [name for name, head in (heads or {}).items() if head.prompts]
+        net = make(FEATURES if prompts else n_classes)
         he_init(net)
+        net = Prompted(net, n_classes, *prompts) if prompts else net
         net.add_heads(heads or {}, n_classes, make)
     return net
