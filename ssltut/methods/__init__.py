@@ -16,14 +16,16 @@ from ssltut.methods.ersr import ERSR
 from ssltut.methods.fixmatch import FixMatch
 from ssltut.methods.mc_net_plus import MCNetPlus
 from ssltut.methods.mean_teacher import MeanTeacher
+from ssltut.methods.mn import MN
 from ssltut.methods.mtc import MTC
 from ssltut.methods.supervised import AllLabels, LabelsOnly
 from ssltut.methods.ua_mt import UAMT
 from ssltut.methods.urpc import URPC
+from ssltut.methods.versemi import VerSemi
 
 METHODS: dict[str, type[Method]] = {m.name: m for m in (
     LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC, EmbeddingMatching, NeighbourVote,
-    ERSR,
+    ERSR, VerSemi, MN,
     AllLabels)}
 
 __all__ = ["METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
