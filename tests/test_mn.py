@@ -2,11 +2,10 @@
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
-from toy import SMALL, hips, make_batch, toy_cohort, total
+from toy import ON_HIPS, SMALL, hips, make_batch, toy_cohort, total
 
 from ssltut.errors import CheckpointError, ConfigError
 from ssltut.losses import supervised_loss
@@ -140,7 +139,7 @@ def test_a_backbone_that_is_not_there_is_refused(where):
         build_nets(make_method("mn", {"backbone": where}), SMALL, 3)
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "pt", "run", "none"])
+@pytest.mark.parametrize("kind", ["safetensors", "run", "none"])
 def test_pretrained_weights_come_from_disk_and_without_any_it_says_so(kind, tmp_path):
     from safetensors.torch import save_file
 
@@ -149,8 +148,8 @@ def test_pretrained_weights_come_from_disk_and_without_any_it_says_so(kind, tmp_
     if kind == "run":
         weights, path = train(make_method("labels_only"), toy_cohort(), config, first, say=lambda s: None).nets["student"].state_dict(), first
     elif kind != "none":
-        path = tmp_path / f"w.{kind}"
-        (save_file if kind == "safetensors" else torch.save)(weights, path)
+        path = tmp_path / "w.safetensors"
+        save_file(weights, path)
     options = {} if kind == "none" else {"weights": str(path)}
     run = train(make_method("mn", options), toy_cohort(), replace(config, arch="unet"), tmp_path / "r", say=said.append)
     close = all(torch.allclose(weights[k], v, atol=1e-6) for k, v in run.nets["slices"].state_dict().items() if "running" not in k and "tracked" not in k)
@@ -158,36 +157,36 @@ def test_pretrained_weights_come_from_disk_and_without_any_it_says_so(kind, tmp_
 
 
 def test_weights_that_are_missing_damaged_or_of_another_network_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
     from ssltut.nets.slices import load_pretrained
 
     net = Slices(small_2d(1, 3))
-    (tmp_path / "bad.pt").write_bytes(b"nonsense")
-    (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
-    torch.save(small_2d(1, 5).state_dict(), tmp_path / "other.pt")
-    for name, words in (("none.pt", "cannot be read"), ("bad.pt", "cannot be read"), ("bad.safetensors", "cannot be read"), ("other.pt", "do not fit")):
+    (tmp_path / "bad").write_bytes(b"nonsense")
+    torch.save(small_2d(1, 3).state_dict(), tmp_path / "pickled.pt")
+    save_file(small_2d(1, 5).state_dict(), tmp_path / "other")
+    for name, words in (("none", "cannot be read"), ("bad", "cannot be read"), ("pickled.pt", "cannot be read"), ("other", "do not fit")):
         with pytest.raises(CheckpointError, match=words):
             load_pretrained(net, tmp_path / name)
-    torch.save(SimpleNamespace(a=1), tmp_path / "code.pt")
-    with pytest.raises(CheckpointError, match="cannot be read"):  # no pickled objects
-        load_pretrained(net, tmp_path / "code.pt")
 
 
 def test_other_weights_are_another_run(tmp_path):
+    from safetensors.torch import save_file
+
     from ssltut.train import run_identity
 
     def digest(options):
         return run_identity(make_method("mn", options), SMALL, toy_cohort(), None)["hash"]
 
-    path = tmp_path / "w.pt"
-    torch.save(small_2d(1, 3).state_dict(), path)
+    path = tmp_path / "w.safetensors"
+    save_file(small_2d(1, 3).state_dict(), path)
     first = digest({"weights": str(path)})
-    torch.save(small_2d(1, 3).state_dict(), path)
+    save_file(small_2d(1, 3).state_dict(), path)
     assert first != digest({"weights": str(path)}) and digest({}) == digest({})
     assert Role().weights is None and make_method("mn").roles["slices"].weights == ""
 
 
 def test_it_improves_on_its_own_start_on_synthetic_hips(tmp_path):
-    config = replace(SMALL, steps=96, validate_every=24, patch=(16, 16, 16))
-    history = train(make_method("mn"), hips(), config, tmp_path / "r", say=lambda s: None).history
+    history = train(make_method("mn"), hips(), ON_HIPS, tmp_path / "r", say=lambda s: None).history
     scores = history["validation dice"].dropna()
-    assert scores.max() > scores.iloc[0] + 0.05 and history["student pseudo-masks"].notna().any() and history["slices pseudo-masks"].notna().any()
+    assert scores.iloc[-1] > scores.iloc[0] + 0.1 and history["student pseudo-masks"].notna().any() and history["slices pseudo-masks"].notna().any()

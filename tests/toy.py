@@ -1,5 +1,7 @@
 """A tiny cohort for tests: noisy blocks of three classes, no file and no phantom needed; and tables as views get them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
@@ -11,6 +13,7 @@ from ssltut.data.patches import Batch
 from ssltut.profiles import TrainConfig
 
 SMALL = TrainConfig(steps=4, patch=(8, 8, 8), width=4, depth=2, validate_every=2, lr=1e-2)
+ON_HIPS = replace(SMALL, steps=60, validate_every=10, norm="instance", lr=3e-3, patch=(32, 32, 16))
 TABLE = pd.DataFrame([(m, "dice", v, v - 0.1, v + 0.1) for m, v in (("low", 0.5), ("ours", 0.7), ("high", 0.9))],
                      columns=["method", "metric", "mean", "low", "high"])
 STEPS = pd.concat([TABLE.assign(budget=b, mean=TABLE["mean"] + b / 100, part=b // 2, easiest=float(b), hardest=b + 1.5, cases=b) for b in (2, 4, 8)])

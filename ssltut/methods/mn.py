@@ -28,7 +28,7 @@ class MN(Method):
 
     weight     of the unlabelled term; at 0 both networks learn from labels in every step, at a constant rate
     backbone   the 2D network: "unet2d", or "package.module:function" that makes one, see ssltut.nets.slices
-    weights    its pre-trained weights: a .safetensors or .pt file, or the folder of a run; "": random
+    weights    its pre-trained weights: a .safetensors file of its state dict, or the folder of a run; "": random
     rate_2d    learning rate of the 2D network relative to the 3D one (published: 10, for LoRA on pre-trained weights)
     """
 

@@ -3,7 +3,6 @@
 from importlib import import_module
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from ssltut.checkpoint import load_checkpoint, load_net
@@ -37,7 +36,7 @@ def imported(where: str, in_channels: int, n_classes: int) -> Slices:
 
 
 def load_pretrained(net: nn.Module, weights: Path) -> None:
-    """The weights of ``net`` from a .safetensors file, a .pt file of tensors alone, or the folder of a run (its predicting network).
+    """The weights of ``net`` from a .safetensors file of its state dict, or the folder of a run (its predicting network).
 
     Raises CheckpointError when there are none, or they are those of another network.
     """
@@ -49,10 +48,8 @@ def load_pretrained(net: nn.Module, weights: Path) -> None:
         tensors = groups[f"net.{meta['primary']}"]
     else:
         try:
-            tensors = load_file(weights) if weights.suffix == ".safetensors" else torch.load(weights, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load has one for every way a file can be broken
-            if not isinstance(error, OSError | SafetensorError | RuntimeError | ValueError | EOFError) and "Unpickling" not in type(error).__name__:
-                raise
-            raise CheckpointError(f"the weights cannot be read ({str(error).splitlines()[0]})", where=weights,
-                                  fix="give a .safetensors or .pt file of tensors, or the folder of a run") from None
+            tensors = load_file(weights)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"the weights cannot be read ({error})", where=weights,
+                                  fix="give a .safetensors file or the folder of a run") from None
     load_net(getattr(net, "net", net), tensors, weights)
