@@ -29,6 +29,12 @@ def soft_dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None, eps: float 
     return 1.0 - ((2.0 * overlap + eps) / (size + eps)).mean()
 
 
+def squared_dice_loss(p: Tensor, q: Tensor, eps: float = 1e-5) -> Tensor:
+    """1 - 2 Σ p q / (Σ p² + Σ q²) of two probability maps (B, C, X, Y, Z), mean over the classes: 0 where they are the same, sharp or not."""
+    dims = (0, *range(2, p.ndim))
+    return 1.0 - ((2.0 * (p * q).sum(dims) + eps) / (p.square().sum(dims) + q.square().sum(dims) + eps)).mean()
+
+
 def supervised_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Cross-entropy + Dice (L_S of Xie et al. 2024), over the voxels of ``mask`` (B, X, Y, Z) or over all."""
     ce = F.cross_entropy(logits.float(), target) if mask is None else masked_cross_entropy(logits, target, mask)

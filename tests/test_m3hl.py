@@ -9,8 +9,7 @@ from toy import SMALL, dice_before_and_after, make_batch
 
 from ssltut.data.views import generator_for
 from ssltut.methods import Plan, Progress, make_method
-from ssltut.methods.bcp import halves
-from ssltut.methods.parts.masks import block_masks, largest_component
+from ssltut.methods.parts.masks import block_masks, halves, largest_component
 from ssltut.train import build_nets
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")

@@ -8,8 +8,7 @@ from torch.nn import functional as F
 from toy import SMALL, dice_before_and_after, make_batch
 
 from ssltut.methods import Progress, make_method
-from ssltut.methods.bcp import halves
-from ssltut.methods.parts.masks import box_mask, largest_component
+from ssltut.methods.parts.masks import box_mask, halves, largest_component
 from ssltut.methods.parts.moments import ClassMoments
 from ssltut.methods.transmedseg import cluster_loss, moved
 from ssltut.train import build_nets

@@ -15,6 +15,7 @@ from ssltut.profiles import PROFILES, TrainConfig
 from ssltut.train import build_nets, train, validate
 
 SMALL = TrainConfig(steps=4, patch=(8, 8, 8), width=4, depth=2, validate_every=2, lr=1e-2)
+ON_HIPS = replace(SMALL, steps=60, validate_every=10, norm="instance", lr=3e-3, patch=(32, 32, 16))
 TABLE = pd.DataFrame([(m, "dice", v, v - 0.1, v + 0.1) for m, v in (("low", 0.5), ("ours", 0.7), ("high", 0.9))],
                      columns=["method", "metric", "mean", "low", "high"])
 STEPS = pd.concat([TABLE.assign(budget=b, mean=TABLE["mean"] + b / 100, part=b // 2, easiest=float(b), hardest=b + 1.5, cases=b) for b in (2, 4, 8)])
@@ -34,6 +35,11 @@ def toy_cohort(n: int = 8, labelled: int = 2) -> Cohort:
     cases = [toy_case(i) for i in range(n)]
     ids = [case.id for case in cases]
     return Cohort.from_cases(cases, Split(tuple(ids[:labelled]), tuple(ids[labelled:-3]), (ids[-3],), tuple(ids[-2:])), HIP, "toy", "CT")
+
+
+def hips() -> Cohort:
+    """Eight coarse synthetic hips, made once a session."""
+    return synthetic_cohort(8, size=32, labelled=2, validation=1, test=1)
 
 
 def make_batch(n_classes: int = 3, size: int = 8, empty: bool = False, seed: int = 0) -> Batch:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssltut.data.case import Case
+from ssltut.data.case import LABELLED, Case
 from ssltut.data.labels import BONE, HIP, LabelTable, table_named, to_bone
 from ssltut.data.split import PARTS, Split, make_split
 from ssltut.data.views import derive_seed
@@ -117,6 +117,23 @@ class Cohort:
         labelled = tuple(case_id for case_id in known[:n])
         return replace(self, split=replace(self.split, labelled=labelled, unlabelled=tuple(i for i in pool if i not in chosen)))
 
+    def partially_labelled(self, *kept: Sequence[str]) -> "Cohort":
+        """The labelled training scans in turn keep the labels of the classes ``kept`` names for them; the others become background.
+
+        ``meta["labelled classes"]`` of a scan lists what is left, for methods that heed it. Validation and test keep all labels.
+        Raises ConfigError for a class the table does not have.
+        """
+        lost = {name for names in kept for name in names} - set(self.table.names[1:])
+        if lost or not kept:
+            raise ConfigError(f"there is no class {', '.join(sorted(lost)) or 'given'}", where=self.name,
+                              fix=f"name some of {', '.join(self.table.names[1:])} for every source")
+        sources = dict(self.sources)
+        for i, case_id in enumerate(self.split.labelled):
+            classes, source = tuple(self.table.names.index(name) for name in kept[i % len(kept)]), sources[case_id]
+            sources[case_id] = source._replace(fingerprint=f"{source.fingerprint}, classes {classes}",
+                                               load=partial(_changed, source.load, partial(_only, classes=classes)))
+        return replace(self, sources=sources, _loaded={})
+
     def _mapped(self, change: Callable[[Case], Case], note: str, **fields: object) -> "Cohort":
         sources = {case_id: source._replace(fingerprint=f"{source.fingerprint}, {note}", load=partial(_changed, source.load, change))
                    for case_id, source in self.sources.items()}
@@ -155,6 +172,10 @@ def _changed(load: Callable[[], Case], change: Callable[[Case], Case]) -> Case:
 
 def _bone(case: Case) -> Case:
     return replace(case, label=None if case.label is None else to_bone(case.label))
+
+
+def _only(case: Case, classes: tuple[int, ...]) -> Case:
+    return replace(case, label=np.where(np.isin(case.label, classes), case.label, 0).astype(case.label.dtype), meta={**case.meta, LABELLED: classes})
 
 
 def fingerprint(case: Case) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssltut.data.case import Case
+from ssltut.data.case import LABELLED, Case
 from ssltut.data.views import Augmentation, Noise, derive_seed, generator_for
 from ssltut.errors import DataError
 
@@ -63,7 +63,8 @@ class Batch:
     """What a method sees. There is no label of an unlabelled patch in it.
 
     x_l (B, 1, X, Y, Z) float32, y_l (B, X, Y, Z) int64, x_u (B', 1, X, Y, Z) or None without unlabelled patches; ids of the cases;
-    places of the patches, in the order of the ids.
+    places of the patches, in the order of the ids; known (B, C) bool: the classes that are labelled in the scan of each labelled patch, None
+    for all.
     """
 
     x_l: Tensor
@@ -75,6 +76,11 @@ class Batch:
     seed: int
     places_l: tuple[Place, ...] = ()
     places_u: tuple[Place, ...] = ()
+    known: Tensor | None = None
+
+    def known_classes(self) -> Tensor:
+        """``known``, with every class where it is None; the background always is."""
+        return torch.ones(len(self.x_l), self.n_classes, dtype=torch.bool, device=self.x_l.device) if self.known is None else self.known
 
     def noise(self, sigma: float, *key: object) -> Noise:
         """A replayable noise view of this batch: the same key gives the same noise again."""
@@ -91,11 +97,19 @@ class PatchPool:
     def __init__(self, cases: Sequence[Case], intensity: Intensity, patch: tuple[int, int, int], device: torch.device | str) -> None:
         self.ids, self.patients = tuple(case.id for case in cases), tuple(case.patient for case in cases)
         self.sides = [case.meta.get("side") or case.meta.get("anatomy", {}).get("side") for case in cases]
+        self.partial = {case.id: tuple(case.meta[LABELLED]) for case in cases if LABELLED in case.meta}
         self.patch, self.device = patch, device
         self.images = [self._image(case, intensity) for case in cases]
         self.labels = [None if case.label is None else self._pad(torch.as_tensor(case.label), 0).to(device) for case in cases]
         # Half of the labelled patches are centred on a foreground voxel, as bone fills a small part of a scan.
         self.foreground = [None if label is None else torch.nonzero(label > 0) for label in self.labels]
+
+    def known(self, ids: Sequence[str], n_classes: int) -> Tensor | None:
+        """Which classes are labelled in the scans ``ids``, (B, n_classes) bool; None where no scan of the pool lacks any."""
+        if not self.partial:
+            return None
+        rows = [[c == 0 or c in self.partial.get(i, range(n_classes)) for c in range(n_classes)] for i in ids]
+        return torch.tensor(rows, device=self.device)
 
     def _image(self, case: Case, intensity: Intensity) -> Tensor:
         steps = np.clip(np.rint(intensity.normalise(case.image) * SCALE), -32768, 32767).astype(np.int16)

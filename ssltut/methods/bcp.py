@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssltut.losses import supervised_loss
 from ssltut.methods.base import Batch, Method, Nets, Out, Plan, Progress, Role, Term
-from ssltut.methods.parts.masks import box_mask, largest_component
+from ssltut.methods.parts.masks import box_mask, halves, largest_component
 
 
 class Pasted(NamedTuple):
@@ -87,8 +87,3 @@ class BCP(Method):
 
     def student(self, x: Tensor, batch: Batch, nets: Nets) -> Out:
         return nets["student"](batch.noise(self.sigma_student, "student", "pasted")(x))
-
-
-def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Two halves of a batch; of an odd one the middle item is in both, so one patch pastes into itself."""
-    return x[: (len(x) + 1) // 2], x[len(x) // 2 :]

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.methods.base import Batch, Nets, Progress, Term
-from ssltut.methods.bcp import BCP, Pasted, halves
-from ssltut.methods.parts.masks import block_masks
+from ssltut.methods.bcp import BCP, Pasted
+from ssltut.methods.parts.masks import block_masks, halves
 
 
 @dataclass(frozen=True, kw_only=True)

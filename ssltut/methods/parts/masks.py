@@ -15,6 +15,11 @@ def box_mask(size: tuple[int, ...], ratio: float, generator: torch.Generator) ->
     return mask
 
 
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Two halves of a batch; of an odd one the middle item is in both, so one patch pastes into itself."""
+    return x[: (len(x) + 1) // 2], x[len(x) // 2 :]
+
+
 def largest_component(label: Tensor, n_classes: int) -> Tensor:
     """Hard labels (B, X, Y, Z) with the largest piece (26-neighbourhood) of every foreground class; its other pieces become background."""
     from scipy.ndimage import label as pieces
