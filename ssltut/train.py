@@ -73,9 +73,7 @@ def auto_precision(device: torch.device) -> str:
 
 def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str, nn.Module]:
     """One network per role, then the method's own modules. EMA roles start as copies; trained roles each draw their own weights.
-
-    What of it learns requires a gradient.
-    """
+    What of it learns requires a gradient."""
     nets: dict[str, nn.Module] = {}
     for role, spec in method.roles.items():
         seed, model = derive_seed(config.seed, "init", spec.ema_of or role), method.roles[spec.ema_of or role]
