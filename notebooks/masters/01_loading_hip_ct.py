@@ -25,7 +25,7 @@ if "google.colab" in sys.modules:
     # %pip install -q ssltut
 
 # %%
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import nibabel as nib
