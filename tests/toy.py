@@ -1,6 +1,7 @@
 """A tiny cohort for tests: noisy blocks of three classes, no file and no phantom needed; and tables as views get them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,11 @@ from ssltut.data.cohort import Cohort, Split, synthetic_cohort
 from ssltut.data.labels import HIP
 from ssltut.data.patches import Batch, Intensity, Place
 from ssltut.methods import make_method
-from ssltut.profiles import PROFILES, TrainConfig
-from ssltut.train import build_nets, train, validate
+from ssltut.profiles import TrainConfig
+from ssltut.train import Run, build_nets, train, validate
 
 SMALL = TrainConfig(steps=4, patch=(8, 8, 8), width=4, depth=2, validate_every=2, lr=1e-2)
-ON_HIPS = replace(SMALL, steps=60, validate_every=10, norm="instance", lr=3e-3, patch=(32, 32, 16))
+ON_HIPS = replace(SMALL, steps=60, validate_every=60, norm="instance", lr=3e-3, patch=(16, 16, 16))
 TABLE = pd.DataFrame([(m, "dice", v, v - 0.1, v + 0.1) for m, v in (("low", 0.5), ("ours", 0.7), ("high", 0.9))],
                      columns=["method", "metric", "mean", "low", "high"])
 STEPS = pd.concat([TABLE.assign(budget=b, mean=TABLE["mean"] + b / 100, part=b // 2, easiest=float(b), hardest=b + 1.5, cases=b) for b in (2, 4, 8)])
@@ -58,11 +59,12 @@ def total(terms) -> torch.Tensor:
     return sum(t.weight * t.value for t in terms.values())
 
 
-def dice_before_and_after(name: str, folder, steps: int = 40) -> tuple[float, float]:
-    """Validation Dice of a method's untrained networks on synthetic hips of the smallest size, and of those it is left with."""
-    profile = PROFILES["smoke"]
-    cohort, config = synthetic_cohort(**profile.cohort), replace(profile.train, steps=steps, validate_every=steps, lr=1e-2)
-    method = make_method(name)
+def trained_on_hips(name: str, folder: Path, cohort: Cohort | None = None, **changes) -> tuple[float, float, Run]:
+    """Validation Dice of a method's untrained networks on coarse synthetic hips, that after its last step, and the run."""
+    method, cohort, config = make_method(name), cohort or hips(), replace(ON_HIPS, **changes)
     nets, cases = build_nets(method, config, cohort.table.n_classes), [*cohort.training("labelled"), *cohort.training("unlabelled")]
+    for net in nets.values():
+        net.eval()
     before = validate(method, nets, cohort.validation(), Intensity.of(cases), config, cohort.table)["dice"]
-    return before, train(method, cohort, config, folder, say=lambda line: None).selected["score"]
+    run = train(method, cohort, config, folder, say=lambda line: None)
+    return before, run.history["validation dice"].iloc[-1], run
