@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy import SMALL, make_batch, trained_on_hips
+from toy import SMALL, hips, make_batch, trained_on_hips
 
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort, Split
@@ -277,3 +277,17 @@ def test_surface_points_lie_between_voxels_and_not_on_the_border():
 def test_femurs_are_round_in_many_slices_of_the_synthetic_hips(tmp_path):
     before, after, run = trained_on_hips("ersr", tmp_path / "r", patch=(32, 32, 8))
     assert after > before + 0.1 and run.history["shape share"].iloc[-10:].mean() > 0.1
+
+
+def test_the_heads_of_synthetic_femurs_are_found_and_two_hips_have_a_plane_between_them():
+    cases, method = {}, make_method("ersr", {"shape": "sphere", "mirror": "sagittal", "reach": 1.25})
+    for case in hips().training("labelled"):
+        head = find_shape(pieces(case.label == 2, 1)[0], True, 1.25, 0.8)
+        assert head.half_axes()[0] * case.spacing[0] == pytest.approx(case.meta["anatomy"]["head_radius"], abs=0.5)  # mm, voxels of 5 mm
+        cases[case.meta["anatomy"]["side"]] = head, case.label == 2
+    both = np.concatenate([cases[side][1] for side in ("left", "right")])  # in RAS+ the first index grows to the right
+    mask, region, left, partner = method.repaired(both.astype(np.float32))
+    middle = (cases["left"][0].centre + cases["right"][0].centre + [32, 0, 0]) / 2
+    assert left[:29].all() and not left[34:].any() and middle[0] == pytest.approx(31.5, abs=2)
+    assert (mask & both).sum() > 0.95 * both.sum() and method.repaired(np.concatenate([both[:32], 0 * both[:32]]).astype(np.float32)) is None
+    assert np.allclose((partner[tuple(np.round(middle).astype(int))] + np.round(middle)) / 2, middle, atol=0.6)

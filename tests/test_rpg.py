@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.nn import functional as F
-from toy import SMALL, make_batch, toy_cohort
+from toy import SMALL, hips, make_batch, toy_cohort, trained_on_hips
 
 from ssltut.losses import supervised_loss
 from ssltut.matching import neighbour_vote
@@ -94,3 +94,8 @@ def test_it_learns_from_projections_and_in_3d(tmp_path):
         history = train(make_method("rpg"), cohort, config, tmp_path / arch, say=lambda line: None).history
         scores = history["validation dice"].dropna()
         assert scores.iloc[-1] > scores.iloc[0] and history["reference share"].notna().sum() == 36, arch
+
+
+def test_it_improves_on_projections_of_the_synthetic_hips(tmp_path):
+    before, after, _ = trained_on_hips("rpg", tmp_path / "r", hips().projected(), arch="unet2d", patch=(32, 32, 1), lr=1e-2)
+    assert after > before + 0.05
