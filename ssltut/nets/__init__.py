@@ -70,8 +70,9 @@ class SegNet(nn.Module):
                     delattr(self.heads[name], part)
             else:
                 width = self.classifier.in_channels * (self.factor if head.level < 0 else 2**head.level)
-                project = nn.Conv3d(width, width, 1), nn.PReLU(width), nn.Conv3d(width, head.project, 1)
-                self.heads[name] = nn.Sequential(*project) if head.project else nn.Conv3d(width, channels, 1)
+                self.heads[name] = nn.Conv3d(width, head.project or channels, 1)
+                if head.project:
+                    self.heads[name] = nn.Sequential(nn.Conv3d(width, width, 1), nn.PReLU(width), self.heads[name])
         he_init(self.heads)
 
     def forward(self, x: Tensor, heads: bool = False, perturb: Callable[[str, Tensor, Tensor], Tensor] | None = None) -> Out:
