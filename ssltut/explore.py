@@ -19,8 +19,9 @@ from ssltut.data.views import Noise, derive_seed, generator_for
 from ssltut.errors import ConfigError
 from ssltut.matching import draw_references, nearest, surface_shell, voxel_vectors
 from ssltut.methods import Progress, Term
+from ssltut.methods.embedding_matching import Assignment
 from ssltut.predict import sliding_window
-from ssltut.train import Run, cached_folder, train
+from ssltut.train import Run, Watch, cached_folder, train
 from ssltut.uncertainty import dropout_on, mc_dropout
 
 
@@ -97,18 +98,23 @@ def correspond(embedding: Tensor, query: np.ndarray, labelled_embedding: Tensor,
     return Correspondences(query, place, similarity.numpy(), classes[index].numpy(), vote.numpy())
 
 
+@torch.no_grad()
+def assignment(method, nets: Mapping[str, nn.Module], batch: Batch, progress: Progress) -> tuple[Assignment, Tensor]:
+    """Where the unlabelled voxels of ``batch`` would get their labels from now, and the student's own labels of them, (B, X, Y, Z) int64."""
+    if "memory" in nets:
+        nets = {**nets, "memory": copy.deepcopy(nets["memory"])}  # looking must not fill it
+    with dropout_on(nets["student"]):
+        out = nets["student"](batch.noise(method.sigma_student, "student", "unlabelled")(batch.x_u))
+    return method.assign(batch, nets, progress, voxel_vectors(out.feats["embedding"])), out.logits.argmax(1)
+
+
 def accuracy_on_unreliable(method, nets: Mapping[str, nn.Module], batch: Batch, truth: Tensor, progress: Progress) -> dict[str, float]:
     """How often teacher, match and student are right on the unreliable voxels of ``batch.x_u``; truth (B, X, Y, Z) is known to us alone.
 
     Also the share of unreliable and of trusted voxels, and the pull of one matched voxel relative to one voxel of an ordinary mean.
     """
-    if "memory" in nets:
-        nets = {**nets, "memory": copy.deepcopy(nets["memory"])}  # looking must not fill it
-    with torch.no_grad():
-        with dropout_on(nets["student"]):
-            out = nets["student"](batch.noise(method.sigma_student, "student", "unlabelled")(batch.x_u))
-        found = method.assign(batch, nets, progress, voxel_vectors(out.feats["embedding"]))
-    student, where, trusted = out.logits.argmax(1), found.unreliable, found.trusted
+    found, student = assignment(method, nets, batch, progress)
+    where, trusted = found.unreliable, found.trusted
 
     def right(label: Tensor, mask: Tensor) -> float:
         return (label == truth)[mask].float().mean().item() if mask.any() else float("nan")
@@ -127,17 +133,19 @@ class Probe:
 
     These are unlabelled scans where their labels are known to us, else validation scans. It draws from streams of its own, so training
     is the same with and without it. The table is kept in ``file``, so that a run that is found or continued has it too; ``frame()`` returns it.
+    ``also`` is a further ``watch``, told the same.
     Raises ConfigError for a method that matches no embeddings.
     """
 
-    def __init__(self, method, cohort: Cohort, config, *, every: int, file: Path, patches: int = 4) -> None:
+    def __init__(self, method, cohort: Cohort, config, *, every: int, file: Path, patches: int = 4,
+                 also: Watch | None = None) -> None:
         if not hasattr(method, "assign"):
             raise ConfigError(f"{method.title} matches no embeddings", fix="probe embedding_matching or neighbour_vote")
         known = [case_id for case_id in cohort.split.unlabelled if cohort.sources[case_id].has_label] or cohort.split.validation
         intensity = Intensity.of([*cohort.training("labelled"), *cohort.training("unlabelled")])
         pool = PatchPool([cohort.case(case_id) for case_id in known[:patches]], intensity, config.patch, "cpu")
         self.x, self.truth, _ = pool.sample(patches, generator_for("cpu", config.seed, "probe"))
-        self.method, self.total, self.every, self.file = method, config.steps, every, file
+        self.method, self.total, self.every, self.file, self.also = method, config.steps, every, file, also
 
     def __call__(self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]) -> None:
         if step % self.every == 0:
@@ -147,15 +155,23 @@ class Probe:
             before = self.frame()
             rows = [] if before.empty else before[before["step"] < step].to_dict("records")
             write_atomically(self.file, pd.DataFrame([*rows, row]).to_csv(index=False))
+        if self.also is not None:
+            self.also(step, nets, batch, terms)
+
+    def validated(self, step: int, scores: Mapping[str, float]) -> None:
+        """As train calls it: handed on to ``also``."""
+        if hasattr(self.also, "validated"):
+            self.also.validated(step, scores)
 
     def frame(self) -> pd.DataFrame:
         """One row each ``every`` steps, columns as in ``accuracy_on_unreliable``."""
         return pd.read_csv(self.file) if self.file.exists() else pd.DataFrame()
 
 
-def probed_run(method, cohort: Cohort, config, *, every: int, init: Path | None = None, say=print) -> tuple[Run, pd.DataFrame]:
-    """``cached_run`` of a matching method, and the table of its ``Probe``."""
+def probed_run(method, cohort: Cohort, config, *, every: int, init: Path | None = None, watch: Watch | None = None,
+               say=print) -> tuple[Run, pd.DataFrame]:
+    """``cached_run`` of a matching method, and the table of its ``Probe``; ``watch`` as in ``train``."""
     folder = cached_folder(method, cohort, config, init)
     folder = folder.with_name(f"{folder.name}-probed-{every}")
-    probe = Probe(method, cohort, config, every=every, file=folder / "probe.csv")
+    probe = Probe(method, cohort, config, every=every, file=folder / "probe.csv", also=watch)
     return train(method, cohort, config, folder, init=init, watch=probe, say=say), probe.frame()

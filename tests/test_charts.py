@@ -1,12 +1,16 @@
-"""Budget curves and difficulty strata: what is drawn is what was given."""
+"""Budget curves, difficulty strata, keys: what is drawn is what was given."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from toy import STEPS, TABLE
 
 from ssltut import show
+from ssltut.data.labels import HIP, LabelTable
 from ssltut.errors import ConfigError
 from ssltut.show.charts import steps
+from ssltut.show.slices import Scene, key
 
 
 @pytest.mark.parametrize("view, along", [(show.budget_curves, "budget"), (show.strata, "part")])
@@ -38,3 +42,16 @@ def test_a_part_of_one_case_is_said_to_be_one(monkeypatch):
     monkeypatch.setattr("ssltut.show.charts.picture", lambda figure, alt: seen.append(figure))
     show.strata(STEPS.assign(cases=STEPS["part"]), ylabel="Dice", alt="parts")
     assert [t.get_text() for t in seen[0].axes[0].get_xticklabels()] == ["2.00\n1 case", "4.00 to 5.50\n2 cases", "8.00 to 9.50\n4 cases"]
+
+
+def test_the_key_names_the_classes_of_every_table_that_is_shown():
+    image = np.zeros((4, 4, 4), np.int16)
+    bones, source = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)
+    bones[0], source[1], source[2] = 2, 1, 2
+    origin = LabelTable("origin", ("teacher", "match", "none"), ("#000000", "#D55E00", "#F0E442"))
+    scenes = [Scene(image, (1, 1, 1), overlay=bones, table=HIP), Scene(image, (1, 1, 1), overlay=source, table=origin),
+              Scene(image, (1, 1, 1), overlay=bones, table=HIP)]
+    for shown, names in ((scenes, ["femur", "match", "none"]), (scenes[:1], ["femur"])):
+        fig = Figure()
+        key(fig, shown, fig.subplots(1, len(shown), squeeze=False)[0])
+        assert [text.get_text() for text in fig.legends[0].get_texts()] == names

@@ -129,6 +129,22 @@ def test_a_probed_run_that_is_found_has_its_table_too():
     assert table["step"].tolist() == [0, 1, 2, 3] and table.equals(same) and first.folder == again.folder
 
 
+def test_a_probed_run_can_be_watched_too():
+    class Watching:
+        def __init__(self):
+            self.steps, self.scored = [], []
+
+        def __call__(self, step, nets, batch, terms):
+            self.steps.append((step, "match" in terms))
+
+        def validated(self, step, scores):
+            self.scored.append((step, *scores))
+
+    watch, config = Watching(), replace(SMALL, seed=31)
+    probed_run(make_method("embedding_matching"), toy_cohort(), config, every=2, watch=watch, say=lambda s: None)
+    assert watch.steps == [(step, True) for step in range(4)] and watch.scored[-1] == (3, "dice", "hd95")
+
+
 def test_where_no_truth_is_kept_validation_scans_are_probed(tmp_path):
     cohort = toy_cohort()
     for case_id in cohort.split.unlabelled:

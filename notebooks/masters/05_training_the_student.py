@@ -198,9 +198,34 @@ fixed_teacher = False  # True: in the taught way the teacher stays what it was
 follow = {"ema_decay": 1.0} if fixed_teacher else {}
 plans = {"published": ("embedding_matching", {}, None), "taught": ("embedding_matching", follow, teacher.folder),
          "neighbour vote": ("neighbour_vote", {}, None), "reliable only": ("embedding_matching", {"use": ("UA",)}, None)}
+
+# %% [markdown]
+# While a run trains, one patch is watched: the labels the student is taught there, whose they are, and the truth that no method sees. A run
+# that was kept is found instead, and nothing moves.
+
+# %%
+known = [i for i in scans.split.unlabelled if scans.sources[i].has_label] or scans.split.validation
+pool = PatchPool([scans.case(i) for i in known], teacher.intensity, config.patch, "cpu")  # scans whose truth only we know
+fixed, fixed_truth, fixed_ids = pool.sample(1, generator_for("cpu", seed, "watched"))
+view = {"image": fixed[0, 0].numpy(), "spacing": scans.case(fixed_ids[0]).spacing, "window": "whole", "at": [n // 2 for n in config.patch]}
+origin = LabelTable("origin", ("the teacher's", "the match's", "none"), ("#000000", "#D55E00", "#F0E442"))
+
+# %%
+def look(nets, batch):
+    """What is taught now on one patch, and by whom."""
+    found, _ = explore.assignment(watched, nets, replace(batch, x_u=fixed.to(batch.x_l.device)), Progress(int(live.rows[-1]["step"]), config.steps))
+    label = torch.where(found.trusted, found.match, found.teacher)
+    whose = found.unreliable.byte() + (found.unreliable & ~found.trusted).byte()
+    layers = {"pseudo-labels now": (label, scans.table), "whose label": (whose, origin), "truth": (fixed_truth, scans.table)}
+    return {name: view | {"overlay": layer[0].byte().cpu().numpy(), "table": table} for name, (layer, table) in layers.items()}
+
+# %%
 runs, probes = {}, {}
 for name, (which, options, init) in plans.items():
-    runs[name], probes[name] = explore.probed_run(make_method(which, options), scans, config, every=every, init=init)
+    watched = make_method(which, options)
+    with show.LiveCurves(alt=f"Loss terms, weights and shares of voxels while {name} trains; pseudo-labels of one patch, whose they are, and the truth.",
+                         look=look, steps=config.steps, learning_rate=config.lr) as live:
+        runs[name], probes[name] = explore.probed_run(watched, scans, config, every=every, init=init, watch=live)
     chosen = runs[name].selected
     print(f"{name}: weights of step {chosen['step']}, chosen by validation {chosen['rule']} {chosen['score']:.3f}")
 
@@ -243,8 +268,6 @@ show.lines(steps, {name: probes[name]["match agrees with student"] for name in m
 # at the same 5 % most uncertain voxels of the same patches.
 
 # %%
-known = [i for i in scans.split.unlabelled if scans.sources[i].has_label] or scans.split.validation
-pool = PatchPool([scans.case(i) for i in known], runs["published"].intensity, config.patch, "cpu")
 x, truth, _ = pool.sample(8, generator_for("cpu", seed, "notebook 05"))
 guesses = {"published (mean cosine)": {}, "max cosine": {"kernel": "max_cosine"}, "mean euclid": {"kernel": "mean_euclid"},
            "teacher's embedding asks": {"query": "teacher"},

@@ -154,15 +154,16 @@ def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> 
 
 def key(fig: FigureBase, scenes: Sequence[Scene], axes: Sequence[Axes]) -> None:
     """Legend of the classes and outlines, and the colour bar of the heat."""
-    seen = {int(c) for scene in scenes for labels in scene.labels for c in np.flatnonzero(np.bincount(np.ravel(labels))) if c > 0}
-    table = next((s.table for s in scenes if s.table is not None), None)
+    tables = list(dict.fromkeys(s.table for s in scenes if s.table is not None))
+    seen = {(table, int(c)) for table in tables for s in scenes if s.table == table for labels in s.labels
+            for c in np.flatnonzero(np.bincount(np.ravel(labels))) if c > 0}
     contours = next((s.contours for s in scenes if s.contours), {})
     solid = contours or any(s.contours is not None for s in scenes)
     filling = max((s.filling for s in scenes if s.overlay is not None), default=0.0)
     handles = [
         Patch(facecolor=to_rgba(table.colours[c], filling), edgecolor=table.colours[c], lw=2.5,
               ls="-" if solid else DASHES[(c - 1) % len(DASHES)], label=table.names[c])
-        for c in sorted(seen)]
+        for table, c in sorted(seen, key=lambda entry: (tables.index(entry[0]), entry[1]))]
     handles += [Line2D([], [], color="black", ls=DASHES[k], lw=2.5, label=name) for k, name in enumerate(contours)]
     if handles:
         fig.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), handlelength=3)
