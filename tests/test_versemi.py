@@ -173,10 +173,18 @@ def test_a_cohort_of_three_sources_keeps_what_each_labelled():
     assert all(np.array_equal(case.label, whole.label) for case, whole in zip(cohort.test(), toy_cohort(labelled=3).test(), strict=True))
 
 
-@pytest.mark.parametrize("kept, words", [((["skull"],), "no class skull"), ((), "no class given"), ((["background"],), "no class background")])
+@pytest.mark.parametrize("kept, words", [((["skull"],), "no class skull"), ((), "no class given"), ((["femur"], []), "no class given"),
+                                         ((["background"],), "no class background")])
 def test_sources_of_unknown_classes_are_refused(kept, words):
     with pytest.raises(ConfigError, match=words):
         toy_cohort().partially_labelled(*kept)
+
+
+def test_scans_that_lack_bones_have_no_bone_view_and_others_have():
+    cohort = toy_cohort().partially_labelled(["femur"]).as_bone()
+    assert cohort.validation()[0].label.max() == 1
+    with pytest.raises(ConfigError, match="lacks labels of some bones"):
+        cohort.training("labelled")
 
 
 def test_the_batch_says_which_classes_are_labelled_in_each_patch():

@@ -121,10 +121,10 @@ class Cohort:
         """The labelled training scans in turn keep the labels of the classes ``kept`` names for them; the others become background.
 
         ``meta["labelled classes"]`` of a scan lists what is left, for methods that heed it. Validation and test keep all labels.
-        Raises ConfigError for a class the table does not have.
+        Raises ConfigError for a class the table does not have, and for a source without any.
         """
         lost = {name for names in kept for name in names} - set(self.table.names[1:])
-        if lost or not kept:
+        if lost or not kept or not all(kept):
             raise ConfigError(f"there is no class {', '.join(sorted(lost)) or 'given'}", where=self.name,
                               fix=f"name some of {', '.join(self.table.names[1:])} for every source")
         sources = dict(self.sources)
@@ -171,6 +171,8 @@ def _changed(load: Callable[[], Case], change: Callable[[Case], Case]) -> Case:
 
 
 def _bone(case: Case) -> Case:
+    if LABELLED in case.meta:
+        raise ConfigError("a scan that lacks labels of some bones has no bone view", where=case.id, fix="take the bone view of whole labels")
     return replace(case, label=None if case.label is None else to_bone(case.label))
 
 
