@@ -286,7 +286,7 @@ def test_the_heads_of_synthetic_femurs_are_found_and_two_hips_have_a_plane_betwe
         assert head.half_axes()[0] * case.spacing[0] == pytest.approx(case.meta["anatomy"]["head_radius"], abs=0.5)  # mm, voxels of 5 mm
         cases[case.meta["anatomy"]["side"]] = head, case.label == 2
     both = np.concatenate([cases[side][1] for side in ("left", "right")])  # in RAS+ the first index grows to the right
-    mask, region, left, partner = method.repaired(both.astype(np.float32))
+    mask, _, left, partner = method.repaired(both.astype(np.float32))
     middle = (cases["left"][0].centre + cases["right"][0].centre + [32, 0, 0]) / 2
     assert left[:29].all() and not left[34:].any() and middle[0] == pytest.approx(31.5, abs=2)
     assert (mask & both).sum() > 0.95 * both.sum() and method.repaired(np.concatenate([both[:32], 0 * both[:32]]).astype(np.float32)) is None
