@@ -30,7 +30,7 @@ def soft_dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None, eps: float 
 
 
 def squared_dice_loss(p: Tensor, q: Tensor, eps: float = 1e-5) -> Tensor:
-    """1 - 2 Σ p q / (Σ p² + Σ q²) of two probability maps (B, C, X, Y, Z), mean over the classes: 0 where they are the same, sharp or not."""
+    """1 - 2 Σ p q / (Σ p² + Σ q²) of two probability maps (B, C, X, Y, Z), mean over the classes: 0 for equal ones, sharp or not."""
     dims = (0, *range(2, p.ndim))
     return 1.0 - ((2.0 * (p * q).sum(dims) + eps) / (p.square().sum(dims) + q.square().sum(dims) + eps)).mean()
 

@@ -80,8 +80,8 @@ def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str,
         arch = model.arch or config.arch
         if config.arch.endswith("2d") and ":" not in arch:
             arch = f"{arch.removesuffix('2d')}2d"
-        nets[role] = build_net(
-            arch, 1, n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm, seed=seed, heads=model.heads)
+        size = {name: getattr(config, name) for name in ("width", "depth", "dropout", "norm")}
+        nets[role] = build_net(arch, 1, n_classes, **size, seed=seed, heads=model.heads)
         nets[role].train(spec.ema_of is None or spec.mode == "train").requires_grad_(spec.ema_of is None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "init", "extra"))
@@ -106,7 +106,8 @@ def draw_batch(labelled: PatchPool, unlabelled: PatchPool | None, plan: Plan, co
     x_u, ids_u, places_u = None, (), ()
     if unlabelled is not None and plan.unlabelled:
         x_u, _, ids_u, places_u = unlabelled.sample_placed(plan.unlabelled, draws["unlabelled"])
-    return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, derive_seed(config.seed, "views", step), places_l, places_u, labelled.known(ids_l, n_classes))
+    return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, derive_seed(config.seed, "views", step), places_l, places_u,
+                 labelled.known(ids_l, n_classes))
 
 
 def validate(method: Method, nets: Mapping[str, nn.Module], cases: list[Case], intensity: Intensity, config: TrainConfig, table) -> dict:
@@ -190,8 +191,8 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
     for role, net in nets.items():
         nets[role] = net.to(fabric.device)
     trained = [role for role, spec in method.roles.items() if spec.ema_of is None]
-    learning = {role: [p for p in net.parameters() if p.requires_grad] for role, net in nets.items()}
-    optimizer = torch.optim.Adam([{"params": params, "role": role} for role, params in learning.items() if params], lr=config.lr, betas=config.betas)
+    groups = [{"params": [p for p in net.parameters() if p.requires_grad], "role": role} for role, net in nets.items()]
+    optimizer = torch.optim.Adam([group for group in groups if group["params"]], lr=config.lr, betas=config.betas)
     write_atomically(folder / "run.json", json.dumps(identity, indent=1))  # from here on the folder is this run's
     state = resume(folder, nets, optimizer)
     for role in trained:

@@ -156,7 +156,8 @@ def test_the_consistency_teaches_both_sides():
 def test_equal_soft_maps_have_no_squared_dice_loss_and_disjoint_ones_have_all():
     p = torch.tensor([0.5, 0.2]).view(1, 1, 2, 1, 1)
     assert squared_dice_loss(p, p).item() == pytest.approx(0.0, abs=1e-6)
-    assert squared_dice_loss(torch.tensor([1.0, 0.0]).view(1, 1, 2, 1, 1), torch.tensor([0.0, 1.0]).view(1, 1, 2, 1, 1)).item() == pytest.approx(1.0, abs=1e-4)
+    first, second = torch.eye(2).view(2, 1, 1, 2, 1, 1)
+    assert squared_dice_loss(first, second).item() == pytest.approx(1.0, abs=1e-4)
     assert squared_dice_loss(p, 2 * p).item() == pytest.approx(1 - 4 / 5, abs=1e-4)
 
 

@@ -51,7 +51,8 @@ def make_batch(n_classes: int = 3, size: int = 8, empty: bool = False, seed: int
         if n_classes > 2:
             y[:, 5:8, 2:6, 2:6] = 2
     x = y[:, None].float() + 0.3 * torch.randn(2, 1, size, size, size, generator=generator)
-    a, b, c, d = (Place(patient, side, (0.5, 0.5, z)) for patient, side, z in (("a", "left", 0.2), ("b", "right", 0.7), ("c", "left", 0.7), ("a", "right", 0.3)))
+    places = ("a", "left", 0.2), ("b", "right", 0.7), ("c", "left", 0.7), ("a", "right", 0.3)
+    a, b, c, d = (Place(patient, side, (0.5, 0.5, z)) for patient, side, z in places)
     return Batch(x, y, torch.randn(2, 1, size, size, size, generator=generator), ("a", "b"), ("c", "d"), n_classes, seed, (a, b), (c, d))
 
 

@@ -63,8 +63,8 @@ class Batch:
     """What a method sees. There is no label of an unlabelled patch in it.
 
     x_l (B, 1, X, Y, Z) float32, y_l (B, X, Y, Z) int64, x_u (B', 1, X, Y, Z) or None without unlabelled patches; ids of the cases;
-    places of the patches, in the order of the ids; known (B, C) bool: the classes that are labelled in the scan of each labelled patch, None
-    for all.
+    places of the patches, in the order of the ids; known (B, C) bool: the classes that are labelled in the scan of each labelled patch,
+    None for all.
     """
 
     x_l: Tensor

@@ -8,7 +8,7 @@ from ssltut.data.case import Case
 
 
 def project(case: Case) -> Case:
-    """A CT seen from the front by parallel rays: image (X, Z, 1) float32 in mm of water, label (X, Z, 1) the bone a ray runs through longest.
+    """A CT seen from the front by parallel rays: image (X, Z, 1) float32 in mm of water, label (X, Z, 1) the bone its ray crosses longest.
 
     Axes are right, superior, and the thickness of the scan; the affine says so. Where bones overlap an X-ray has no single label: the
     longest way wins, and the lowest class among equals.

@@ -102,7 +102,7 @@ class Method(ABC):
         return {}
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
-        """Further modules (memories, projections of maps of ``student``), saved in the checkpoint beside the networks; their parameters learn."""
+        """Further modules (memories, projections of maps of ``student``), saved beside the networks; their parameters learn."""
         return {}
 
     @abstractmethod

@@ -29,9 +29,9 @@ class C3S3(Method):
                    (p - sharpened p of the winner)^2 on unlabelled patches, T = 0.1, weight 0.1 ramp(t / 2.4 T)
       contrast     L_IUC (``contrast``) between projected embeddings of both networks, mean over the four pairs of views
     Prediction: mean of both. Departures: the released loader gives the same crop twice, so that dropout alone differed, and its cosine runs
-    along an axis of space; the ramp is that of 6,000 steps of which 2,500 are trained; L_IUC a class, over drawn voxels of all patches, with
-    a tenth of its weight (1), as under Adam it drowned the labels for the first hundreds of steps; the first network is that of the
-    configuration (V-Net in the paper); Adam.
+    along an axis of space; the ramp is that of 6,000 steps of which 2,500 are trained; L_IUC a class, over drawn voxels of all patches,
+    with a tenth of its weight (1), as under Adam it drowned the labels for the first hundreds of steps; the first network is that
+    of the configuration (V-Net in the paper); Adam.
 
     weight     of the competition (0.1 on the left atrium, 0.5 on the pancreas); ce_share 0.8 (there 0.5)
     agreement, contrast  weights of the terms of these names

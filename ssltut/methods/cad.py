@@ -30,7 +30,7 @@ def low_confidence(p: Tensor, threshold: float) -> Tensor:
 
 
 def target_box(region: Tensor, side: float) -> tuple[slice, ...] | None:
-    """The box over ``region`` (X, Y, Z): as large as it, but no side above ``side`` times that of the patch, then where it covers most of it.
+    """The box over ``region`` (X, Y, Z): as large as it, but no side above ``side`` times that of the patch; it lies where it covers most.
 
     None where there is no region.
     """
@@ -97,7 +97,7 @@ class CAD(Consistency):
     def limits(self, progress: Progress) -> tuple[float, float]:
         """τ and s of this step."""
         r = ramp(progress.frac)
-        return (self.threshold_first + r * (self.threshold_last - self.threshold_first), self.side_first + r * (self.side_last - self.side_first))
+        return (1.0 - r) * self.threshold_first + r * self.threshold_last, (1.0 - r) * self.side_first + r * self.side_last
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         if batch.x_u is None or not self.weight:

@@ -47,9 +47,10 @@ class ERSR(Method):
     """Teacher masks of a round organ are ranked by regularity, the best are repaired by a fitted shape, and the student must agree with its
     own mirror images.
 
-    With p the probability of ``target``: "shape" is the MSE of p(x_u) to the repaired mask; "mirror images" that of p(L) and p(R), the patch
-    with its left or right half mirrored, to p(x_u) mirrored likewise; "mirror halves" that of the left and the reflected right half of p(L)
-    and p(R). All have the weight ramp(t). The share 0.5 + 0.5 ramp(t) of the patches with the lowest score of all scans' last patches counts.
+    With p the probability of ``target``: "shape" is the MSE of p(x_u) to the repaired mask; "mirror images" that of p(L) and p(R), the
+    patch with its left or right half mirrored, to p(x_u) mirrored likewise; "mirror halves" that of the left and the reflected right
+    half of p(L) and p(R). All have the weight ramp(t). The share 0.5 + 0.5 ramp(t) of the patches with the lowest of all scans' last
+    scores counts.
     Departures: scores are kept by scan, not by position in the epoch; patches without the target are not ranked; a failed fit is left out
     (released: an empty mask), and so is one that does not resemble the mask; half of the mirror terms lies where mask and mirror image are;
     softmax; cross-entropy + Dice; Adam. The published start from a supervised network is the first ``pretrain`` of training, as BCP has it.
@@ -62,7 +63,7 @@ class ERSR(Method):
     """
 
     name, title, year = "ersr", "ERSR", 2025
-    paper = "ERSR, IEEE Journal of Biomedical and Health Informatics 2025"
+    paper = "ERSR, IEEE Journal of Biomedical and Health Informatics 2025, arXiv:2508.19815"
     roles: ClassVar = {"student": Role(), "teacher": Role(ema_of="student")}
 
     weight: float = 1.0
@@ -96,8 +97,9 @@ class ERSR(Method):
         rise = ramp((progress.frac - self.pretrain) / (1.0 - self.pretrain))
         found = self.refine(batch, nets, 0.5 + 0.5 * rise)
         images = [found.complete(batch.x_u, photometric(batch.x_u, batch.generator("half", left)), left) for left in (True, False)]
-        views = [self.view(batch, "labelled"), self.view(batch, "unlabelled"), batch.noise(self.sigma_student, "student", "mirror")(torch.cat(images))]
-        n, logits = len(batch.x_l), nets["student"](torch.cat(views)).logits.float()
+        mirrored = batch.noise(self.sigma_student, "student", "mirror")(torch.cat(images))
+        x = torch.cat([self.view(batch, "labelled"), self.view(batch, "unlabelled"), mirrored])
+        n, logits = len(batch.x_l), nets["student"](x).logits.float()
         p, *seen = logits[n:].softmax(1)[:, self.target, None].split(len(batch.x_u))
         half, used = (found.region & found.left)[:, None], found.used[:, None]
         terms = {"shape": masked_mean((p - found.mask[:, None].float()).square(), used), "mirror images": 0.0, "mirror halves": 0.0}

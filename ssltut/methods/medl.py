@@ -21,8 +21,8 @@ class MEDL(Method):
       supervised  CE + Dice on labelled patches         pseudo    R (CE + Dice) against the fused class on unlabelled ones
       curriculum  ω (-log α_y / S) on labelled patches  evidence  ω (Fisher-weighted error - det_weight log|I(α)|), weight ramp(t/T)
     ω = Ξ tanh(ψ ζ) + 1, ψ in [-1, 1] the rank of 0.5 u + 0.5 u_fused (-1 the surest voxel), ζ = 2t/T - 1: sure voxels count more at
-    first, unsure ones at the end. Prediction: mean of α/S of both. Unpublished, decided here: exp as evidence; CE and Dice on the softmax of
-    z (the shares of the belief); R = exp(-(u + H)), H in bits, as the printed formula is ambiguous; the labelled ω-loss; Ξ; det_weight.
+    first, unsure ones at the end. Prediction: mean of α/S of both. Unpublished, decided here: exp as evidence; CE and Dice on the softmax
+    of z (the shares of the belief); R = exp(-(u + H)), H in bits, as the printed formula is ambiguous; the labelled ω-loss; Ξ; det_weight.
     Departures: the first network is that of the configuration (V-Net in the paper); t/T for whole epochs; Adam.
 
     weight, curriculum, evidence  of the terms of these names

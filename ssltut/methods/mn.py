@@ -18,13 +18,13 @@ class MN(Method):
     """A 2D network that may know natural images and a 3D network from scratch take turns to learn from each other's soft masks, from ever
     more unlabelled patches as the learning rate falls.
 
-    For the first ``pretrain`` of training both learn from labels (learning rate: warm-up over a tenth of it, cosine to 0). Then the cosine
-    starts again, one network learns and the other is frozen, in turns of ``turn`` steps, the 2D one first; of the n patches of a step
-    floor(n r) are unlabelled, r the fraction of this stage that is done. Their term is the squared Dice loss to q plus the mean of KL(q | p)
-    over voxels and classes, q the softmax of the other network in eval mode: no threshold, no EMA, no ramp. Every patch of a step weighs
-    the same. The 3D network predicts. Departures: labels by cross-entropy + Dice; any 2D network (published: SegFormer-B2 with LoRA, from
-    ADE20k), which ``backbone`` and ``weights`` bring; patches of unlabelled scans are not centred on pseudo-masks, nor is gamma varied; Adam.
-    As everywhere, unlabelled scans are training scans (released: also those of validation and test).
+    For the first ``pretrain`` of training both learn from labels (learning rate: warm-up over a tenth of it, cosine to 0). Then the
+    cosine starts again, one network learns and the other is frozen, in turns of ``turn`` steps, the 2D one first; of the n patches of a
+    step floor(n r) are unlabelled, r the fraction of this stage that is done. Their term is the squared Dice loss to q plus the mean of
+    KL(q | p) over voxels and classes, q the softmax of the other network in eval mode: no threshold, no EMA, no ramp. Every patch of a
+    step weighs the same. The 3D network predicts. Departures: labels by cross-entropy + Dice; any 2D network (published: SegFormer-B2
+    with LoRA, from ADE20k), which ``backbone`` and ``weights`` bring; patches of unlabelled scans are not centred on pseudo-masks;
+    gamma is not varied; Adam. As everywhere, unlabelled scans are training scans (released: also those of validation and test).
 
     weight     of the unlabelled term; at 0 both networks learn from labels in every step, at a constant rate
     backbone   the 2D network: "unet2d", or "package.module:function" that makes one, see ssltut.nets.slices
@@ -33,7 +33,7 @@ class MN(Method):
     """
 
     name, title, year = "mn", "M&N", 2025
-    paper = "M&N, MLMI workshop at MICCAI 2025"
+    paper = "M&N, MLMI workshop at MICCAI 2025, arXiv:2509.15167"
     roles: ClassVar = {"student": Role(), "slices": Role(arch="unet2d", weights="")}
 
     weight: float = 1.0
@@ -83,6 +83,6 @@ class MN(Method):
 
 
 def mimic(logits: Tensor, target: Tensor) -> Tensor:
-    """Squared Dice loss to the probabilities ``target`` (B, C, X, Y, Z), plus the mean over voxels and classes of the terms of KL(target | p)."""
+    """Squared Dice loss to the probabilities ``target`` (B, C, X, Y, Z), plus the mean of the terms of KL(target | p)."""
     log_p = logits.float().log_softmax(1)
     return squared_dice_loss(log_p.exp(), target) + F.kl_div(log_p, target, reduction="none").mean()

@@ -135,7 +135,7 @@ class SSNet(Method):
         return separator.distance(found[known], y[known]) + separator.distance(found[~known], y[~known])
 
     def draw_voxels(self, batch: Batch, label: Tensor) -> Tensor:
-        """Positions in the flattened ``label`` (B, X, Y, Z): up to ``voxels`` a class of the labelled patches, and of the unlabelled ones."""
+        """Positions in the flattened ``label`` (B, X, Y, Z): up to ``voxels`` a class of the labelled and of the unlabelled patches."""
         draws, n, taken = batch.generator("voxels"), batch.y_l.numel(), []
         usable = ((label > 0) | surface_shell(label, self.band)).flatten()
         for c in range(batch.n_classes):

@@ -16,14 +16,15 @@ from ssltut.methods.parts.perturb import uniform
 
 @dataclass(frozen=True, kw_only=True)
 class VerSemi(Method):
-    """Scans in which only some classes are labelled teach one network that is told by a one-hot which class to draw, or to draw any of them.
+    """Scans in which only some classes are labelled teach one network that is told by a one-hot which class to draw, or to draw any.
 
-    Labelled patches: "supervised", cross-entropy + Dice of the prompts whose class is labelled there; "any", Dice of the prompt for any class
-    on two patches pasted together; in the first ``stage`` of training also "pasted", Dice of each prompt on that mix, where its class is
-    labelled. Then unlabelled patches get a labelled box: "consistency", Dice of the prompt for any class and the largest of the others (the
-    gradient flows through both, as released), and "labelled part", Dice of any class in the box. Box sides 2/3, later U(0.3, 0.6).
+    Labelled patches: "supervised", cross-entropy + Dice of the prompts whose class is labelled there; "any", Dice of the prompt for any
+    class on two patches pasted together; in the first ``stage`` of training also "pasted", Dice of each prompt on that mix, where its
+    class is labelled. Then unlabelled patches get a labelled box: "consistency", Dice of the prompt for any class and the largest of
+    the others (the gradient flows through both, as released), and "labelled part", Dice of any class in the box. Box sides 2/3, later
+    U(0.3, 0.6).
     A hidden class enters no term: its label is not read, and where it may hide (background of a scan that lacks a class) the prompt for any
-    class learns nothing. The published one learns background there; ``union="labelled"`` has it so, and data without one whole scan need it.
+    class learns nothing. The published one learns background there; ``union="labelled"`` has it so, and data without a whole scan need it.
     Departures: a scan may have several labelled classes, and terms are means over prompts; the network of the configuration under the
     dynamic head (published: V-Net); no second head and no EMA copy, which nothing uses as released; Adam.
 
@@ -31,7 +32,7 @@ class VerSemi(Method):
     """
 
     name, title, year = "versemi", "VerSemi", 2025
-    paper = "VerSemi (Segment Together), IEEE Transactions on Medical Imaging 2025"
+    paper = "VerSemi (Segment Together), IEEE Transactions on Medical Imaging 2025, arXiv:2311.11686"
     roles: ClassVar = {"student": Role(heads={"prompts": Head(prompts=True, supervised=True)})}
 
     weight: float = 1.0
@@ -73,7 +74,7 @@ class VerSemi(Method):
         return terms
 
     def counts(self, y: Tensor, known: Tensor) -> Tensor:
-        """Where it is known whether there is any foreground (B, X, Y, Z): in what is labelled, and in all of a scan with every class labelled."""
+        """Where it is known if there is any foreground (B, X, Y, Z): in what is labelled, and in scans with every class labelled."""
         return (y > 0) | known[:, 1:].all(1) if self.union == "known" else torch.ones_like(y, dtype=torch.bool)
 
 

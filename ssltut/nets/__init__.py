@@ -40,7 +40,7 @@ class Head(NamedTuple):
     background  False: no channel for the background
     supervised  whether it learns from the labels as the main output does
     project     not a 1x1x1 output but a projection to this many channels: 1x1x1, PReLU, 1x1x1
-    prompts     not a part of the network but the answers of a dynamic head over all of it (ssltut.nets.prompted), which give the main output too
+    prompts     not a part of the network but the answers of a dynamic head over it (ssltut.nets.prompted), which give the main output too
     """
 
     level: int | None = None
@@ -132,8 +132,8 @@ def build_net(arch: str, in_channels: int, n_classes: int, *, width: int, depth:
     """A freshly initialised network; the same ``seed`` gives the same weights whatever was drawn before.
 
     arch "unet" (half the widths of Çiçek et al. 2016 at width 16), "vnet" or "resnet" (a V-Net with the encoder of a ResNet-34); with "2d"
-    after its name it sees slice by slice; "package.module:function" is somebody's own 2D network (ssltut.nets.slices). Raises ConfigError for
-    another name. ``heads`` are further outputs by name.
+    after its name it sees slice by slice; "package.module:function" is somebody's own 2D network (ssltut.nets.slices). Raises ConfigError
+    for another name. ``heads`` are further outputs by name.
     """
     from ssltut.nets.prompted import FEATURES, Prompted
     from ssltut.nets.resnet import ResNet

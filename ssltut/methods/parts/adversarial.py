@@ -33,7 +33,7 @@ def change(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 
 
 def adversarial_direction(net: nn.Module, x: Tensor, target: Tensor, length: float, generator: torch.Generator) -> Tensor:
-    """The direction (B, 1, X, Y, Z), of length 1 a sample, in which ``change`` grows fastest, taken ``length`` away from ``x`` in a random one.
+    """The direction (B, 1, X, Y, Z), of length 1 a sample, in which ``change`` grows fastest, taken ``length`` from ``x`` in a random one.
 
     One step of the power iteration, in float32. No parameter gets a gradient; it works under ``torch.no_grad`` too.
     """

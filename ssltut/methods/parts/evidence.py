@@ -62,7 +62,8 @@ def log_det_fisher(alpha: Tensor) -> Tensor:
 def fisher_loss(alpha: Tensor, target: Tensor, det_weight: float) -> Tensor:
     """Σ_n ((y_n - α_n / S)^2 + α_n (S - α_n) / (S^2 (S + 1))) ψ1(α_n) - det_weight log |I(α)|, (B, ...), target (B, ...) int64.
 
-    Fisher-information evidential learning (Deng et al., ICML 2023, arXiv:2303.02045). Where there is much evidence for a class, ψ1 is small: a wrong label there costs little.
+    Fisher-information evidential learning (Deng et al., ICML 2023, arXiv:2303.02045). Where there is much evidence for a class, ψ1 is
+    small: a wrong label there costs little.
     """
     y = torch.nn.functional.one_hot(target, alpha.shape[1]).movedim(-1, 1).to(alpha.dtype)
     s = alpha.sum(1, keepdim=True)

@@ -41,7 +41,7 @@ class ReferenceMemory(nn.Module):
 
 
 class ScoreTable(nn.Module):
-    """The last score of every scan, by its id: buffers, so they are saved and restored with the networks. The oldest of ``size`` goes first."""
+    """The last score of every scan, by its id: buffers, saved and restored with the networks. The oldest of ``size`` goes first."""
 
     def __init__(self, size: int = 4096) -> None:
         super().__init__()

@@ -18,8 +18,8 @@ def strong_view(x: Tensor, generator: torch.Generator, strength: float = 0.5, cu
 
 
 def photometric(x: Tensor, generator: torch.Generator, chance: float = 0.2) -> Tensor:
-    """A power of 1.2 to 1.8 over the range of the patch, a shift of up to 0.1, a blur of 3 x 3 voxels in the plane and noise of 0.05, each of
-    them with probability ``chance`` in every patch (B, 1, X, Y, Z)."""
+    """A power of 1.2 to 1.8 over the range of the patch, a shift of up to 0.1, a blur of 3 x 3 voxels in the plane and noise of 0.05, each
+    with probability ``chance`` in every patch (B, 1, X, Y, Z)."""
     one = (len(x), 1, 1, 1, 1)
     gamma, shift, blur, noise = (uniform(generator, one, 0.0, 1.0) < chance for _ in range(4))
     low, high = x.amin((1, 2, 3, 4), keepdim=True), x.amax((1, 2, 3, 4), keepdim=True)

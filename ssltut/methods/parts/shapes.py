@@ -39,7 +39,7 @@ class Mirror(NamedTuple):
 
 
 def surface_points(mask: np.ndarray) -> np.ndarray:
-    """The middles of all voxel faces between inside and outside, (N, D). A border of the array is no surface: what it cuts is still fitted."""
+    """The middles of all voxel faces between inside and outside, (N, D). The array's border is none: what it cuts is still fitted."""
     steps = 0.5 * np.eye(mask.ndim)
     return np.concatenate([np.argwhere(np.diff(mask, axis=axis)) + steps[axis] for axis in range(mask.ndim)])
 
@@ -91,7 +91,7 @@ def find_shape(mask: np.ndarray, sphere: bool, reach: float, overlap: float) -> 
 
 
 def repair(p: np.ndarray, squared: np.ndarray, reach: float) -> np.ndarray:
-    """The mask that ``p`` gives after max(p, clip(0.6 + (1 - d²)², 0, 1)) inside and p exp(-(d² - 1) / 2) outside; beyond ``reach`` as it is."""
+    """The mask of max(p, clip(0.6 + (1 - d²)², 0, 1)) inside and p exp(-(d² - 1) / 2) outside; beyond ``reach`` of p as it is."""
     inside = np.maximum(p, np.clip(SURE + (1.0 - squared) ** 2, 0.0, 1.0))
     outside = p * np.exp(-0.5 * np.maximum(squared - 1.0, 0.0))
     repaired = np.where(squared <= 1.0, inside, outside)
