@@ -127,6 +127,7 @@ def test_any_2d_network_can_be_passed_and_trained(tmp_path):
     method = make_method("mn", {"backbone": OWN})
     net, x = build_nets(method, SMALL, 3)["slices"], torch.randn(2, 1, 8, 8, 4)
     assert isinstance(net, Slices) and torch.allclose(net(x).logits[1, :, :, :, 2], net.net(x[1:, :, :, :, 2])[0], atol=1e-6)
+    assert isinstance(build_nets(method, replace(SMALL, arch="unet2d"), 3)["slices"], Slices)  # its name is no kind of ours
     run = train(method, toy_cohort(), SMALL, tmp_path / "r", say=lambda s: None)
     assert run.history["total"].notna().all() and isinstance(run.nets["slices"], Slices)
     same = build_nets(method, SMALL, 3)["slices"].state_dict()
