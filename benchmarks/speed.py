@@ -78,8 +78,7 @@ def methods() -> list[dict]:
     for name in METHODS:
         method, progress = make_method(name), Progress(config.steps // 2, config.steps)
         nets = build_nets(method, config, 3)
-        trained = [role for role, spec in method.roles.items() if spec.ema_of is None]
-        optimizer = torch.optim.Adam([p for role in trained for p in nets[role].parameters()])
+        optimizer = torch.optim.Adam([p for net in nets.values() for p in net.parameters() if p.requires_grad])
         batch = draw_batch(*pools, method.plan(progress, Plan(config.labelled, config.unlabelled)), config, 3, 0)
 
         def step(method=method, nets=nets, batch=batch, optimizer=optimizer, progress=progress) -> None:

@@ -255,7 +255,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--lr", type=float)
     parser.add_argument("--patch", type=int, help="patch side in voxels")
-    parser.add_argument("--arch", help="unet, vnet, or unet2d (slice by slice)")
+    parser.add_argument("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d see slice by slice")
     parser.add_argument("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
 
 

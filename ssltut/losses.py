@@ -10,15 +10,29 @@ from ssltut.errors import ConfigError
 def dice_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """1 - soft Dice, mean over the foreground classes that occur in ``target`` or are predicted; sums run over the whole batch.
 
-    mask  the voxels that count, a bool that broadcasts to (B, X, Y, Z); None: all
+    mask  the voxels that count, a bool that broadcasts to (B, X, Y, Z), or what each counts, a weight from 0 to 1; None: all
     """
     p = logits.float().softmax(1)[:, 1:]
     y = F.one_hot(target, logits.shape[1]).movedim(-1, 1)[:, 1:].to(p.dtype)
+    return soft_dice_loss(p, y, mask, eps)
+
+
+def soft_dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """1 - 2 Σ p q / (Σ p + Σ q) of two probability maps (B, C, X, Y, Z), mean over the classes given; sums run over the whole batch.
+
+    mask  as in ``dice_loss``
+    """
+    dims, overlap = (0, *range(2, p.ndim)), p * q
     if mask is not None:
-        p, y = p * mask[:, None], y * mask[:, None]
-    dims = (0, *range(2, p.ndim))
-    overlap, size = (p * y).sum(dims), p.sum(dims) + y.sum(dims)
+        p, q, overlap = (part * mask[:, None] for part in (p, q, overlap))
+    overlap, size = overlap.sum(dims), p.sum(dims) + q.sum(dims)
     return 1.0 - ((2.0 * overlap + eps) / (size + eps)).mean()
+
+
+def squared_dice_loss(p: Tensor, q: Tensor, eps: float = 1e-5) -> Tensor:
+    """1 - 2 Σ p q / (Σ p² + Σ q²) of two probability maps (B, C, X, Y, Z), mean over the classes: 0 for equal ones, sharp or not."""
+    dims = (0, *range(2, p.ndim))
+    return 1.0 - ((2.0 * (p * q).sum(dims) + eps) / (p.square().sum(dims) + q.square().sum(dims) + eps)).mean()
 
 
 def supervised_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ class TrainConfig:
 
     steps, lr, betas         Adam; Xie et al. 2024: lr 1e-4, betas (0.9, 0.99), no decay; short profiles raise lr
     patch                    sides in voxels; labelled, unlabelled: patches of each kind a step
-    arch, width, depth, dropout, norm   the network (ssltut.nets.build_net); "unet2d" leaves the third side as it is
+    arch, width, depth, dropout, norm   the network (ssltut.nets.build_net); a 2D one leaves the third side as it is
     validate_every           steps between validations (each one also writes a checkpoint)
     select                   "dice" (highest mean on the validation split), "hd95" (lowest, as in the paper) or "last"
     precision                "auto" (bf16 on a GPU or a CPU with AMX, else fp32), "32-true", "bf16-mixed" or "16-mixed"
@@ -39,7 +39,7 @@ class TrainConfig:
         for name in ("steps", "labelled", "width", "depth", "validate_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", fix="give a number of at least 1")
-        halved = self.patch[:2] if self.arch == "unet2d" else self.patch
+        halved = self.patch[:2] if self.arch.endswith("2d") else self.patch
         if min(self.patch) < 1 or any(side % 2 ** (self.depth - 1) for side in halved):
             raise ConfigError(f"the patch is {self.patch} and the network halves it {self.depth - 1} times",
                               fix=f"choose patch sides that are multiples of {2 ** (self.depth - 1)}")

@@ -15,7 +15,7 @@ from torch import nn
 
 from ssltut.checkpoint import flatten_optimizer, load_checkpoint, load_net, restore_optimizer, save_checkpoint, write_atomically
 from ssltut.data.case import Case
-from ssltut.data.cohort import Cohort, cache_dir
+from ssltut.data.cohort import Cohort, cache_dir, digest_of
 from ssltut.data.labels import LabelTable, table_named
 from ssltut.data.patches import Batch, Intensity, PatchPool
 from ssltut.data.resample import resample
@@ -72,16 +72,20 @@ def auto_precision(device: torch.device) -> str:
 
 
 def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str, nn.Module]:
-    """One network per role, then the method's own modules. EMA roles start as copies; trained roles each draw their own weights."""
+    """One network per role, then the method's own modules. EMA roles start as copies; trained roles each draw their own weights.
+    What of it learns requires a gradient."""
     nets: dict[str, nn.Module] = {}
     for role, spec in method.roles.items():
         seed, model = derive_seed(config.seed, "init", spec.ema_of or role), method.roles[spec.ema_of or role]
-        nets[role] = build_net(
-            model.arch or config.arch, 1, n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm, seed=seed,
-            heads=model.heads)
+        arch = model.arch or config.arch
+        if config.arch.endswith("2d") and ":" not in arch:
+            arch = f"{arch.removesuffix('2d')}2d"
+        size = {name: getattr(config, name) for name in ("width", "depth", "dropout", "norm")}
+        nets[role] = build_net(arch, 1, n_classes, **size, seed=seed, heads=model.heads)
         nets[role].train(spec.ema_of is None or spec.mode == "train").requires_grad_(spec.ema_of is None)
-    student = next(iter(nets.values()))
-    return nets | method.extra_modules(student.classifier.in_channels, n_classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "init", "extra"))
+        return nets | method.extra_modules(next(iter(nets.values())), n_classes)
 
 
 def run_identity(method: Method, config: TrainConfig, cohort: Cohort, init: Path | None) -> dict[str, object]:
@@ -89,6 +93,8 @@ def run_identity(method: Method, config: TrainConfig, cohort: Cohort, init: Path
     identity = {"method": method.name, "options": method.options, "config": config.to_dict(), "cohort": cohort.hash,
                 "table": cohort.table.to_dict(), "spacing": cohort.spacing,
                 "init": None if init is None else identity_of(Path(init))["hash"]}
+    if given := [spec.weights for spec in method.roles.values() if spec.weights]:
+        identity["weights"] = [digest_of(path / "best.safetensors" if path.is_dir() else path) for path in map(Path, given)]
     text = json.dumps(identity, sort_keys=True)
     return identity | {"hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
@@ -96,11 +102,12 @@ def run_identity(method: Method, config: TrainConfig, cohort: Cohort, init: Path
 def draw_batch(labelled: PatchPool, unlabelled: PatchPool | None, plan: Plan, config: TrainConfig, n_classes: int, step: int) -> Batch:
     """The batch of one step. Labelled and unlabelled patches have random streams of their own, so neither disturbs the other."""
     draws = {kind: generator_for(labelled.device, config.seed, "batch", kind, step) for kind in ("labelled", "unlabelled")}
-    x_l, y_l, ids_l = labelled.sample(plan.labelled, draws["labelled"])
-    x_u, ids_u = None, ()
+    x_l, y_l, ids_l, places_l = labelled.sample_placed(plan.labelled, draws["labelled"])
+    x_u, ids_u, places_u = None, (), ()
     if unlabelled is not None and plan.unlabelled:
-        x_u, _, ids_u = unlabelled.sample(plan.unlabelled, draws["unlabelled"])
-    return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, derive_seed(config.seed, "views", step))
+        x_u, _, ids_u, places_u = unlabelled.sample_placed(plan.unlabelled, draws["unlabelled"])
+    return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, derive_seed(config.seed, "views", step), places_l, places_u,
+                 labelled.known(ids_l, n_classes))
 
 
 def validate(method: Method, nets: Mapping[str, nn.Module], cases: list[Case], intensity: Intensity, config: TrainConfig, table) -> dict:
@@ -123,12 +130,17 @@ def settle(method: Method, nets: Mapping[str, nn.Module], batches: Iterable[Batc
     if not any(isinstance(m, nn.BatchNorm3d) for role in trained for m in nets[role].modules()):
         return nets
     nets = copy.deepcopy(dict(nets))
-    for norm in (m for role in trained for m in nets[role].modules() if isinstance(m, nn.BatchNorm3d)):
+    norms = [m for role in trained for m in nets[role].modules() if isinstance(m, nn.BatchNorm3d)]
+    before = [copy.deepcopy(norm.state_dict()) for norm in norms]
+    for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch then keeps the plain mean
     for batch in batches:
         torch.manual_seed(derive_seed(batch.seed, "settle"))  # dropout of the first pass does not depend on what a method adds
         method.losses(batch, nets, progress)
+    for norm, state in zip(norms, before, strict=True):
+        if not norm.num_batches_tracked:  # its network was frozen in all of these steps
+            norm.load_state_dict(state)
     return nets
 
 
@@ -174,10 +186,13 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
     nets = build_nets(method, config, n_classes)
     if init is not None:
         start_from(nets, method, Path(init))
+    if not (folder / "last.safetensors").exists():
+        start_pretrained(nets, method, say)
     for role, net in nets.items():
         nets[role] = net.to(fabric.device)
     trained = [role for role, spec in method.roles.items() if spec.ema_of is None]
-    optimizer = torch.optim.Adam([p for role in trained for p in nets[role].parameters()], lr=config.lr, betas=config.betas)
+    groups = [{"params": [p for p in net.parameters() if p.requires_grad], "role": role} for role, net in nets.items()]
+    optimizer = torch.optim.Adam([group for group in groups if group["params"]], lr=config.lr, betas=config.betas)
     write_atomically(folder / "run.json", json.dumps(identity, indent=1))  # from here on the folder is this run's
     state = resume(folder, nets, optimizer)
     for role in trained:
@@ -199,6 +214,9 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
             terms = method.losses(batch, nets, progress)
         check_finite(terms, batch, step, folder)
         total = sum(term.weight * term.value for term in terms.values() if term.weight)
+        rates = method.rates(progress)
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * rates.get(group["role"], 1.0)
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(total)
         optimizer.step()
@@ -245,13 +263,25 @@ def identity_of(folder: Path) -> dict:
 def start_from(nets: dict[str, nn.Module], method: Method, init: Path) -> None:
     """Give every role the weights of the predicting network of the run in ``init``.
 
-    Heads start anew, as that run may have had others, and so do networks that a method wants of another kind.
+    Heads start anew, as that run may have had others, and so do networks that a method wants of another kind or prompted.
     """
     groups, meta = load_checkpoint(init / "best.safetensors")
     body = {name: t for name, t in groups[f"net.{meta['primary']}"].items() if not name.startswith("heads.")}
-    for role in (role for role, spec in method.roles.items() if method.roles[spec.ema_of or role].arch is None):
+    models = {role: method.roles[spec.ema_of or role] for role, spec in method.roles.items()}
+    for role in (role for role, model in models.items() if model.arch is None and not any(head.prompts for head in model.heads.values())):
         heads = {name: t for name, t in nets[role].state_dict().items() if name.startswith("heads.")}
         load_net(nets[role], body | heads, init)
+
+
+def start_pretrained(nets: Mapping[str, nn.Module], method: Method, say: Callable[[str], None]) -> None:
+    """Give the roles that ask for them their pre-trained weights, or say that there are none."""
+    from ssltut.nets.slices import load_pretrained
+
+    for role, spec in method.roles.items():
+        if spec.weights:
+            load_pretrained(nets[role], Path(spec.weights))
+        elif spec.weights is not None:
+            say(f"{method.title}: the network {role!r} starts at random, as no pre-trained weights were given (option weights)")
 
 
 def resume(folder: Path, nets: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict:

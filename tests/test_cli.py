@@ -174,7 +174,7 @@ BAD = {
     "train: no steps": (["train", "{cohort}", "--steps", "0", "--out", "{new}"], "steps is 0"),
     "train: odd patch": (["train", "{cohort}", "--patch", "17", "--out", "{new}"], "multiples of 4"),
     "train: no patch": (["train", "{cohort}", "--patch", "0", "--out", "{new}"], "multiples of 4"),
-    "train: unknown network": (["train", "{cohort}", "--arch", "resnet", "--out", "{new}"], "no network 'resnet'"),
+    "train: unknown network": (["train", "{cohort}", "--arch", "densenet", "--out", "{new}"], "no network 'densenet'"),
     "train: unknown precision": (["train", "{cohort}", "--precision", "half", "--out", "{new}"], "no precision 'half'"),
     "train: too many labels": (["train", "{cohort}", "--labelled", "50", "--out", "{new}"], "budget of 50"),
     "train: no labels": (["train", "{cohort}", "--labelled", "0", "--out", "{new}"], "budget of 0"),

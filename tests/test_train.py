@@ -148,6 +148,8 @@ def test_a_role_may_have_a_network_of_another_kind(plain, tmp_path, monkeypatch)
     start_from(nets, make_method("labels_only"), plain.folder)
     assert torch.equal(nets["student"].classifier.weight, plain.nets["student"].classifier.weight)
     assert all(torch.equal(before[k], v) for k, v in nets["other"].state_dict().items())
+    flat = build_nets(make_method("labels_only"), replace(SMALL, arch="unet2d"), 3)
+    assert [(type(net).__name__, net.sides) for net in flat.values()] == [("UNet", 2), ("VNet", 2), ("VNet", 2)]
 
 
 def test_init_is_part_of_the_run(plain, tmp_path):
@@ -269,6 +271,23 @@ def test_image_and_label_of_a_patch_belong_together():
     x, y, _ = pool_of(flat).sample(8, generator_for("cpu", 3))
     for image, label in zip(x[:, 0], y, strict=True):  # one grey value a class, whatever the mirror, contrast and shift of this patch
         assert all(len(image[label == c].unique()) == 1 for c in label.unique())
+
+
+def test_a_patch_knows_its_place_and_a_mirror_shows_the_other_side():
+    case = toy_case(0, size=16)
+    ramp = np.broadcast_to(np.arange(16, dtype=np.int16)[:, None, None], (16, 16, 16)) * 20
+    for meta in ({}, {"side": "left"}, {"anatomy": {"side": "right"}}):
+        pool = pool_of(replace(case, image=ramp.copy(), meta=meta))
+        x, _, ids, places = pool.sample_placed(32, generator_for("cpu", 0))
+        assert all(torch.equal(a, b) for a, b in zip((x,), pool.sample(32, generator_for("cpu", 0))[:1]))
+        mirrored = [patch[0, 0].mean() > patch[0, -1].mean() for patch in x]
+        assert any(mirrored) and not all(mirrored) and {p.patient for p in places} == {case.patient} and ids == (case.id,) * 32
+        for place, flip in zip(places, mirrored, strict=True):
+            was = 1 - place.centre[0] if flip else place.centre[0]
+            own = meta.get("side") or meta.get("anatomy", {}).get("side") or ("right" if was > 0.5 else "left")
+            assert (place.side == own) != flip and all(0.25 <= c <= 0.75 for c in place.centre)
+    one = PatchPool([case], Intensity.of([case]), (16, 16, 4), "cpu").sample_placed(8, generator_for("cpu", 0))[3]
+    assert all(p.centre[:2] == (0.5, 0.5) and (p.centre[2] * 16).is_integer() for p in one)
 
 
 def test_scans_without_contrast_are_refused():

@@ -8,6 +8,8 @@ import numpy as np
 
 from ssltut.errors import DataError
 
+LABELLED = "labelled classes"  # the entry of ``Case.meta`` that lists the classes labelled in a scan that lacks some; without it all are
+
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
     """Voxel size in mm along the three array axes: the column norms of ``affine`` (4, 4), never a header's zooms."""

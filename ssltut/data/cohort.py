@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssltut.data.case import Case
+from ssltut.data.case import LABELLED, Case
 from ssltut.data.labels import BONE, HIP, LabelTable, table_named, to_bone
 from ssltut.data.split import PARTS, Split, make_split
 from ssltut.data.views import derive_seed
@@ -114,8 +114,24 @@ class Cohort:
             order = np.random.default_rng(derive_seed(seed, "budget")).permutation(len(known))
             known = [known[i] for i in order]
         chosen = set(known[:n])
-        labelled = tuple(case_id for case_id in known[:n])
-        return replace(self, split=replace(self.split, labelled=labelled, unlabelled=tuple(i for i in pool if i not in chosen)))
+        return replace(self, split=replace(self.split, labelled=tuple(known[:n]), unlabelled=tuple(i for i in pool if i not in chosen)))
+
+    def partially_labelled(self, *kept: Sequence[str]) -> "Cohort":
+        """The labelled training scans in turn keep the labels of the classes ``kept`` names for them; the others become background.
+
+        ``meta["labelled classes"]`` of a scan lists what is left, for methods that heed it. Validation and test keep all labels. Raises
+        ConfigError for a class the table does not have, and for a source without any.
+        """
+        lost = {name for names in kept for name in names} - set(self.table.names[1:])
+        if lost or not kept or not all(kept):
+            raise ConfigError(f"there is no class {', '.join(sorted(lost)) or 'given'}", where=self.name,
+                              fix=f"name some of {', '.join(self.table.names[1:])} for every source")
+        sources = dict(self.sources)
+        for i, case_id in enumerate(self.split.labelled):
+            classes, source = tuple(self.table.names.index(name) for name in kept[i % len(kept)]), sources[case_id]
+            load = partial(_changed, source.load, partial(_only, classes=classes))
+            sources[case_id] = source._replace(fingerprint=f"{source.fingerprint}, classes {classes}", load=load)
+        return replace(self, sources=sources, _loaded={})
 
     def _mapped(self, change: Callable[[Case], Case], note: str, **fields: object) -> "Cohort":
         sources = {case_id: source._replace(fingerprint=f"{source.fingerprint}, {note}", load=partial(_changed, source.load, change))
@@ -136,6 +152,14 @@ class Cohort:
             raise ConfigError(f"a voxel size of {spacing} mm", fix="give a number above 0")
         return self._mapped(partial(resample, spacing=(spacing,) * 3, n_classes=self.table.n_classes), f"{spacing:g} mm", spacing=spacing)
 
+    def projected(self) -> "Cohort":
+        """Every scan as its projection from the front (ssltut.data.projection), for 2D networks. Raises ConfigError if they are no CT."""
+        from ssltut.data.projection import project
+
+        if self.modality != "CT":
+            raise ConfigError(f"projections are made of CT, the scans are {self.modality}", where=self.name, fix="use a cohort of CT")
+        return self._mapped(project, "projected", modality="X-ray", spacing=None)
+
 
 def _held(case: Case) -> Case:
     return case
@@ -146,7 +170,13 @@ def _changed(load: Callable[[], Case], change: Callable[[Case], Case]) -> Case:
 
 
 def _bone(case: Case) -> Case:
+    if LABELLED in case.meta:
+        raise ConfigError("a scan that lacks labels of some bones has no bone view", where=case.id, fix="take that of whole labels")
     return replace(case, label=None if case.label is None else to_bone(case.label))
+
+
+def _only(case: Case, classes: tuple[int, ...]) -> Case:
+    return replace(case, label=case.label * np.isin(case.label, classes), meta={**case.meta, LABELLED: classes})
 
 
 def fingerprint(case: Case) -> str:

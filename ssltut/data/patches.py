@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssltut.data.case import Case
+from ssltut.data.case import LABELLED, Case
 from ssltut.data.views import Augmentation, Noise, derive_seed, generator_for
 from ssltut.errors import DataError
 
@@ -43,11 +44,27 @@ class Intensity:
         return (image.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
 
 
+class Place(NamedTuple):
+    """Where a patch comes from: what the geometry of every scan tells, labelled or not.
+
+    patient  whose scan it is
+    side     "left" or "right": the side of the body it shows. The scan says it in ``meta`` (as cropped hips do), else the half it lies in
+    centre   of the patch, 0 to 1 along each axis of the scan (right, anterior, superior)
+    A mirrored patch shows the other side.
+    """
+
+    patient: str
+    side: str
+    centre: tuple[float, float, float]
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a method sees. There is no label of an unlabelled patch in it.
 
-    x_l (B, 1, X, Y, Z) float32, y_l (B, X, Y, Z) int64, x_u (B', 1, X, Y, Z) or None without unlabelled patches; ids of the cases.
+    x_l (B, 1, X, Y, Z) float32, y_l (B, X, Y, Z) int64, x_u (B', 1, X, Y, Z) or None without unlabelled patches; ids of the cases;
+    places of the patches, in the order of the ids; known (B, C) bool: the classes that are labelled in the scan of each labelled patch,
+    None for all.
     """
 
     x_l: Tensor
@@ -57,6 +74,13 @@ class Batch:
     ids_u: tuple[str, ...]
     n_classes: int
     seed: int
+    places_l: tuple[Place, ...] = ()
+    places_u: tuple[Place, ...] = ()
+    known: Tensor | None = None
+
+    def known_classes(self) -> Tensor:
+        """``known``, with every class where it is None; the background always is."""
+        return torch.ones(len(self.x_l), self.n_classes, dtype=torch.bool, device=self.x_l.device) if self.known is None else self.known
 
     def noise(self, sigma: float, *key: object) -> Noise:
         """A replayable noise view of this batch: the same key gives the same noise again."""
@@ -71,12 +95,21 @@ class PatchPool:
     """The volumes of one part of a cohort as tensors, and random patches of them."""
 
     def __init__(self, cases: Sequence[Case], intensity: Intensity, patch: tuple[int, int, int], device: torch.device | str) -> None:
-        self.ids = tuple(case.id for case in cases)
+        self.ids, self.patients = tuple(case.id for case in cases), tuple(case.patient for case in cases)
+        self.sides = [case.meta.get("side") or case.meta.get("anatomy", {}).get("side") for case in cases]
+        self.partial = {case.id: tuple(case.meta[LABELLED]) for case in cases if LABELLED in case.meta}
         self.patch, self.device = patch, device
         self.images = [self._image(case, intensity) for case in cases]
         self.labels = [None if case.label is None else self._pad(torch.as_tensor(case.label), 0).to(device) for case in cases]
         # Half of the labelled patches are centred on a foreground voxel, as bone fills a small part of a scan.
         self.foreground = [None if label is None else torch.nonzero(label > 0) for label in self.labels]
+
+    def known(self, ids: Sequence[str], n_classes: int) -> Tensor | None:
+        """Which classes are labelled in the scans ``ids``, (B, n_classes) bool; None where no scan of the pool lacks any."""
+        if not self.partial:
+            return None
+        rows = [[c == 0 or c in self.partial.get(i, range(n_classes)) for c in range(n_classes)] for i in ids]
+        return torch.tensor(rows, device=self.device)
 
     def _image(self, case: Case, intensity: Intensity) -> Tensor:
         steps = np.clip(np.rint(intensity.normalise(case.image) * SCALE), -32768, 32767).astype(np.int16)
@@ -96,12 +129,22 @@ class PatchPool:
         centre = foreground[int(draw[4] * len(foreground))].tolist()
         return [min(max(c - p // 2, 0), r) for c, p, r in zip(centre, self.patch, room)]
 
+    def _place(self, i: int, box: tuple[slice, ...], mirrored: bool) -> Place:
+        x, y, z = ((s.start + s.stop) / 2 / n for s, n in zip(box, self.images[i].shape, strict=True))
+        right = self.sides[i] == "right" if self.sides[i] else x > 0.5  # in RAS+ the first index grows to the right
+        return Place(self.patients[i], "right" if right != mirrored else "left", (1.0 - x if mirrored else x, y, z))
+
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
         """``n`` augmented patches: images (n, 1, *patch) float32, labels (n, *patch) int64 or None, and the case ids."""
+        return self.sample_placed(n, generator)[:3]
+
+    def sample_placed(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None, tuple[str, ...], tuple[Place, ...]]:
+        """What ``sample`` gives, and the place of every patch."""
         which = torch.randint(len(self.ids), (n,), generator=generator, device=self.device).tolist()
         boxes = [tuple(slice(c, c + p) for c, p in zip(self._corner(i, generator), self.patch)) for i in which]
         augmentation = Augmentation.draw(n, generator)
         x = torch.stack([self.images[i][box] for i, box in zip(which, boxes)])[:, None].float() / SCALE
         has_labels = all(self.labels[i] is not None for i in which)
         y = torch.stack([self.labels[i][box] for i, box in zip(which, boxes)]).long() if has_labels else None
-        return augmentation.apply(x), None if y is None else augmentation.apply_label(y), tuple(self.ids[i] for i in which)
+        places = tuple(self._place(*drawn) for drawn in zip(which, boxes, augmentation.mirror.tolist(), strict=True))
+        return augmentation.apply(x), None if y is None else augmentation.apply_label(y), tuple(self.ids[i] for i in which), places

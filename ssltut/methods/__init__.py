@@ -8,20 +8,35 @@ from dataclasses import fields
 from ssltut.errors import ConfigError
 from ssltut.methods.base import Batch, Method, Nets, Plan, Progress, Role, Term
 from ssltut.methods.bcp import BCP
+from ssltut.methods.c3s3 import C3S3
+from ssltut.methods.cad import CAD
 from ssltut.methods.cct import CCT
 from ssltut.methods.cps import CPS
 from ssltut.methods.dtc import DTC
 from ssltut.methods.embedding_matching import EmbeddingMatching, NeighbourVote
+from ssltut.methods.ersr import ERSR
 from ssltut.methods.fixmatch import FixMatch
+from ssltut.methods.m3hl import M3HL
 from ssltut.methods.mc_net_plus import MCNetPlus
 from ssltut.methods.mean_teacher import MeanTeacher
+from ssltut.methods.medl import MEDL
+from ssltut.methods.mn import MN
 from ssltut.methods.mtc import MTC
+from ssltut.methods.rpg import RPG
+from ssltut.methods.self_paced import SelfPaced
+from ssltut.methods.ss_net import SSNet
 from ssltut.methods.supervised import AllLabels, LabelsOnly
+from ssltut.methods.transmedseg import TransMedSeg
 from ssltut.methods.ua_mt import UAMT
 from ssltut.methods.urpc import URPC
+from ssltut.methods.versemi import VerSemi
 
 METHODS: dict[str, type[Method]] = {m.name: m for m in (
-    LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC, EmbeddingMatching, NeighbourVote, AllLabels)}
+    LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC,
+    SSNet, CAD, RPG, SelfPaced,
+    MEDL, TransMedSeg, M3HL, C3S3,
+    ERSR, VerSemi, MN,
+    EmbeddingMatching, NeighbourVote, AllLabels)}
 
 __all__ = ["METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
 

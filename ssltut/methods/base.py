@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssltut.data.patches import Batch
 from ssltut.losses import supervised_loss
 from ssltut.methods.parts.ema import ema_update
-from ssltut.nets import Head, Out
+from ssltut.nets import Head, Out, SegNet
 from ssltut.schedules import ramp
 
 Nets = Mapping[str, nn.Module]
@@ -46,7 +46,8 @@ class Role(NamedTuple):
     ema_of  the role it follows by exponential moving average (it is then never trained), or None for a trained network
     mode    "train" or "eval": how an EMA network runs outside MC-dropout passes
     heads   further outputs of a trained network by name
-    arch    its kind (ssltut.nets.build_net) where that is not the kind of the configuration
+    arch    its kind (ssltut.nets.build_net) where that is not the kind of the configuration; slice by slice where that one is
+    weights pre-trained weights on disk; "" where it would profit from some and has none, which training says; None: it starts at random
     An EMA network has the heads and the kind of the network it follows.
     """
 
@@ -54,6 +55,7 @@ class Role(NamedTuple):
     mode: str = "eval"
     heads: Mapping[str, Head] = {}
     arch: str | None = None
+    weights: str | None = None
 
 
 class Plan(NamedTuple):
@@ -91,8 +93,16 @@ class Method(ABC):
         """The composition of the next batch; ``default`` is what the training configuration asks for."""
         return default
 
-    def extra_modules(self, embedding: int, n_classes: int) -> dict[str, nn.Module]:
-        """Further modules with state (memories, heads), saved in the checkpoint beside the networks."""
+    def learners(self, progress: Progress) -> tuple[str, ...]:
+        """The roles that learn in this step; ``losses`` gives the others no gradient."""
+        return tuple(role for role, spec in self.roles.items() if spec.ema_of is None)
+
+    def rates(self, progress: Progress) -> dict[str, float]:
+        """The learning rate of this step by role, relative to that of the configuration; 1 for a role that is not there."""
+        return {}
+
+    def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
+        """Further modules (memories, projections of maps of ``student``), saved beside the networks; their parameters learn."""
         return {}
 
     @abstractmethod

@@ -1,14 +1,30 @@
 """Bidirectional copy-paste (Bai et al. 2023)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ssltut.losses import supervised_loss
-from ssltut.methods.base import Batch, Method, Nets, Plan, Progress, Role, Term
-from ssltut.methods.parts.masks import box_mask, largest_component
+from ssltut.methods.base import Batch, Method, Nets, Out, Plan, Progress, Role, Term
+from ssltut.methods.parts.masks import box_mask, halves, largest_component
+
+
+class Pasted(NamedTuple):
+    """What one step pasted, X1 of n patches and after them X2.
+
+    out      the student's, for 2n pasted patches
+    target   (2n, X, Y, Z) their labels; true (2n, X, Y, Z) bool, where these are labels of the cohort and not the teacher's
+    teacher  the teacher's, for the unlabelled patches themselves
+    pseudo   (B', X, Y, Z) the teacher's labels of these
+    """
+
+    out: Out
+    target: Tensor
+    true: Tensor
+    teacher: Out
+    pseudo: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,27 +60,30 @@ class BCP(Method):
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         if not self.weight:
             return {"supervised": self.supervised(batch, nets)}
-        keep = box_mask(batch.x_l.shape[2:], self.box, batch.generator("box"))
         (a, b), (y_a, y_b) = halves(batch.x_l), halves(batch.y_l)
         if batch.x_u is None:
-            z = self.student(torch.where(keep, a, b), batch, nets)
+            keep = self.mask(batch, len(a))
+            z = self.student(torch.where(keep[:, None], a, b), batch, nets).logits
             return {"supervised": Term(supervised_loss(z, torch.where(keep, y_a, y_b)))}
         with torch.no_grad():
-            pseudo = largest_component(nets["teacher"](batch.x_u).logits.argmax(1), batch.n_classes)
+            teacher = nets["teacher"](batch.x_u)
+            pseudo = largest_component(teacher.logits.argmax(1), batch.n_classes)
         (u, v), (y_u, y_v), n = halves(batch.x_u), halves(pseudo), (min(len(batch.x_l), len(batch.x_u)) + 1) // 2
-        pairs = ((a, y_a, u, y_u, keep), (v, y_v, b, y_b, ~keep))
-        mixed = torch.cat([torch.where(keep, outer[:n], inner[:n]) for outer, _, inner, _, _ in pairs])
-        real, pasted = 0.0, 0.0
-        for z, (_, y_outer, _, y_inner, true) in zip(self.student(mixed, batch, nets).split(n), pairs, strict=True):
-            y = torch.where(keep, y_outer[:n], y_inner[:n])
-            real = real + supervised_loss(z, y, true.expand_as(y))
-            pasted = pasted + supervised_loss(z, y, ~true.expand_as(y))
-        return {"supervised": Term(real), "pasted": Term(pasted, self.weight)}
+        keep = self.mask(batch, n).expand(n, *batch.y_l.shape[1:])
+        mixed = torch.cat([torch.where(keep[:, None], outer[:n], inner[:n]) for outer, inner in ((a, u), (v, b))])
+        target = torch.cat([torch.where(keep, outer[:n], inner[:n]) for outer, inner in ((y_a, y_u), (y_v, y_b))])
+        pasted = Pasted(self.student(mixed, batch, nets), target, torch.cat([keep, ~keep]), teacher, pseudo)
+        real, copied = (sum(supervised_loss(*part) for part in zip(pasted.out.logits.split(n), target.split(n), region.split(n)))
+                        for region in (pasted.true, ~pasted.true))
+        return {"supervised": Term(real), "pasted": Term(copied, self.weight)} | self.further(batch, nets, progress, pasted)
 
-    def student(self, x: Tensor, batch: Batch, nets: Nets) -> Tensor:
-        return nets["student"](batch.noise(self.sigma_student, "student", "pasted")(x)).logits
+    def mask(self, batch: Batch, n: int) -> Tensor:
+        """(n or 1, X, Y, Z) bool: True where the patch that is pasted into stays as it is."""
+        return box_mask(batch.x_l.shape[2:], self.box, batch.generator("box"))[None]
 
+    def further(self, batch: Batch, nets: Nets, progress: Progress, pasted: Pasted) -> dict[str, Term]:
+        """What a method built on this one adds."""
+        return {}
 
-def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Two halves of a batch; of an odd one the middle item is in both, so one patch pastes into itself."""
-    return x[: (len(x) + 1) // 2], x[len(x) // 2 :]
+    def student(self, x: Tensor, batch: Batch, nets: Nets) -> Out:
+        return nets["student"](batch.noise(self.sigma_student, "student", "pasted")(x))

@@ -13,6 +13,7 @@ from ssltut.matching import KERNELS, draw_references, neighbour_vote, similarity
 from ssltut.methods.base import Nets, Progress, Term
 from ssltut.methods.mean_teacher import MeanTeacher
 from ssltut.methods.parts.memory import ReferenceMemory
+from ssltut.nets import SegNet
 from ssltut.schedules import ramp
 from ssltut.uncertainty import mc_dropout, published_threshold, quantile_threshold
 
@@ -103,8 +104,8 @@ class EmbeddingMatching(MeanTeacher):
         if self.kernel == "vote" and "EN" in self.use:
             raise ConfigError("the entropy term needs a similarity with a gradient, a vote has none", where=self.name, fix="use UA and NN")
 
-    def extra_modules(self, embedding: int, n_classes: int) -> dict[str, nn.Module]:
-        return {"memory": ReferenceMemory(n_classes, self.memory, embedding)} if self.memory else {}
+    def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
+        return {"memory": ReferenceMemory(n_classes, self.memory, student.classifier.in_channels)} if self.memory else {}
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         use = [term for term in self.use if (self.w_ua if term == "UA" else self.w_ps)]

@@ -34,11 +34,13 @@ class Head(NamedTuple):
     """A further output a network can be given.
 
     level       1x1x1 output on the main decoder's map at 1 / 2^level of the resolution, brought to full resolution trilinearly; levels
-                deeper than the network are left out. None: a decoder of its own
+                deeper than the network are left out, -1 is the deepest map. None: a decoder of its own
     up          how that decoder doubles the resolution: "deconv", or "trilinear" or "nearest" and a 3x3x3 convolution
     skips       whether that decoder sees every map of the encoder or the bottleneck alone
     background  False: no channel for the background
     supervised  whether it learns from the labels as the main output does
+    project     not a 1x1x1 output but a projection to this many channels: 1x1x1, PReLU, 1x1x1
+    prompts     not a part of the network but the answers of a dynamic head over it (ssltut.nets.prompted), which give the main output too
     """
 
     level: int | None = None
@@ -46,6 +48,8 @@ class Head(NamedTuple):
     skips: bool = True
     background: bool = True
     supervised: bool = False
+    project: int = 0
+    prompts: bool = False
 
 
 class SegNet(nn.Module):
@@ -65,7 +69,10 @@ class SegNet(nn.Module):
                 for part in self.encoder:
                     delattr(self.heads[name], part)
             else:
-                self.heads[name] = nn.Conv3d(self.classifier.in_channels * 2**head.level, channels, 1)
+                width = self.classifier.in_channels * (self.factor if head.level < 0 else 2**head.level)
+                self.heads[name] = nn.Conv3d(width, head.project or channels, 1)
+                if head.project:
+                    self.heads[name] = nn.Sequential(nn.Conv3d(width, width, 1), nn.PReLU(width), self.heads[name])
         he_init(self.heads)
 
     def forward(self, x: Tensor, heads: bool = False, perturb: Callable[[str, Tensor, Tensor], Tensor] | None = None) -> Out:
@@ -124,19 +131,27 @@ def build_net(arch: str, in_channels: int, n_classes: int, *, width: int, depth:
               heads: Mapping[str, Head] | None = None) -> nn.Module:
     """A freshly initialised network; the same ``seed`` gives the same weights whatever was drawn before.
 
-    arch "unet" (half the widths of Çiçek et al. 2016 at width 16), "vnet", or "unet2d" (the U-Net slice by slice). Raises ConfigError for
-    another name. ``heads`` are further outputs by name.
+    arch "unet" (half the widths of Çiçek et al. 2016 at width 16), "vnet" or "resnet" (a V-Net with the encoder of a ResNet-34); with "2d"
+    after its name it sees slice by slice; "package.module:function" is somebody's own 2D network (ssltut.nets.slices). Raises ConfigError
+    for another name. ``heads`` are further outputs by name.
     """
+    from ssltut.nets.prompted import FEATURES, Prompted
+    from ssltut.nets.resnet import ResNet
+    from ssltut.nets.slices import imported
     from ssltut.nets.unet import UNet
     from ssltut.nets.vnet import VNet
 
-    kinds = {"unet": UNet, "vnet": VNet, "unet2d": partial(UNet, flat=True)}
-    if arch not in kinds:
-        raise ConfigError(f"there is no network {arch!r}", fix=f"use one of {', '.join(kinds)}")
+    kinds, kind, own = {"unet": UNet, "vnet": VNet, "resnet": ResNet}, arch.removesuffix("2d"), ":" in arch
+    if kind not in kinds and not own:
+        raise ConfigError(f"there is no network {arch!r}", fix=f"use one of {', '.join(kinds)}, with 2d after its name for slices")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        make = partial(kinds[arch], in_channels, width=width, depth=depth, dropout=dropout, norm=norm)
-        net = make(n_classes)
+        if own:
+            return imported(arch, in_channels, n_classes)
+        make = partial(kinds[kind], in_channels, width=width, depth=depth, dropout=dropout, norm=norm, flat=arch != kind)
+        prompts = [name for name, head in (heads or {}).items() if head.prompts]
+        net = make(FEATURES if prompts else n_classes)
         he_init(net)
+        net = Prompted(net, n_classes, *prompts) if prompts else net
         net.add_heads(heads or {}, n_classes, make)
     return net

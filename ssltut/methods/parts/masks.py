@@ -15,6 +15,11 @@ def box_mask(size: tuple[int, ...], ratio: float, generator: torch.Generator) ->
     return mask
 
 
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Two halves of a batch; of an odd one the middle item is in both, so one patch pastes into itself."""
+    return x[: (len(x) + 1) // 2], x[len(x) // 2 :]
+
+
 def largest_component(label: Tensor, n_classes: int) -> Tensor:
     """Hard labels (B, X, Y, Z) with the largest piece (26-neighbourhood) of every foreground class; its other pieces become background."""
     from scipy.ndimage import label as pieces
@@ -27,3 +32,17 @@ def largest_component(label: Tensor, n_classes: int) -> Tensor:
             if count:
                 out[number == np.bincount(number.flat)[1:].argmax() + 1] = c
     return torch.from_numpy(kept).to(label.device)
+
+
+def block_masks(n: int, size: tuple[int, ...], blocks: int, smallest: int, generator: torch.Generator) -> Tensor:
+    """(n, X, Y, Z) bool, False in half of the blocks that every side is cut into, drawn anew for each of the ``n``.
+
+    A side has ``blocks`` of them, fewer where they would have less than ``smallest`` voxels, but 2 at least (1 where it is one voxel long).
+    """
+    counts = [min(s, max(2, min(blocks, s // smallest))) for s in size]
+    total = int(np.prod(counts))
+    order = torch.stack([torch.randperm(total, generator=generator, device=generator.device) for _ in range(n)])
+    mask = (order >= total // 2).view(n, *counts)
+    for axis, (count, side) in enumerate(zip(counts, size), start=1):
+        mask = mask.index_select(axis, torch.arange(side, device=mask.device) * count // side)
+    return mask

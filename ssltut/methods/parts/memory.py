@@ -1,7 +1,12 @@
-"""A first-in first-out memory of reference embeddings across scans."""
+"""Memories across scans: of reference embeddings, first in, first out, and of a score for every scan."""
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from ssltut.data.views import derive_seed
 
 
 class ReferenceMemory(nn.Module):
@@ -33,3 +38,28 @@ class ReferenceMemory(nn.Module):
         vectors = torch.cat([self.vectors[c, :n] for c, n in enumerate(counts)])
         labels = torch.cat([torch.full((n,), c, device=vectors.device) for c, n in enumerate(counts)])
         return vectors, labels
+
+
+class ScoreTable(nn.Module):
+    """The last score of every scan, by its id: buffers, saved and restored with the networks. The oldest of ``size`` goes first."""
+
+    def __init__(self, size: int = 4096) -> None:
+        super().__init__()
+        self.register_buffer("keys", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("scores", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def store(self, ids: Sequence[str], scores: Sequence[float]) -> None:
+        for case_id, score in zip(ids, scores, strict=True):
+            key, size = derive_seed(0, case_id), len(self.keys)
+            known = (self.keys[: int(self.count)] == key).nonzero()
+            if not len(known):
+                self.count += 1
+            slot = int(known[0]) if len(known) else (int(self.count) - 1) % size
+            self.keys[slot], self.scores[slot] = key, float(score)
+
+    def limit(self, share: float) -> float:
+        """The score below or at which the ``share`` of all scans with the lowest scores lie; -inf while there is none."""
+        known = self.scores[: min(int(self.count), len(self.keys))].sort().values
+        return known[max(1, math.ceil(share * len(known))) - 1].item() if len(known) else -math.inf

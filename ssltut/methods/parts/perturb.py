@@ -17,6 +17,19 @@ def strong_view(x: Tensor, generator: torch.Generator, strength: float = 0.5, cu
     return jittered * box_mask(x.shape[2:], cutout, generator)
 
 
+def photometric(x: Tensor, generator: torch.Generator, chance: float = 0.2) -> Tensor:
+    """A power of 1.2 to 1.8 over the range of the patch, a shift of up to 0.1, a blur of 3 x 3 voxels in the plane and noise of 0.05, each
+    with probability ``chance`` in every patch (B, 1, X, Y, Z)."""
+    one = (len(x), 1, 1, 1, 1)
+    gamma, shift, blur, noise = (uniform(generator, one, 0.0, 1.0) < chance for _ in range(4))
+    low, high = x.amin((1, 2, 3, 4), keepdim=True), x.amax((1, 2, 3, 4), keepdim=True)
+    size = (high - low).clamp(min=1e-6)
+    x = torch.where(gamma, low + size * ((x - low) / size).clamp(0.0, 1.0) ** uniform(generator, one, 1.2, 1.8), x)
+    x = torch.where(shift, x + uniform(generator, one, -0.1, 0.1), x)
+    x = torch.where(blur, F.avg_pool3d(x, (3, 3, 1), 1, (1, 1, 0), count_include_pad=False), x)
+    return torch.where(noise, x + 0.05 * torch.randn(x.shape, generator=generator, device=x.device), x)
+
+
 def uniform(generator: torch.Generator, shape: tuple[int, ...], low: float, high: float) -> Tensor:
     return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 

@@ -1,0 +1,44 @@
+"""Virtual adversarial training: the small change of a scan that changes its segmentation most (Miyato et al. 2018, arXiv:1704.03976)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ssltut.losses import soft_dice_loss
+
+
+@contextmanager
+def frozen_averages(net: nn.Module) -> Iterator[None]:
+    """Batch norm in train mode still normalises by the batch, but does not remember it."""
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm3d) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def unit(d: Tensor) -> Tensor:
+    """Every sample (B, ...) at length 1; one that is 0 stays 0."""
+    return torch.nn.functional.normalize(d.flatten(1), dim=1).view_as(d)
+
+
+def change(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    """Soft Dice loss of the foreground ``net`` sees in ``x`` against probabilities ``target`` (B, C, X, Y, Z)."""
+    return soft_dice_loss(net(x).logits.float().softmax(1)[:, 1:], target[:, 1:])
+
+
+def adversarial_direction(net: nn.Module, x: Tensor, target: Tensor, length: float, generator: torch.Generator) -> Tensor:
+    """The direction (B, 1, X, Y, Z), of length 1 a sample, in which ``change`` grows fastest, taken ``length`` from ``x`` in a random one.
+
+    One step of the power iteration, in float32. No parameter gets a gradient; it works under ``torch.no_grad`` too.
+    """
+    net = getattr(net, "module", net)  # Fabric's wrapper forbids every backward pass but the loop's
+    d = unit(torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) - 0.5)
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        d.requires_grad_()
+        return unit(torch.autograd.grad(change(net, x + length * d, target), d)[0])
