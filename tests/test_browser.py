@@ -161,7 +161,7 @@ def test_the_threshold_moves_the_count_the_overlay_and_the_ring_on_the_curve(des
         shown.locator(".ssltut-axial img, img.ssltut-axial").first,
     )
     words, ring, overlay = count.inner_text(), desk.settled(curve), desk.settled(axial)
-    told = changed(desk, count, words, lambda: desk.drag(*lab.middle(shown.locator(".ssltut-nats .noUi-handle")), -60, 0))
+    told = changed(desk, count, words, lambda: desk.drag(*lab.middle(shown.locator(".ssltut-nats .noUi-handle")), 12, 0))
     assert any(letter.isdigit() for letter in told)
     desk.settled(curve, until=lambda png: png != ring)
     desk.settled(axial, until=lambda png: png != overlay)
@@ -208,6 +208,7 @@ def test_a_click_picks_another_voxel_and_the_lines_follow(desk: lab.Desk) -> Non
         desk.settled(scene, until=lambda png: lab.colours(png) > 30),
         desk.settled(reference(shown)),
     )
+    desk.shot("04_matches", shown)
     changed(desk, answer, words, lambda: shown.locator(".ssltut-target .ssltut-coronal img").click(position={"x": 150, "y": 120}))
     desk.settled(scene, until=lambda png: png != lines)
     desk.settled(reference(shown), until=lambda png: png != labelled)
