@@ -112,7 +112,7 @@ def export(args: argparse.Namespace) -> int:
 def configure(args: argparse.Namespace):
     from ssltut.profiles import profile_named
 
-    changes = {name: getattr(args, name) for name in ("steps", "lr", "seed", "precision", "arch") if getattr(args, name, None) is not None}
+    changes = {name: getattr(args, name) for name in ("steps", "lr", "seed", "precision", "arch", "randomise") if getattr(args, name, None) is not None}
     if args.patch is not None:
         changes["patch"] = (args.patch,) * 3
     return replace(profile_named(args.profile).train, **changes)
@@ -151,6 +151,16 @@ def train(args: argparse.Namespace) -> int:
     emit(args, {"folder": str(run.folder), "method": method.name, "selected": run.selected},
          f"{method.title}: weights of step {run.selected['step']} (rule: {run.selected['rule']}, "
          f"{run.selected['score']:.3f}) in {run.folder}")
+    return 0
+
+
+def recipe(args: argparse.Namespace) -> int:
+    from ssltut.recipes import RECIPES
+
+    run = RECIPES[args.name](args.out, args.profile, seed=args.seed, say=say_of(args))
+    emit(args, {"folder": str(run.folder), "selected": run.selected},
+         f"weights of step {run.selected['step']} (synthetic validation Dice {run.selected['score']:.3f}) in {run.folder}\n"
+         f"next: ssltut predict {run.folder} SCAN.nii.gz --out PREDICTIONS")
     return 0
 
 
@@ -256,6 +266,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float)
     parser.add_argument("--patch", type=int, help="patch side in voxels")
     parser.add_argument("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d see slice by slice")
+    parser.add_argument("--randomise", type=float, metavar="STRENGTH", help="domain randomisation of the patches, 0 (off) to 1")
     parser.add_argument("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
 
 
@@ -328,6 +339,11 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int)
     p.add_argument("--out", type=Path, required=True)
     add_training(p)
+    p = command(recipe, "train a model for real scans from nothing; hip: hip bone and femur in CT, from synthetic pelves alone")
+    p.add_argument("name", choices=["hip"])
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--profile", default="class", help="smoke (a test) or class (default)")
+    p.add_argument("--seed", type=int, default=0)
     p = command(predict, "segment NIfTI scans with a trained run; predictions lie on the grid of their scan")
     p.add_argument("run", type=Path)
     p.add_argument("scans", nargs="+", type=Path, help="scans, or folders of scans")

@@ -16,6 +16,7 @@ class TrainConfig:
     arch, width, depth, dropout, norm   the network (ssltut.nets.build_net); a 2D one leaves the third side as it is
     validate_every           steps between validations (each one also writes a checkpoint)
     select                   "dice" (highest mean on the validation split), "hd95" (lowest, as in the paper) or "last"
+    randomise                strength of the domain randomisation of the patches, 0 (off) to 1 (ssltut.data.views.Randomisation)
     precision                "auto" (bf16 on a GPU or a CPU with AMX, else fp32), "32-true", "bf16-mixed" or "16-mixed"
     """
 
@@ -34,6 +35,7 @@ class TrainConfig:
     select: str = "dice"
     precision: str = "auto"
     seed: int = 0
+    randomise: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "labelled", "width", "depth", "validate_every"):
@@ -47,6 +49,8 @@ class TrainConfig:
             raise ConfigError(f"the learning rate is {self.lr}", fix="give a number above 0")
         if self.select not in ("dice", "hd95", "last"):
             raise ConfigError(f"there is no selection rule {self.select!r}", fix="use dice, hd95 or last")
+        if not 0.0 <= self.randomise <= 1.0:
+            raise ConfigError(f"randomise is {self.randomise}", fix="give a strength from 0 to 1")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"there is no precision {self.precision!r}", fix=f"use one of {', '.join(PRECISIONS)}")
 
@@ -56,7 +60,8 @@ class TrainConfig:
         return TrainConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
 
     def to_dict(self) -> dict[str, object]:
-        return asdict(self)
+        found = asdict(self)
+        return found if self.randomise else {name: value for name, value in found.items() if name != "randomise"}  # hashes of runs without it stay
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -179,9 +179,9 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
     n_classes, table = cohort.table.n_classes, cohort.table
     labelled_cases, unlabelled_cases, validation = cohort.training("labelled"), cohort.training("unlabelled"), cohort.validation()
     intensity = Intensity.of([*labelled_cases, *unlabelled_cases])
-    labelled = PatchPool(labelled_cases, intensity, config.patch, fabric.device)
+    labelled = PatchPool(labelled_cases, intensity, config.patch, fabric.device, config.randomise)
     wanted = unlabelled_cases and "unlabelled" in method.uses
-    unlabelled = PatchPool(unlabelled_cases, intensity, config.patch, fabric.device) if wanted else None
+    unlabelled = PatchPool(unlabelled_cases, intensity, config.patch, fabric.device, config.randomise) if wanted else None
 
     nets = build_nets(method, config, n_classes)
     if init is not None:

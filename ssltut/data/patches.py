@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.case import LABELLED, Case
-from ssltut.data.views import Augmentation, Noise, derive_seed, generator_for
+from ssltut.data.views import Augmentation, Noise, Randomisation, derive_seed, generator_for
 from ssltut.errors import DataError
 
 SCALE = 1000.0  # cached integer steps per unit of the normalised image; int16 then reaches +-32 standard deviations
@@ -92,13 +92,14 @@ class Batch:
 
 
 class PatchPool:
-    """The volumes of one part of a cohort as tensors, and random patches of them."""
+    """The volumes of one part of a cohort as tensors, and random patches of them, randomised (ssltut.data.views) with strength ``randomise``."""
 
-    def __init__(self, cases: Sequence[Case], intensity: Intensity, patch: tuple[int, int, int], device: torch.device | str) -> None:
+    def __init__(self, cases: Sequence[Case], intensity: Intensity, patch: tuple[int, int, int], device: torch.device | str,
+                 randomise: float = 0.0) -> None:
         self.ids, self.patients = tuple(case.id for case in cases), tuple(case.patient for case in cases)
         self.sides = [case.meta.get("side") or case.meta.get("anatomy", {}).get("side") for case in cases]
         self.partial = {case.id: tuple(case.meta[LABELLED]) for case in cases if LABELLED in case.meta}
-        self.patch, self.device = patch, device
+        self.patch, self.device, self.randomise = patch, device, randomise
         self.images = [self._image(case, intensity) for case in cases]
         self.labels = [None if case.label is None else self._pad(torch.as_tensor(case.label), 0).to(device) for case in cases]
         # Half of the labelled patches are centred on a foreground voxel, as bone fills a small part of a scan.
@@ -143,8 +144,14 @@ class PatchPool:
         which = torch.randint(len(self.ids), (n,), generator=generator, device=self.device).tolist()
         boxes = [tuple(slice(c, c + p) for c, p in zip(self._corner(i, generator), self.patch)) for i in which]
         augmentation = Augmentation.draw(n, generator)
-        x = torch.stack([self.images[i][box] for i, box in zip(which, boxes)])[:, None].float() / SCALE
         has_labels = all(self.labels[i] is not None for i in which)
-        y = torch.stack([self.labels[i][box] for i, box in zip(which, boxes)]).long() if has_labels else None
+        if self.randomise:
+            view = Randomisation.draw(n, generator, self.randomise)
+            cuts = [view.cut(k, self.images[i], self.labels[i] if has_labels else None, [s.start for s in box], self.patch)
+                    for k, (i, box) in enumerate(zip(which, boxes))]
+            x, y = view(torch.stack([x for x, _ in cuts])[:, None] / SCALE), torch.stack([y for _, y in cuts]) if has_labels else None
+        else:
+            x = torch.stack([self.images[i][box] for i, box in zip(which, boxes)])[:, None].float() / SCALE
+            y = torch.stack([self.labels[i][box] for i, box in zip(which, boxes)]).long() if has_labels else None
         places = tuple(self._place(*drawn) for drawn in zip(which, boxes, augmentation.mirror.tolist(), strict=True))
         return augmentation.apply(x), None if y is None else augmentation.apply_label(y), tuple(self.ids[i] for i in which), places

@@ -39,14 +39,14 @@ def blend(hu: np.ndarray, share: np.ndarray, value: np.ndarray | float) -> None:
     hu += share * (value - hu)
 
 
-def soft_tissue(p: np.ndarray, a: Anatomy, voxel: float, rng: np.random.Generator) -> np.ndarray:
-    """HU (X, Y, Z) float32 of everything but bone and metal."""
+def soft_tissue(p: np.ndarray, a: Anatomy, voxel: float, rng: np.random.Generator, half_depth: float = 54.0) -> np.ndarray:
+    """HU (X, Y, Z) float32 of everything but bone and metal; ``half_depth`` of the body without its fat, mm at a head radius of 24 mm."""
     s, fat = a.head_radius / 24.0, a.fat_thickness
-    across, depth = np.abs(p[0] - np.float32(MIDLINE)) / np.float32(163.0 * s + fat), np.abs(p[1] + 6.0) / np.float32(54.0 * s + fat)
+    across, depth = np.abs(p[0] - np.float32(MIDLINE)) / np.float32(163.0 * s + fat), np.abs(p[1] + 6.0) / np.float32(half_depth * s + fat)
     level = np.cbrt(across**3 + depth**3)
-    body = (level - 1.0) * np.float32(54.0 * s + fat)
+    body = (level - 1.0) * np.float32(half_depth * s + fat)
     hu = np.full(p.shape[1:], AIR, np.float32)
-    under = -6.0 - 54.0 * s - fat - 3.0  # the table touches the back
+    under = -6.0 - half_depth * s - fat - 3.0  # the table touches the back
     for top, thickness, value in ((under, 6.0, -880.0), (under - 6.0, 1.5, -120.0), (under - 16.0, 1.5, -120.0)):
         blend(hu, occupancy(np.abs(p[1] - np.float32(top - thickness / 2)) - np.float32(thickness / 2), voxel), value)
     blend(hu, occupancy(body, voxel), SKIN)
