@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ssltut.data.cohort import pelvis_cohort
+from ssltut.data.pelves import pelvis_cohort
 from ssltut.errors import ConfigError
 from ssltut.profiles import TrainConfig
 from ssltut.train import Run, train

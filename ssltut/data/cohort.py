@@ -205,48 +205,24 @@ def synthetic_cohort(n: int = 28, *, seed: int = 0, size: int = 64, labelled: in
     return Cohort(f"synthetic hips v{VERSION} (seed {seed}, {size} voxels)", HIP, "CT", split, sources)
 
 
-def pelvis_cohort(n: int = 40, *, seed: int = 0, spacing: float = 3.0, validation: int = 3, pathology_rate: float = 0.6) -> Cohort:
-    """``n`` synthetic CTs of whole pelves with confusers, for models that shall meet real scans: all labelled but the ``validation`` held out.
-
-    Made once and kept in the cache, bit-reproducible from ``seed``. Raises ConfigError when no scan is left to train on.
-    """
-    from ssltut.data.phantom.pelvis import VERSION
-
-    if not 1 <= validation < n:
-        raise ConfigError(f"{n} scans with {validation} for validation", fix="raise n")
-    folder = cache_dir() / "pelvis" / f"v{VERSION}-{spacing:g}-{seed}-{pathology_rate:g}"
-    ids = [f"pelvis{i:03d}" for i in range(n)]
-    sources = {case_id: Source(case_id, True, f"pelvis v{VERSION} {spacing} {pathology_rate} {derive_seed(seed, i)}",
-                               partial(_made_pelvis, folder / f"{case_id}.npz", derive_seed(seed, i), spacing, pathology_rate))
-               for i, case_id in enumerate(ids)}
-    split = Split(tuple(ids[validation:]), (), tuple(ids[:validation]), ())
-    return Cohort(f"synthetic pelves v{VERSION} (seed {seed}, {spacing:g} mm)", HIP, "CT", split, sources, spacing)
-
-
-def _made_pelvis(file: Path, seed: int, spacing: float, pathology_rate: float) -> Case:
-    from ssltut.data.phantom.pelvis import make_pelvis
-
-    if not file.exists():
-        _store(make_pelvis(seed, spacing=spacing, pathology_rate=pathology_rate, id=file.stem), file)
-    return _recall(file)
-
-
 def _made(file: Path, seed: int, size: int, pathology_rate: float) -> Case:
     from ssltut.data.phantom import make_case
 
     if not file.exists():
-        _store(make_case(seed, size=size, pathology_rate=pathology_rate, id=file.stem), file)
-    return _recall(file)
+        store(make_case(seed, size=size, pathology_rate=pathology_rate, id=file.stem), file)
+    return recall(file)
 
 
-def _store(case: Case, file: Path) -> None:
+def store(case: Case, file: Path) -> None:
+    """Keep a labelled case in the cache; whoever reads it meanwhile sees nothing or all of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}.npz")
     np.savez_compressed(part, image=case.image, label=case.label, affine=case.affine, meta=json.dumps(case.meta))
     os.replace(part, file)
 
 
-def _recall(file: Path) -> Case:
+def recall(file: Path) -> Case:
+    """What ``store`` kept."""
     with np.load(file, allow_pickle=False) as found:
         return Case(file.stem, file.stem, found["image"], found["label"], found["affine"], json.loads(str(found["meta"])))
 

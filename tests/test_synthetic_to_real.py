@@ -1,0 +1,100 @@
+"""Synthetic pelves, domain randomisation and the recipe that trains on them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from toy import SMALL, toy_case, toy_cohort
+
+from ssltut.cli import main
+from ssltut.data.patches import Intensity, PatchPool
+from ssltut.data.pelves import pelvis_cohort
+from ssltut.data.phantom import Pathology
+from ssltut.data.phantom.pelvis import Confusers, make_pelvis
+from ssltut.data.views import Randomisation, generator_for
+from ssltut.errors import ConfigError
+from ssltut.methods import make_method
+from ssltut.profiles import TrainConfig
+from ssltut.recipes import HIP, hip
+from ssltut.train import load_run, run_identity
+
+COARSE = {"spacing": 6.0, "pathology": Pathology()}
+
+
+def test_the_same_seed_gives_the_same_pelvis_and_another_one_another():
+    first, again, other = make_pelvis(1, **COARSE), make_pelvis(1, **COARSE), make_pelvis(2, **COARSE)
+    assert np.array_equal(first.image, again.image) and np.array_equal(first.label, again.label)
+    assert not np.array_equal(first.image, other.image) and first.image.dtype == np.int16 and first.spacing == (6.0, 6.0, 6.0)
+
+
+def test_a_pelvis_has_two_hips_and_two_femurs_that_do_not_touch():
+    case = make_pelvis(3, spacing=3.0, pathology=Pathology())
+    for value in (1, 2):
+        pieces = ndimage.label(case.label == value, np.ones((3, 3, 3)))[0]
+        sizes = np.sort(np.bincount(pieces.ravel())[1:])[::-1]
+        assert sizes[1] > 0.5 * sizes[0] and sizes[2:].sum() < 0.02 * sizes.sum(), value
+    assert 0.01 < (case.label == 1).mean() < 0.06 and case.image[case.label == 1].mean() > 200
+
+
+def test_bone_that_is_no_hip_is_there_only_with_confusers():
+    with_them, without = (make_pelvis(4, **COARSE, confusers=Confusers(share=share)) for share in (0.7, 0.0))
+    outside = [int(((case.image > 250) & (case.label == 0)).sum()) for case in (with_them, without)]
+    assert np.array_equal(with_them.label, without.label) and outside[0] > 1.3 * outside[1]
+    with pytest.raises(ConfigError, match="a share of 2"):
+        Confusers(share=2.0)
+    Confusers(share=1.0)
+
+
+def test_a_field_that_is_not_square_is_refused():
+    with pytest.raises(ConfigError, match="make the first two sides equal"):
+        make_pelvis(1, field=(100.0, 120.0, 100.0))
+
+
+def test_randomisation_moves_image_and_label_together_and_can_be_replayed():
+    image = torch.zeros(20, 20, 20)
+    image[6:14, 5:12, 7:15] = 1.0
+    view = Randomisation.draw(2, generator_for("cpu", 3))
+    x, y = view.cut(1, image, image.to(torch.uint8), [2, 2, 2], (16, 16, 16))
+    again, _ = view.cut(1, image, None, [2, 2, 2], (16, 16, 16))
+    assert torch.equal(x, again) and torch.equal(y, (x > 0.5).long()) and 0 < y.sum() and not torch.equal(x, image[2:18, 2:18, 2:18])
+    batch = torch.stack([x, x])[:, None]
+    assert torch.equal(view(batch), view(batch)) and not torch.equal(view(batch), batch)
+
+
+def test_randomisation_of_strength_nothing_is_the_patch_itself():
+    image = torch.rand(12, 12, 12)
+    view = Randomisation.draw(1, generator_for("cpu", 0), strength=0.0)
+    x, _ = view.cut(0, image, None, [1, 2, 3], (8, 8, 8))
+    assert torch.allclose(x, image[1:9, 2:10, 3:11], atol=1e-5) and torch.allclose(view(x[None, None])[0, 0], x)
+
+
+def test_randomise_changes_patches_and_hashes_only_when_asked():
+    case = toy_case(1)
+    pools = [PatchPool([case], Intensity.of([case]), (8, 8, 8), "cpu", strength) for strength in (0.0, 1.0)]
+    (plain, _, _), (drawn, label, _) = (pool.sample(2, generator_for("cpu", 5)) for pool in pools)
+    assert plain.shape == drawn.shape and label.shape == (2, 8, 8, 8) and not torch.equal(plain, drawn)
+    assert "randomise" not in SMALL.to_dict() and TrainConfig.from_dict(SMALL.to_dict()) == SMALL
+    wild, cohort = replace(SMALL, randomise=0.5), toy_cohort()
+    assert TrainConfig.from_dict(wild.to_dict()) == wild
+    assert run_identity(make_method("labels_only"), wild, cohort, None)["hash"] != run_identity(make_method("labels_only"), SMALL, cohort, None)["hash"]
+    with pytest.raises(ConfigError, match="randomise is 3"):
+        TrainConfig(randomise=3.0)
+
+
+def test_the_cohort_of_pelves_needs_one_to_train_on(cache: Path):
+    assert len(pelvis_cohort(3, spacing=8.0, validation=1).split.labelled) == 2
+    with pytest.raises(ConfigError, match="raise n"):
+        pelvis_cohort(2, validation=2)
+
+
+def test_the_recipe_goes_from_nothing_to_a_run_that_resamples(cache: Path, tmp_path: Path, capsys):
+    assert main(["recipe", "hip", "--profile", "smoke", "--out", str(tmp_path / "run")]) == 0
+    run = load_run(tmp_path / "run")
+    assert run.spacing == HIP["smoke"][0]["spacing"] and run.config.randomise == 1.0 and "next: ssltut predict" in capsys.readouterr().out
+    case = toy_case(2, 24)
+    assert run.predict(replace(case, affine=np.diag([4.0, 4.0, 4.0, 1.0]))).shape == case.image.shape
+    with pytest.raises(ConfigError, match="no profile 'huge'"):
+        hip(tmp_path / "other", "huge")
