@@ -34,16 +34,10 @@ from ssltut import ingest, show
 from ssltut.data.cohort import Cohort, cache_dir
 from ssltut.data.labels import HIP
 from ssltut.data.nifti import read_case, write_image, write_label
-from ssltut.data.pelves import pelvis_cohort
 from ssltut.data.phantom import Pathology
 from ssltut.data.phantom.pelvis import make_pelvis
 from ssltut.data.public import CT, find_totalsegmentator_example, read_totalsegmentator_example
-from ssltut.data.resample import resample
-from ssltut.data.split import Split
-from ssltut.methods import make_method
-from ssltut.metrics import score_case
 from ssltut.recipes import hip
-from ssltut.train import cached_run
 
 # %% [markdown]
 # ## From a folder to a cohort
@@ -136,11 +130,20 @@ print(f"Right. Scan and prediction are {gap:.4f} mm apart.")
 # weights: mean teacher, embedding matching, and its neighbour vote. A fourth goes on without your scan, since more steps alone may help.
 
 # %%
+from ssltut.data.pelves import pelvis_cohort
+from ssltut.data.resample import resample
+from ssltut.data.split import Split
+from ssltut.methods import make_method
+from ssltut.metrics import score_case
+from ssltut.train import cached_run
+
 known = pelvis_cohort(4 if profile == "smoke" else 42, seed=seed, spacing=mm, validation=2)
 unlabelled = [resample(replace(c.without_label(), id=f"real{i}", patient=f"real{i}"), (mm,) * 3, HIP.n_classes) for i, c in enumerate(scans)]
 cases = [*known.training("labelled"), *known.validation(), *unlabelled]
 split = Split(known.split.labelled, tuple(c.id for c in unlabelled), known.split.validation, ())
 mixed = replace(Cohort.from_cases(cases, split, HIP, "synthetic and real"), spacing=mm)
+
+# %%
 steps = 3 if profile == "smoke" else 60
 config = replace(model.config, steps=steps, validate_every=steps, lr=model.config.lr / 4, select="last")
 after = {}
