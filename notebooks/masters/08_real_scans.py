@@ -36,7 +36,7 @@ from ssltut.data.labels import HIP
 from ssltut.data.nifti import read_case, write_image, write_label
 from ssltut.data.phantom import Pathology
 from ssltut.data.phantom.pelvis import make_pelvis
-from ssltut.data.public import CT, find_totalsegmentator_example, read_totalsegmentator_example
+from ssltut.data.public import CT, SEGMENTATION, find_totalsegmentator_example, read_totalsegmentator_example
 from ssltut.recipes import hip
 
 # %% [markdown]
@@ -53,10 +53,12 @@ folder = work / "from the hospital" / "Doe, Jane"
 folder.mkdir(parents=True)
 
 # %%
-real, reference = bool(scan or example), None
+source = Path(scan) if scan else example / CT if example else None
+real, reference = source is not None, None
 if real:
-    (folder / "ct.nii.gz").write_bytes(Path(scan or example / CT).read_bytes())
-    reference = read_totalsegmentator_example(example).label if not scan else None
+    (folder / "ct.nii.gz").write_bytes(source.read_bytes())
+    if source.name == CT and source.with_name(SEGMENTATION).exists():
+        reference = read_totalsegmentator_example(source.parent).label
 else:
     stand_in = make_pelvis(seed + 1000, spacing=mm, pathology=Pathology(implant=True))
     write_image(stand_in, folder / "ct.nii.gz")
@@ -89,7 +91,7 @@ show.gallery({name: {"image": c.image, "spacing": c.spacing, "overlay": label, "
 
 # %%
 ml = {name: float((before == c).sum() * np.prod(case.spacing) / 1000) for c, name in enumerate(HIP.names) if c}
-print("found:", ", ".join(f"{name} {v:.0f} ml" for name, v in ml.items()), "(an adult's two hip bones together: roughly 600 to 900 ml)")
+print("found:", ", ".join(f"{name} {v:.0f} ml" for name, v in ml.items()))
 if profile == "smoke":
     print("Profile smoke trains for seconds: these numbers mean nothing.")
 
@@ -192,16 +194,18 @@ show.gallery({name: {"image": case.image, "spacing": case.spacing, "overlay": np
 # poor around the nail.
 
 # %%
+places = None
 if reference is None:
     print("No reference for this scan: leaf through the prediction slice by slice, above all at the roof of the joint, the crest and metal.")
 else:
     wrong = before != reference
-    worst = np.unravel_index(np.argmax([w.sum() for w in np.moveaxis(wrong, 1, 0)]), (wrong.shape[1],))[0]
+    worst = wrong.sum((0, 2)).argmax()
     place = (wrong.shape[0] // 2, int(worst), wrong.shape[2] // 2)
     print(f"{wrong.sum() * np.prod(case.spacing) / 1000:.0f} ml differ from the reference; most in the coronal slice {worst}.")
-    show.gallery({name: {"image": case.image, "spacing": case.spacing, "overlay": label, "table": HIP, "at": place, "window": "bone"}
-                  for name, label in {"reference": reference, "predicted": before}.items()}, columns=2,
-                 alt="The front view with most errors: the reference beside the prediction.")
+    places = show.gallery({name: {"image": case.image, "spacing": case.spacing, "overlay": label, "table": HIP, "at": place, "window": "bone"}
+                           for name, label in {"reference": reference, "predicted": before}.items()}, columns=2,
+                          alt="The front view with most errors: the reference beside the prediction.")
+places
 
 # %% [markdown]
 # **Try.** Set `scan` to one of your own. Which of these fails first: metal, contrast medium, a scan that ends in the joint, a child?
