@@ -349,7 +349,7 @@ def test_other_sizes_and_one_validation_scan_of_background(tmp_path):
 # The package
 
 LAYERS = ["errors", "schedules profiles checkpoint", "data nets losses metrics", "uncertainty matching workers offline", "methods", "predict statistics", "train",
-          "compare explore", "show", "doctor ingest", "cli"]
+          "compare explore recipes", "show", "doctor ingest", "cli"]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer.split()}
 
 
