@@ -17,9 +17,11 @@ from ssltut.data.phantom.tissues import METAL, MIDLINE, blend, bone_tissue, impl
 from ssltut.data.views import derive_seed
 from ssltut.errors import ConfigError
 
-VERSION = 1
+VERSION = 2
 FIELD = (336.0, 336.0, 192.0)  # mm
 BOTTOM = (-115.0, -18.0)  # mm from the heads, where the lowest slice may lie: some scans end at the symphysis
+FATTY = -80.0  # HU, the least inside a bone
+ABDOMEN = (0.2, 20.0, 100.0)  # share of scans that begin above the joints, and where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,8 @@ def make_pelvis(seed: int, *, spacing: float = 3.0, field: tuple[float, float, f
     illness = draw_pathology(rngs["anatomy"], pathology_rate) if pathology is None else pathology
     a, place = illness.applied_to(drawn), rngs["place"]
     middle = np.array([MIDLINE + place.uniform(-25, 25), place.uniform(-25, 15), place.uniform(*BOTTOM) + field[2] / 2])
+    if rngs["more"].random() < ABDOMEN[0] * confusers.share:
+        middle[2] = rngs["more"].uniform(*ABDOMEN[1:]) + field[2] / 2
     axes = [((np.arange(n) - (n - 1) / 2) * spacing).astype(np.float32) for n in size]
     ras = np.stack(np.meshgrid(*axes, indexing="ij"))
     turn = rotation(0, a.body_tilt + place.uniform(-8, 8)) @ rotation(2, 0.5 * a.body_tilt) @ rotation(1, place.uniform(-4, 4))
@@ -125,15 +129,16 @@ def wing(q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def uneven(p: np.ndarray, thigh: np.ndarray, pelvis: np.ndarray, a: Anatomy, hu: np.ndarray, voxel: float, rng: np.random.Generator) -> None:
     """The two bones differ in density, and the roof of the joint, which carries the load, is the densest part of the hip bone."""
-    for bone in (thigh, pelvis):
-        hu += np.float32(rng.uniform(-110.0, 130.0)) * occupancy(bone + np.float32(a.cortex_thin), voxel)
+    for bone in (thigh, pelvis):  # down to marrow that is fat: the trochanter of many old patients
+        more = np.float32(rng.uniform(-260.0, 130.0)) + 110.0 * texture(hu.shape, 14.0 / voxel, rng)
+        blend(hu, occupancy(bone + np.float32(a.cortex_thin), voxel), np.maximum(hu + more, FATTY))
     far = np.sqrt(np.square(p).sum(0))
     above = np.clip(along(p, (0.2, 0, 0.98)) / np.maximum(far, 1.0), 0, 1) ** 2
     hu += np.float32(rng.uniform(0.0, 550.0)) * above * np.exp(-np.square((far - a.head_radius - 7.0) / rng.uniform(5.0, 12.0))) * occupancy(pelvis, voxel)
 
 
 def axial_skeleton(p: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Sacrum with coccyx, and lumbar vertebrae with arches and processes, as signed distances."""
+    """Sacrum with coccyx, and vertebrae with arches, processes and ribs, as signed distances."""
     at, size = MIDLINE, rng.uniform(0.9, 1.1)
     tilt, base = rng.uniform(-6, 6), rng.uniform(98.0, 114.0)
     parts = [ellipsoid(p, (at, -34 - 13 * i - tilt * (i > 1), base - 19 * i), (size * (70 - 12 * i), 19 - 2.4 * i, 17 - i)) for i in range(5)]
@@ -144,12 +149,15 @@ def axial_skeleton(p: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         sacrum = carve(sacrum, limb(p, (at + 19, -20 - 13 * i, base - 10 - 19 * i), (at + 21, -70 - 12 * i, base - 10 - 19 * i), 3.5))
     coccyx = limb(p, (at, -88, base - 88), (at, -80, base - 112), 6.0, 3.0)
     spine = []
-    for i in range(4):
-        z, y, r = base + 33.0 + 36.0 * i, -26.0 + 3.0 * i, 23.0 * size
+    for i in range(8):
+        z, y, r = base + 33.0 + 36.0 * i, -26.0 + 3.0 * min(i, 3), 23.0 * size
         trunk = np.maximum(np.hypot((p[0] - at) / np.float32(1.15), p[1] - np.float32(y)) - np.float32(r), np.abs(p[2] - np.float32(z)) - np.float32(13.5))
         arch = join(4.0, limb(p, (at + 14, y - 14, z + 3), (at + 15, y - 36, z - 2), 5.0), limb(p, (at + 15, y - 36, z - 2), (at, y - 48, z - 6), 4.5),
                     limb(p, (at + 14, y - 22, z + 2), (at + 44, y - 28, z + 6), 4.0, 3.0), limb(p, (at, y - 48, z - 6), (at, y - 68, z - 12), 4.0))
         spine.append(join(3.0, trunk, arch))
+    around = (np.hypot((p[0] - at) / 138.0, (p[1] + 4.0) / 98.0) - 1.0) * 105.0
+    for i in range(6):  # ribs, which slope down to the front
+        spine.append(np.hypot(around, p[2] - np.float32(base + 150.0 + 27.0 * i) + 0.35 * (p[1] + 100.0)) - np.float32(rng.uniform(4.5, 6.5)))
     return [np.minimum(sacrum, coccyx), np.minimum.reduce(spine)]
 
 
