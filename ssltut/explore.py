@@ -105,7 +105,7 @@ def assignment(method, nets: Mapping[str, nn.Module], batch: Batch, progress: Pr
         nets = {**nets, "memory": copy.deepcopy(nets["memory"])}  # looking must not fill it
     with dropout_on(nets["student"]):
         out = nets["student"](batch.noise(method.sigma_student, "student", "unlabelled")(batch.x_u))
-    return method.assign(batch, nets, progress, voxel_vectors(out.feats["embedding"])), out.logits.argmax(1)
+    return method.assign(batch, nets, progress, method.vectors(out)), out.logits.argmax(1)
 
 
 def accuracy_on_unreliable(method, nets: Mapping[str, nn.Module], batch: Batch, truth: Tensor, progress: Progress) -> dict[str, float]:
