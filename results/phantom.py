@@ -16,7 +16,7 @@ from ssltut import show, statistics
 from ssltut.compare import compare, read_rows
 from ssltut.data.cohort import cache_dir, synthetic_cohort
 from ssltut.methods import METHODS
-from ssltut.profiles import profile_named
+from ssltut.profiles import TrainConfig, profile_named
 
 HERE = Path(__file__).parent
 BENCH = ["labels_only", "mean_teacher", "ua_mt", "cps", "fixmatch", "urpc", "dtc", "mc_net_plus", "bcp", "cct", "mtc",
@@ -47,6 +47,12 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
             (folder / f"phantom-{name}-{metric}.png").write_bytes(picture.png)
 
 
+def settings(trial: bool = False) -> TrainConfig:
+    """What every run of the record trains with."""
+    config = replace(profile_named("smoke" if trial else "class").train, precision="32-true")
+    return config if trial else replace(config, steps=STEPS, validate_every=STEPS // 3, patch=PATCH)
+
+
 def main() -> None:
     import torch
 
@@ -59,15 +65,13 @@ def main() -> None:
     parser.add_argument("--trial", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(max(1, args.workers))  # one to each process: the values do not depend on the machine's cores
-    config = replace(profile_named("smoke" if args.trial else "class").train, precision="32-true")
-    config = config if args.trial else replace(config, steps=STEPS, validate_every=STEPS // 3, patch=PATCH)
     folder = args.folder or cache_dir() / "record" / ("phantom_trial" if args.trial else f"phantom-{STEPS}")
     cohort = synthetic_cohort(**(TRIAL if args.trial else COHORT))
     further = [name for name in METHODS if name not in BENCH]
     for methods, budgets in ((BENCH, BUDGETS), (further, [MIDDLE])):
         methods, budgets = [name for name in methods if name in args.methods], [budget for budget in budgets if budget in args.budgets]
         if methods and budgets:
-            compare(cohort, methods, folder, config=config, budgets=budgets, seeds=args.seeds, workers=args.workers)
+            compare(cohort, methods, folder, config=settings(args.trial), budgets=budgets, seeds=args.seeds, workers=args.workers)
     rows = collected(folder)
     print(statistics.report(rows, "dice"))
     draw(rows, folder if args.trial else HERE / "figures", (METHODS[statistics.LOWER_BOUND].title, METHODS[statistics.UPPER_BOUND].title))
