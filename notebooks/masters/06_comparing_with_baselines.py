@@ -270,8 +270,8 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 # ## The bench: fourteen rivals
 #
 # A second record holds every baseline of the field at 2, 4 and 8 labelled scans, on smaller scans (48 voxels a side) so that all of it fits
-# into an afternoon. Every method runs with the options of its own paper: **nobody's were tuned here, ours neither**. Length and learning
-# rate were chosen with the two bounds alone.
+# into an afternoon. Every method runs with the options of its own paper: **nobody's were tuned here, ours neither** (results/README.md says what was
+# tried before).
 
 # %%
 from ssltut.statistics import strata, title_of
