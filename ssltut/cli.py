@@ -114,7 +114,9 @@ def configure(args: argparse.Namespace):
 
     changes = {name: getattr(args, name) for name in ("steps", "lr", "seed", "precision", "arch") if getattr(args, name, None) is not None}
     if args.patch is not None:
-        changes["patch"] = (args.patch,) * 3
+        if len(args.patch) not in (1, 3):
+            raise ConfigError(f"--patch has {len(args.patch)} sides", fix="give one number of voxels for all, or three")
+        changes["patch"] = tuple(args.patch) * (3 if len(args.patch) == 1 else 1)
     return replace(profile_named(args.profile).train, **changes)
 
 
@@ -134,7 +136,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, object]:
 def open_cohort(args: argparse.Namespace):
     from ssltut.data.cohort import read_cohort
 
-    cohort = read_cohort(args.cohort)
+    cohort = read_cohort(args.cohort, args.test_list)
     if args.spacing is not None:
         cohort = cohort.resampled(args.spacing)
     return cohort.as_bone() if args.bone else cohort
@@ -187,7 +189,7 @@ def evaluate(args: argparse.Namespace) -> int:
         raise ConfigError("the file exists already", where=args.csv, fix="choose another --csv; nothing was overwritten")
     if args.csv:
         args.csv.parent.mkdir(parents=True, exist_ok=True)
-    rows = score_run(run, getattr(cohort, args.part)())
+    rows = score_run(run, getattr(cohort, args.part)(), largest=args.largest_component)
     if args.csv:
         rows.to_csv(args.csv, index=False)
     mean = rows.groupby(["class", "metric"])["value"].mean().unstack("metric")
@@ -206,7 +208,7 @@ def compare(args: argparse.Namespace) -> int:
         raise ConfigError(f"the metric is {args.metric}, the baseline {args.baseline}",
                           fix=f"choose the metric among {', '.join(METRICS)}, the baseline among the methods compared")
     rows = run_comparison(open_cohort(args), args.methods, args.out, config=configure(args), budgets=args.budgets, seeds=args.seeds,
-                          draw=not args.published_split, workers=args.workers, dask=args.dask, say=say_of(args))
+                          draw=not args.published_split, largest=args.largest_component, workers=args.workers, dask=args.dask, say=say_of(args))
     table, classes, against = summary(rows, args.metric), summary(rows, args.metric, by_class=True), paired(rows, args.metric, args.baseline)
     emit(args, {"summary": table.to_dict("records"), "classes": classes.to_dict("records"), "paired": against.to_dict("records"),
                 "csv": str(args.out / "results.csv")}, report(rows, args.metric, args.baseline))
@@ -254,7 +256,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="class", help="smoke, class (default) or full")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--lr", type=float)
-    parser.add_argument("--patch", type=int, help="patch side in voxels")
+    parser.add_argument("--patch", type=int, nargs="+", help="patch side in voxels, or three sides")
     parser.add_argument("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d see slice by slice")
     parser.add_argument("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
 
@@ -262,6 +264,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 def add_cohort(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cohort", type=Path, help="cohort folder (images/, labels/, split.json), or the left-atrium folder")
     parser.add_argument("--spacing", type=float, help="resample every scan to this voxel size, mm")
+    parser.add_argument("--test-list", type=Path, metavar="FOLDER", help="the left atrium's own test scans, with their test.list")
     parser.add_argument("--bone", action="store_true", help="the binary task of the paper: bone against rest")
 
 
@@ -337,6 +340,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("run", type=Path)
     add_cohort(p)
     p.add_argument("--part", choices=["validation", "test"], default="validation")
+    p.add_argument("--largest-component", action="store_true", help="score the largest piece of every class alone")
     p.add_argument("--csv", type=Path)
     p = command(compare, "methods x budgets x seeds on one cohort, with intervals and paired tests; resumable")
     add_cohort(p)
@@ -345,6 +349,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--budgets", nargs="+", type=int, default=[4])
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--published-split", action="store_true", help="label the first scans of the split for every seed instead of a draw")
+    p.add_argument("--largest-component", action="store_true", help="score the largest piece of every class alone; the rows say so")
     p.add_argument("--metric", default="dice", help="of the printed tables (default: dice); the CSV holds all")
     p.add_argument("--baseline", default="labels_only", help="the method that the others are tested against (default: labels_only)")
     p.add_argument("--out", type=Path, required=True)

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from toy import SMALL, toy_case, toy_cohort
 
 import ssltut.train
 from ssltut.compare import compare, provenance, score_run
+from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, TrainingError
 from ssltut.metrics import METRICS
 from ssltut.profiles import TrainConfig  # noqa: F401 - the killed script reads settings in its words
@@ -174,6 +176,19 @@ def test_impossible_comparisons_are_refused_before_training(tmp_path, monkeypatc
     with pytest.raises(ConfigError, match="holds no comparison"):
         compare(toy_cohort(), ["ua_mt"], tmp_path / "s", config=TINY, budgets=[2])
     assert (tmp_path / "s" / "results.csv").read_text() == "mine"
+
+
+def test_the_largest_piece_alone_is_scored_where_asked_and_the_rows_say_so(swept, tmp_path):
+    case = toy_case(3)
+    stray = case.label.copy()
+    stray[0, 0, 0] = 1  # far from the rest of its class, and one voxel
+    assert case.label[0, 0, 0] == 0 and case.label[1, 1, 1] == 0
+    run = SimpleNamespace(predict=lambda case: stray, table=HIP)
+    whole, largest = (score_run(run, [case], largest=largest).set_index(["class", "metric"])["value"] for largest in (False, True))
+    assert whole["hip bone", "dice"] < largest["hip bone", "dice"] == 1 and largest["hip bone", "hd95"] == 0
+    settings = {"config": TINY, "budgets": [2], "seeds": [0], "say": lambda line: None}
+    plain, alone = (compare(toy_cohort(), ["labels_only"], tmp_path / "c", largest=largest, **settings) for largest in (False, True))
+    assert set(plain["kept"]) == {"all"} and set(alone["kept"]) == {"largest piece"} and set(plain["config"]) == set(alone["config"])
 
 
 def test_scoring_needs_labels(swept):
