@@ -65,7 +65,7 @@ for part in ("labelled", "unlabelled", "validation", "test"):
 case, structure = scans.training("labelled")[0], scans.table.names[1]
 window = "bone" if scans.modality == "CT" else None
 show.planes(image=case.image, spacing=case.spacing, overlay=case.label, table=scans.table, window=window,
-            alt=f"Three planes of the first labelled scan with the {structure} outlined.")
+            letters=case.meta.get("orientation") != "unknown", alt=f"Three planes of the first labelled scan with the {structure} outlined.")
 
 # %% [markdown]
 # *Reading:* these atrium scans were cut out **around the true atrium** before anybody saw them, with a margin of 10 to 20 voxels: on whole
@@ -228,5 +228,5 @@ if out:
 # %% [markdown]
 # **You can now**
 # - run the left-atrium protocol with the published order of labelled scans: `read_cohort`, `with_budget(4)`, `compare(..., draw=False)`
-# - keep the largest piece of a prediction, and say what that does to each metric: you wrote it; ASSD notices eight stray voxels, HD95 a few hundred, Dice neither
+# - keep the largest piece of a prediction, and say what that does to each metric: you wrote it; ASSD notices eight stray voxels, HD95 some hundred, Dice hardly any
 # - hold numbers against published ones, and name every difference of protocol between them: the table of section 4
