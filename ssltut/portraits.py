@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,19 +18,21 @@ from ssltut.data.labels import LabelTable
 from ssltut.data.patches import Batch, Place
 from ssltut.matching import voxel_vectors
 from ssltut.methods import Plan, Progress
-from ssltut.methods.cad import displace, low_confidence
 from ssltut.methods.c3s3 import fit
+from ssltut.methods.cad import displace, low_confidence
 from ssltut.methods.medl import dirichlet, fuse, opinion, reliability
 from ssltut.methods.parts.adversarial import unit
 from ssltut.methods.parts.shapes import SURE
 from ssltut.methods.rpg import thin_label
 from ssltut.methods.self_paced import age_at, meta_label, self_paced_weights
 from ssltut.methods.versemi import spread
-from ssltut.show.pictures import SERIES, Picture, picture, styled
-from ssltut.show.slices import Scene, draw
+from ssltut.show.mechanisms import Way, pairs, transport, turns
+from ssltut.show.pictures import SERIES, Picture, picture
+from ssltut.show.slices import Scene
 
 Portrait = tuple[str, Picture]
-KEPT = LabelTable("kept", ("background, kept", "bone, right", "kept, wrong", "left out"), ("#000000", "#56B4E9", "#D55E00", "#F0E442"))
+KEPT = LabelTable("kept", ("background, kept", "bone, right", "kept, wrong", "left out"), ("#000000", "#009E73", "#D55E00", "#CC79A7"))
+YELLOW = "#F0E442"
 CHANGED = LabelTable("changed", ("same", "other label"), ("#000000", "#D55E00"))
 
 
@@ -54,9 +55,9 @@ def rpg(page) -> Portrait:
         thinned = thinned.repeat_interleave(m.stride, axis).narrow(axis, 0, side)
     kept, sure = q[0].amax(0) >= m.agreement, weak[0].amax(0) >= m.confidence
     own = [judged(p[0].argmax(0), where, page.truth) for p, where in ((q, kept), (weak, sure))]
-    wrong = [np.mean(o[o < 3] == 2) if (o < 3).any() else math.nan for o in own]
+    wrong = [np.mean(o[o < 3] == 2) if (o < 3).any() else 0.0 for o in own]
     said = (f"The neighbours agree at {kept.float().mean():.0%} of the voxels and are wrong at {wrong[0]:.1%} of these; the network is sure "
-            f"of itself at {sure.float().mean():.0%} and wrong at {wrong[1]:.1%}.")
+            f"of itself at {sure.float().mean():.0%} and wrong at {wrong[1]:.1%} of these.")
     return said, show.gallery({
         "references: thinned labels": page.scene(scan=0, overlay=array(thinned)),
         "what 5 neighbours say": page.scene(overlay=array(q[0].argmax(0))),
@@ -78,12 +79,12 @@ def ss_net(page) -> Portrait:
     top = float(worst[1].abs().max())
     said = (f"Changes of the same length: the worst one gives {moved[0].mean():.2%} of the voxels another label, a random one "
             f"{moved[1].mean():.2%}.")
-    heat = {"heat_label": "size of the change (std. of the image)", "heat_max": top}
+    heat = {"heat_label": "change (std. of image)", "heat_max": top}
     return said, show.gallery({
         "the worst change": page.scene(heat=array(worst[1, 0].abs(), np.float32), **heat),
         "a random one, as long": page.scene(heat=array(chance[1, 0].abs(), np.float32), **heat),
-        "worst: labels that change": page.scene(overlay=moved[0], table=CHANGED, contours={}),
-        "random: labels that change": page.scene(overlay=moved[1], table=CHANGED, contours={})},
+        "worst: labels change": page.scene(overlay=moved[0], table=CHANGED, contours={}),
+        "random: labels change": page.scene(overlay=moved[1], table=CHANGED, contours={})},
         alt=f"The scan with the adversarial and a random perturbation as heat, and the voxels whose label each changes. {said}")
 
 
@@ -139,28 +140,12 @@ def self_paced(page) -> Portrait:
             f"training γ is {age_at(kind, page.progress):.0f} and their weights run from {w.min():.2f} to {w.max():.2f}.")
     order = meta_label(kind, batch, m.bins).repeat(2).argsort(stable=True)
     grid = torch.full(same.shape, math.nan).masked_scatter(same, w)[order][:, order]
-    return said, picture(paced(page, Scene(**page.scene(overlay=layer, table=heights)), grid, losses, kind),
+    at = torch.linspace(0, 1.2 * float(losses.max()) + 3.0, 100)
+    ages = {frac: age_at(kind, Progress(round(1000 * frac), 1000)) for frac in (0.01, 0.1, 1.0)}
+    curves = {f"t = {frac:g} T, γ = {age:.0f}": (at, self_paced_weights(at, age, m.weights)) for frac, age in ages.items()}
+    scene = Scene(**page.scene(overlay=layer, table=heights))
+    return said, picture(pairs(scene, grid.numpy(), curves, (losses, w)),
                          f"The scan with three patches from foot to head; a matrix of pair weights; weight against loss. {said}")
-
-
-@styled
-def paced(page, scene: Scene, grid: Tensor, losses: Tensor, kind: str) -> Figure:
-    fig = Figure(figsize=(12, 4.4), layout="constrained")
-    left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
-    draw(left, scene, "coronal", crosshair=False)
-    left.set_title("three places in the scan")
-    shown = middle.imshow(grid, cmap="viridis", vmin=0, vmax=1)
-    middle.set(title="weight of a pair", xlabel="view of a patch", ylabel="view of a patch", facecolor="#dddddd")
-    middle.grid(False)
-    fig.colorbar(shown, ax=middle, shrink=0.8)
-    for k, frac in enumerate((0.05, 0.25, 1.0)):
-        age = age_at(kind, Progress(round(1000 * frac), 1000))
-        at = torch.linspace(0, 12, 100)
-        right.plot(at, self_paced_weights(at, age, page.method.weights), ls=("-", "--", ":")[k], color=SERIES[k], label=f"t = {frac:g} T, γ = {age:.0f}")
-    right.plot(losses, self_paced_weights(losses, age_at(kind, page.progress), page.method.weights), "k|", ms=16, label="the pairs, now")
-    right.set(title="easy pairs first", xlabel="loss of the pair", ylabel="weight", ylim=(-0.03, 1.05))
-    right.legend()
-    return fig
 
 
 @torch.no_grad()
@@ -175,28 +160,11 @@ def mn(page) -> Portrait:
     wrong = {role: float((array(q.argmax(0)) != page.truth).mean()) for role, q in p.items()}
     said = (f"2D and 3D give the same label at {agree:.1%} of the voxels; wrong are {wrong['slices']:.1%} (2D) and {wrong['student']:.1%} (3D). "
             f"At the end {shares[-1]:.0%} of the patches of a step are unlabelled.")
+    learning = {f"{name} learns": [role in m.learners(t) for t in times] for role, name in (("slices", "2D"), ("student", "3D"))}
     scenes = [Scene(**page.scene(heat=array(1 - p[role][0], np.float32), heat_max=1.0)) for role in ("slices", "student")]
-    return said, picture(turns(times, [m.learners(t) for t in times], shares, rates, scenes),
+    return said, picture(turns([t.frac for t in times], learning, {"share of unlabelled patches": shares, "learning rate (relative)": rates},
+                               {"bone, says 2D": scenes[0], "bone, says 3D": scenes[1]}),
                          f"Who learns when, with learning rate and share of unlabelled patches; the soft masks of both networks. {said}")
-
-
-@styled
-def turns(times: list[Progress], learners: list[tuple[str, ...]], shares: list[float], rates: list[float], scenes: list[Scene]) -> Figure:
-    fig = Figure(figsize=(12, 4.4), layout="constrained")
-    ax, *others = fig.subplots(1, 3, width_ratios=(2, 1, 1))
-    t = np.array([p.frac for p in times])
-    for row, (role, name) in enumerate((("slices", "2D learns"), ("student", "3D learns"))):
-        on = np.array([role in who for who in learners])
-        ax.fill_between(t, 1.1 + 0.16 * row, 1.22 + 0.16 * row, where=on, color=SERIES[row], step="post", lw=0)
-        ax.text(-0.02, 1.16 + 0.16 * row, name, ha="right", va="center", color=SERIES[row], weight="bold")
-    ax.plot(t, shares, color=SERIES[2], label="share of unlabelled patches")
-    ax.plot(t, rates, color="black", ls="--", label="learning rate (relative)")
-    ax.set(xlabel="fraction of training (400 steps)", ylim=(-0.03, 1.42), xlim=(0, 1), yticks=(0, 0.5, 1), title="who learns when")
-    ax.legend(loc="center", bbox_to_anchor=(0.55, 0.5))
-    for panel, scene, name in zip(others, scenes, ("bone, says 2D", "bone, says 3D"), strict=True):
-        draw(panel, scene, "coronal", crosshair=False)
-        panel.set_title(name)
-    return fig
 
 
 @torch.no_grad()
@@ -214,7 +182,8 @@ def ersr(page) -> Portrait:
         inside = np.min([s.squared(p[..., z].shape if m.shape == "ellipse" else p.shape) for s in shapes], 0) <= 1
         ring[(..., z) if m.shape == "ellipse" else ...] = inside
     at = [*np.argwhere(p[..., z] > 0.5 * p[..., z].max()).mean(0).astype(int), z]
-    table = LabelTable("shape", ("-", "sure mask", "repaired mask", "left half", "its mirror image"), ("#000000", *SERIES[3:5], *SERIES[:2]))
+    table = LabelTable("shape", ("-", "sure mask", "repaired mask", "left half", "right half", "fitted shape"),
+                       ("#000000", SERIES[3], SERIES[2], *SERIES[:2], YELLOW))
     region, left = array(found.region[0], bool), array(found.left[0], bool)
     n, fitted = sum(sure.any((0, 1))), int(used.any((0, 1)).sum())
     said = f"The teacher sees its target in {n} slices; a shape fits in {fitted} of them."
@@ -223,7 +192,7 @@ def ersr(page) -> Portrait:
     see = {"table": table, "at": at}
     return said, show.gallery({
         "teacher's probability": page.scene(heat=p, heat_max=1.0, heat_label="probability", at=at),
-        "sure mask, fitted shape": page.scene(overlay=sure.astype(np.uint8), contours={"fitted shape": ring}, **see),
+        "sure mask, fitted shape": page.scene(overlay=sure.astype(np.uint8), contours={"fitted shape": 5 * ring}, **see),
         "repaired mask": page.scene(overlay=2 * array(found.mask[0]), contours={}, **see),
         "mirror halves": page.scene(overlay=np.where(region, np.where(left, 3, 4), 0).astype(np.uint8), contours={}, **see)},
         plane="axial", alt=f"One axial slice: probability of the round organ, its sure mask with the fitted shape, the repaired mask, and "
@@ -235,7 +204,7 @@ def m3hl(page) -> Portrait:
     m, batch = page.method, page.batch
     teacher, pseudo = m.teach(batch, page.run.nets)
     mixed, target, true = m.mix(batch, pseudo)
-    source = LabelTable("source", ("-", "from the labelled scan", "from the scan itself"), ("#000000", SERIES[5], SERIES[1]))
+    source = LabelTable("source", ("-", "from the labelled scan", "from the scan itself"), ("#000000", SERIES[2], SERIES[3]))
     pasted = m.student(mixed, batch, page.run.nets)
     near = (pasted.feats["embedding"][:1] - teacher.feats["embedding"][:1]).abs().mean()
     right = (array(pseudo[0]) == page.truth).mean()
@@ -260,7 +229,7 @@ def c3s3(page) -> Portrait:
     names = {"student": "first network", "rival": "second network"}
     said_by = {role: array(out.logits[2].argmax(0)) for role, out in outs.items()}
     a, b, truth = said_by["student"], said_by["rival"], page.truth
-    who = LabelTable("who", ("agree", "first is right", "second is right", "neither"), ("#000000", SERIES[0], SERIES[1], SERIES[4]))
+    who = LabelTable("who", ("agree", "first is right", "second is right", "neither"), ("#000000", SERIES[0], SERIES[1], YELLOW))
     layer = np.where(a == b, 0, np.where(a == truth, 1, np.where(b == truth, 2, 3))).astype(np.uint8)
     pull = LabelTable("pull", ("background", "both: pull together", "one: push apart"), ("#000000", SERIES[2], SERIES[3]))
     both = np.where((a > 0) & (a == b), 1, np.where(a != b, 2, 0)).astype(np.uint8)
@@ -295,36 +264,9 @@ def transmedseg(page) -> Portrait:
     said = (f"Length of the way from labelled to unlabelled embeddings: {told}; α is {alpha:.2f}. It makes the labels of a labelled scan "
             f"harder by {harder.mean():.4f} nats a voxel, {harder.max():.2f} at most.")
     scene = Scene(**page.scene(scan=0, heat=array(harder.clamp(min=0), np.float32), heat_label="loss added (nats)"))
-    return said, picture(transport(page, flat, means, [axes.T @ s @ axes for s in sigma], alpha, scene),
+    ways = [Way(a, b, a + alpha * (b - a), alpha * axes.T @ s @ axes) for a, b, s in zip(*means, sigma, strict=True)]
+    return said, picture(transport(flat, ways, page.run.table, scene),
                          f"Embeddings of labelled and unlabelled voxels in two dimensions with the way between their means; where that adds loss. {said}")
-
-
-@styled
-def transport(page, clouds: list, means: list[Tensor], sigma: list[Tensor], alpha: float, scene: Scene) -> Figure:
-    from matplotlib.patches import Ellipse
-
-    from ssltut.show.slices import colour_scale
-
-    fig = Figure(figsize=(12, 4.8), layout="constrained")
-    ax, right = fig.subplots(1, 2, width_ratios=(1.7, 1))
-    colours = ("#777777", *page.run.table.colours[1:])
-    for c, (name, colour) in enumerate(zip(page.run.table.names, colours, strict=True)):
-        for part, (cloud, mark) in enumerate(zip(clouds, (".", "x"), strict=True)):
-            ax.plot(*cloud[c].T, ls="", marker=mark, ms=5, alpha=0.35, color=colour, label=name if part == 0 else None)
-        start, end = means[0][c], means[1][c]
-        values, vectors = torch.linalg.eigh(alpha * sigma[c])
-        wide = 4 * values.clamp(min=0).sqrt()  # two standard deviations on either side
-        turn = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]))
-        middle = start + alpha * (end - start)
-        ax.add_patch(Ellipse(middle.tolist(), wide[1].item(), wide[0].item(), angle=turn, fill=False, ec="black", lw=4))
-        ax.add_patch(Ellipse(middle.tolist(), wide[1].item(), wide[0].item(), angle=turn, fill=False, ec=colour, lw=2.5))
-        ax.annotate("", end.tolist(), start.tolist(), arrowprops={"arrowstyle": "-|>", "lw": 3, "color": "black"})
-    ax.set(title="dots labelled, crosses unlabelled; ellipses: where they are moved", xlabel="first direction", ylabel="second direction")
-    ax.legend(markerscale=3)
-    draw(right, scene, "coronal", crosshair=False)
-    right.set_title("a labelled scan, made harder here")
-    fig.colorbar(colour_scale(scene), ax=right, label=scene.heat_label, shrink=0.85)
-    return fig
 
 
 @torch.no_grad()
@@ -354,7 +296,7 @@ def cad(page) -> Portrait:
     region, moved = low_confidence(p, threshold)[0], displace(batch.x_u, p, threshold, side)
     box = array(moved.where[0])
     at = np.argwhere(box if box.any() else page.truth > 0).mean(0).round().astype(int)
-    table = LabelTable("displaced", ("-", "largest unsure region", "displaced box"), ("#000000", SERIES[3], SERIES[4]))
+    table = LabelTable("displaced", ("-", "largest unsure region", "displaced box"), ("#000000", SERIES[3], YELLOW))
     before, after = (q[0].amax(0)[moved.where[0]] for q in (p, moved.p))
     said = (f"Below τ = {threshold:.2f} the largest region has {int(region.sum())} voxels; a box of {box.sum()} covers "
             f"{float(region[moved.where[0]].sum() / region.sum().clamp(min=1)):.0%} of it.")
@@ -363,7 +305,7 @@ def cad(page) -> Portrait:
     see = {"at": at, "table": table}
     return said, show.gallery({
         "teacher's doubt": page.scene(heat=array(1 - p[0].amax(0), np.float32), heat_label="1 - largest probability", at=at),
-        "largest unsure region": page.scene(overlay=array(region), contours={"": 2 * box}, **see),
+        "largest unsure region": page.scene(overlay=array(region), contours={"box from the next scan": 2 * box}, **see),
         "the displaced scan": page.scene(moved.x[0], contours={"box from the next scan": 2 * box}, **see),
         "what is to be learnt": page.scene(moved.x[0], overlay=array(moved.p[0].argmax(0)), at=at)},
         alt=f"Where the teacher is unsure, the largest such region with the box over it, and the scan and labels with the box pasted. {said}")
