@@ -46,19 +46,22 @@ def excerpt(source: Callable, first: str = "", last: str = "") -> str:
     Raises ConfigError where no line does.
     """
     lines = inspect.getsource(source).splitlines()
-    starts = []
-    for mark in (first, last):
-        found = [i for i, line in enumerate(lines) if line.strip().startswith(mark)] if mark else [0 if mark is first else len(lines) - 1]
+
+    def marked(mark: str) -> list[int]:
+        found = [i for i, line in enumerate(lines) if line.strip().startswith(mark)]
         if not found:
             raise ConfigError(f"no line of {source.__qualname__} begins with {mark!r}", fix="look at its source")
-        starts.append(found[-1 if mark and mark is last else 0])
-    begin, end = starts if first or last else (0, len(lines) - 1)
-    depth = 0
-    for end in range(end, len(lines)):  # a statement goes on until its brackets are closed
-        depth += sum(lines[end].count(c) for c in "([{") - sum(lines[end].count(c) for c in ")]}")
-        if depth <= 0:
-            break
-    return inspect.cleandoc("\n" + "\n".join(lines[begin : end + 1]))
+        return found
+
+    if first:
+        end, depth = marked(last)[-1], 0
+        for n in range(end, len(lines)):  # a statement goes on until its brackets are closed
+            depth += sum(lines[n].count(c) for c in "([{") - sum(lines[n].count(c) for c in ")]}")
+            if depth <= 0:
+                end = n
+                break
+        lines = lines[marked(first)[0] : end + 1]
+    return inspect.cleandoc("\n" + "\n".join(lines))
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,11 @@ class Gallery:
         print(f"{method.title}: {self.config.steps} steps on {len(self.cohort.split.labelled)} labelled and "
               f"{len(self.cohort.split.unlabelled)} unlabelled scans. Terms: {terms}.")
         return run
+
+    def scan(self) -> dict[str, object]:
+        """Keywords of ``show.planes`` for the scan of every page, with its truth."""
+        page = Page(self, self.baseline)
+        return page.scene(overlay=page.truth)
 
     def page(self, name: str, **options: object) -> "Page":
         """Train the method called ``name`` like mean teacher, or find that run. Raises ConfigError for a method without a page."""
