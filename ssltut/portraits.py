@@ -182,7 +182,7 @@ def ersr(page) -> Portrait:
         inside = np.min([s.squared(p[..., z].shape if m.shape == "ellipse" else p.shape) for s in shapes], 0) <= 1
         ring[(..., z) if m.shape == "ellipse" else ...] = inside
     at = [*np.argwhere(p[..., z] > 0.5 * p[..., z].max()).mean(0).astype(int), z]
-    table = LabelTable("shape", ("-", "sure mask", "repaired mask", "left half", "right half", "fitted shape"),
+    table = LabelTable("shape", ("-", "sure mask", "repaired mask", "one half", "its mirror half", "fitted shape"),
                        ("#000000", SERIES[3], SERIES[2], *SERIES[:2], YELLOW))
     region, left = array(found.region[0], bool), array(found.left[0], bool)
     n, fitted = sum(sure.any((0, 1))), int(used.any((0, 1)).sum())
@@ -192,7 +192,7 @@ def ersr(page) -> Portrait:
     see = {"table": table, "at": at}
     return said, show.gallery({
         "teacher's probability": page.scene(heat=p, heat_max=1.0, heat_label="probability", at=at),
-        "sure mask, fitted shape": page.scene(overlay=sure.astype(np.uint8), contours={"fitted shape": 5 * ring}, **see),
+        "sure mask, fitted shape": page.scene(overlay=sure.astype(np.uint8), contours={"outline": 5 * ring}, **see),
         "repaired mask": page.scene(overlay=2 * array(found.mask[0]), contours={}, **see),
         "mirror halves": page.scene(overlay=np.where(region, np.where(left, 3, 4), 0).astype(np.uint8), contours={}, **see)},
         plane="axial", alt=f"One axial slice: probability of the round organ, its sure mask with the fitted shape, the repaired mask, and "
@@ -296,7 +296,7 @@ def cad(page) -> Portrait:
     region, moved = low_confidence(p, threshold)[0], displace(batch.x_u, p, threshold, side)
     box = array(moved.where[0])
     at = np.argwhere(box if box.any() else page.truth > 0).mean(0).round().astype(int)
-    table = LabelTable("displaced", ("-", "largest unsure region", "displaced box"), ("#000000", SERIES[3], YELLOW))
+    table = LabelTable("displaced", ("-", "largest unsure region", "box from the next scan"), ("#000000", SERIES[3], YELLOW))
     before, after = (q[0].amax(0)[moved.where[0]] for q in (p, moved.p))
     said = (f"Below τ = {threshold:.2f} the largest region has {int(region.sum())} voxels; a box of {box.sum()} covers "
             f"{float(region[moved.where[0]].sum() / region.sum().clamp(min=1)):.0%} of it.")
@@ -305,8 +305,8 @@ def cad(page) -> Portrait:
     see = {"at": at, "table": table}
     return said, show.gallery({
         "teacher's doubt": page.scene(heat=array(1 - p[0].amax(0), np.float32), heat_label="1 - largest probability", at=at),
-        "largest unsure region": page.scene(overlay=array(region), contours={"box from the next scan": 2 * box}, **see),
-        "the displaced scan": page.scene(moved.x[0], contours={"box from the next scan": 2 * box}, **see),
+        "largest unsure region": page.scene(overlay=array(region), contours={"outline": 2 * box}, **see),
+        "the displaced scan": page.scene(moved.x[0], contours={"outline": 2 * box}, **see),
         "what is to be learnt": page.scene(moved.x[0], overlay=array(moved.p[0].argmax(0)), at=at)},
         alt=f"Where the teacher is unsure, the largest such region with the box over it, and the scan and labels with the box pasted. {said}")
 

@@ -71,7 +71,7 @@ def transport(clouds: Sequence[Sequence[Tensor]], ways: Sequence[Way], table: La
     ax, right = fig.subplots(1, 2, width_ratios=(1.7, 1))
     for c, (name, colour) in enumerate(zip(table.names, ("#777777", *table.colours[1:]), strict=True)):
         for part, (cloud, mark) in enumerate(zip(clouds, (".", "x"), strict=True)):
-            ax.plot(*cloud[c].T, ls="", marker=mark, ms=6, alpha=0.35, color=colour, label=name if part == 0 else None)
+            ax.plot(*cloud[c].T, ls="", marker=mark, ms=6, alpha=0.5, color=colour, label=name if part == 0 else None)
         way = ways[c]
         values, vectors = torch.linalg.eigh(way.covariance)
         short, long = (4 * values.clamp(min=0).sqrt()).tolist()  # two standard deviations on either side
