@@ -69,6 +69,7 @@ class EmbeddingMatching(MeanTeacher):
     title: ClassVar[str] = "embedding matching"
     paper: ClassVar[str] = "Xie et al., MIDL 2024, PMLR 250:1741-1753, arXiv:2407.04638"
     year: ClassVar[int] = 2024
+    ideas: ClassVar[tuple[str, ...]] = ("pseudo-labels", "prototypes", "evidence")
 
     w_ua: float = 0.25
     w_ps: float = 0.125
