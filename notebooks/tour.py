@@ -1,4 +1,4 @@
-"""Run notebooks 00 to 07 from start to end and make pages of them: ``python notebooks/tour.py [--profile smoke]``.
+"""Run the notebooks from start to end and make pages of them: ``python notebooks/tour.py [--profile smoke]``.
 
 Papermill runs the solution copies one after the other. ``build/tour`` then holds the executed notebooks, a page of each that
 needs no network, ``results.csv`` with every number the notebooks wrote into the folder ``out``, and ``index.html``.
