@@ -17,6 +17,7 @@ from ssltut.methods import IDEAS, METHODS, make_method, method_table
 from ssltut.methods.self_paced import pair_losses
 from ssltut.nets import Out
 from ssltut.portraits import PORTRAITS
+from ssltut.profiles import PROFILES
 from ssltut.show.dots import matrix
 from ssltut.train import build_nets
 
@@ -38,9 +39,12 @@ class Ball(torch.nn.Module):
         return Out(logits, {"embedding": logits, "bottleneck": logits}, {})
 
 
-def test_a_short_run_has_half_of_the_steps_and_one_validation():
-    assert (gallery.short(SMALL, 3).steps, gallery.short(SMALL, 3).validate_every, gallery.short(SMALL, 3).seed) == (2, 2, 3)
+def test_a_short_run_has_half_of_the_steps_smaller_patches_and_one_validation():
+    found = gallery.short(SMALL, 3)
+    assert (found.steps, found.validate_every, found.seed, found.patch) == (2, 2, 3, (6, 6, 6))
     assert gallery.short(replace(SMALL, steps=40_000)).steps == 2000
+    assert [gallery.short(PROFILES[name].train).patch for name in ("smoke", "class", "full")] == [(s, s, s) for s in (12, 24, 72)]
+    assert gallery.short(replace(SMALL, arch="unet2d", patch=(16, 16, 1), depth=3)).patch == (12, 12, 1)
 
 
 def test_all_pages_have_a_picture_and_a_term():

@@ -9,7 +9,7 @@
 # - compute a self-paced weight and fuse two opinions by hand
 # - place 25 methods by the ideas they use and what a step of each costs
 #
-# *MINUTES on two CPU cores; runs are kept, so a second visit takes a minute. Needs notebook 02's words; 06 says what a fair comparison is, and
+# *About 10 minutes on two CPU cores; runs are kept, so a second visit takes a minute. Needs notebook 02's words; 06 says what a fair comparison is, and
 # this is none.*
 
 # %% tags=["parameters"]
