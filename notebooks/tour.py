@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None, solutions: Path = ROOT / "notebooks
     parser.add_argument("--profile", choices=TIMEOUT_S, default="smoke", help="how much to run (default: smoke)")
     profile = parser.parse_args(arguments).profile
     try:
-        if not (notebooks := sorted(solutions.glob("0[0-7]_*.ipynb"))):
+        if not (notebooks := sorted(solutions.glob("[0-9][0-9]_*.ipynb"))):
             raise TourError(f"{solutions}: no notebooks. Next: make notebooks")
         index = tour(notebooks, build, profile=profile)
     except TourError as error:
