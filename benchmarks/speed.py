@@ -74,8 +74,8 @@ def methods() -> list[dict]:
 
 def step_of(name: str) -> dict:
     """Losses, backward, Adam and EMA of one method: seconds, and MiB above what the process held before its networks were built."""
+    from ssltut.costs import pools_of, step
     from ssltut.data.cohort import synthetic_cohort
-    from ssltut.data.patches import Intensity, PatchPool
     from ssltut.methods import Plan, Progress, make_method
     from ssltut.profiles import profile_named
     from ssltut.train import build_nets, draw_batch
@@ -83,22 +83,13 @@ def step_of(name: str) -> dict:
     torch.set_num_threads(1)
     profile = profile_named("class")
     cohort, config = synthetic_cohort(**replace(profile, cases=20).cohort), profile.train
-    labelled, unlabelled = cohort.training("labelled"), cohort.training("unlabelled")
-    intensity = Intensity.of([*labelled, *unlabelled])
-    pools = [PatchPool(cases, intensity, config.patch, "cpu") for cases in (labelled, unlabelled)]
+    pools = pools_of(cohort, config)
     method, progress, before = make_method(name), Progress(config.steps // 2, config.steps), peak()
     nets = build_nets(method, config, 3)
     optimizer = torch.optim.Adam([p for net in nets.values() for p in net.parameters() if p.requires_grad])
     batch = draw_batch(*pools, method.plan(progress, Plan(config.labelled, config.unlabelled)), config, 3, 0)
-
-    def step() -> None:
-        terms = method.losses(batch, nets, progress)
-        optimizer.zero_grad(set_to_none=True)
-        sum(t.weight * t.value for t in terms.values() if t.weight).backward()
-        optimizer.step()
-        method.after_step(nets, batch, progress)
-
-    return {"what": f"step of {name}, class profile"} | timed(step, 5) | {"peak_mib": round(peak() - before)}
+    measured = timed(lambda: step(method, nets, optimizer, batch, progress), 5)
+    return {"what": f"step of {name}, class profile"} | measured | {"peak_mib": round(peak() - before)}
 
 
 def peak() -> float:

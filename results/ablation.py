@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from phantom import COHORT, MIDDLE, SEEDS, STEPS, settings
+from phantom import COHORT, MIDDLE, SEEDS, STEPS, collected, settings
 
 from ssltut import statistics
-from ssltut.compare import compare, read_rows
+from ssltut.compare import compare
 from ssltut.data.cohort import cache_dir, synthetic_cohort
 
 VOTE = {"kernel": "vote", "use": ("UA", "NN"), "k": 120, "interior": 400}
@@ -45,8 +45,8 @@ def main() -> None:
         method, options = VARIANTS[name]
         compare(synthetic_cohort(**COHORT), [method], args.folder / name, config=settings(), budgets=[MIDDLE], seeds=args.seeds,
                 options={method: options}, workers=args.workers)
-    rows = pd.concat([read_rows(file).assign(method=name) for name in VARIANTS for file in sorted((args.folder / name / "rows").glob("*.csv"))],
-                     ignore_index=True)
+    done = [name for name in VARIANTS if (args.folder / name).is_dir()]
+    rows = pd.concat([collected(args.folder / name).assign(method=name) for name in done], ignore_index=True)
     rows.to_csv(Path(__file__).with_suffix(".csv"), index=False)
     for metric in ("dice", "hd95"):
         print(statistics.summary(rows, metric).drop(columns=["method", "metric"]).round(3).to_string(index=False))

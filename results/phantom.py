@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def collected(folder: Path) -> pd.DataFrame:
-    """All runs that are done, in the order of the methods, budgets and seeds."""
+    """All runs that are done in the folder of a comparison, in the order of the budgets, methods and seeds."""
     rows = pd.concat([read_rows(file) for file in sorted((folder / "rows").glob("*.csv"))], ignore_index=True)
     order = {name: n for n, name in enumerate(METHODS)}
     return rows.sort_values(["budget", "method", "seed"], key=lambda column: column.map(order) if column.name == "method" else column,

@@ -4,10 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
-
-from ssltut.errors import ConfigError
 
 
 def emit(args: argparse.Namespace, values: object, text: str) -> None:
@@ -27,9 +24,3 @@ class Parser(argparse.ArgumentParser):
 def say_of(args: argparse.Namespace) -> Callable[[str], None]:
     """Progress goes to stderr, so that stdout holds only the answer."""
     return lambda line: print(line, file=sys.stderr, flush=True)
-
-
-def new_folder(path: Path) -> Path:
-    if path.exists() and any(path.iterdir()):
-        raise ConfigError("the output folder is not empty", where=path, fix="choose a new one; nothing was overwritten")
-    return path

@@ -6,8 +6,14 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ssltut.cli_answers import emit, new_folder, say_of
+from ssltut.cli_answers import emit, say_of
 from ssltut.errors import ConfigError, SsltutError
+
+
+def new_folder(path: Path) -> Path:
+    if path.exists() and any(path.iterdir()):
+        raise ConfigError("the output folder is not empty", where=path, fix="choose a new one; nothing was overwritten")
+    return path
 
 
 def phantom(args: argparse.Namespace) -> int:

@@ -27,6 +27,9 @@ from ssltut.metrics import score_case
 from ssltut.profiles import TrainConfig
 from ssltut.workers import open_workers, usual_workers
 
+COLUMNS = ("case", "patient", "difficulty", "class", "metric", "value", "status", "selected_step", "selection", "error", "seconds", "cohort",
+           "method", "budget", "seed", "config", "settings", "options", "kept", "command", "commit", "machine")  # of every row
+
 
 def provenance() -> dict[str, str]:
     """Command, commit and machine: what a row needs to be made again."""
@@ -148,6 +151,12 @@ def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: Tra
 def read_rows(file: Path) -> pd.DataFrame:
     """Rows of ``compare``; ids stay text, so that a case 007 does not become 7."""
     return pd.read_csv(file, dtype={"case": str, "patient": str})
+
+
+def recorded(name: str) -> pd.DataFrame:
+    """The rows of results/``name``.csv in a clone of the project; none, with the columns of a comparison, where there is no such file."""
+    file = Path(__file__).parents[1] / "results" / f"{name}.csv"
+    return read_rows(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
 
 
 def headline(rows: pd.DataFrame) -> str:

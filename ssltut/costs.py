@@ -1,14 +1,14 @@
 """What a training step of a method costs, measured: passes through networks, networks, memory, seconds; and the ideas it uses."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
 from torch import nn
 
 from ssltut.data.cohort import Cohort
-from ssltut.data.patches import Intensity, PatchPool
+from ssltut.data.patches import Batch, Intensity, PatchPool
 from ssltut.methods import IDEAS, METHODS, Method, Plan, Progress, make_method
 from ssltut.profiles import TrainConfig
 from ssltut.train import build_nets, draw_batch
@@ -25,10 +25,24 @@ def ideas(names: Sequence[str] = tuple(METHODS)) -> pd.DataFrame:
 
 def costs(cohort: Cohort, names: Sequence[str] = tuple(METHODS), config: TrainConfig = TINY, repeats: int = 3) -> pd.DataFrame:
     """The costs of a step of each method on this machine's CPU, a row each by its title; columns COLUMNS."""
+    pools = pools_of(cohort, config)
+    return pd.DataFrame({METHODS[name].title: cost(make_method(name), pools, config, cohort.table.n_classes, repeats) for name in names}).T
+
+
+def pools_of(cohort: Cohort, config: TrainConfig) -> list[PatchPool]:
+    """The labelled and the unlabelled scans of a cohort, as training draws patches of them."""
     cases = cohort.training("labelled"), cohort.training("unlabelled")
     intensity = Intensity.of([case for part in cases for case in part])
-    pools = [PatchPool(part, intensity, config.patch, "cpu") for part in cases]
-    return pd.DataFrame({METHODS[name].title: cost(make_method(name), pools, config, cohort.table.n_classes, repeats) for name in names}).T
+    return [PatchPool(part, intensity, config.patch, "cpu") for part in cases]
+
+
+def step(method: Method, nets: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, batch: Batch, progress: Progress) -> None:
+    """One training step on the CPU in fp32."""
+    terms = method.losses(batch, nets, progress)
+    optimizer.zero_grad(set_to_none=True)
+    sum(term.weight * term.value for term in terms.values() if term.weight).backward()
+    optimizer.step()
+    method.after_step(nets, batch, progress)
 
 
 def cost(method: Method, pools: Sequence[PatchPool], config: TrainConfig, n_classes: int, repeats: int) -> dict[str, float]:
@@ -54,11 +68,7 @@ def cost(method: Method, pools: Sequence[PatchPool], config: TrainConfig, n_clas
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            terms = method.losses(batch, nets, progress)
-        optimizer.zero_grad(set_to_none=True)
-        sum(term.weight * term.value for term in terms.values()).backward()
-        optimizer.step()
-        method.after_step(nets, batch, progress)
+            step(method, nets, optimizer, batch, progress)
         seconds.append(time.perf_counter() - begun)
     for hook in hooks:
         hook.remove()

@@ -97,8 +97,7 @@ class Gallery:
     baseline: Run = field(init=False)
 
     def __post_init__(self) -> None:
-        split = self.cohort.split
-        known = [i for i in split.unlabelled if self.cohort.sources[i].has_label]
+        split, known = self.cohort.split, self.cohort.known_unlabelled()
         known = known if len(known) > 1 else [*known, *split.validation]
         ids = [*(2 * list(split.labelled))[:2], *(2 * known)[:2]]
         found = [self.cohort.case(i) for i in ids]

@@ -13,7 +13,7 @@ import pytest
 from toy import SMALL, toy_case, toy_cohort
 
 import ssltut.train
-from ssltut.compare import compare, provenance, score_run
+from ssltut.compare import COLUMNS, compare, provenance, recorded, score_run
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, TrainingError
 from ssltut.metrics import METRICS
@@ -38,6 +38,7 @@ def test_one_row_per_case_class_and_metric(swept):
     needed = ["cohort", "config", "settings", "options", "command", "commit", "machine", "seconds", "selection", "selected_step", "difficulty"]
     assert rows[needed].notna().all().all() and (rows["selection"] == "dice").all() and rows["error"].isna().all()
     assert json.loads(rows["settings"].iloc[0])["lr"] == TINY.lr and json.loads(rows["options"][rows["method"] == "ua_mt"].iloc[0])["passes"] == 8
+    assert list(rows.columns) == list(COLUMNS)
     read = pd.read_csv(folder / "results.csv", dtype={"case": str, "patient": str})
     pd.testing.assert_frame_equal(read, rows)
 
@@ -196,6 +197,12 @@ def test_scoring_needs_labels(swept):
     with pytest.raises(DataError, match="case3: the case has no label"):
         score_run(run, [toy_case(3).without_label()])
     assert set(score_run(run, [toy_case(3)])["case"]) == {"case3"}
+
+
+def test_a_record_is_read_and_where_there_is_none_it_is_empty():
+    found, none = recorded("synthetic_class"), recorded("nowhere")
+    assert len(found) == 1800 and set(found["method"]) >= {"labels_only", "all_labels"} and isinstance(found["case"].iloc[0], str)
+    assert none.empty and list(none.columns) == list(COLUMNS)
 
 
 def test_provenance_says_how_a_row_was_made(monkeypatch):

@@ -30,7 +30,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import ssltut
 from ssltut import show
 from ssltut.data.cohort import cache_dir, read_cohort, synthetic_cohort
 from ssltut.methods import METHODS
@@ -63,14 +62,13 @@ if profile == "smoke":
 # those of this notebook, their rows are read, and trained only if `retrain = True`.
 
 # %%
-from ssltut.compare import compare, read_rows
+from ssltut.compare import compare, recorded
 
-file = Path(ssltut.__file__).parents[1] / "results" / "synthetic_class.csv"
-record = read_rows(file) if file.exists() else pd.DataFrame(columns=["cohort", "method", "budget", "seed", "settings"])
+record = recorded("synthetic_class")
 settings = [json.dumps(replace(P.train, seed=s).to_dict()) for s in seeds]
 rows = record[(record.cohort == scans.name) & (record.budget == budget) & record.settings.isin(settings) & record.method.isin(methods)]
 if not retrain and len(rows.groupby(["method", "seed"])) == len(methods) * len(seeds):
-    print(f"Read from {file.name}, made on {rows.machine.iloc[0]} at commit {rows.commit.iloc[0]} in "
+    print(f"Read from results/synthetic_class.csv, made on {rows.machine.iloc[0]} at commit {rows.commit.iloc[0]} in "
           f"{rows.groupby('config').seconds.first().sum() / 60:.0f} "
           f"minutes by: {rows.command.iloc[0]}")
 else:
@@ -276,12 +274,7 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 # %%
 from ssltut.statistics import strata, title_of
 
-def kept(name: str) -> pd.DataFrame:
-    """The rows of a record in results/, or none."""
-    path = Path(ssltut.__file__).parents[1] / "results" / name
-    return read_rows(path) if path.exists() else record[:0]
-
-bench = kept("phantom.csv")
+bench = recorded("phantom")
 for number, part in bench.groupby("budget"):
     print(f"{number} labelled: {part.method.nunique()} methods, {part.seed.nunique()} seeds, {part.patient.nunique()} patients, "
           f"{part.groupby('config').seconds.first().sum() / 3600:.1f} hours on {part.machine.iloc[0]}")
@@ -348,7 +341,7 @@ show.strata(six.rename(columns=named).assign(method=six.title), ylabel="HD95, mm
 # weights that rise while there still are unreliable voxels. Same scans, draws and seeds as above.
 
 # %%
-parts = kept("ablation.csv")
+parts = recorded("ablation")
 if len(parts):
     both = pd.concat([parts, middle[middle.method.isin([*ours, "labels_only", "mean_teacher", "all_labels"]) & middle.seed.isin(parts.seed)]])
     lines = pd.DataFrame({metric: summary(both, metric).set_index("title")["mean"] for metric in ("dice", "hd95")})

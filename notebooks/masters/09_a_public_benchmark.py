@@ -33,9 +33,8 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import label as pieces_of
 
-import ssltut
 from ssltut import show
-from ssltut.compare import compare, read_rows
+from ssltut.compare import compare, recorded
 from ssltut.data.atrium import is_atrium
 from ssltut.data.cohort import cache_dir, read_cohort, synthetic_cohort
 from ssltut.metrics import score_mask
@@ -135,12 +134,7 @@ for side in (2, 5, 10):
 # Each row is what somebody printed. The same method at the same budget appears more than once.
 
 # %%
-def kept(name: str) -> pd.DataFrame:
-    """A file of results/, or an empty table."""
-    path = Path(ssltut.__file__).parents[1] / "results" / name
-    return (read_rows if "published" not in name else pd.read_csv)(path) if path.exists() else pd.DataFrame()
-
-published = kept("left_atrium_published.csv")
+published = recorded("left_atrium_published")
 if len(published):
     wide = published.assign(hd95_mm=(published.hd95_voxels * 0.625).round(2))
     print(wide[["labelled", "method", "dice_percent", "hd95_voxels", "hd95_mm", "printed_in"]].to_string(index=False, na_rep=""))
@@ -160,9 +154,9 @@ if len(published):
 
 # %%
 config, seeds = replace(P.train, seed=seed), tuple(seed + s for s in P.seeds)
-record = kept("left_atrium_class.csv")
+record = recorded("left_atrium_class")
 settings = [json.dumps(replace(P.train, seed=s).to_dict()) for s in seeds]
-rows = record[record.settings.isin(settings)] if len(record) and real and not test_list else record[:0]
+rows = record[record.settings.isin(settings)] if real and not test_list else record[:0]
 if len(rows):
     print(f"Read from the record: {rows.command.iloc[0]} (commit {rows.commit.iloc[0]}, {rows.machine.iloc[0]})")
 else:

@@ -53,13 +53,10 @@ def read_atrium(folder: Path, test_list: Path | None = None) -> Cohort:
     are the test and the 4 before them validation. Published protocols have no validation and look at the test scans instead.
     Raises DataError for a missing or damaged list, and for a scan in both.
     """
-    held = 0 if test_list else 16
-    places = dict.fromkeys(atrium_ids(folder), folder.absolute())
-    train = list(places)
-    test = train[len(train) - held:] if test_list is None else atrium_ids(Path(test_list), TEST_LIST)
-    places |= dict.fromkeys([] if test_list is None else test, Path(test_list or folder).absolute())
+    train, home = atrium_ids(folder), Path(test_list or folder)
+    train, test = (train, atrium_ids(home, TEST_LIST)) if test_list else (train[:-16], train[-16:])
+    places = dict.fromkeys(train, folder.absolute()) | dict.fromkeys(test, home.absolute())
     sources = {i: Source(i, True, digest_of(atrium_file(place, i)), partial(load_atrium, place, i)) for i, place in places.items()}
-    train = train[:len(train) - held]
     split = Split(tuple(train[:8]), tuple(train[8:-4]), tuple(train[-4:]), tuple(test))
     split.check({i: i for i in sources}, test_list or folder)
     return Cohort("left atrium" + (", published test" if test_list else ""), ATRIUM, "MR", split, sources)

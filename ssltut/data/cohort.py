@@ -98,10 +98,15 @@ class Cohort:
         """The held-out cases; only ``compare`` and a final look open them."""
         return self._labelled_cases("test")
 
+    def known_unlabelled(self) -> tuple[str, ...]:
+        """The unlabelled scans whose label is there all the same: never for training, only to see how right a method is."""
+        return tuple(case_id for case_id in self.split.unlabelled if self.sources[case_id].has_label)
+
     def with_budget(self, n: int | str, seed: int | None = None) -> "Cohort":
         """The same cohort with ``n`` labelled training scans (or "all"); the rest of the training scans become unlabelled.
 
-        Without ``seed`` the first n in the order of the split (the published protocols); with it, a random draw of scans; two scans of one patient may fall on both sides.
+        Without ``seed`` the first n in the order of the split (the published protocols); with it, a random draw of scans; two scans of one
+        patient may fall on both sides.
         Raises ConfigError when there are not enough labelled scans.
         """
         pool = [*self.split.labelled, *self.split.unlabelled]
@@ -228,7 +233,8 @@ def _recall(file: Path) -> Case:
 def read_cohort(folder: Path, test_list: Path | None = None) -> Cohort:
     """The cohort in ``folder``: images/ and labels/ with files of the same names and, better, a split.json; or the left-atrium scans.
 
-    ``test_list`` is the folder of the left atrium's own test scans. Without the four lists in split.json the scans with labels are split here (20 % test, 10 % validation, fixed draw); those without are unlabelled.
+    ``test_list`` is the folder of the left atrium's own test scans. Without the four lists in split.json the scans with labels are split here
+    (20 % test, 10 % validation, fixed draw); those without are unlabelled.
     Raises DataError when there is no cohort, or when split.json names scans that are not there; ConfigError for a test list beside other scans.
     """
     from ssltut.data.atrium import is_atrium, read_atrium

@@ -156,10 +156,9 @@ class EmbeddingMatching(MeanTeacher):
         if scores is None:
             return Assignment(uncertainty, unreliable, teacher, teacher, torch.zeros_like(unreliable), None)
         best = scores.detach().max(1)
-        said = best.values > 0 if self.kernel == "vote" else torch.ones_like(best.indices, dtype=torch.bool)  # no mutual neighbour, no answer
-        match = teacher.masked_scatter(unreliable, torch.where(said, best.indices, teacher[unreliable]))
-        sure = said & (best.values > self.gate) if self.gate else said
-        trusted = torch.zeros_like(unreliable).masked_scatter(unreliable, sure)
+        votes = best.values if self.kernel == "vote" else torch.ones_like(best.values)  # 0: no mutual neighbour, so no answer
+        match = teacher.masked_scatter(unreliable, torch.where(votes > 0, best.indices, teacher[unreliable]))
+        trusted = torch.zeros_like(unreliable).masked_scatter(unreliable, votes > self.gate)
         return Assignment(uncertainty, unreliable, teacher, match, trusted, scores)
 
     def match(self, batch: Batch, nets: Nets, query: Tensor) -> Tensor | None:
