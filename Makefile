@@ -16,7 +16,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Options: PYTHON=python3.12  PROFILE=smoke|class|full (tour, site, test-browser)  ARGS='-k maps' (test)  PIP_ARGS='--extra-index-url URL'"
 
-tour: $(STAMP)  ## run notebooks 00 to 06 and collect them as pages in build/tour/index.html
+tour: $(STAMP)  ## run the notebooks and collect them as pages in build/tour/index.html
 	@$(BIN)/python notebooks/tour.py $(addprefix --profile ,$(PROFILE))
 
 test: $(STAMP)  ## run all tests, the notebooks among them

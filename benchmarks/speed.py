@@ -8,9 +8,12 @@ import json
 import os
 import platform
 import re
+import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -62,34 +65,37 @@ def precision() -> list[dict]:
 
 
 def methods() -> list[dict]:
-    """One training step (losses, backward, Adam, EMA) of every method at the class profile."""
+    """One training step of every method at the class profile in one thread, each in a process of its own, and the memory it adds at its peak."""
+    from ssltut.methods import METHODS
+
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as alone:
+        return list(alone.map(step_of, METHODS))
+
+
+def step_of(name: str) -> dict:
+    """Losses, backward, Adam and EMA of one method: seconds, and MiB above what the process held before its networks were built."""
+    from ssltut.costs import pools_of, step
     from ssltut.data.cohort import synthetic_cohort
-    from ssltut.data.patches import Intensity, PatchPool
-    from ssltut.methods import METHODS, Plan, Progress, make_method
+    from ssltut.methods import Plan, Progress, make_method
     from ssltut.profiles import profile_named
     from ssltut.train import build_nets, draw_batch
 
+    torch.set_num_threads(1)
     profile = profile_named("class")
     cohort, config = synthetic_cohort(**replace(profile, cases=20).cohort), profile.train
-    labelled, unlabelled = cohort.training("labelled"), cohort.training("unlabelled")
-    intensity = Intensity.of([*labelled, *unlabelled])
-    pools = [PatchPool(cases, intensity, config.patch, "cpu") for cases in (labelled, unlabelled)]
-    rows = []
-    for name in METHODS:
-        method, progress = make_method(name), Progress(config.steps // 2, config.steps)
-        nets = build_nets(method, config, 3)
-        optimizer = torch.optim.Adam([p for net in nets.values() for p in net.parameters() if p.requires_grad])
-        batch = draw_batch(*pools, method.plan(progress, Plan(config.labelled, config.unlabelled)), config, 3, 0)
+    pools = pools_of(cohort, config)
+    method, progress, before = make_method(name), Progress(config.steps // 2, config.steps), peak()
+    nets = build_nets(method, config, 3)
+    optimizer = torch.optim.Adam([p for net in nets.values() for p in net.parameters() if p.requires_grad])
+    batch = draw_batch(*pools, method.plan(progress, Plan(config.labelled, config.unlabelled)), config, 3, 0)
+    measured = timed(lambda: step(method, nets, optimizer, batch, progress), 5)
+    return {"what": f"step of {name}, class profile"} | measured | {"peak_mib": round(peak() - before)}
 
-        def step(method=method, nets=nets, batch=batch, optimizer=optimizer, progress=progress) -> None:
-            terms = method.losses(batch, nets, progress)
-            optimizer.zero_grad(set_to_none=True)
-            sum(t.weight * t.value for t in terms.values() if t.weight).backward()
-            optimizer.step()
-            method.after_step(nets, batch, progress)
 
-        rows.append({"what": f"step of {name}, class profile"} | timed(step, 5))
-    return rows
+def peak() -> float:
+    """The most memory this process has held so far, in MiB."""
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held / 2**20 if platform.system() == "Darwin" else held / 2**10
 
 
 def in_kernel(code: str) -> list[dict]:
@@ -222,7 +228,7 @@ def main() -> None:
     for name in parser.parse_args().what:
         amx = torch.cpu._is_amx_tile_supported()
         table = pd.DataFrame(benches[name]()).assign(machine=machine, amx=amx, torch=torch.__version__, command=f"python benchmarks/speed.py {name}")
-        print(table[["what", "median_s", "min_s", "max_s", *table.columns.intersection(["share"])]].round(4).to_string(index=False))
+        print(table[["what", "median_s", "min_s", "max_s", *table.columns.intersection(["share", "peak_mib"])]].round(4).to_string(index=False))
         table.to_csv(RESULTS / f"speed-{name}-{machine}.csv", index=False)
 
 

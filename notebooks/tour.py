@@ -1,4 +1,4 @@
-"""Run notebooks 00 to 06 from start to end and make pages of them: ``python notebooks/tour.py [--profile smoke]``.
+"""Run the notebooks from start to end and make pages of them: ``python notebooks/tour.py [--profile smoke]``.
 
 Papermill runs the solution copies one after the other. ``build/tour`` then holds the executed notebooks, a page of each that
 needs no network, ``results.csv`` with every number the notebooks wrote into the folder ``out``, and ``index.html``.
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None, solutions: Path = ROOT / "notebooks
     parser.add_argument("--profile", choices=TIMEOUT_S, default="smoke", help="how much to run (default: smoke)")
     profile = parser.parse_args(arguments).profile
     try:
-        if not (notebooks := sorted(solutions.glob("0[0-6]_*.ipynb"))):
+        if not (notebooks := sorted(solutions.glob("[0-9][0-9]_*.ipynb"))):
             raise TourError(f"{solutions}: no notebooks. Next: make notebooks")
         index = tour(notebooks, build, profile=profile)
     except TourError as error:

@@ -4,109 +4,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from ssltut import __version__
+from ssltut.cli_answers import Parser, emit, say_of
+from ssltut.cli_data import add_data_commands
 from ssltut.errors import ConfigError, DataError, SsltutError
-
-
-def emit(args: argparse.Namespace, values: object, text: str) -> None:
-    """Print ``values`` as JSON where a program reads (NaN as null), ``text`` where a person does."""
-    if args.json:
-        text = json.dumps(json.loads(json.dumps(values, default=str), parse_constant=lambda name: None), indent=1)
-    print(text)
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line, like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}. Next: {self.prog} --help\n")
-
-
-def say_of(args: argparse.Namespace) -> Callable[[str], None]:
-    """Progress goes to stderr, so that stdout holds only the answer."""
-    return lambda line: print(line, file=sys.stderr, flush=True)
-
-
-def new_folder(path: Path) -> Path:
-    if path.exists() and any(path.iterdir()):
-        raise ConfigError("the output folder is not empty", where=path, fix="choose a new one; nothing was overwritten")
-    return path
-
-
-def phantom(args: argparse.Namespace) -> int:
-    from ssltut.data.cohort import synthetic_cohort, write_cohort
-
-    held_out = args.validation + args.test
-    if args.n <= held_out:
-        raise ConfigError(f"{args.n} scans leave none to train on beside {held_out} held out",
-                          fix="raise --n or lower --validation and --test")
-    new_folder(args.out)
-    cohort = synthetic_cohort(
-        args.n, seed=args.seed, size=args.size, labelled=min(args.labelled, args.n - held_out), validation=args.validation, test=args.test)
-    write_cohort(cohort, args.out)
-    emit(args, {"folder": str(args.out), "scans": args.n, "split": cohort.split.hash}, f"wrote {args.n} synthetic hip CTs to {args.out}")
-    return 0
-
-
-def verify(args: argparse.Namespace) -> int:
-    from ssltut.data.verify import verify_paths
-
-    reports = verify_paths(args.paths)
-    emit(args, [report.to_dict() for report in reports], "\n".join(str(report) for report in reports))
-    return 0 if all(report.ok for report in reports) else 1
-
-
-def ingest(args: argparse.Namespace) -> int:
-    from ssltut.data.labels import label_map
-    from ssltut.ingest import Options
-    from ssltut.ingest import ingest as take_in
-
-    for name in ("spacing", "hips", "assume_spacing"):
-        if (value := getattr(args, name)) is not None and not 0 < value < 1e4:
-            raise ConfigError(f"--{name.replace('_', '-')} {value:g}", fix="give a length in mm above 0")
-    labels = label_map(args.labels) if args.labels else None
-    if args.label_files:
-        if labels is None:
-            raise ConfigError("--label-files without --labels", fix="say with --labels what the values mean")
-        labels = replace(labels, files=tuple(args.label_files))
-    intake = take_in(args.folder, args.out,
-                     Options(labels, args.modality, args.spacing, args.hips, args.assume_spacing, args.fill, args.each_a_patient),
-                     key=args.key, say=say_of(args))
-    for finding in intake.warnings + intake.refused:
-        print(f"{'refused' if isinstance(finding, SsltutError) else 'note'}: {finding}", file=sys.stderr)
-    patients = len({row["patient"] for row in intake.rows})
-    emit(args,
-         {"folder": str(args.out), "cases": intake.rows, "refused": [str(f) for f in intake.refused],
-          "warnings": [str(f) for f in intake.warnings]},
-         f"{len(intake.rows)} cases of {patients} patients in {args.out}, {len(intake.refused)} findings kept scans out; "
-         f"look at {args.out / 'reports' / 'index.html'}")
-    return 1 if intake.refused else 0
-
-
-def fetch(args: argparse.Namespace) -> int:
-    from ssltut.data.public import SETS, fetch_set
-
-    if args.name is None:
-        emit(args, [asdict(about) for about in SETS.values()], "\n".join(map(str, SETS.values())))
-        return 0
-    if args.name in SETS:
-        say_of(args)(str(SETS[args.name]))
-    folder = fetch_set(args.name, args.out, args.mirror, accept=args.accept_licence, say=say_of(args))
-    hint = f"\nnext: ssltut ingest {folder} {SETS[args.name].ingest} --out COHORT" if SETS[args.name].ingest else ""
-    emit(args, {"folder": str(folder)}, f"{args.name} is in {folder}{hint}")
-    return 0
-
-
-def export(args: argparse.Namespace) -> int:
-    from ssltut.ingest import export as put_back
-
-    written = put_back(args.cohort, args.predictions, args.out)
-    emit(args, [str(path) for path in written], "\n".join(f"wrote {path}" for path in written))
-    return 0
 
 
 def configure(args: argparse.Namespace):
@@ -114,7 +18,9 @@ def configure(args: argparse.Namespace):
 
     changes = {name: getattr(args, name) for name in ("steps", "lr", "seed", "precision", "arch", "randomise") if getattr(args, name, None) is not None}
     if args.patch is not None:
-        changes["patch"] = (args.patch,) * 3
+        if len(args.patch) not in (1, 3):
+            raise ConfigError(f"--patch has {len(args.patch)} sides", fix="give one number of voxels for all, or three")
+        changes["patch"] = tuple(args.patch) * (3 if len(args.patch) == 1 else 1)
     return replace(profile_named(args.profile).train, **changes)
 
 
@@ -134,7 +40,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, object]:
 def open_cohort(args: argparse.Namespace):
     from ssltut.data.cohort import read_cohort
 
-    cohort = read_cohort(args.cohort)
+    cohort = read_cohort(args.cohort, args.test_list)
     if args.spacing is not None:
         cohort = cohort.resampled(args.spacing)
     return cohort.as_bone() if args.bone else cohort
@@ -197,7 +103,7 @@ def evaluate(args: argparse.Namespace) -> int:
         raise ConfigError("the file exists already", where=args.csv, fix="choose another --csv; nothing was overwritten")
     if args.csv:
         args.csv.parent.mkdir(parents=True, exist_ok=True)
-    rows = score_run(run, getattr(cohort, args.part)())
+    rows = score_run(run, getattr(cohort, args.part)(), largest=args.largest_component)
     if args.csv:
         rows.to_csv(args.csv, index=False)
     mean = rows.groupby(["class", "metric"])["value"].mean().unstack("metric")
@@ -216,7 +122,7 @@ def compare(args: argparse.Namespace) -> int:
         raise ConfigError(f"the metric is {args.metric}, the baseline {args.baseline}",
                           fix=f"choose the metric among {', '.join(METRICS)}, the baseline among the methods compared")
     rows = run_comparison(open_cohort(args), args.methods, args.out, config=configure(args), budgets=args.budgets, seeds=args.seeds,
-                          draw=not args.published_split, workers=args.workers, dask=args.dask, say=say_of(args))
+                          draw=not args.published_split, largest=args.largest_component, workers=args.workers, dask=args.dask, say=say_of(args))
     table, classes, against = summary(rows, args.metric), summary(rows, args.metric, by_class=True), paired(rows, args.metric, args.baseline)
     emit(args, {"summary": table.to_dict("records"), "classes": classes.to_dict("records"), "paired": against.to_dict("records"),
                 "csv": str(args.out / "results.csv")}, report(rows, args.metric, args.baseline))
@@ -264,7 +170,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="class", help="smoke, class (default) or full")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--lr", type=float)
-    parser.add_argument("--patch", type=int, help="patch side in voxels")
+    parser.add_argument("--patch", type=int, nargs="+", help="patch side in voxels, or three sides")
     parser.add_argument("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d see slice by slice")
     parser.add_argument("--randomise", type=float, metavar="STRENGTH", help="domain randomisation of the patches, 0 (off) to 1")
     parser.add_argument("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
@@ -273,36 +179,10 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 def add_cohort(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cohort", type=Path, help="cohort folder (images/, labels/, split.json), or the left-atrium folder")
     parser.add_argument("--spacing", type=float, help="resample every scan to this voxel size, mm")
+    parser.add_argument("--test-list", type=Path, metavar="FOLDER", help="the left atrium's own test scans, with their test.list")
     parser.add_argument("--bone", action="store_true", help="the binary task of the paper: bone against rest")
 
 
-def add_data_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """ingest, fetch and export."""
-    p = command(ingest, "make a cohort of a folder of NIfTI files or DICOM series; exit code 1 when some scans were refused")
-    p.add_argument("folder", type=Path)
-    p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--labels", metavar="NAME|FILE.yaml",
-                   help="what the label values mean: hip, totalsegmentator, ctpelvic1k or a YAML file")
-    p.add_argument("--label-files", nargs="+", metavar="GLOB",
-                   help="where a scan's label lies, relative to its folder; {name} is the scan's name")
-    p.add_argument("--spacing", type=float, help="resample to this voxel size, mm")
-    p.add_argument("--hips", type=float, nargs="?", const=160.0, metavar="MM",
-                   help="cut out left and right hip, in cubes of 160 mm or this side")
-    p.add_argument("--modality", default="CT", help="DICOM modality to take (default CT)")
-    p.add_argument("--assume-spacing", type=float, metavar="MM", help="voxel size of NIfTI files that have none")
-    p.add_argument("--fill", type=float, metavar="HU", help="value for NaN and infinite voxels")
-    p.add_argument("--each-a-patient", action="store_true", help="NIfTI files in one sub-folder are different patients")
-    p.add_argument("--key", type=Path, metavar="FILE.csv",
-                   help="write which case came from which file; names may identify patients: keep it private")
-    p = command(fetch, "fetch a public data set and check it; without NAME, list what there is")
-    p.add_argument("name", nargs="?")
-    p.add_argument("--out", type=Path, help="where to put it (default: the cache)")
-    p.add_argument("--mirror", type=Path, help="a folder that already holds the files: nothing is downloaded")
-    p.add_argument("--accept-licence", action="store_true", help="I have read the licence and keep to it")
-    p = command(export, "put predictions for an ingested cohort back onto the grids of the original files, as NIfTI")
-    p.add_argument("cohort", type=Path)
-    p.add_argument("predictions", nargs="+", type=Path)
-    p.add_argument("--out", type=Path, required=True)
 def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="local processes (default: as many as suit the machine; 0: stay in this one)")
     parser.add_argument("--dask", metavar="ADDRESS", help="scheduler of a running Dask cluster instead, e.g. tcp://node1:8786 (see docs/clusters.md)")
@@ -319,16 +199,6 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(run_command=run)
         return sub
 
-    p = command(phantom, "write a cohort of synthetic hip CTs as NIfTI with split.json")
-    p.add_argument("--n", type=int, default=28)
-    p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--size", type=int, default=64, help="voxels a side, over a field of view of 160 mm")
-    p.add_argument("--labelled", type=int, default=4)
-    p.add_argument("--validation", type=int, default=2)
-    p.add_argument("--test", type=int, default=10)
-    p = command(verify, "check scans, labels or a cohort folder; exit code 1 when there are errors")
-    p.add_argument("paths", nargs="+", type=Path)
     add_data_commands(command)
     p = command(train, "train a method on a cohort; a killed run is continued by the same command")
     add_cohort(p)
@@ -353,6 +223,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("run", type=Path)
     add_cohort(p)
     p.add_argument("--part", choices=["validation", "test"], default="validation")
+    p.add_argument("--largest-component", action="store_true", help="score the largest piece of every class alone")
     p.add_argument("--csv", type=Path)
     p = command(compare, "methods x budgets x seeds on one cohort, with intervals and paired tests; resumable")
     add_cohort(p)
@@ -361,6 +232,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--budgets", nargs="+", type=int, default=[4])
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--published-split", action="store_true", help="label the first scans of the split for every seed instead of a draw")
+    p.add_argument("--largest-component", action="store_true", help="score the largest piece of every class alone; the rows say so")
     p.add_argument("--metric", default="dice", help="of the printed tables (default: dice); the CSV holds all")
     p.add_argument("--baseline", default="labels_only", help="the method that the others are tested against (default: labels_only)")
     p.add_argument("--out", type=Path, required=True)

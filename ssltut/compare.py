@@ -15,15 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ssltut.checkpoint import write_atomically
 from ssltut.data.cohort import Cohort
 from ssltut.data.split import Split
 from ssltut.errors import ConfigError, DataError, SsltutError
 from ssltut.methods import Method, make_method
+from ssltut.methods.parts.masks import largest_component
 from ssltut.metrics import score_case
 from ssltut.profiles import TrainConfig
 from ssltut.workers import open_workers, usual_workers
+
+COLUMNS = ("case", "patient", "difficulty", "class", "metric", "value", "status", "selected_step", "selection", "error", "seconds", "cohort",
+           "method", "budget", "seed", "config", "settings", "options", "kept", "command", "commit", "machine")  # of every row
 
 
 def provenance() -> dict[str, str]:
@@ -39,26 +44,30 @@ def provenance() -> dict[str, str]:
 
 
 def hardware() -> str:
-    import torch
-
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(0)
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-def score_run(run, cases) -> pd.DataFrame:
-    """One row per case, class and metric for a trained run on ``cases`` with labels. Raises DataError when a case has none."""
+def score_run(run, cases, *, largest: bool = False) -> pd.DataFrame:
+    """One row per case, class and metric for a trained run on ``cases`` with labels; ``largest`` keeps the largest piece of every class alone.
+
+    Raises DataError when a case has no label.
+    """
     rows = []
     for case in cases:
         if case.label is None:
             raise DataError("the case has no label to compare with", where=case.id, fix="evaluate on labelled cases only")
-        scores = score_case(run.predict(case), case.label, case.spacing, run.table.names)
+        said = run.predict(case)
+        said = largest_component(torch.from_numpy(said)[None], run.table.n_classes)[0].numpy() if largest else said
+        scores = score_case(said, case.label, case.spacing, run.table.names)
         known = {"case": case.id, "patient": case.patient, "difficulty": case.meta.get("difficulty")}
         rows += [known | row for row in scores]
     return pd.DataFrame(rows)
 
 
-def run_one(cohort: Cohort, method: Method, config: TrainConfig, split: Split, folder: Path, known: dict[str, object]) -> pd.DataFrame:
+def run_one(cohort: Cohort, method: Method, config: TrainConfig, split: Split, folder: Path, largest: bool,
+            known: dict[str, object]) -> pd.DataFrame:
     """Train ``method`` on the cohort split like this, in ``folder``, and score it on the test scans: the rows of one run, ``known`` in each.
 
     Whatever goes wrong, a GPU that is full as much as an SsltutError, becomes one row with status "failed" and its message.
@@ -68,7 +77,7 @@ def run_one(cohort: Cohort, method: Method, config: TrainConfig, split: Split, f
     begun, drawn = time.monotonic(), replace(cohort, split=split)
     try:
         run = train(method, drawn, config, folder, say=lambda line: None)
-        rows = score_run(run, drawn.test()).assign(selected_step=run.selected["step"], selection=run.selected["rule"], error="")
+        rows = score_run(run, drawn.test(), largest=largest).assign(selected_step=run.selected["step"], selection=run.selected["rule"], error="")
     except Exception as error:  # noqa: BLE001 - a night of other runs must not end with this one
         rows = failure(error)
     return rows.assign(seconds=round(time.monotonic() - begun, 1), **known, **provenance())
@@ -80,12 +89,13 @@ def failure(error: Exception) -> pd.DataFrame:
 
 
 def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: TrainConfig, budgets: Iterable[int] = (4,),
-            seeds: Iterable[int] = (0, 1, 2), draw: bool = True, options: dict[str, dict] | None = None, workers: int | None = 0,
+            seeds: Iterable[int] = (0, 1, 2), draw: bool = True, largest: bool = False, options: dict[str, dict] | None = None, workers: int | None = 0,
             dask: str | None = None, say: Callable[[str], None] = print) -> pd.DataFrame:
     """Train and score every method with every budget and seed; returns all rows and writes them to ``folder``/results.csv.
 
     A seed draws which cases are labelled (the same for all methods), the weights, the patches and the views; with ``draw=False`` the first
-    ones of the split are labelled for every seed, as in the published protocols. Finished runs are found in ``folder`` and not done again;
+    ones of the split are labelled for every seed, as in the published protocols. ``largest`` scores the largest piece of every class alone, as
+    some published protocols do; the rows say so in "kept". Finished runs are found in ``folder`` and not done again;
     a run that fails becomes a row with status "failed" and its message, and is tried again by the next call.
     ``workers`` processes share the runs (0: this process alone, None: as many as suit the machine), or the cluster at the address ``dask``, see
     ssltut.workers. With as many threads to each the values are the same bit for bit; a worker that dies costs what it did since its checkpoint.
@@ -105,11 +115,12 @@ def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: Tra
         drawn = cohort.with_budget("all" if method.uses == "all labels" else budget, seed if draw else None)
         key = json.dumps([name, method.options, run_config.to_dict(), drawn.hash, drawn.split.hash], sort_keys=True)
         tag = hashlib.sha256(key.encode()).hexdigest()[:12]
-        record = records[budget, seed, name] = folder / "rows" / f"{name}-{budget}-{seed}-{tag}.csv"
+        record = records[budget, seed, name] = folder / "rows" / f"{name}-{budget}-{seed}-{tag}{'-largest' if largest else ''}.csv"
         if not record.exists() or (read_rows(record)["status"] == "failed").any():
             known = {"cohort": cohort.name, "method": name, "budget": budget, "seed": seed, "config": tag,
-                     "settings": json.dumps(run_config.to_dict()), "options": json.dumps(method.options)}
-            job = (method, run_config, drawn.split, folder / "runs" / f"{name}-{seed}-{tag}", known)
+                     "settings": json.dumps(run_config.to_dict()), "options": json.dumps(method.options),
+                     "kept": "largest piece" if largest else "all"}
+            job = (method, run_config, drawn.split, folder / "runs" / f"{name}-{seed}-{tag}", largest, known)
             runs.setdefault(tag, (job, []))[1].append((budget, seed, name))  # the upper bound is one run for all budgets
     told = 0
 
@@ -140,6 +151,12 @@ def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: Tra
 def read_rows(file: Path) -> pd.DataFrame:
     """Rows of ``compare``; ids stay text, so that a case 007 does not become 7."""
     return pd.read_csv(file, dtype={"case": str, "patient": str})
+
+
+def recorded(name: str) -> pd.DataFrame:
+    """The rows of results/``name``.csv in a clone of the project; none, with the columns of a comparison, where there is no such file."""
+    file = Path(__file__).parents[1] / "results" / f"{name}.csv"
+    return read_rows(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
 
 
 def headline(rows: pd.DataFrame) -> str:

@@ -105,7 +105,7 @@ def assignment(method, nets: Mapping[str, nn.Module], batch: Batch, progress: Pr
         nets = {**nets, "memory": copy.deepcopy(nets["memory"])}  # looking must not fill it
     with dropout_on(nets["student"]):
         out = nets["student"](batch.noise(method.sigma_student, "student", "unlabelled")(batch.x_u))
-    return method.assign(batch, nets, progress, voxel_vectors(out.feats["embedding"])), out.logits.argmax(1)
+    return method.assign(batch, nets, progress, method.vectors(out)), out.logits.argmax(1)
 
 
 def accuracy_on_unreliable(method, nets: Mapping[str, nn.Module], batch: Batch, truth: Tensor, progress: Progress) -> dict[str, float]:
@@ -141,7 +141,7 @@ class Probe:
                  also: Watch | None = None) -> None:
         if not hasattr(method, "assign"):
             raise ConfigError(f"{method.title} matches no embeddings", fix="probe embedding_matching or neighbour_vote")
-        known = [case_id for case_id in cohort.split.unlabelled if cohort.sources[case_id].has_label] or cohort.split.validation
+        known = cohort.known_unlabelled() or cohort.split.validation
         intensity = Intensity.of([*cohort.training("labelled"), *cohort.training("unlabelled")])
         pool = PatchPool([cohort.case(case_id) for case_id in known[:patches]], intensity, config.patch, "cpu")
         self.x, self.truth, _ = pool.sample(patches, generator_for("cpu", config.seed, "probe"))

@@ -118,7 +118,16 @@ def nearest(query: Tensor, references: Tensor, k: int, chunk: int = 16_384) -> t
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
 
-def neighbour_vote(query: Tensor, references: Tensor, labels: Tensor, n_classes: int, k: int = 9) -> Tensor:
-    """Share of the ``k`` nearest references (by cosine) that carry each class: labels (R,) -> votes (N, C), rows sum to 1."""
+def neighbour_vote(query: Tensor, references: Tensor, labels: Tensor, n_classes: int, k: int = 9, *, mutual: bool = False) -> Tensor:
+    """Share of the ``k`` nearest references (by cosine) that carry each class: labels (R,) -> votes (N, C), rows sum to 1.
+
+    ``mutual``: only a reference that has the query among its own k nearest queries votes, so one that is near to everything does not decide
+    everything; rows then sum to the share of such references, down to 0.
+    """
     _, index = nearest(query, references, k)
-    return F.one_hot(labels[index], n_classes).float().mean(1)
+    votes = F.one_hot(labels[index], n_classes).float()
+    if mutual and len(query):
+        _, back = nearest(references, query, min(k, len(query)))
+        itself = torch.arange(len(query), device=query.device)[:, None, None]
+        votes = votes * (back[index] == itself).any(-1, keepdim=True)
+    return votes.mean(1)

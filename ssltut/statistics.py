@@ -44,8 +44,14 @@ def bootstrap_interval(values: np.ndarray, level: float = 0.95, draws: int = 10_
 
 
 def order_of(methods: Iterable[str]) -> list[str]:
-    """Lower bound first, upper bound last, the rest in the order of the method list."""
-    return [name for name in METHODS if name in set(methods)]
+    """Lower bound first, upper bound last, the rest in the order of the method list; other names, such as those of variants, follow."""
+    found = list(dict.fromkeys(methods))
+    return [*(name for name in METHODS if name in found), *(name for name in found if name not in METHODS)]
+
+
+def title_of(method: str) -> str:
+    """What a method is called in tables; a name that is not in the method list is its own title."""
+    return METHODS[method].title if method in METHODS else method
 
 
 def each_class(rows: pd.DataFrame, table: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
@@ -73,7 +79,7 @@ def summary(rows: pd.DataFrame, metric: str, *, by_class: bool = False) -> pd.Da
             low, high = bootstrap_interval(patients)
             median_low, median_high = bootstrap_interval(patients, center=np.median)
             out.append({
-                "method": name, "title": METHODS[name].title, "budget": budget, "metric": metric,
+                "method": name, "title": title_of(name), "budget": budget, "metric": metric,
                 "mean": patients.mean(), "low95": low, "high95": high,
                 "median": patients.median(), "median low95": median_low, "median high95": median_high,
                 "sd over seeds": own.groupby("seed")["value"].mean().std(ddof=1),
@@ -124,9 +130,10 @@ def differences(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) ->
     A seed that failed for one of the two is left out for both: its draw of labelled scans may have been an easy one. For one budget.
     """
     values = run_values(rows, metric)
+    others = order_of(name for name in rows["method"] if name != baseline)
     if baseline not in values:
-        return pd.DataFrame(index=values.index.unique("patient"), columns=order_of(set(rows["method"]) - {baseline}), dtype=float)
-    return values.sub(values[baseline], axis=0).groupby("patient").mean().reindex(columns=order_of(set(rows["method"]) - {baseline}))
+        return pd.DataFrame(index=values.index.unique("patient"), columns=others, dtype=float)
+    return values.sub(values[baseline], axis=0).groupby("patient").mean().reindex(columns=others)
 
 
 def tests_of(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
@@ -143,7 +150,7 @@ def tests_of(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
             low, high = bootstrap_interval(difference)
             p = float(wilcoxon(difference).pvalue) if np.any(difference) else float("nan")
             out.append({
-                "method": name, "title": METHODS[name].title, "budget": budget, "metric": metric,
+                "method": name, "title": title_of(name), "budget": budget, "metric": metric,
                 "difference": difference.mean() if len(difference) else float("nan"), "low95": low, "high95": high, "p": p,
                 "wins": int((sign * difference > 0).sum()), "ties": int((difference == 0).sum()),
                 "losses": int((sign * difference < 0).sum())})
@@ -186,7 +193,7 @@ def report(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) -> str:
     shown = {
         f"{metric}, {direction} is better; mean over classes, 95 % intervals over patients": summary(rows, metric).drop(columns=unlike),
         "class by class": summary(rows, metric, by_class=True).drop(columns=[*unlike, "sd over seeds", "patients", "failed"]),
-        f"minus {METHODS[baseline].title}, same patients and seeds": against.drop(columns=unlike, errors="ignore")}
+        f"minus {title_of(baseline)}, same patients and seeds": against.drop(columns=unlike, errors="ignore")}
     text = [f"{title}\n{table.round(4).to_string(index=False)}\n" for title, table in shown.items() if len(table)]
     absent = [name for name in (LOWER_BOUND, UPPER_BOUND) if name not in set(rows["method"])]
     missing = f"\nThe table lacks {' and '.join(absent)}: without both bounds nobody sees how much room there is." if absent else ""

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from ssltut.data.atrium import atrium_ids, is_atrium, load_atrium
+from ssltut.data.cohort import read_cohort
 from ssltut.data.labels import ATRIUM
 from ssltut.data.verify import verify_paths
-from ssltut.errors import DataError
+from ssltut.errors import ConfigError, DataError
 
 GOOD = {"image": np.arange(60, dtype=np.uint8).reshape(3, 4, 5), "label": (np.arange(60).reshape(3, 4, 5) > 30).astype(np.uint8),
         "offset": np.float32(-1.5), "scale": np.float32(0.25)}
@@ -80,3 +81,35 @@ def test_real_scans_are_those_published(shared: Path) -> None:
     with h5py.File(folder / "original_h5" / f"{ids[0]}.h5") as original:
         assert np.abs(case.image - original["image"][:]).max() < 1e-3 and np.array_equal(case.label, original["label"][:])
     assert case.label.max() < ATRIUM.n_classes
+
+
+def scans(folder: Path, names: list[str], listed: str) -> Path:
+    folder.mkdir()
+    for i, name in enumerate(names):
+        label = np.zeros((12, 10, 8), np.uint8)
+        label[3:9, 3:7, 2:6] = 1
+        image = np.random.default_rng(i).integers(0, 200, label.shape).astype(np.uint8)
+        np.savez_compressed(folder / f"{name}.npz", image=image, label=label, offset=np.float32(0), scale=np.float32(0.01))
+    (folder / listed).write_text("\n".join(f"{name}/mri_norm2.h5" for name in names))
+    return folder
+
+
+def test_the_published_test_scans_leave_all_others_to_training(tmp_path: Path) -> None:
+    names, held = [f"S{i:02d}" for i in range(34)], ["T1", "T2"]
+    folder, test_list = scans(tmp_path / "train", names, "train.list"), scans(tmp_path / "test", held, "test.list")
+    alone, whole = read_cohort(folder).split, read_cohort(folder, test_list)
+    assert (alone.test, alone.validation) == (tuple(names[18:]), tuple(names[14:18]))
+    assert (whole.split.test, whole.split.validation) == (("T1", "T2"), tuple(names[30:])) and whole.split.labelled == alone.labelled == tuple(names[:8])
+    assert [case.id for case in whole.test()] == held and whole.with_budget(16).split.labelled == tuple(names[:16])
+    assert whole.name == "left atrium, published test" and whole.hash != read_cohort(folder).hash
+
+
+def test_a_test_list_that_cannot_be_used(tmp_path: Path) -> None:
+    folder = scans(tmp_path / "train", [f"S{i:02d}" for i in range(34)], "train.list")
+    with pytest.raises(DataError, match="no test.list.*copy it beside the scans"):
+        read_cohort(folder, tmp_path / "nowhere")
+    twice = scans(tmp_path / "test", ["S03"], "test.list")
+    with pytest.raises(DataError, match="S03"):
+        read_cohort(folder, twice)
+    with pytest.raises(ConfigError, match="belongs to the left-atrium scans"):
+        read_cohort(tmp_path, twice)

@@ -10,7 +10,8 @@ from ssltut import show
 from ssltut.data.labels import HIP, LabelTable
 from ssltut.errors import ConfigError
 from ssltut.show.charts import steps
-from ssltut.show.slices import Scene, key
+from ssltut.show.explorer import framed
+from ssltut.show.slices import Scene, draw, key
 
 
 @pytest.mark.parametrize("view, along", [(show.budget_curves, "budget"), (show.strata, "part")])
@@ -55,3 +56,14 @@ def test_the_key_names_the_classes_of_every_table_that_is_shown():
         fig = Figure()
         key(fig, shown, fig.subplots(1, len(shown), squeeze=False)[0])
         assert [text.get_text() for text in fig.legends[0].get_texts()] == names
+
+
+def test_sides_are_named_only_where_they_are_known():
+    image = np.zeros((6, 6, 6), np.int16)
+    for letters, named in ((True, ["R", "L", "S", "I"]), (False, [])):
+        fig = Figure()
+        ax = fig.subplots()
+        draw(ax, Scene(image, (1, 1, 1), letters=letters), "coronal", bar=False)
+        assert [text.get_text() for text in ax.texts] == named
+    with_letters, without = (np.asarray(framed(Scene(image, (9, 9, 9), letters=letters), "axial", (3, 3, 3), 0.5)) for letters in (True, False))
+    assert (with_letters != without).any()

@@ -118,6 +118,14 @@ def test_compare(made, tmp_path):
     assert {run["cohort"] for run in runs} == {read_cohort(made[0] / "cohort").with_budget(2).hash}  # the first two of the split
     code, out, _ = ssltut(*words)
     assert code == 0 and "No difference to the baseline holds" in out
+    code, out, _ = ssltut(*words, "--largest-component", "--json")
+    assert code == 0 and set(pd.read_csv(json.loads(out)["csv"])["kept"]) == {"largest piece"}
+
+
+def test_a_patch_may_have_three_sides(made, tmp_path):
+    code, _, err = ssltut("train", made[0] / "cohort", "--method", "labels_only", *QUICK[:4], "--patch", 8, 16, 4, "--out", tmp_path / "r")
+    assert code == 0, err
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["config"]["patch"] == [8, 16, 4]
 
 
 def test_methods_and_doctor(monkeypatch):
@@ -174,6 +182,8 @@ BAD = {
     "train: no steps": (["train", "{cohort}", "--steps", "0", "--out", "{new}"], "steps is 0"),
     "train: odd patch": (["train", "{cohort}", "--patch", "17", "--out", "{new}"], "multiples of 4"),
     "train: no patch": (["train", "{cohort}", "--patch", "0", "--out", "{new}"], "multiples of 4"),
+    "train: a patch of two sides": (["train", "{cohort}", "--patch", "16", "16", "--out", "{new}"], "--patch has 2 sides"),
+    "train: a test list of other scans": (["train", "{cohort}", "--test-list", "{cohort}", "--out", "{new}"], "belongs to the left-atrium scans"),
     "train: unknown network": (["train", "{cohort}", "--arch", "densenet", "--out", "{new}"], "no network 'densenet'"),
     "train: unknown precision": (["train", "{cohort}", "--precision", "half", "--out", "{new}"], "no precision 'half'"),
     "train: too many labels": (["train", "{cohort}", "--labelled", "50", "--out", "{new}"], "budget of 50"),

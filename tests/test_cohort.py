@@ -339,3 +339,11 @@ def test_a_folder_that_is_no_sound_cohort_is_refused(copy, spoil, error, words):
 def test_no_folder_is_no_cohort(tmp_path):
     with pytest.raises(DataError, match="there are no scans"):
         read_cohort(tmp_path / "nowhere")
+
+
+def test_unlabelled_scans_whose_label_is_there_are_known():
+    cohort = toy_cohort()
+    first, *others = cohort.split.unlabelled
+    assert cohort.known_unlabelled() == cohort.split.unlabelled
+    cohort.sources[first] = cohort.sources[first]._replace(has_label=False)
+    assert cohort.known_unlabelled() == tuple(others)

@@ -6,13 +6,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from toy import SMALL, toy_case, toy_cohort
 
 import ssltut.train
-from ssltut.compare import compare, provenance, score_run
+from ssltut.compare import COLUMNS, compare, provenance, recorded, score_run
+from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, TrainingError
 from ssltut.metrics import METRICS
 from ssltut.profiles import TrainConfig  # noqa: F401 - the killed script reads settings in its words
@@ -36,6 +38,7 @@ def test_one_row_per_case_class_and_metric(swept):
     needed = ["cohort", "config", "settings", "options", "command", "commit", "machine", "seconds", "selection", "selected_step", "difficulty"]
     assert rows[needed].notna().all().all() and (rows["selection"] == "dice").all() and rows["error"].isna().all()
     assert json.loads(rows["settings"].iloc[0])["lr"] == TINY.lr and json.loads(rows["options"][rows["method"] == "ua_mt"].iloc[0])["passes"] == 8
+    assert list(rows.columns) == list(COLUMNS)
     read = pd.read_csv(folder / "results.csv", dtype={"case": str, "patient": str})
     pd.testing.assert_frame_equal(read, rows)
 
@@ -176,11 +179,30 @@ def test_impossible_comparisons_are_refused_before_training(tmp_path, monkeypatc
     assert (tmp_path / "s" / "results.csv").read_text() == "mine"
 
 
+def test_the_largest_piece_alone_is_scored_where_asked_and_the_rows_say_so(swept, tmp_path):
+    case = toy_case(3)
+    stray = case.label.copy()
+    stray[0, 0, 0] = 1  # far from the rest of its class, and one voxel
+    assert case.label[0, 0, 0] == 0 and case.label[1, 1, 1] == 0
+    run = SimpleNamespace(predict=lambda case: stray, table=HIP)
+    whole, largest = (score_run(run, [case], largest=largest).set_index(["class", "metric"])["value"] for largest in (False, True))
+    assert whole["hip bone", "dice"] < largest["hip bone", "dice"] == 1 and largest["hip bone", "hd95"] == 0
+    settings = {"config": TINY, "budgets": [2], "seeds": [0], "say": lambda line: None}
+    plain, alone = (compare(toy_cohort(), ["labels_only"], tmp_path / "c", largest=largest, **settings) for largest in (False, True))
+    assert set(plain["kept"]) == {"all"} and set(alone["kept"]) == {"largest piece"} and set(plain["config"]) == set(alone["config"])
+
+
 def test_scoring_needs_labels(swept):
     run = ssltut.train.load_run(next((swept[0] / "runs").glob("labels_only-*")))
     with pytest.raises(DataError, match="case3: the case has no label"):
         score_run(run, [toy_case(3).without_label()])
     assert set(score_run(run, [toy_case(3)])["case"]) == {"case3"}
+
+
+def test_a_record_is_read_and_where_there_is_none_it_is_empty():
+    found, none = recorded("synthetic_class"), recorded("nowhere")
+    assert len(found) == 1800 and set(found["method"]) >= {"labels_only", "all_labels"} and isinstance(found["case"].iloc[0], str)
+    assert none.empty and list(none.columns) == list(COLUMNS)
 
 
 def test_provenance_says_how_a_row_was_made(monkeypatch):

@@ -228,6 +228,16 @@ def test_other_maps_are_used_where_installed_and_asked_for_in_one_line(monkeypat
             flatten(x, method)
 
 
+@pytest.mark.parametrize("method, module", [("tsne", "sklearn"), ("umap", "umap")])
+def test_other_maps_keep_groups_together(method, module):
+    pytest.importorskip(module)
+    rng = np.random.default_rng(0)
+    x, group = np.concatenate([rng.normal(middle, 1, (60, 8)) for middle in (0, 9, 18)]), np.repeat([0, 1, 2], 60)
+    place, _ = flatten(x, method)
+    apart = np.linalg.norm(place[:, None] - place[None], axis=-1) + np.diag(np.full(180, np.inf))
+    assert (group[apart.argmin(1)] == group).all() and np.allclose(place, flatten(x, method)[0])
+
+
 @pytest.mark.parametrize("given", [(np.ones((2, 5)),), (np.ones((9, 1)),), (np.ones((9, 5)), "lda")])
 def test_vectors_without_a_map_are_refused(given):
     with pytest.raises(ConfigError, match="a map of vectors of shape"):

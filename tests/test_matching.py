@@ -114,6 +114,15 @@ def test_neighbour_vote_by_hand():
     assert votes.tolist() == [pytest.approx([1 / 3, 0.0, 2 / 3])]
 
 
+def test_only_mutual_neighbours_vote_where_that_is_asked():
+    bank = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.7, 0.7]])  # classes 0, 1, 2
+    query = torch.tensor([[1.0, 0.1], [1.0, 0.2], [0.1, 1.0]])
+    plain, mutual = (neighbour_vote(query, bank, torch.tensor([0, 1, 2]), 3, k=1, mutual=m) for m in (False, True))
+    assert plain.tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0]]
+    assert mutual.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]  # the first reference is nearest to the first query alone
+    assert neighbour_vote(query[:0], bank, torch.tensor([0, 1, 2]), 3, k=1, mutual=True).shape == (0, 3)
+
+
 def test_voxel_vectors_follow_the_order_of_a_flattened_label():
     features = torch.arange(2 * 3 * 2 * 2 * 2).float().view(2, 3, 2, 2, 2)
     vectors = voxel_vectors(features)

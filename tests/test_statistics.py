@@ -210,3 +210,11 @@ def test_a_baseline_whose_runs_failed_leaves_a_table():
     rows = pd.concat([by_patient({"ua_mt": [0.5, 0.6]}), failed])
     found = paired(rows, "dice").iloc[0]
     assert np.isnan(found["difference"]) and found["wins"] == found["losses"] == 0 and "runs failed" in verdict(paired(rows, "dice"))
+
+
+def test_a_name_that_is_no_method_is_its_own_title_and_stands_at_the_end():
+    rows = by_patient({"a variant": [0.5, 0.8], "all_labels": [0.9, 0.9], "labels_only": [0.4, 0.5]})
+    assert order_of(rows["method"]) == ["labels_only", "all_labels", "a variant"]
+    assert summary(rows, "dice")["title"].tolist() == ["labels only", "all labels (upper bound)", "a variant"]
+    assert paired(rows, "dice", "a variant")["title"].tolist() == ["labels only", "all labels (upper bound)"]
+    assert "minus a variant" in report(rows, "dice", "a variant")

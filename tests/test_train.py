@@ -348,8 +348,8 @@ def test_other_sizes_and_one_validation_scan_of_background(tmp_path):
 
 # The package
 
-LAYERS = ["errors", "schedules profiles checkpoint", "data nets losses metrics", "uncertainty matching workers offline", "methods", "predict statistics", "train",
-          "compare explore recipes", "show", "doctor ingest", "cli"]
+LAYERS = ["errors", "schedules profiles checkpoint cli_answers", "data nets losses metrics", "uncertainty matching workers offline", "methods", "predict statistics", "train",
+          "compare explore costs recipes", "show", "doctor ingest portraits", "gallery cli_data", "cli"]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer.split()}
 
 

@@ -236,7 +236,7 @@ print(f"Right: {my_auroc(score, positive):.3f}, as counting all {pairs.size:,} p
 # %%
 from ssltut.metrics import auroc, risk_at_coverage
 
-some = [*scans.split.validation, *(i for i in scans.split.unlabelled if scans.sources[i].has_label)][:6]
+some = [*scans.split.validation, *scans.known_unlabelled()][:6]
 coverage, risks, rows = np.linspace(0.5, 1, 51), {}, []
 for held in map(scans.case, some):
     v = uncertainty_map(teacher, held, seed=seed)

@@ -48,7 +48,7 @@ scans = read_cohort(Path(cohort)) if cohort else synthetic_cohort(**P.cohort)
 names, C, ct = scans.table.names, scans.table.n_classes, "bone" if scans.modality == "CT" else None
 teacher = cached_run(make_method("labels_only"), scans, replace(P.teacher, seed=seed))
 labelled = scans.training("labelled")
-known = [i for i in scans.split.unlabelled if scans.sources[i].has_label] or scans.split.validation
+known = scans.known_unlabelled() or scans.split.validation
 unlabelled = [scans.case(i) for i in known]
 source, target = labelled[0], unlabelled[0]
 print(f"Labelled: {source.id}. Unlabelled: {target.id}. We know the truth of {len(unlabelled)} unlabelled scans; the method never does.")

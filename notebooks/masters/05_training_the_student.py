@@ -204,7 +204,7 @@ plans = {"published": ("embedding_matching", {}, None), "taught": ("embedding_ma
 # that was kept is found instead, and nothing moves.
 
 # %%
-known = [i for i in scans.split.unlabelled if scans.sources[i].has_label] or scans.split.validation
+known = scans.known_unlabelled() or scans.split.validation
 pool = PatchPool([scans.case(i) for i in known], teacher.intensity, config.patch, "cpu")  # scans whose truth only we know
 fixed, fixed_truth, fixed_ids = pool.sample(1, generator_for("cpu", seed, "watched"))
 view = {"image": fixed[0, 0].numpy(), "spacing": scans.case(fixed_ids[0]).spacing, "window": "whole", "at": [n // 2 for n in config.patch]}

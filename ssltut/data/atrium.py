@@ -1,20 +1,25 @@
 """The left-atrium benchmark: 80 cardiac MR scans of the 2018 Atrial Segmentation Challenge (Xiong et al. 2020).
 
 The scans are those preprocessed in github.com/yulequan/UA-MT, in the order of its training list, either as its .h5 files (``ssltut fetch left_atrium``)
-or kept as 8-bit .npz files. Results on the challenge's own test scans need other files.
+or kept as 8-bit .npz files. The 20 scans of its test list are files of the same kinds in a folder of their own, beside a test.list.
 """
 
 import json
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ssltut.data.case import Case
+from ssltut.data.cohort import Cohort, Source, digest_of
+from ssltut.data.labels import ATRIUM
+from ssltut.data.split import Split
 from ssltut.errors import DataError
 
 SPACING = 0.625  # mm, isotropic
+TRAIN_LIST, TEST_LIST = "train.list", "test.list"
 
 
 def is_atrium(folder: Path) -> bool:
@@ -30,15 +35,31 @@ def atrium_file(folder: Path, name: str) -> Path:
     return published if published.is_file() else Path(folder) / f"{name}.npz"
 
 
-def atrium_ids(folder: Path) -> list[str]:
-    """The scans in the published order: the first 4, 8 or 16 are the labelled ones of the protocol. Raises DataError without train.list."""
-    file = Path(folder) / "train.list"
+def atrium_ids(folder: Path, name: str = TRAIN_LIST) -> list[str]:
+    """The scans in the published order: of the training list the first 4, 8 or 16 are the labelled ones. Raises DataError without that file."""
+    file = Path(folder) / name
     if not file.is_file():
-        raise DataError("there is no train.list, the published order of the scans", where=folder, fix="copy it beside the .npz files")
-    ids = file.read_text(encoding="utf-8").split()
+        raise DataError(f"there is no {name}, the published order of the scans", where=folder, fix="copy it beside the scans")
+    ids = [line.partition("/")[0] for line in file.read_text(encoding="utf-8").split()]  # published lines read NAME or NAME/mri_norm2.h5
     if not ids or len(set(ids)) != len(ids):
         raise DataError(f"the list names {len(ids)} scans, {len(set(ids))} of them different", where=file, fix="take the published list")
     return ids
+
+
+def read_atrium(folder: Path, test_list: Path | None = None) -> Cohort:
+    """80 cardiac MR scans: the first 8 of the published order are labelled (a budget takes the first 4, 8 or 16), and no result is read off them.
+
+    With the 20 scans of the published ``test_list`` these are the test and the last 4 of the 80 validation; without, the last 16 of the 80
+    are the test and the 4 before them validation. Published protocols have no validation and look at the test scans instead.
+    Raises DataError for a missing or damaged list, and for a scan in both.
+    """
+    train, home = atrium_ids(folder), Path(test_list or folder)
+    train, test = (train, atrium_ids(home, TEST_LIST)) if test_list else (train[:-16], train[-16:])
+    places = dict.fromkeys(train, folder.absolute()) | dict.fromkeys(test, home.absolute())
+    sources = {i: Source(i, True, digest_of(atrium_file(place, i)), partial(load_atrium, place, i)) for i, place in places.items()}
+    split = Split(tuple(train[:8]), tuple(train[8:-4]), tuple(train[-4:]), tuple(test))
+    split.check({i: i for i in sources}, test_list or folder)
+    return Cohort("left atrium" + (", published test" if test_list else ""), ATRIUM, "MR", split, sources)
 
 
 def load_atrium(folder: Path, name: str) -> Case:

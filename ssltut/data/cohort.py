@@ -98,10 +98,15 @@ class Cohort:
         """The held-out cases; only ``compare`` and a final look open them."""
         return self._labelled_cases("test")
 
+    def known_unlabelled(self) -> tuple[str, ...]:
+        """The unlabelled scans whose label is there all the same: never for training, only to see how right a method is."""
+        return tuple(case_id for case_id in self.split.unlabelled if self.sources[case_id].has_label)
+
     def with_budget(self, n: int | str, seed: int | None = None) -> "Cohort":
         """The same cohort with ``n`` labelled training scans (or "all"); the rest of the training scans become unlabelled.
 
-        Without ``seed`` the first n in the order of the split (the published protocols); with it, a random draw of scans; two scans of one patient may fall on both sides.
+        Without ``seed`` the first n in the order of the split (the published protocols); with it, a random draw of scans; two scans of one
+        patient may fall on both sides.
         Raises ConfigError when there are not enough labelled scans.
         """
         pool = [*self.split.labelled, *self.split.unlabelled]
@@ -227,16 +232,20 @@ def recall(file: Path) -> Case:
         return Case(file.stem, file.stem, found["image"], found["label"], found["affine"], json.loads(str(found["meta"])))
 
 
-def read_cohort(folder: Path) -> Cohort:
+def read_cohort(folder: Path, test_list: Path | None = None) -> Cohort:
     """The cohort in ``folder``: images/ and labels/ with files of the same names and, better, a split.json; or the left-atrium scans.
 
-    Without the four lists in split.json the scans with labels are split here (20 % test, 10 % validation, fixed draw); those without are unlabelled.
-    Raises DataError when there is no cohort, or when split.json names scans that are not there.
+    ``test_list`` is the folder of the left atrium's own test scans. Without the four lists in split.json the scans with labels are split here
+    (20 % test, 10 % validation, fixed draw); those without are unlabelled.
+    Raises DataError when there is no cohort, or when split.json names scans that are not there; ConfigError for a test list beside other scans.
     """
-    from ssltut.data.atrium import is_atrium
+    from ssltut.data.atrium import is_atrium, read_atrium
+
     folder = Path(folder)
     if is_atrium(folder):
-        return _read_atrium(folder)
+        return read_atrium(folder, test_list)
+    if test_list is not None:
+        raise ConfigError("a test list belongs to the left-atrium scans", where=folder, fix="name the test scans in split.json")
     images, labels = by_id(folder / "images"), by_id(folder / "labels")
     if not images:
         raise DataError("there are no scans images/*.nii or images/*.nii.gz here", where=folder,
@@ -263,16 +272,6 @@ def _read(image: Path, label: Path | None, meta: Mapping[str, object], **known: 
     from ssltut.data.nifti import read_case
 
     return replace(read_case(image, label, **known), meta=meta)
-
-
-def _read_atrium(folder: Path) -> Cohort:
-    """80 cardiac MR scans: the first 8 of the published order are labelled, the last 16 the test, the 4 before them validation."""
-    from ssltut.data.atrium import atrium_file, atrium_ids, load_atrium
-    from ssltut.data.labels import ATRIUM
-
-    ids = atrium_ids(folder)
-    sources = {i: Source(i, True, digest_of(atrium_file(folder, i)), partial(load_atrium, folder.absolute(), i)) for i in ids}
-    return Cohort("left atrium", ATRIUM, "MR", Split(tuple(ids[:8]), tuple(ids[8:-20]), tuple(ids[-20:-16]), tuple(ids[-16:])), sources)
 
 
 def by_id(folder: Path) -> dict[str, Path]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from ssltut.errors import ConfigError
-from ssltut.methods.base import Batch, Method, Nets, Plan, Progress, Role, Term
+from ssltut.methods.base import IDEAS, Batch, Method, Nets, Plan, Progress, Role, Term
 from ssltut.methods.bcp import BCP
 from ssltut.methods.c3s3 import C3S3
 from ssltut.methods.cad import CAD
@@ -38,7 +38,7 @@ METHODS: dict[str, type[Method]] = {m.name: m for m in (
     ERSR, VerSemi, MN,
     EmbeddingMatching, NeighbourVote, AllLabels)}
 
-__all__ = ["METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
+__all__ = ["IDEAS", "METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
 
 
 def make_method(name: str, options: Mapping[str, object] | None = None) -> Method:
@@ -67,8 +67,8 @@ def make_method(name: str, options: Mapping[str, object] | None = None) -> Metho
 
 
 def method_table() -> list[dict[str, object]]:
-    """Name, title, paper, year and standing of every method, for tables and for ``ssltut methods --json``."""
+    """Name, title, paper, year, standing and ideas of every method, for tables and for ``ssltut methods --json``."""
     return [
         {"name": m.name, "title": m.title, "paper": m.paper, "year": m.year, "kind": "exact" if m.exact else "reconstruction",
-         "uses": m.uses, "options": m().options}
+         "uses": m.uses, "ideas": m.ideas, "options": m().options}
         for m in METHODS.values()]

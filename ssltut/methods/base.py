@@ -16,6 +16,16 @@ from ssltut.schedules import ramp
 
 Nets = Mapping[str, nn.Module]
 PARTS = ("labelled", "unlabelled")
+IDEAS = {
+    "consistency": "what two views, two moments or two outputs say of a scan must agree",
+    "pseudo-labels": "what a network says of unlabelled voxels is learnt as if it were a label",
+    "mixing": "scans are cut, and pasted into each other",
+    "prototypes": "voxels are held against labelled or remembered embeddings, or their means",
+    "contrast": "embeddings are pulled together and pushed apart",
+    "shape": "what form a structure can have",
+    "evidence": "how sure a voxel is decides what it counts",
+    "other data": "more than scans and whole label maps: geometry, partial labels, other networks' weights",
+}
 
 
 class Term(NamedTuple):
@@ -72,6 +82,7 @@ class Method(ABC):
     name, title, paper, year  what it is called here, in tables, and where it comes from
     exact                     True: after the published equations; False: our reconstruction or our own
     roles                     the networks it needs; the first one predicts
+    ideas                     which of IDEAS it uses; none in the two bounds
     sigma_student             noise on what the student sees, labelled and unlabelled, in units of the normalised image
     """
 
@@ -82,6 +93,7 @@ class Method(ABC):
     exact: ClassVar[bool] = True
     uses: ClassVar[str] = "labelled+unlabelled"
     roles: ClassVar[Mapping[str, Role]] = {"student": Role()}
+    ideas: ClassVar[tuple[str, ...]] = ()
 
     sigma_student: float = 0.02
 

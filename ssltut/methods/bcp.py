@@ -44,6 +44,7 @@ class BCP(Method):
 
     name, title, year = "bcp", "BCP", 2023
     paper = "Bai et al., CVPR 2023, arXiv:2305.00673"
+    ideas = ("pseudo-labels", "mixing")
     roles: ClassVar = {"student": Role(), "teacher": Role(ema_of="student")}
 
     weight: float = 0.5
@@ -60,22 +61,32 @@ class BCP(Method):
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         if not self.weight:
             return {"supervised": self.supervised(batch, nets)}
-        (a, b), (y_a, y_b) = halves(batch.x_l), halves(batch.y_l)
         if batch.x_u is None:
+            (a, b), (y_a, y_b) = halves(batch.x_l), halves(batch.y_l)
             keep = self.mask(batch, len(a))
             z = self.student(torch.where(keep[:, None], a, b), batch, nets).logits
             return {"supervised": Term(supervised_loss(z, torch.where(keep, y_a, y_b)))}
-        with torch.no_grad():
-            teacher = nets["teacher"](batch.x_u)
-            pseudo = largest_component(teacher.logits.argmax(1), batch.n_classes)
-        (u, v), (y_u, y_v), n = halves(batch.x_u), halves(pseudo), (min(len(batch.x_l), len(batch.x_u)) + 1) // 2
-        keep = self.mask(batch, n).expand(n, *batch.y_l.shape[1:])
-        mixed = torch.cat([torch.where(keep[:, None], outer[:n], inner[:n]) for outer, inner in ((a, u), (v, b))])
-        target = torch.cat([torch.where(keep, outer[:n], inner[:n]) for outer, inner in ((y_a, y_u), (y_v, y_b))])
-        pasted = Pasted(self.student(mixed, batch, nets), target, torch.cat([keep, ~keep]), teacher, pseudo)
+        teacher, pseudo = self.teach(batch, nets)
+        mixed, target, true = self.mix(batch, pseudo)
+        pasted, n = Pasted(self.student(mixed, batch, nets), target, true, teacher, pseudo), len(mixed) // 2
         real, copied = (sum(supervised_loss(*part) for part in zip(pasted.out.logits.split(n), target.split(n), region.split(n)))
                         for region in (pasted.true, ~pasted.true))
         return {"supervised": Term(real), "pasted": Term(copied, self.weight)} | self.further(batch, nets, progress, pasted)
+
+    @torch.no_grad()
+    def teach(self, batch: Batch, nets: Nets) -> tuple[Out, Tensor]:
+        """What the teacher gives for the unlabelled patches, and their pseudo-labels (B', X, Y, Z)."""
+        teacher = nets["teacher"](batch.x_u)
+        return teacher, largest_component(teacher.logits.argmax(1), batch.n_classes)
+
+    def mix(self, batch: Batch, pseudo: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """X1 of n patches and after them X2 (2n, 1, X, Y, Z); their labels, and where these are the cohort's (2n, X, Y, Z)."""
+        (a, b), (y_a, y_b), (u, v), (y_u, y_v) = (halves(part) for part in (batch.x_l, batch.y_l, batch.x_u, pseudo))
+        n = (min(len(batch.x_l), len(batch.x_u)) + 1) // 2
+        keep = self.mask(batch, n).expand(n, *batch.y_l.shape[1:])
+        mixed = torch.cat([torch.where(keep[:, None], outer[:n], inner[:n]) for outer, inner in ((a, u), (v, b))])
+        target = torch.cat([torch.where(keep, outer[:n], inner[:n]) for outer, inner in ((y_a, y_u), (y_v, y_b))])
+        return mixed, target, torch.cat([keep, ~keep])
 
     def mask(self, batch: Batch, n: int) -> Tensor:
         """(n or 1, X, Y, Z) bool: True where the patch that is pasted into stays as it is."""

@@ -40,6 +40,7 @@ class C3S3(Method):
 
     name, title, year = "c3s3", "C3S3", 2025
     paper = "He et al., ICME 2025, arXiv:2506.07368"
+    ideas = ("consistency", "pseudo-labels", "contrast")
     roles: ClassVar = {"student": Role(heads=PROJECTION), "rival": Role(heads=PROJECTION, arch="resnet")}
 
     weight: float = 0.1
@@ -58,9 +59,8 @@ class C3S3(Method):
             x = torch.cat([x, *(batch.noise(self.sigma_student, "second view", part)(p) for part, p in zip(PARTS, (batch.x_l, batch.x_u)))])
         outs = {role: nets[role](x) for role in self.roles}
         seen = {role: out.split(len(x) // 2) if parts == PARTS else (out,) for role, out in outs.items()}
-        fits = {role: [(F.cross_entropy(v.logits[:n].float(), batch.y_l), dice_loss(v.logits[:n], batch.y_l)) for v in views]
-                for role, views in seen.items()}
-        terms = {f"{role} supervised".removeprefix("student "): Term(sum(map(sum, fit)) / len(fit)) for role, fit in fits.items()}
+        fits = {role: fit(views, batch.y_l) for role, views in seen.items()}
+        terms = {f"{role} supervised".removeprefix("student "): Term(sum(map(sum, found)) / len(found)) for role, found in fits.items()}
         if parts == PARTS:
             winner, loser = self.compete(fits)
             value = sum((mine.logits[n:].float().softmax(1) - sharpen(target.logits[n:].detach(), self.temperature)).square().mean()
@@ -74,7 +74,7 @@ class C3S3(Method):
     def compete(self, fits: dict[str, list[tuple[Tensor, Tensor]]]) -> tuple[str, str]:
         """The role that wins and the one that loses, from cross-entropy and Dice loss of every view; the first wins a draw."""
         share = self.ce_share
-        losses = {role: sum(share * ce.item() + (1.0 - share) * dice.item() for ce, dice in fit) for role, fit in fits.items()}
+        losses = {role: sum(share * ce.item() + (1.0 - share) * dice.item() for ce, dice in found) for role, found in fits.items()}
         first, second = sorted(losses, key=losses.get)
         return first, second
 
@@ -89,6 +89,11 @@ class C3S3(Method):
     @torch.no_grad()
     def predict(self, nets: Nets, x: Tensor) -> Tensor:
         return sum(nets[role](x).logits.float().softmax(1) for role in self.roles) / 2
+
+
+def fit(views: Sequence[Out], label: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Cross-entropy and Dice loss of every view on the labelled patches, which come first in it."""
+    return [(F.cross_entropy(z.float(), label), dice_loss(z, label)) for z in (view.logits[: len(label)] for view in views)]
 
 
 def project(head: nn.Module, vectors: Tensor) -> Tensor:

@@ -86,6 +86,7 @@ class CAD(Consistency):
 
     name, title, year = "cad", "CAD", 2025
     paper = "Confidence-aware adaptive displacement, arXiv:2502.00536; ABD: Chi et al., CVPR 2024"
+    ideas = ("consistency", "pseudo-labels", "mixing", "evidence")
     exact = False
     roles: ClassVar = {"student": Role(), "second": Role(), "teacher": Role(ema_of="student")}
 

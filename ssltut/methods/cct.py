@@ -23,6 +23,7 @@ class CCT(Consistency):
 
     name, title, year = "cct", "CCT", 2020
     paper = "Ouali et al., CVPR 2020, arXiv:2003.09005"
+    ideas = ("consistency",)
     exact = False
     roles: ClassVar = {"student": Role(heads={name: Head() for name in PERTURBATIONS})}
 

@@ -23,6 +23,7 @@ class CPS(Consistency):
 
     name, title, year = "cps", "CPS", 2021
     paper = "Chen et al., CVPR 2021, arXiv:2106.01226"
+    ideas = ("pseudo-labels",)
     roles: ClassVar = {"student": Role(), "second": Role()}
 
     on: str = "all"

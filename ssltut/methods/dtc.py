@@ -23,6 +23,7 @@ class DTC(Consistency):
 
     name, title, year = "dtc", "DTC", 2021
     paper = "Luo et al., AAAI 2021, arXiv:2009.04448"
+    ideas = ("consistency", "shape")
     roles: ClassVar = {"student": Role(heads={"sdf": Head(level=0, background=False)})}
 
     weight: float = 1.0

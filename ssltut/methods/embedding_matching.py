@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from ssltut.data.patches import Batch
 from ssltut.errors import ConfigError
@@ -13,7 +14,7 @@ from ssltut.matching import KERNELS, draw_references, neighbour_vote, similarity
 from ssltut.methods.base import Nets, Progress, Term
 from ssltut.methods.mean_teacher import MeanTeacher
 from ssltut.methods.parts.memory import ReferenceMemory
-from ssltut.nets import SegNet
+from ssltut.nets import Out, SegNet
 from ssltut.schedules import ramp
 from ssltut.uncertainty import mc_dropout, published_threshold, quantile_threshold
 
@@ -58,13 +59,17 @@ class EmbeddingMatching(MeanTeacher):
     interior      further references a class from anywhere inside it (0 as published)
     memory        references a class remembered across scans (0 as published); they join those of the batch in the vote
     gate          a match counts only where its vote exceeds this share (0: always)
+    mutual        only references that have the voxel among their own nearest voxels vote (False as published)
     query         whose embeddings of the unlabelled voxels are matched: "student" (published) or "teacher"
+    layer         which map is matched: "embedding" (the last, published), "half" (the one before, at half resolution) or "bottleneck"
+    rampup        fraction of training at which the weights reach their height (1 as published)
     """
 
     name: ClassVar[str] = "embedding_matching"
     title: ClassVar[str] = "embedding matching"
     paper: ClassVar[str] = "Xie et al., MIDL 2024, PMLR 250:1741-1753, arXiv:2407.04638"
     year: ClassVar[int] = 2024
+    ideas: ClassVar[tuple[str, ...]] = ("pseudo-labels", "prototypes", "evidence")
 
     w_ua: float = 0.25
     w_ps: float = 0.125
@@ -81,13 +86,16 @@ class EmbeddingMatching(MeanTeacher):
     memory: int = 0
     neighbours: int = 9
     gate: float = 0.0
+    mutual: bool = False
     query: str = "student"
+    layer: str = "embedding"
+    rampup: float = 1.0
     ema_warmup: bool = False
     sigma_teacher: float = 0.01
 
     def __post_init__(self) -> None:
         choices = {"uncertainty": ("mean_of_entropies", "entropy_of_mean"), "kernel": (*KERNELS, "vote"), "query": ("student", "teacher"),
-                   "normalise": ("set", "all")}
+                   "normalise": ("set", "all"), "layer": ("embedding", "half", "bottleneck")}
         for option, allowed in choices.items():
             if getattr(self, option) not in allowed:
                 raise ConfigError(f"{option} is {getattr(self, option)!r}", where=self.name, fix=f"use one of {', '.join(allowed)}")
@@ -97,15 +105,19 @@ class EmbeddingMatching(MeanTeacher):
         for option in ("passes", "k", "redraws", "band", "neighbours"):
             if getattr(self, option) < 1:
                 raise ConfigError(f"{option} is {getattr(self, option)}", where=self.name, fix="give a number of at least 1")
+        if not 0.0 < self.rampup <= 1.0:
+            raise ConfigError(f"rampup is {self.rampup}", where=self.name, fix="give a fraction of training above 0, at most 1")
         if set(self.use) - set(TERMS):
             raise ConfigError(f"use is {self.use}", where=self.name, fix=f"choose among {', '.join(TERMS)}")
-        if self.kernel != "vote" and (self.interior or self.memory or self.gate):
-            raise ConfigError("interior references, a memory and a gate need neighbours to vote", where=self.name, fix="set kernel='vote'")
+        if self.kernel != "vote" and (self.interior or self.memory or self.gate or self.mutual):
+            raise ConfigError("interior references, a memory, a gate and mutual neighbours need neighbours to vote", where=self.name,
+                              fix="set kernel='vote'")
         if self.kernel == "vote" and "EN" in self.use:
             raise ConfigError("the entropy term needs a similarity with a gradient, a vote has none", where=self.name, fix="use UA and NN")
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
-        return {"memory": ReferenceMemory(n_classes, self.memory, student.classifier.in_channels)} if self.memory else {}
+        wider = {"embedding": 1, "half": 2, "bottleneck": student.factor}[self.layer]
+        return {"memory": ReferenceMemory(n_classes, self.memory, wider * student.classifier.in_channels)} if self.memory else {}
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         use = [term for term in self.use if (self.w_ua if term == "UA" else self.w_ps)]
@@ -113,9 +125,9 @@ class EmbeddingMatching(MeanTeacher):
             return {"supervised": self.supervised(batch, nets)}
         labelled, student = self.both(batch, nets)
         terms = {"supervised": Term(supervised_loss(labelled.logits, batch.y_l))}
-        embedding = voxel_vectors(student.feats["embedding"])
+        embedding = self.vectors(student)
         found = self.assign(batch, nets, progress, embedding)
-        rise = ramp(progress.frac)
+        rise = ramp(progress.frac / self.rampup)
         if "UA" in use:
             reliable = ~found.unreliable
             value = masked_cross_entropy(student.logits, found.teacher, reliable, self.normalise)
@@ -144,9 +156,9 @@ class EmbeddingMatching(MeanTeacher):
         if scores is None:
             return Assignment(uncertainty, unreliable, teacher, teacher, torch.zeros_like(unreliable), None)
         best = scores.detach().max(1)
-        match = teacher.masked_scatter(unreliable, best.indices)
-        sure = best.values > self.gate if self.gate else torch.ones_like(best.indices, dtype=torch.bool)
-        trusted = torch.zeros_like(unreliable).masked_scatter(unreliable, sure)
+        votes = best.values if self.kernel == "vote" else torch.ones_like(best.values)  # 0: no mutual neighbour, so no answer
+        match = teacher.masked_scatter(unreliable, torch.where(votes > 0, best.indices, teacher[unreliable]))
+        trusted = torch.zeros_like(unreliable).masked_scatter(unreliable, votes > self.gate)
         return Assignment(uncertainty, unreliable, teacher, match, trusted, scores)
 
     def match(self, batch: Batch, nets: Nets, query: Tensor) -> Tensor | None:
@@ -182,13 +194,20 @@ class EmbeddingMatching(MeanTeacher):
             vectors, labels = torch.cat([vectors, old_vectors]), torch.cat([labels, old_labels])
         if len(labels.unique()) < 2 or len(labels) < self.neighbours:
             return None
-        return neighbour_vote(query.detach(), vectors, labels, batch.n_classes, self.neighbours)
+        return neighbour_vote(query.detach(), vectors, labels, batch.n_classes, self.neighbours, mutual=self.mutual)
 
     @torch.no_grad()
     def teacher_embedding(self, x: Tensor, batch: Batch, nets: Nets) -> Tensor:
         """(B * X * Y * Z, D) embeddings by the teacher in eval mode, under its noise."""
         noisy = batch.noise(self.sigma_teacher, "teacher", tuple(x.shape), x is batch.x_l)(x)
-        return voxel_vectors(nets["teacher"](noisy).feats["embedding"])
+        return self.vectors(nets["teacher"](noisy))
+
+    def vectors(self, out: Out) -> Tensor:
+        """What is matched: a vector of the chosen map for every voxel, (B * X * Y * Z, D); a coarser map is brought to full resolution."""
+        chosen = out.feats[self.layer]
+        if chosen.shape[2:] != out.logits.shape[2:]:
+            chosen = interpolate(chosen, out.logits.shape[2:], mode="trilinear")
+        return voxel_vectors(chosen)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from ssltut.losses import masked_mean, supervised_loss
 from ssltut.methods.base import Batch, Method, Nets, Plan, Progress, Role, Term
 from ssltut.methods.parts.memory import ScoreTable
 from ssltut.methods.parts.perturb import photometric
-from ssltut.methods.parts.shapes import SURE, find_shape, mirror_through, pieces, regularity, repair
+from ssltut.methods.parts.shapes import SURE, Shape, find_shape, mirror_through, pieces, regularity, repair
 from ssltut.nets import SegNet
 from ssltut.schedules import ramp
 
@@ -64,6 +64,7 @@ class ERSR(Method):
 
     name, title, year = "ersr", "ERSR", 2025
     paper = "ERSR, IEEE Journal of Biomedical and Health Informatics 2025, arXiv:2508.19815"
+    ideas = ("consistency", "pseudo-labels", "shape")
     roles: ClassVar = {"student": Role(), "teacher": Role(ema_of="student")}
 
     weight: float = 1.0
@@ -133,9 +134,8 @@ class ERSR(Method):
 
     def repaired(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
         """Mask, region, left half and partners of one slice or patch ``p`` of probabilities; None where no shape fits."""
-        wanted = 2 if self.mirror == "sagittal" else 1
-        shapes = [find_shape(piece, self.shape == "sphere", self.reach, self.overlap) for piece in pieces(p >= SURE, wanted)]
-        mirror = mirror_through(shapes) if len(shapes) == wanted and None not in shapes else None
+        shapes = self.shapes(p)
+        mirror = mirror_through(shapes) if shapes else None
         if mirror is None:
             return None
         mask = repair(p, np.min([shape.squared(p.shape) for shape in shapes], 0), self.reach)
@@ -144,3 +144,9 @@ class ERSR(Method):
         inside = ((there >= -0.5) & (there <= np.reshape(p.shape, (-1,) + (1,) * p.ndim) - 0.5)).all(0)
         seen = ndimage.map_coordinates(mask.astype(np.uint8), there, order=0, mode="nearest") > 0
         return mask, (mask | seen) & inside, left, partner
+
+    def shapes(self, p: np.ndarray) -> list[Shape]:
+        """The shape of the sure part of ``p``, with a sagittal mirror those of its two largest pieces; none where one does not fit."""
+        wanted = 2 if self.mirror == "sagittal" else 1
+        found = [find_shape(piece, self.shape == "sphere", self.reach, self.overlap) for piece in pieces(p >= SURE, wanted)]
+        return found if len(found) == wanted and None not in found else []

@@ -29,6 +29,7 @@ class FixMatch(Consistency):
 
     name, title, year = "fixmatch", "FixMatch", 2020
     paper = "Sohn et al., NeurIPS 2020, arXiv:2001.07685"
+    ideas = ("consistency", "pseudo-labels", "evidence")
 
     weight: float = 1.0
     rampup: float = 0.0

@@ -27,6 +27,7 @@ class M3HL(BCP):
 
     name, title, year = "m3hl", "M3HL", 2025
     paper = "Liu et al., MICCAI 2025, arXiv:2508.03752"
+    ideas = ("consistency", "pseudo-labels", "mixing")
 
     pretrain: float = 0.0
     features: float = 1.0

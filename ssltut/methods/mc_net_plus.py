@@ -22,6 +22,7 @@ class MCNetPlus(Consistency):
 
     name, title, year = "mc_net_plus", "MC-Net+", 2022
     paper = "Wu et al., Medical Image Analysis 2022, arXiv:2109.09960"
+    ideas = ("consistency", "pseudo-labels")
     roles: ClassVar = {"student": Role(heads={up: Head(up=up, supervised=True) for up in ("trilinear", "nearest")})}
 
     weight: float = 1.0

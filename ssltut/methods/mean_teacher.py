@@ -26,6 +26,7 @@ class MeanTeacher(Method):
     title: ClassVar[str] = "mean teacher"
     paper: ClassVar[str] = "Tarvainen & Valpola, NeurIPS 2017, arXiv:1703.01780"
     year: ClassVar[int] = 2017
+    ideas: ClassVar[tuple[str, ...]] = ("consistency",)
     roles: ClassVar = {"student": Role(), "teacher": Role(ema_of="student")}
 
     weight: float = 0.1

@@ -31,6 +31,7 @@ class MEDL(Method):
 
     name, title, year = "medl", "MEDL", 2024
     paper = "He et al., BIBM 2024, arXiv:2505.12418"
+    ideas = ("pseudo-labels", "evidence")
     roles: ClassVar = {"student": Role(), "second": Role(arch="resnet")}
 
     weight: float = 1.0

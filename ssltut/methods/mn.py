@@ -34,6 +34,7 @@ class MN(Method):
 
     name, title, year = "mn", "M&N", 2025
     paper = "M&N, MLMI workshop at MICCAI 2025, arXiv:2509.15167"
+    ideas = ("pseudo-labels", "other data")
     roles: ClassVar = {"student": Role(), "slices": Role(arch="unet2d", weights="")}
 
     weight: float = 1.0

@@ -23,6 +23,7 @@ class MTC(Consistency):
 
     name, title, year = "mtc", "MTC", 2019
     paper = "Chen et al., MICCAI 2019, arXiv:1907.12303"
+    ideas = ("consistency",)
     exact = False
     roles: ClassVar = {"student": Role(heads={"reconstruction": Head(skips=False)})}
 

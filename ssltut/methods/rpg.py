@@ -47,6 +47,7 @@ class RPG(Method):
 
     name, title, year = "rpg", "RPG", 2022
     paper = "Seibold et al., AAAI 2022, arXiv:2112.00735"
+    ideas = ("consistency", "pseudo-labels", "prototypes", "evidence")
     exact: ClassVar[bool] = False
 
     w_reference: float = 1.0

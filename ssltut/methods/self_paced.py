@@ -60,6 +60,7 @@ class SelfPaced(Method):
 
     name, title, year = "self_paced", "self-paced contrast", 2021
     paper = "Peng et al., NeurIPS 2021, arXiv:2107.13741"
+    ideas = ("contrast", "other data")
 
     weight: float = 1.0
     use: tuple[str, ...] = tuple(META)
@@ -102,14 +103,23 @@ class SelfPaced(Method):
         """One term a meta-label, from the deepest map (2B, D, X, Y, Z) of both views."""
         pooled, terms = bottleneck.float().mean((2, 3, 4)), {}
         for kind in self.use:
-            label = meta_label(kind, batch, self.bins).to(pooled.device).repeat(2)
-            same = (label[:, None] == label) & ~torch.eye(len(label), dtype=torch.bool, device=label.device)
-            z = F.normalize(nets["projector"][kind](pooled).float(), dim=1)
-            scale, first, last = META[kind]
-            losses = pair_losses(z, self.temperature)[same]
-            w = self_paced_weights(losses, first + (last - first) * math.sqrt(progress.frac), self.weights)
+            same, losses, w = self.pairs(kind, pooled, batch, nets, progress)
             rows = same.float()
             value = (torch.zeros_like(rows).masked_scatter(same, w * losses).sum(1) / rows.sum(1)).mean()
             value = value / w.mean().clamp(min=1e-6) if self.correct else value
-            terms[kind] = Term(value, self.weight * scale, w.mean().item())
+            terms[kind] = Term(value, self.weight * META[kind][0], w.mean().item())
         return terms
+
+    def pairs(self, kind: str, pooled: Tensor, batch: Batch, nets: Nets, progress: Progress) -> tuple[Tensor, Tensor, Tensor]:
+        """Which pairs of the views (2B, D) have the same meta-label, (2B, 2B) bool; of these P pairs the losses and weights, (P,)."""
+        label = meta_label(kind, batch, self.bins).to(pooled.device).repeat(2)
+        same = (label[:, None] == label) & ~torch.eye(len(label), dtype=torch.bool, device=label.device)
+        z = F.normalize(nets["projector"][kind](pooled).float(), dim=1)
+        losses = pair_losses(z, self.temperature)[same]
+        return same, losses, self_paced_weights(losses, age_at(kind, progress), self.weights)
+
+
+def age_at(kind: str, progress: Progress) -> float:
+    """γ of this step."""
+    _, first, last = META[kind]
+    return first + (last - first) * math.sqrt(progress.frac)

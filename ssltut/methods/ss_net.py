@@ -89,6 +89,7 @@ class SSNet(Method):
 
     name, title, year = "ss_net", "SS-Net", 2022
     paper = "Wu et al., MICCAI 2022, arXiv:2203.01324"
+    ideas = ("consistency", "prototypes")
 
     weight: float = 1.0
     rampup: float = 0.4
@@ -115,11 +116,16 @@ class SSNet(Method):
                 "separation": Term(self.separation(batch, nets, out), self.contrast * rise)}
 
     def smoothness(self, batch: Batch, nets: Nets, out: Out) -> Tensor:
-        x, p = torch.cat([self.view(batch, part) for part in PARTS]), out.logits.detach().float().softmax(1)
-        length = self.radius * math.sqrt(x[0].numel())
+        p = out.logits.detach().float().softmax(1)
         with frozen_averages(nets["student"]):
-            worst = adversarial_direction(nets["student"], x, p, length, batch.generator("adversarial"))
-            return change(nets["student"], x + length * worst, p)
+            x, worst = self.attack(batch, nets, p)
+            return change(nets["student"], x + worst, p)
+
+    def attack(self, batch: Batch, nets: Nets, p: Tensor) -> tuple[Tensor, Tensor]:
+        """What the student sees of all patches (B, 1, X, Y, Z), and the change of it that moves its probabilities ``p`` most."""
+        x = torch.cat([self.view(batch, part) for part in PARTS])
+        length = self.radius * math.sqrt(x[0].numel())
+        return x, length * adversarial_direction(nets["student"], x, p, length, batch.generator("adversarial"))
 
     def separation(self, batch: Batch, nets: Nets, out: Out) -> Tensor:
         guess, separator, n = out.logits.argmax(1), nets["separator"], batch.y_l.numel()

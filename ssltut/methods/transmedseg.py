@@ -34,6 +34,7 @@ class TransMedSeg(BCP):
 
     name, title, year, exact = "transmedseg", "TransMedSeg", 2025, False
     paper = "Wang et al., 2025, arXiv:2505.14753"
+    ideas = ("pseudo-labels", "mixing", "prototypes", "contrast")
     roles: ClassVar = {"student": Role(heads={"clusters": Head(level=-1, project=8)}), "teacher": Role(ema_of="student")}
 
     transfer: float = 0.1
@@ -52,15 +53,24 @@ class TransMedSeg(BCP):
             source, found = nets["labelled moments"], nets["unlabelled moments"]
             source.update(features[true], pasted.target.flatten()[true], self.moments_decay)
             found.update(voxel_vectors(pasted.teacher.feats["embedding"]), pasted.pseudo.flatten(), self.moments_decay)
-            both = (source.seen & found.seen).float()[:, None]
-            gap, spread = both * (found.mean - source.mean), both[..., None] * found.covariance
-            shift = moved(nets["student"].classifier.weight.flatten(1).float(), gap, spread, self.alpha * progress.frac)
+            shift = self.shift(nets, progress)
             logits = pasted.out.logits.float() + shift[pasted.target].movedim(-1, 1)
-            terms["transfer"] = Term(masked_cross_entropy(logits, pasted.target, pasted.true), self.transfer, both.mean().item())
+            value = masked_cross_entropy(logits, pasted.target, pasted.true)
+            terms["transfer"] = Term(value, self.transfer, (source.seen & found.seen).float().mean().item())
         if self.clusters:
             value = cluster_loss(pasted.out.feats["bottleneck"], nets["student"].heads["clusters"], self.tau)
             terms["clusters"] = Term(value, self.clusters)
         return terms
+
+    def transport(self, nets: Nets) -> tuple[Tensor, Tensor]:
+        """Δμ (C, D) and Σ (C, D, D) of the running estimates; 0 for a class that was not seen on both sides."""
+        source, found = nets["labelled moments"], nets["unlabelled moments"]
+        both = (source.seen & found.seen).float()[:, None]
+        return both * (found.mean - source.mean), both[..., None] * found.covariance
+
+    def shift(self, nets: Nets, progress: Progress) -> Tensor:
+        """What a voxel of class y gets added to its outputs, (C, C) with y in rows."""
+        return moved(nets["student"].classifier.weight.flatten(1).float(), *self.transport(nets), self.alpha * progress.frac)
 
 
 @full_precision

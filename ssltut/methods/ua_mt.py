@@ -25,6 +25,7 @@ class UAMT(MeanTeacher):
     title: ClassVar[str] = "UA-MT"
     paper: ClassVar[str] = "Yu et al., MICCAI 2019, arXiv:1907.07034"
     year: ClassVar[int] = 2019
+    ideas: ClassVar[tuple[str, ...]] = ("consistency", "evidence")
 
     passes: int = 8
 

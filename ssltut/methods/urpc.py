@@ -22,6 +22,7 @@ class URPC(Consistency):
 
     name, title, year = "urpc", "URPC", 2021
     paper = "Luo et al., MICCAI 2021, arXiv:2012.07042"
+    ideas = ("consistency", "evidence")
     roles: ClassVar = {"student": Role(heads={f"scale {level}": Head(level, supervised=True) for level in (1, 2, 3)})}
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:

@@ -33,6 +33,7 @@ class VerSemi(Method):
 
     name, title, year = "versemi", "VerSemi", 2025
     paper = "VerSemi (Segment Together), IEEE Transactions on Medical Imaging 2025, arXiv:2311.11686"
+    ideas = ("consistency", "mixing", "other data")
     roles: ClassVar = {"student": Role(heads={"prompts": Head(prompts=True, supervised=True)})}
 
     weight: float = 1.0
@@ -50,8 +51,7 @@ class VerSemi(Method):
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         first, draw = progress.frac < self.stage, batch.generator("box")
         keep = box_mask(batch.x_l.shape[2:], self.box if first else float(uniform(draw, (), 0.3, 0.6)), draw)
-        known = batch.known_classes()
-        y = batch.y_l * known.gather(1, batch.y_l.flatten(1)).view_as(batch.y_l)  # classes that are not labelled in a scan are not read
+        y, known = self.read(batch)
         (a, b), (y_a, y_b), (k_a, k_b) = halves(batch.x_l), halves(y), halves(known)
         mix, y_mix, k_mix = torch.where(keep, a, b), torch.where(keep, y_a, y_b), torch.where(keep, spread(k_a), spread(k_b))
         views = [self.view(batch, "labelled"), batch.noise(self.sigma_student, "student", "mix")(mix)]
@@ -72,6 +72,11 @@ class VerSemi(Method):
             counts = self.counts(y[: len(z)], spread(known[: len(z)])) & ~keep
             terms["labelled part"] = Term(dice_loss(two(z[:, 0]), (y[: len(z)] > 0).long(), counts), self.weight)
         return terms
+
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The labels (B, X, Y, Z) without the classes that are not labelled in their scan, and which are, (B, C)."""
+        known = batch.known_classes()
+        return batch.y_l * known.gather(1, batch.y_l.flatten(1)).view_as(batch.y_l), known
 
     def counts(self, y: Tensor, known: Tensor) -> Tensor:
         """Where it is known if there is any foreground (B, X, Y, Z): in what is labelled, and in scans with every class labelled."""

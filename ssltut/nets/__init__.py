@@ -15,7 +15,8 @@ class Out(NamedTuple):
     """What a network gives back.
 
     logits  (B, C, X, Y, Z) before the softmax
-    feats   "embedding" (B, D, X, Y, Z), the last decoder map before the 1x1x1 output; "bottleneck", the deepest map
+    feats   "embedding" (B, D, X, Y, Z), the last decoder map before the 1x1x1 output; "half", the one before it, at half resolution;
+            "bottleneck", the deepest map of the encoder
     heads   further outputs by name, at full resolution (empty unless asked for)
     """
 
@@ -88,7 +89,7 @@ class SegNet(nn.Module):
                 found[name] = part.classifier(part.decode(seen)[0])
             else:
                 found[name] = F.interpolate(part(maps[head.level]), logits.shape[2:], mode="trilinear")
-        return Out(logits, {"embedding": maps[0], "bottleneck": features[-1]}, found)
+        return Out(logits, {"embedding": maps[0], "half": maps[min(1, len(maps) - 1)], "bottleneck": features[-1]}, found)
 
 
 def upsampling(kind: str, c_in: int, c_out: int, step: tuple[int, ...] = (2, 2, 2)) -> nn.Module:

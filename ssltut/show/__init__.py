@@ -10,7 +10,7 @@ HOMES = {
     "frontend": "frontends", "Picture": "pictures", "picture": "pictures", "planes": "slices", "gallery": "slices", "explore": "explorer",
     "vary": "arguments", "explore_uncertainty": "reliability", "explore_embeddings": "embedding", "LiveCurves": "training",
     "curves": "charts", "lines": "charts", "risk_coverage": "charts", "intervals": "charts", "paired": "charts",
-    "budget_curves": "charts", "strata": "charts",
+    "budget_curves": "charts", "strata": "charts", "dot_matrix": "dots",
     "surface": "space", "correspondences": "space", "explore_matches": "matches", "volume": "viewer",
 }
 

@@ -57,7 +57,7 @@ def framed(scene: Scene, plane: str, at: tuple[int, int, int], opacity: float, l
     shown = Image.fromarray(blend(scene, plane, at, opacity, limits)).resize(size, Image.Resampling.NEAREST)
     pen, style = ImageDraw.Draw(shown), {"fill": "white", "stroke_width": 2, "stroke_fill": "black", "font": typeface()}
     spots = ((4, height / 2, "lm"), (width - 4, height / 2, "rm"), (width / 2, 3, "ma"), (width / 2, height - 3, "md"))
-    for letter, (left, top, anchor) in zip(letters, spots):
+    for letter, (left, top, anchor) in zip(letters if scene.letters else "", spots):
         pen.text((left, top), letter, anchor=anchor, **style)
     length = bar_length(width / scale)
     pen.rectangle([(7, height - 12), (9 + length * scale, height - 6)], fill="white", outline="black")

@@ -37,6 +37,7 @@ class Scene:
     at        the voxel to cut at (default: the middle of the overlay, else of the first contour, else of the image)
     window    "bone", "soft", (centre, width) in HU, "whole" from the least to the greatest value, or "percentile" or None for the 1st to
               the 99th percentile, as MR needs it
+    letters   name the patient's sides; False where nobody knows how the axes point
     Raises ConfigError when an array has another shape than the image, or labels come without a table that names them.
     """
 
@@ -50,6 +51,7 @@ class Scene:
     contours: Mapping[str, np.ndarray] | None = None
     at: Sequence[int] | None = None
     window: str | tuple[float, float] | None = "bone"
+    letters: bool = True
 
     def __post_init__(self) -> None:
         layers = {"overlay": self.overlay, "heat": self.heat} | dict(self.contours or {})
@@ -137,7 +139,7 @@ def draw(ax: Axes, scene: Scene, plane: str, *, crosshair: bool = True, bar: boo
         x, y = (shape[across] - at[across] - 0.5) * spacing[across], (at[up] + 0.5) * spacing[up]
         ax.axvline(x, color="white", lw=0.8, alpha=0.7)
         ax.axhline(y, color="white", lw=0.8, alpha=0.7)
-    decorate(ax, letters, width, height, bar)
+    decorate(ax, letters if scene.letters else "", width, height, bar)
 
 
 def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> None:

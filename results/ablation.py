@@ -1,0 +1,56 @@
+"""What each part of embedding matching is worth: ``python results/ablation.py`` writes results/ablation.csv.
+
+Variants of the published form and of the neighbour vote on the cohort, settings, draws and seeds of results/phantom.py at 4 labelled scans,
+so that their rows stand beside those of results/phantom.csv; their names are in the column ``method``. About 45 minutes on two cores.
+Stopped, it goes on where it was; ``--variants`` and ``--seeds`` do a part, and each call writes all that is done so far.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from phantom import COHORT, MIDDLE, SEEDS, STEPS, collected, settings
+
+from ssltut import statistics
+from ssltut.compare import compare
+from ssltut.data.cohort import cache_dir, synthetic_cohort
+
+VOTE = {"kernel": "vote", "use": ("UA", "NN"), "k": 120, "interior": 400}
+VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
+    "published, reliable voxels only": ("embedding_matching", {"use": ("UA",)}),
+    "published, without entropy": ("embedding_matching", {"use": ("UA", "NN")}),
+    "published, 5 % always unreliable": ("embedding_matching", {"threshold": 0.05}),
+    "published, 5 %, mean over all voxels": ("embedding_matching", {"threshold": 0.05, "normalise": "all"}),
+    "published, vote of 9": ("embedding_matching", VOTE),
+    "vote, no gate": ("neighbour_vote", {"gate": 0.0}),
+    "vote, full weight from 0.3 on": ("neighbour_vote", {"rampup": 0.3}),
+    "vote, weights x 4": ("neighbour_vote", {"w_ua": 1.0, "w_ps": 0.5}),
+    "vote, memory of 400 across scans": ("neighbour_vote", {"memory": 400}),
+    "vote, mutual neighbours": ("neighbour_vote", {"mutual": True, "gate": 0.0}),
+    "vote, map at half resolution": ("neighbour_vote", {"layer": "half"}),
+    "vote, the teacher asks": ("neighbour_vote", {"query": "teacher"})}
+
+
+def main() -> None:
+    import torch
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=cache_dir() / "record" / f"ablation-{STEPS}")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in args.variants:
+        method, options = VARIANTS[name]
+        compare(synthetic_cohort(**COHORT), [method], args.folder / name, config=settings(), budgets=[MIDDLE], seeds=args.seeds,
+                options={method: options}, workers=args.workers)
+    done = [name for name in VARIANTS if (args.folder / name).is_dir()]
+    rows = pd.concat([collected(args.folder / name).assign(method=name) for name in done], ignore_index=True)
+    rows.to_csv(Path(__file__).with_suffix(".csv"), index=False)
+    for metric in ("dice", "hd95"):
+        print(statistics.summary(rows, metric).drop(columns=["method", "metric"]).round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
