@@ -1,6 +1,6 @@
 """Score a model of `ssltut recipe hip` on the TotalSegmentator example, whole scan and crops, left and right: for reporting, never for choosing.
 
-python data_scripts/synthetic_to_real.py RUN [--mirror DIR] [--csv FILE] [--pictures DIR]
+python data_scripts/synthetic_to_real.py RUN [--mirror DIR] [--csv FILE] [--pictures DIR] [--least-piece SHARE]
 """
 
 import argparse
@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--mirror", type=Path, help="a folder that already holds the scan: nothing is downloaded")
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--least-piece", type=float, default=0.2, help="as in ssltut predict; two hips and two femurs are about equal (default: 0.2)")
     args = parser.parse_args()
     try:
         run, scan = load_run(args.run), read_totalsegmentator_example(fetch_set(EXAMPLE, mirror=args.mirror))
@@ -44,7 +45,7 @@ def main() -> int:
         return 2
     rows = []
     for view, case in {"whole scan": scan, **{f"crop {side}": crop for side, crop in crop_hips(scan).items()}}.items():
-        predicted = run.predict(case)
+        predicted = run.predict(case, args.least_piece)
         rows += rows_of(case, predicted, run.table.names, view.split()[0])
         if args.pictures:
             args.pictures.mkdir(parents=True, exist_ok=True)

@@ -66,7 +66,7 @@ def recipe(args: argparse.Namespace) -> int:
     run = RECIPES[args.name](args.out, args.profile, seed=args.seed, say=say_of(args))
     emit(args, {"folder": str(run.folder), "selected": run.selected},
          f"weights of step {run.selected['step']} (synthetic validation Dice {run.selected['score']:.3f}) in {run.folder}\n"
-         f"next: ssltut predict {run.folder} SCAN.nii.gz --out PREDICTIONS")
+         f"next: ssltut predict {run.folder} SCAN.nii.gz --least-piece 0.2 --out PREDICTIONS")
     return 0
 
 
@@ -82,7 +82,7 @@ def predict(args: argparse.Namespace) -> int:
         if not scans:
             raise DataError("there are no scans *.nii or *.nii.gz here", where=path, fix="give the folder that holds them")
         targets |= {scan: args.out / f"{scan_id(scan)}_prediction.nii.gz" for scan in scans}
-    wrong = predict_files(run, targets, workers=args.workers, dask=args.dask, say=say_of(args))
+    wrong = predict_files(run, targets, least_piece=args.least_piece, workers=args.workers, dask=args.dask, say=say_of(args))
     for error in wrong.values():
         print(f"ssltut predict: {error}", file=sys.stderr)
     written = [str(target) for scan, target in targets.items() if scan not in wrong]
@@ -218,6 +218,8 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("run", type=Path)
     p.add_argument("scans", nargs="+", type=Path, help="scans, or folders of scans")
     p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--least-piece", type=float, default=0.0, metavar="SHARE",
+                   help="leave out pieces smaller than this share of the largest of their class (0.2 suits left and right hips; default: 0, none)")
     add_workers(p)
     p = command(evaluate, "score a trained run on a part of a cohort")
     p.add_argument("run", type=Path)

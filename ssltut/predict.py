@@ -44,7 +44,7 @@ def predict_label(method, nets, case: Case, intensity: Intensity, patch: tuple[i
     return predict_probabilities(method, nets, case, intensity, patch).argmax(0).numpy().astype(np.uint8)
 
 
-def predict_file(run, scan: Path, target: Path) -> SsltutError | None:
+def predict_file(run, scan: Path, target: Path, least_piece: float = 0.0) -> SsltutError | None:
     """Write the labels a trained run gives ``scan`` to ``target``, on the grid of the scan; what is wrong with it, or None.
 
     On a GPU where this process has one. A file that a worker wrote before it died is written again.
@@ -55,22 +55,25 @@ def predict_file(run, scan: Path, target: Path) -> SsltutError | None:
         for net in run.nets.values():
             net.to("cuda" if torch.cuda.is_available() else "cpu")
         case = read_case(scan)
-        write_like_source(run.predict(case), case, target, overwrite=True)
+        write_like_source(run.predict(case, least_piece), case, target, overwrite=True)
     except SsltutError as error:
         return error
     except (RuntimeError, MemoryError, OSError) as error:
         return DataError(f"{type(error).__name__}: {' '.join(str(error).split())}", where=scan, fix="see to memory and disk, then predict it alone")
 
 
-def predict_files(run, targets: Mapping[Path, Path], *, workers: int | None = 0, dask: str | None = None,
+def predict_files(run, targets: Mapping[Path, Path], *, least_piece: float = 0.0, workers: int | None = 0, dask: str | None = None,
                   say: Callable[[str], None] = print) -> dict[Path, SsltutError]:
-    """Predict every scan of ``targets`` {scan: file to write}; workers and dask as in ``compare``. Returns what was wrong, by scan.
+    """Predict every scan of ``targets`` {scan: file to write}; ``least_piece`` as in ``Run.predict``, workers and dask as in ``compare``.
 
-    One bad scan does not stop the others. Raises ConfigError, before anything is predicted, for a target that exists or is that of two scans.
+    Returns what was wrong, by scan: one bad scan does not stop the others. Raises ConfigError, before anything is predicted, for a target that
+    exists or is that of two scans, and for a ``least_piece`` that is no share.
     """
-    scans, jobs = list(targets), [(scan.absolute(), target.absolute()) for scan, target in targets.items()]
-    for i, (_, target) in enumerate(jobs):
-        if target.exists() or target in [other for _, other in jobs[:i]]:
+    if not 0.0 <= least_piece <= 1.0:
+        raise ConfigError(f"a least piece of {least_piece}", fix="give a share of the largest piece, from 0 to 1")
+    scans, jobs = list(targets), [(scan.absolute(), target.absolute(), least_piece) for scan, target in targets.items()]
+    for i, (_, target, _) in enumerate(jobs):
+        if target.exists() or target in [other for _, other, _ in jobs[:i]]:
             raise ConfigError("the prediction exists already", where=target, fix="choose another --out; nothing was overwritten")
     hands, wrong = usual_workers(len(jobs)) if workers is None and not dask else min(workers or 0, len(jobs)), {}
     with open_workers(hands, dask, say) as each:

@@ -22,6 +22,7 @@ from ssltut.data.resample import resample
 from ssltut.data.views import derive_seed, generator_for
 from ssltut.errors import CheckpointError, ConfigError, TrainingError
 from ssltut.methods import Method, Plan, Progress, Term, make_method
+from ssltut.methods.parts.masks import main_pieces
 from ssltut.metrics import HIGHER_IS_BETTER, score_case
 from ssltut.nets import build_net
 from ssltut.predict import predict_label, predict_probabilities
@@ -51,9 +52,10 @@ class Run:
     folder: Path
     spacing: float | None = None
 
-    def predict(self, case: Case) -> np.ndarray:
-        """Label map (X, Y, Z) uint8 of a scan, by sliding window."""
-        return self.probabilities(case).argmax(0).astype(np.uint8)
+    def predict(self, case: Case, least_piece: float = 0.0) -> np.ndarray:
+        """Label map (X, Y, Z) uint8 of a scan, by sliding window, without pieces of less than ``least_piece`` of the largest of their class."""
+        found = self.probabilities(case).argmax(0).astype(np.uint8)
+        return main_pieces(torch.from_numpy(found)[None], self.table.n_classes, least_piece)[0].numpy() if least_piece else found
 
     def probabilities(self, case: Case) -> np.ndarray:
         """Class probabilities (C, X, Y, Z) float32 of a scan, on its own grid whatever voxel size the run was trained at."""

@@ -15,7 +15,7 @@ from ssltut.losses import dice_loss, supervised_loss
 from ssltut.methods import Plan, Progress, make_method
 from ssltut.methods.parts import perturb
 from ssltut.methods.parts.distance import signed_distance
-from ssltut.methods.parts.masks import box_mask, largest_component
+from ssltut.methods.parts.masks import box_mask, largest_component, main_pieces
 from ssltut.methods.parts.sharpen import sharpen
 from ssltut.nets import Head, build_net
 from ssltut.train import build_nets, start_from, train
@@ -220,6 +220,15 @@ def test_the_largest_piece_of_each_class_stays():
     kept = largest_component(label, 4)
     label[0, 5, 5, :2] = 0
     assert torch.equal(kept, label)
+
+
+def test_pieces_below_a_share_of_the_largest_go_and_of_equals_the_first_is_the_largest():
+    label = torch.zeros(2, 6, 6, 6, dtype=torch.long)
+    label[0, 0, 0, :4], label[0, 5, 5, :2], label[0, 0, 5, 0], label[1, 2, 2, 2], label[1, 4, 4, 4] = 1, 1, 1, 1, 1
+    assert torch.equal(main_pieces(label, 2, 0.0), label)
+    half, alone = label.clone(), label.clone()
+    half[0, 0, 5, 0], alone[0, 0, 5, 0], alone[0, 5, 5], alone[1, 4, 4, 4] = 0, 0, 0, 0
+    assert torch.equal(main_pieces(label, 2, 0.5), half) and torch.equal(main_pieces(label, 2, 1.0), alone)
 
 
 def test_cct_auxiliary_decoders_follow_the_main_one_and_do_not_teach_it():

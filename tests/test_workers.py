@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from test_cli import QUICK, ssltut
 from toy import SMALL, toy_cohort
 
@@ -137,6 +138,21 @@ def test_what_a_dead_worker_wrote_is_written_again_but_nothing_else(places, tmp_
             predict_files(run, targets, say=quiet)
     assert predict_files(run, {scan: tmp_path / "q.nii.gz", other: tmp_path / "r.nii.gz"}, say=quiet) == {}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.nii.gz", "q.nii.gz", "r.nii.gz"]
+
+
+def test_small_pieces_are_left_out_when_asked_and_a_share_is_a_share(places, tmp_path, monkeypatch):
+    run, scan, said = load_run(places / "run"), places / "scans" / "case0.nii.gz", np.zeros((3, 12, 12, 12), np.float32)
+    said[1, :2], said[1, 8, 8, 8] = 1, 1
+    monkeypatch.setattr(type(run), "probabilities", lambda self, case: said)
+    for share, voxels in ((0.0, 289), (0.2, 288)):
+        assert (run.predict(None, share) == 1).sum() == voxels
+    with pytest.raises(ConfigError, match="a least piece of 20"):
+        predict_files(run, {scan: tmp_path / "p.nii.gz"}, least_piece=20.0, say=quiet)
+    monkeypatch.undo()
+    code, _, err = ssltut("predict", places / "run", scan, "--least-piece", 1, "--out", tmp_path / "out", "--workers", 0)
+    assert code == 0, err
+    written = np.asarray(nib.load(tmp_path / "out" / "case0_prediction.nii.gz").dataobj)
+    assert written.any() and all(ndimage.label(written == value, np.ones((3, 3, 3)))[1] <= 1 for value in (1, 2))
 
 
 def test_a_full_memory_is_told_of_its_scan(places, tmp_path, monkeypatch):

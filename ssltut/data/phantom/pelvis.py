@@ -4,7 +4,7 @@ Both sides are one anatomy, folded at the midline. Frame as in bones.py: origin 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -17,11 +17,12 @@ from ssltut.data.phantom.tissues import METAL, MIDLINE, blend, bone_tissue, impl
 from ssltut.data.views import derive_seed
 from ssltut.errors import ConfigError
 
-VERSION = 2
+VERSION = 3
 FIELD = (336.0, 336.0, 192.0)  # mm
 BOTTOM = (-115.0, -18.0)  # mm from the heads, where the lowest slice may lie: some scans end at the symphysis
 FATTY = -80.0  # HU, the least inside a bone
-ABDOMEN = (0.2, 20.0, 100.0)  # share of scans that begin above the joints, and where
+THIN = (0.1, 1.4)  # mm of cortex around spongy bone: at 3 mm a rim of 150 to 700 HU, as on clinical CT of old and young
+ABDOMEN = (0.25, 20.0, 100.0)  # share of scans that begin above the joints, and where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,8 @@ def make_pelvis(seed: int, *, spacing: float = 3.0, field: tuple[float, float, f
     rngs = {name: np.random.default_rng(derive_seed(seed, "pelvis", name)) for name in ("anatomy", "place", "bones", "tissue", "noise", "more")}
     drawn, machine = draw(Anatomy, rngs["anatomy"], anatomy), draw(Scanner, rngs["noise"])
     illness = draw_pathology(rngs["anatomy"], pathology_rate) if pathology is None else pathology
-    a, place = illness.applied_to(drawn), rngs["place"]
+    place = rngs["place"]
+    a = replace(illness.applied_to(drawn), cortex_thin=place.uniform(*THIN))
     middle = np.array([MIDLINE + place.uniform(-25, 25), place.uniform(-25, 15), place.uniform(*BOTTOM) + field[2] / 2])
     if rngs["more"].random() < ABDOMEN[0] * confusers.share:
         middle[2] = rngs["more"].uniform(*ABDOMEN[1:]) + field[2] / 2
@@ -65,7 +67,7 @@ def make_pelvis(seed: int, *, spacing: float = 3.0, field: tuple[float, float, f
 
     thigh = femur(leg, a, illness, rngs["bones"])
     pelvis, cup = os_coxae(p, a, illness, thigh.distance, rngs["bones"])
-    hu = soft_tissue(p, a, spacing, rngs["tissue"], half_depth=place.uniform(92.0, 118.0))
+    hu = soft_tissue(p, a, spacing, rngs["tissue"], half_depth=place.uniform(90.0, 145.0))
     others = [carve(bone, pelvis - 2.0) for bone in axial_skeleton(p, rngs["bones"])] if confusers.share else []
     for _ in range(int(rngs["more"].poisson(8 * confusers.share))):
         distract(whole, hu, spacing, rngs["more"])
@@ -130,7 +132,7 @@ def wing(q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def uneven(p: np.ndarray, thigh: np.ndarray, pelvis: np.ndarray, a: Anatomy, hu: np.ndarray, voxel: float, rng: np.random.Generator) -> None:
     """The two bones differ in density, and the roof of the joint, which carries the load, is the densest part of the hip bone."""
     for bone in (thigh, pelvis):  # down to marrow that is fat: the trochanter of many old patients
-        more = np.float32(rng.uniform(-260.0, 130.0)) + 110.0 * texture(hu.shape, 14.0 / voxel, rng)
+        more = np.float32(rng.uniform(-330.0, 130.0)) + 110.0 * texture(hu.shape, 14.0 / voxel, rng)
         blend(hu, occupancy(bone + np.float32(a.cortex_thin), voxel), np.maximum(hu + more, FATTY))
     far = np.sqrt(np.square(p).sum(0))
     above = np.clip(along(p, (0.2, 0, 0.98)) / np.maximum(far, 1.0), 0, 1) ** 2
