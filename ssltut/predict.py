@@ -16,13 +16,16 @@ from ssltut.workers import open_workers, usual_workers
 @torch.no_grad()
 def sliding_window(forward: Callable[[Tensor], Tensor], image: np.ndarray, patch: tuple[int, int, int], device,
                    overlap: float = 0.5) -> Tensor:
-    """``forward`` on Gaussian-weighted windows of a normalised ``image`` (X, Y, Z) -> (C, X, Y, Z) float32 on the CPU (MONAI)."""
+    """``forward`` on Gaussian-weighted windows of a normalised ``image`` (X, Y, Z) -> (C, X, Y, Z) float32 on the CPU (MONAI).
+
+    A scan smaller than the patch is padded with its least value, as in training (ssltut.data.patches.PatchPool).
+    """
     from monai.inferers import sliding_window_inference
 
     x = torch.from_numpy(np.ascontiguousarray(image))[None, None]
     out = sliding_window_inference(
-        x, patch, sw_batch_size=4, predictor=forward, overlap=overlap, mode="gaussian", padding_mode="replicate", sw_device=device,
-        device="cpu", progress=False)
+        x, patch, sw_batch_size=4, predictor=forward, overlap=overlap, mode="gaussian", padding_mode="constant", cval=float(image.min()),
+        sw_device=device, device="cpu", progress=False)
     return out[0].float()
 
 
