@@ -1,6 +1,10 @@
-"""The tables of a record as Markdown, for the README: ``python results/tables.py results/synthetic_class.csv``."""
+"""The tables of a record as Markdown, for the README: ``python results/tables.py results/synthetic_class.csv``.
 
-import sys
+``--budget 4 --costs results/costs.csv`` puts both metrics of one number of labelled scans beside the costs of a step, a row a method.
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,15 +19,41 @@ def markdown(rows: pd.DataFrame, metric: str) -> str:
     """A row a method: mean, interval over patients, spread over seeds, and the paired difference to labels only; then the verdict."""
     (name, digits), against = UNITS[metric], paired(rows, metric)
     table = summary(rows, metric).merge(against[["method", "budget", "difference", "p Holm", "wins", "ties", "losses"]], how="left")
-    lines = [f"| | {name} | 95 % interval | sd over seeds | minus labels only | p (Holm) | wins / ties / losses |", "|---|---|---|---|---|---|---|"]
+    head = ["", name, "95 % interval", "sd over seeds", "minus labels only", "p (Holm)", "wins / ties / losses"]
+    lines = []
     for row in table.to_dict("records"):
         values = [row["title"], f"{row['mean']:.{digits}f}", f"{row['low95']:.{digits}f} to {row['high95']:.{digits}f}", f"{row['sd over seeds']:.{digits}f}"]
         if pd.notna(row["difference"]):
             values += [f"{row['difference']:+.{digits}f}", f"{row['p Holm']:.2g}", f"{row['wins']:.0f} / {row['ties']:.0f} / {row['losses']:.0f}"]
-        lines.append("| " + " | ".join([*values, *[""] * (7 - len(values))]) + " |")
-    return "\n".join([*lines, "", verdict(against)])
+        lines.append([*values, *[""] * (len(head) - len(values))])
+    return f"{lines_of(head, lines)}\n\n{verdict(against)}"
+
+
+def beside_costs(rows: pd.DataFrame, costs: pd.DataFrame) -> str:
+    """A row a method: mean of each metric with its interval and the corrected p of its difference to labels only, then what a step costs."""
+    head, lines = ["", "forward passes", "networks", "MiB", "s a step"], {}
+    for metric, (name, digits) in UNITS.items():
+        head[-4:-4] = [name, "95 % interval", "p (Holm)"]
+        table = summary(rows, metric).merge(paired(rows, metric)[["method", "p Holm"]], how="left")
+        for row in table.to_dict("records"):
+            p = "" if pd.isna(row["p Holm"]) else f"{row['p Holm']:.2g}"
+            lines.setdefault(row["title"], [row["title"]]).extend(
+                [f"{row['mean']:.{digits}f}", f"{row['low95']:.{digits}f} to {row['high95']:.{digits}f}", p])
+    for row in costs[costs["title"].isin(lines)].to_dict("records"):
+        lines[row["title"]] += [f"{row['forward passes']:.0f}", f"{row['networks']:.0f}", f"{row['memory (MiB)']:.0f}", f"{row['seconds a step']:.2f}"]
+    return lines_of(head, lines.values())
+
+
+def lines_of(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
 
 
 if __name__ == "__main__":
-    found = read_rows(Path(sys.argv[1]))
-    print("\n\n".join(markdown(found, metric) for metric in UNITS))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("--budget", type=int)
+    parser.add_argument("--costs", type=Path)
+    args = parser.parse_args()
+    found = read_rows(args.rows)
+    found = found if args.budget is None else found[found["budget"] == args.budget]
+    print(beside_costs(found, pd.read_csv(args.costs)) if args.costs else "\n\n".join(markdown(found, metric) for metric in UNITS))

@@ -173,7 +173,9 @@ def test_local_workers_divide_the_threads():
     said = []
     with open_workers(2, say=said.append) as each:
         found = dict(each(os.getenv, "OMP_NUM_THREADS", [(), ("",), ("0",)]))
+        memory = dict(each(os.getenv, "MALLOC_TRIM_THRESHOLD_", [("as it was",)]))
     threads = max(1, torch.get_num_threads() // 2)
+    assert memory == {0: os.environ.get("MALLOC_TRIM_THRESHOLD_", "as it was")}  # Dask's own costs a third of a step
     assert found == dict.fromkeys(range(3), str(threads)) and said == [f"2 local workers of {threads} threads each"]
 
 

@@ -272,6 +272,7 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 # tried before).
 
 # %%
+from ssltut.costs import COLUMNS
 from ssltut.statistics import strata, title_of
 
 bench = recorded("phantom")
@@ -287,7 +288,8 @@ if len(middle):
     sides = {metric: summary(middle, metric).set_index("method") for metric in ("dice", "hd95")}
     view = pd.DataFrame({"title": sides["dice"].title, "Dice": sides["dice"]["mean"], "sd": sides["dice"]["sd over seeds"],
                          "HD95": sides["hd95"]["mean"], "sd ": sides["hd95"]["sd over seeds"], "missed": sides["hd95"].missed, "s a run": cost})
-    print(view.loc[sides["dice"].index].round(3).to_string(index=False))
+    spent = recorded("costs").set_index("method").reindex(columns=COLUMNS)  # of one step, measured alone on an idle machine
+    print(view.join(spent).loc[sides["dice"].index].round(3).to_string(index=False))
 
 # %%
 def forest(rows: pd.DataFrame) -> object:
