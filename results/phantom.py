@@ -1,8 +1,8 @@
 """The record of every method on synthetic hips: ``python results/phantom.py`` writes results/phantom.csv and its pictures in results/figures.
 
 The bench (bounds, baselines, embedding matching) x 2, 4 and 8 labelled scans x three seeds, and the further methods at 4, in two processes of
-one thread: about two hours on two cores. Stopped, it goes on where it was. ``--methods``, ``--budgets`` and ``--seeds`` do a part (two parts
-at the same time: other methods or other seeds). Each call writes all that is done so far.
+one thread: on two cores about an hour for each of these four parts. Stopped, it goes on where it was. ``--methods``, ``--budgets`` and
+``--seeds`` do a part (two parts at the same time: other methods or other seeds). Each call writes all that is done so far.
 ``--trial`` is a look at the whole in a minute, in the folder alone.
 """
 
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 BENCH = ["labels_only", "mean_teacher", "ua_mt", "cps", "fixmatch", "urpc", "dtc", "mc_net_plus", "bcp", "cct", "mtc",
          "embedding_matching", "neighbour_vote", "all_labels"]
 BUDGETS, MIDDLE, SEEDS = [2, 4, 8], 4, [0, 1, 2]
-# The best of the lengths, rates and norms whose whole record takes about two hours on two cores, by the two bounds on synthetic hips of
+# Of the lengths, rates and norms that were tried, one with room between the two bounds that takes an afternoon, on synthetic hips of
 # another seed (results/README.md); 8 channels for 360 steps, which cost as much, left all labels below labels only.
 STEPS, LR, WIDTH, PATCH = 600, 5e-3, 4, (24, 24, 24)
 COHORT = {"n": 38, "size": 48, "labelled": 4, "validation": 2, "test": 18}  # test scans for six parts of three
