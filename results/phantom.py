@@ -1,4 +1,4 @@
-"""The record of every method on synthetic hips: ``python results/phantom.py`` writes results/phantom.csv and its pictures in results/figures.
+"""The record of every method on synthetic hips: ``python results/phantom.py`` writes results/phantom.csv, phantom_runs.csv and figures.
 
 The bench (bounds, baselines, embedding matching) x 2, 4 and 8 labelled scans x three seeds, and the further methods at 4, in two processes of
 one thread: on two cores about an hour for each of these four parts. Stopped, it goes on where it was. ``--methods``, ``--budgets`` and
@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from ssltut import show, statistics
-from ssltut.compare import compare, read_rows
+from ssltut.compare import compare, read_rows, write_record
 from ssltut.data.cohort import cache_dir, synthetic_cohort
 from ssltut.methods import METHODS
 from ssltut.profiles import TrainConfig, profile_named
@@ -79,7 +79,7 @@ def main() -> None:
     print(statistics.report(rows, "dice"))
     draw(rows, folder if args.trial else HERE / "figures", (METHODS[statistics.LOWER_BOUND].title, METHODS[statistics.UPPER_BOUND].title))
     if not args.trial:
-        rows.to_csv(HERE / "phantom.csv", index=False)
+        write_record(rows, "phantom")
 
 
 def collected(folder: Path) -> pd.DataFrame:
