@@ -1,4 +1,4 @@
-"""What each part of embedding matching is worth: ``python results/ablation.py`` writes results/ablation.csv.
+"""What each part of embedding matching is worth: ``python results/ablation.py`` writes results/ablation.csv and ablation_runs.csv.
 
 Variants of the published form and of the neighbour vote on the cohort, settings, draws and seeds of results/phantom.py at 4 labelled scans,
 so that their rows stand beside those of results/phantom.csv; their names are in the column ``method``. About 45 minutes on two cores.
@@ -12,7 +12,7 @@ import pandas as pd
 from phantom import COHORT, MIDDLE, SEEDS, STEPS, collected, settings
 
 from ssltut import statistics
-from ssltut.compare import compare
+from ssltut.compare import compare, write_record
 from ssltut.data.cohort import cache_dir, synthetic_cohort
 
 VOTE = {"kernel": "vote", "use": ("UA", "NN"), "k": 120, "interior": 400}
@@ -47,7 +47,7 @@ def main() -> None:
                 options={method: options}, workers=args.workers)
     done = [name for name in VARIANTS if (args.folder / name).is_dir()]
     rows = pd.concat([collected(args.folder / name).assign(method=name) for name in done], ignore_index=True)
-    rows.to_csv(Path(__file__).with_suffix(".csv"), index=False)
+    write_record(rows, "ablation")
     for metric in ("dice", "hd95"):
         print(statistics.summary(rows, metric).drop(columns=["method", "metric"]).round(3).to_string(index=False))
 

@@ -1,8 +1,8 @@
-"""The record of every method on synthetic hips: ``python results/phantom.py`` writes results/phantom.csv and its pictures in results/figures.
+"""The record of every method on synthetic hips: ``python results/phantom.py`` writes results/phantom.csv, phantom_runs.csv and figures.
 
 The bench (bounds, baselines, embedding matching) x 2, 4 and 8 labelled scans x three seeds, and the further methods at 4, in two processes of
-one thread: about two hours on two cores. Stopped, it goes on where it was. ``--methods``, ``--budgets`` and ``--seeds`` do a part (two parts
-at the same time: other methods or other seeds). Each call writes all that is done so far.
+one thread: on two cores about an hour for each of these four parts. Stopped, it goes on where it was. ``--methods``, ``--budgets`` and
+``--seeds`` do a part (two parts at the same time: other methods or other seeds). Each call writes all that is done so far.
 ``--trial`` is a look at the whole in a minute, in the folder alone.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from ssltut import show, statistics
-from ssltut.compare import compare, read_rows
+from ssltut.compare import compare, read_rows, write_record
 from ssltut.data.cohort import cache_dir, synthetic_cohort
 from ssltut.methods import METHODS
 from ssltut.profiles import TrainConfig, profile_named
@@ -22,11 +22,12 @@ HERE = Path(__file__).parent
 BENCH = ["labels_only", "mean_teacher", "ua_mt", "cps", "fixmatch", "urpc", "dtc", "mc_net_plus", "bcp", "cct", "mtc",
          "embedding_matching", "neighbour_vote", "all_labels"]
 BUDGETS, MIDDLE, SEEDS = [2, 4, 8], 4, [0, 1, 2]
-# The best of the lengths, rates and norms whose whole record takes about two hours on two cores, by the two bounds on synthetic hips of
+# Of the lengths, rates and norms that were tried, one with room between the two bounds that takes an afternoon, on synthetic hips of
 # another seed (results/README.md); 8 channels for 360 steps, which cost as much, left all labels below labels only.
 STEPS, LR, WIDTH, PATCH = 600, 5e-3, 4, (24, 24, 24)
 COHORT = {"n": 38, "size": 48, "labelled": 4, "validation": 2, "test": 18}  # test scans for six parts of three
 TRIAL = {"n": 18, "size": 32, "labelled": 4, "validation": 1, "test": 6}
+STRATA = ["labels_only", "mean_teacher", "ua_mt", "cps", "cct", "embedding_matching", "neighbour_vote", "all_labels"]  # more cannot be told apart
 YLABEL = {"dice": "Dice (higher is better)", "hd95": "HD95 in mm (lower is better)"}
 
 
@@ -38,11 +39,11 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
     for metric, ylabel in YLABEL.items():
         renamed = {"low95": "low", "high95": "high"}
         tables = [table.rename(columns=renamed).assign(method=table["title"])
-                  for table in (statistics.summary(rows, metric), statistics.strata(part, metric))]
+                  for table in (statistics.summary(rows, metric), statistics.strata(part[part["method"].isin(STRATA)], metric))]
         against = statistics.differences(part, metric).rename(columns=lambda name: METHODS[name].title)
         pictures = {
             "budgets": show.budget_curves(tables[0], ylabel=ylabel, bounds=bounds, alt=f"{metric} of every method at each number of labelled scans"),
-            "strata": show.strata(tables[1], ylabel=ylabel, bounds=bounds, alt=f"{metric} of every method on the easiest to the hardest scans"),
+            "strata": show.strata(tables[1], ylabel=ylabel, bounds=bounds, alt=f"{metric} of eight methods on the easiest to the hardest scans"),
             "paired": show.paired(dict(against.items()), xlabel=f"{ylabel.split(' (')[0]} minus that of {bounds[0]}, {middle} labelled scans",
                                   alt=f"{metric} of every method minus labels only, a point a patient")}
         for name, picture in pictures.items():
@@ -78,7 +79,7 @@ def main() -> None:
     print(statistics.report(rows, "dice"))
     draw(rows, folder if args.trial else HERE / "figures", (METHODS[statistics.LOWER_BOUND].title, METHODS[statistics.UPPER_BOUND].title))
     if not args.trial:
-        rows.to_csv(HERE / "phantom.csv", index=False)
+        write_record(rows, "phantom")
 
 
 def collected(folder: Path) -> pd.DataFrame:

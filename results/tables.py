@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from ssltut.compare import read_rows
-from ssltut.statistics import paired, summary, verdict
+from ssltut.costs import COLUMNS
+from ssltut.statistics import order_of, paired, summary, title_of, verdict
 
 UNITS = {"dice": ("Dice", 3), "hd95": ("HD95, mm", 1)}
 
@@ -22,7 +23,7 @@ def markdown(rows: pd.DataFrame, metric: str) -> str:
     head = ["", name, "95 % interval", "sd over seeds", "minus labels only", "p (Holm)", "wins / ties / losses"]
     lines = []
     for row in table.to_dict("records"):
-        values = [row["title"], f"{row['mean']:.{digits}f}", f"{row['low95']:.{digits}f} to {row['high95']:.{digits}f}", f"{row['sd over seeds']:.{digits}f}"]
+        values = [row["title"], *mean_of(row, digits), f"{row['sd over seeds']:.{digits}f}"]
         if pd.notna(row["difference"]):
             values += [f"{row['difference']:+.{digits}f}", f"{row['p Holm']:.2g}", f"{row['wins']:.0f} / {row['ties']:.0f} / {row['losses']:.0f}"]
         lines.append([*values, *[""] * (len(head) - len(values))])
@@ -31,17 +32,21 @@ def markdown(rows: pd.DataFrame, metric: str) -> str:
 
 def beside_costs(rows: pd.DataFrame, costs: pd.DataFrame) -> str:
     """A row a method: mean of each metric with its interval and the corrected p of its difference to labels only, then what a step costs."""
-    head, lines = ["", "forward passes", "networks", "MiB", "s a step"], {}
+    head, lines = [""], {name: [title_of(name)] for name in order_of(rows["method"].unique())}
     for metric, (name, digits) in UNITS.items():
-        head[-4:-4] = [name, "95 % interval", "p (Holm)"]
+        head += [name, "95 % interval", "p (Holm)"]
         table = summary(rows, metric).merge(paired(rows, metric)[["method", "p Holm"]], how="left")
         for row in table.to_dict("records"):
-            p = "" if pd.isna(row["p Holm"]) else f"{row['p Holm']:.2g}"
-            lines.setdefault(row["title"], [row["title"]]).extend(
-                [f"{row['mean']:.{digits}f}", f"{row['low95']:.{digits}f} to {row['high95']:.{digits}f}", p])
-    for row in costs[costs["title"].isin(lines)].to_dict("records"):
-        lines[row["title"]] += [f"{row['forward passes']:.0f}", f"{row['networks']:.0f}", f"{row['memory (MiB)']:.0f}", f"{row['seconds a step']:.2f}"]
-    return lines_of(head, lines.values())
+            lines[row["method"]] += [*mean_of(row, digits), "" if pd.isna(row["p Holm"]) else f"{row['p Holm']:.2g}"]
+    spent = costs.set_index("method")
+    for method, line in lines.items():
+        line += [f"{spent.loc[method, column]:.{digits}f}" for column, digits in zip(COLUMNS, (0, 0, 0, 2), strict=True)]
+    return lines_of([*head, *COLUMNS], lines.values())
+
+
+def mean_of(row: dict, digits: int) -> list[str]:
+    """The mean and its interval of a row of ``summary``."""
+    return [f"{row['mean']:.{digits}f}", f"{row['low95']:.{digits}f} to {row['high95']:.{digits}f}"]
 
 
 def lines_of(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

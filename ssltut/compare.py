@@ -29,6 +29,9 @@ from ssltut.workers import open_workers, usual_workers
 
 COLUMNS = ("case", "patient", "difficulty", "class", "metric", "value", "status", "selected_step", "selection", "error", "seconds", "cohort",
            "method", "budget", "seed", "config", "settings", "options", "kept", "command", "commit", "machine")  # of every row
+RUN = ["config", "budget"]  # name a run; what follows is the same in all of its rows
+OF_A_RUN = ["selected_step", "selection", "error", "seconds", "cohort", "settings", "options", "kept", "command", "commit", "machine"]
+RECORDS = Path(__file__).parents[1] / "results"  # in a clone of the project
 
 
 def provenance() -> dict[str, str]:
@@ -153,10 +156,19 @@ def read_rows(file: Path) -> pd.DataFrame:
     return pd.read_csv(file, dtype={"case": str, "patient": str})
 
 
-def recorded(name: str) -> pd.DataFrame:
-    """The rows of results/``name``.csv in a clone of the project; none, with the columns of a comparison, where there is no such file."""
-    file = Path(__file__).parents[1] / "results" / f"{name}.csv"
-    return read_rows(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
+def write_record(rows: pd.DataFrame, name: str, folder: Path = RECORDS) -> None:
+    """Write the rows of ``compare`` as ``name``.csv and, said once for each run instead of in every row, its settings as ``name``_runs.csv."""
+    write_atomically(folder / f"{name}_runs.csv", rows.drop_duplicates(RUN)[[*RUN, *OF_A_RUN]].to_csv(index=False))
+    write_atomically(folder / f"{name}.csv", rows.drop(columns=OF_A_RUN).to_csv(index=False))
+
+
+def recorded(name: str, folder: Path = RECORDS) -> pd.DataFrame:
+    """The rows of a record, whole again where ``write_record`` wrote it; none, with the columns of a comparison, where there is no such file."""
+    file, runs = folder / f"{name}.csv", folder / f"{name}_runs.csv"
+    if not file.is_file():
+        return pd.DataFrame(columns=COLUMNS)
+    rows = read_rows(file)
+    return rows.merge(pd.read_csv(runs), on=RUN, how="left", validate="many_to_one")[list(COLUMNS)] if runs.is_file() else rows
 
 
 def headline(rows: pd.DataFrame) -> str:

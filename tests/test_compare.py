@@ -13,7 +13,7 @@ import pytest
 from toy import SMALL, toy_case, toy_cohort
 
 import ssltut.train
-from ssltut.compare import COLUMNS, compare, provenance, recorded, score_run
+from ssltut.compare import COLUMNS, compare, provenance, recorded, score_run, write_record
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, TrainingError
 from ssltut.metrics import METRICS
@@ -203,6 +203,14 @@ def test_a_record_is_read_and_where_there_is_none_it_is_empty():
     found, none = recorded("synthetic_class"), recorded("nowhere")
     assert len(found) == 1800 and set(found["method"]) >= {"labels_only", "all_labels"} and isinstance(found["case"].iloc[0], str)
     assert none.empty and list(none.columns) == list(COLUMNS)
+
+
+def test_a_record_says_once_what_is_the_same_for_a_run_and_is_read_whole(swept, tmp_path):
+    rows = pd.read_csv(swept[0] / "results.csv", dtype={"case": str, "patient": str})
+    write_record(rows, "toy", tmp_path)
+    pd.testing.assert_frame_equal(recorded("toy", tmp_path), rows)
+    values, runs = (pd.read_csv(tmp_path / name) for name in ("toy.csv", "toy_runs.csv"))
+    assert "settings" not in values and len(values) == len(rows) and len(runs) == len(rows.groupby(["method", "budget", "seed"]))
 
 
 def test_provenance_says_how_a_row_was_made(monkeypatch):
