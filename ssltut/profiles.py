@@ -15,6 +15,7 @@ class TrainConfig:
     patch                    sides in voxels; labelled, unlabelled: patches of each kind a step
     arch, width, depth, dropout, norm   the network (ssltut.nets.build_net); a 2D one leaves the third side as it is
     validate_every           steps between validations (each one also writes a checkpoint)
+    decay                    the rate falls as (1 - t / T)^decay (0.9 in nnU-Net); 0: it stays
     select                   "dice" (highest mean on the validation split), "hd95" (lowest, as in the paper) or "last"
     randomise                strength of the domain randomisation of the patches, 0 (off) to 1 (ssltut.data.views.Randomisation)
     precision                "auto" (bf16 on a GPU or a CPU with AMX, else fp32), "32-true", "bf16-mixed" or "16-mixed"
@@ -36,6 +37,7 @@ class TrainConfig:
     precision: str = "auto"
     seed: int = 0
     randomise: float = 0.0
+    decay: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "labelled", "width", "depth", "validate_every"):
@@ -51,6 +53,8 @@ class TrainConfig:
             raise ConfigError(f"there is no selection rule {self.select!r}", fix="use dice, hd95 or last")
         if not 0.0 <= self.randomise <= 1.0:
             raise ConfigError(f"randomise is {self.randomise}", fix="give a strength from 0 to 1")
+        if self.decay < 0.0:
+            raise ConfigError(f"decay is {self.decay}", fix="give 0, or the power by which the learning rate falls")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"there is no precision {self.precision!r}", fix=f"use one of {', '.join(PRECISIONS)}")
 
@@ -61,7 +65,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, object]:
         found = asdict(self)
-        return found if self.randomise else {name: value for name, value in found.items() if name != "randomise"}  # hashes of runs without it stay
+        return {name: value for name, value in found.items() if value or name not in ("randomise", "decay")}  # hashes of runs without them stay
 
 
 @dataclass(frozen=True, kw_only=True)

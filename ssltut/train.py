@@ -218,7 +218,7 @@ def train(method: Method, cohort: Cohort, config: TrainConfig, folder: Path, *, 
         total = sum(term.weight * term.value for term in terms.values() if term.weight)
         rates = method.rates(progress)
         for group in optimizer.param_groups:
-            group["lr"] = config.lr * rates.get(group["role"], 1.0)
+            group["lr"] = config.lr * (1.0 - progress.frac) ** config.decay * rates.get(group["role"], 1.0)
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(total)
         optimizer.step()

@@ -13,7 +13,10 @@ from ssltut.cli import main
 from ssltut.data.patches import Intensity, PatchPool
 from ssltut.data.pelves import pelvis_cohort
 from ssltut.data.phantom import Pathology
+from ssltut.data.phantom.anatomy import Anatomy, draw
+from ssltut.data.phantom.belly import belly
 from ssltut.data.phantom.pelvis import Confusers, make_pelvis
+from ssltut.data.phantom.shapes import ball
 from ssltut.data.views import Randomisation, generator_for
 from ssltut.errors import ConfigError
 from ssltut.methods import make_method
@@ -46,6 +49,24 @@ def test_bone_that_is_no_hip_is_there_only_with_confusers():
     with pytest.raises(ConfigError, match="a share of 2"):
         Confusers(share=2.0)
     Confusers(share=1.0)
+
+
+def test_the_label_takes_in_the_rim_of_a_bone_as_references_of_real_scans_do():
+    case = make_pelvis(3, spacing=3.0, pathology=Pathology(), confusers=Confusers(share=0.0))
+    bone = case.label > 0
+    beside, rim = ndimage.binary_dilation(bone) & ~bone, bone & ~ndimage.binary_erosion(bone)
+    assert np.percentile(case.image[beside], 90) < 250 < np.percentile(case.image[rim], 60)
+
+
+def test_flesh_fills_the_fat_inside_the_fascia_alone():
+    p = np.stack(np.meshgrid(np.arange(-90.0, 60, 6), np.arange(-110.0, 100, 6), np.arange(30.0, 120, 6), indexing="ij")).astype(np.float32)
+    fascia, bone = np.maximum(np.abs(p[1]) - 90, np.abs(p[0] + 90) - 130), ball(p, (0, 0, 60), 15.0)
+    hu = np.where(fascia < 40, -100.0, -1000.0).astype(np.float32)
+    hu[bone < 0] = 700.0
+    before, a = hu.copy(), draw(Anatomy, np.random.default_rng(0))
+    belly(p, fascia, bone, a, hu, 6.0, np.random.default_rng(1))
+    assert np.array_equal(hu[fascia > 3], before[fascia > 3]) and np.array_equal(hu[bone < 0], before[bone < 0])
+    assert 0.4 < (hu[(fascia < -3) & (bone > 3)] > 0).mean() < 0.95 and (hu[(bone > 3) & (bone < 8)] > 0).mean() > 0.6
 
 
 def test_a_field_that_is_not_square_is_refused():

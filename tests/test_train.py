@@ -317,7 +317,7 @@ def test_a_batch_holds_no_unlabelled_label():
 # Profiles
 
 @pytest.mark.parametrize("change, words", [
-    ({"steps": 0}, "steps is 0"), ({"width": -1}, "width is -1"), ({"lr": 0.0}, "learning rate"), ({"lr": float("nan")}, "learning rate"),
+    ({"steps": 0}, "steps is 0"), ({"width": -1}, "width is -1"), ({"lr": 0.0}, "learning rate"), ({"lr": float("nan")}, "learning rate"), ({"decay": -0.5}, "decay is -0.5"),
     ({"select": "test"}, "selection rule 'test'"), ({"patch": (30, 32, 32)}, "multiples of 4"), ({"precision": "half"}, "precision 'half'")])
 def test_wrong_training_settings_are_refused(change, words):
     with pytest.raises(ConfigError, match=words):
@@ -388,3 +388,11 @@ def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, ssltut; print(sorted({'torch', 'monai', 'numpy', 'plotly', 'matplotlib'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_rate_falls_as_one_minus_the_fraction_to_the_power_of_decay(monkeypatch, tmp_path):
+    rates, plain = [], torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self, *rest: (rates.append(self.param_groups[0]["lr"]), plain(self, *rest))[1])
+    run_of(folder=tmp_path, config=replace(SMALL, steps=4, validate_every=4, lr=0.1, decay=2.0))
+    assert rates == pytest.approx([0.1, 0.1 * 0.75**2, 0.1 * 0.5**2, 0.1 * 0.25**2])
+    assert "decay" not in SMALL.to_dict() and replace(SMALL, decay=0.9).to_dict()["decay"] == 0.9

@@ -67,8 +67,8 @@ class Randomisation:
     """Domain randomisation: shapes and intensities drawn wider than they are, so that real scans lie among them.
 
     Tobin et al. 2017, arXiv:1703.06907, for the idea; Billot et al. 2023, arXiv:2107.09559, for medical images. Ranges are ours, at strength 1:
-    turns of 17 degrees and sizes of 0.8 to 1.25 about each axis, bends of a 4^3 grid by 2 voxels, contrast 0.7 to 1.3, brightness 0.25, noise 0.15,
-    smoothing by (b, 1 - 2b, b) with b up to 0.25.
+    turns of 17 degrees and sizes of 0.8 to 1.25 about each axis, bends of a 4^3 grid by 2 voxels, contrast 0.75 to 1.25, brightness 0.12, noise 0.2,
+    smoothing by (b, 1 - 2b, b) with b from -0.12, which sharpens, to 0.25.
     matrix (B, 3, 3) and bend (B, 3, 4, 4, 4) in voxels; contrast, shift, sigma, blur (B,); seed of the noise.
     """
 
@@ -91,7 +91,7 @@ class Randomisation:
         turn = torch.linalg.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(n, 3, 3))
         matrix = turn * torch.exp(0.22 * u[:, 3:6])[:, None]
         seed = int(torch.randint(2**62, (1,), generator=generator, device=device))
-        return Randomisation(matrix, bend, 1.0 + 0.3 * u[:, 6], 0.25 * u[:, 7], 0.15 * positive[0] ** 2, 0.25 * positive[1], seed)
+        return Randomisation(matrix, bend, 1.0 + 0.25 * u[:, 6], 0.12 * u[:, 7], 0.2 * positive[0] ** 2, 0.37 * positive[1] - 0.12 * strength, seed)
 
     def cut(self, i: int, image: Tensor, label: Tensor | None, corner: list[int], patch: tuple[int, int, int]) -> tuple[Tensor, Tensor | None]:
         """The deformed patch of view ``i`` out of a whole image (X, Y, Z) and label, centred where the box at ``corner`` is; beyond the scan its edge goes on."""

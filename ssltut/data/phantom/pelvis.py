@@ -10,19 +10,21 @@ import numpy as np
 
 from ssltut.data.case import Case
 from ssltut.data.phantom.anatomy import Anatomy, Pathology, Scanner, draw, draw_pathology
+from ssltut.data.phantom.belly import belly
 from ssltut.data.phantom.bones import cup_of, femur, osteophytes
 from ssltut.data.phantom.scan import metal_streaks, scanned
 from ssltut.data.phantom.shapes import along, ball, carve, column, ellipsoid, join, limb, occupancy, rotation
-from ssltut.data.phantom.tissues import METAL, MIDLINE, blend, bone_tissue, implant, soft_tissue, texture
+from ssltut.data.phantom.tissues import METAL, MIDLINE, blend, bone_tissue, implant, skin, soft_tissue, texture
 from ssltut.data.views import derive_seed
 from ssltut.errors import ConfigError
 
-VERSION = 3
+VERSION = 5
 FIELD = (336.0, 336.0, 192.0)  # mm
 BOTTOM = (-115.0, -18.0)  # mm from the heads, where the lowest slice may lie: some scans end at the symphysis
 FATTY = -80.0  # HU, the least inside a bone
-THIN = (0.1, 1.4)  # mm of cortex around spongy bone: at 3 mm a rim of 150 to 700 HU, as on clinical CT of old and young
-ABDOMEN = (0.25, 20.0, 100.0)  # share of scans that begin above the joints, and where
+THIN, PATCHY = (0.1, 1.2), 0.5  # mm of cortex around spongy bone, and sd of its logarithm within a bone: on CT it is thick here and gone there
+MARGIN = 0.35  # voxels by which labels reach beyond a bone's surface: references of real CT take in what bone fills in part
+ABDOMEN = (0.35, 20.0, 100.0)  # share of scans that begin above the joints, and where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,9 @@ def make_pelvis(seed: int, *, spacing: float = 3.0, field: tuple[float, float, f
 
     thigh = femur(leg, a, illness, rngs["bones"])
     pelvis, cup = os_coxae(p, a, illness, thigh.distance, rngs["bones"])
-    hu = soft_tissue(p, a, spacing, rngs["tissue"], half_depth=place.uniform(90.0, 145.0))
+    half_depth = place.uniform(90.0, 145.0)
+    hu = soft_tissue(p, a, spacing, rngs["tissue"], half_depth)
+    belly(p, skin(p, a, half_depth) + np.float32(a.fat_thickness), pelvis, a, hu, spacing, rngs["more"])
     others = [carve(bone, pelvis - 2.0) for bone in axial_skeleton(p, rngs["bones"])] if confusers.share else []
     for _ in range(int(rngs["more"].poisson(8 * confusers.share))):
         distract(whole, hu, spacing, rngs["more"])
@@ -75,13 +79,15 @@ def make_pelvis(seed: int, *, spacing: float = 3.0, field: tuple[float, float, f
         inside, core = occupancy(bone, spacing), occupancy(bone + np.float32(a.cortex_thin), spacing)
         spongy = 0.75 * a.trabecular_hu + 45.0 * texture(hu.shape, 0.8, rngs["tissue"])
         blend(hu, inside, np.where(inside > 0, (spongy * core + a.cortex_hu * (inside - core)) / np.maximum(inside, 1e-3), 0.0))
-    bone_tissue(p, thigh, pelvis, cup, a, illness, hu, spacing, rngs["tissue"])
+    patchy = np.exp(PATCHY * texture(hu.shape, 9.0 / spacing, rngs["more"]))
+    bone_tissue(p, thigh, pelvis, cup, a, illness, hu, spacing, rngs["tissue"], patchy)
     uneven(p, thigh.distance, pelvis, a, hu, spacing, rngs["more"])
     if illness.implant:
         side = 1.0 if a.side == "right" else -1.0
         share = occupancy(implant(leg, thigh, a), spacing) * (side * (whole[0] - MIDLINE) > 0)
         hu += share * (METAL - hu) + metal_streaks(share, np.clip(hu / 1000.0 + 1.0, 0.0, None), spacing, rngs["noise"])
-    label = np.where(thigh.distance < 0, 2, np.where(pelvis < 0, 1, 0)).astype(np.uint8)
+    nearest = np.minimum(thigh.distance, pelvis)
+    label = np.where(nearest < MARGIN * spacing, np.where(thigh.distance < pelvis, 2, 1), 0).astype(np.uint8)
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = [steps[0] for steps in axes]
     meta = {"anatomy": asdict(drawn), "pathology": asdict(illness), "scanner": asdict(machine), "seed": int(seed), "side": "both"}

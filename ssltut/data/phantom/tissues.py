@@ -39,12 +39,17 @@ def blend(hu: np.ndarray, share: np.ndarray, value: np.ndarray | float) -> None:
     hu += share * (value - hu)
 
 
-def soft_tissue(p: np.ndarray, a: Anatomy, voxel: float, rng: np.random.Generator, half_depth: float = 54.0) -> np.ndarray:
-    """HU (X, Y, Z) float32 of everything but bone and metal; ``half_depth`` of the body without its fat, mm at a head radius of 24 mm."""
+def skin(p: np.ndarray, a: Anatomy, half_depth: float) -> np.ndarray:
+    """Signed distance (X, Y, Z) mm, roughly, of the body; ``half_depth`` of it without its fat, mm at a head radius of 24 mm."""
     s, fat = a.head_radius / 24.0, a.fat_thickness
     across, depth = np.abs(p[0] - np.float32(MIDLINE)) / np.float32(163.0 * s + fat), np.abs(p[1] + 6.0) / np.float32(half_depth * s + fat)
-    level = np.cbrt(across**3 + depth**3)
-    body = (level - 1.0) * np.float32(half_depth * s + fat)
+    return (np.cbrt(across**3 + depth**3) - 1.0) * np.float32(half_depth * s + fat)
+
+
+def soft_tissue(p: np.ndarray, a: Anatomy, voxel: float, rng: np.random.Generator, half_depth: float = 54.0) -> np.ndarray:
+    """HU (X, Y, Z) float32 of everything but bone and metal; ``half_depth`` as in ``skin``."""
+    s, fat = a.head_radius / 24.0, a.fat_thickness
+    body = skin(p, a, half_depth)
     hu = np.full(p.shape[1:], AIR, np.float32)
     under = -6.0 - half_depth * s - fat - 3.0  # the table touches the back
     for top, thickness, value in ((under, 6.0, -880.0), (under - 6.0, 1.5, -120.0), (under - 16.0, 1.5, -120.0)):
@@ -85,8 +90,11 @@ def pelvis_organs(q: np.ndarray, hu: np.ndarray, voxel: float, rng: np.random.Ge
 
 
 def bone_tissue(p: np.ndarray, femur: Femur, hip: np.ndarray, cup: Cup, a: Anatomy, pathology: Pathology, hu: np.ndarray, voxel: float,
-                rng: np.random.Generator) -> None:
-    """Cartilage, then cortex over trabecular bone and marrow, into ``hu``; sclerosis and cysts where there is osteoarthritis."""
+                rng: np.random.Generator, thickness: np.ndarray | float = 1.0) -> None:
+    """Cartilage, then cortex over trabecular bone and marrow, into ``hu``; sclerosis and cysts where there is osteoarthritis.
+
+    The cortex is ``thickness`` times as thick as the anatomy says, a number or one a voxel.
+    """
     joint = np.maximum(ball(p, cup.centre, cup.radius + 1.0), along(p, cup.normal) - np.float32(cup.depth + 4.0))
     blend(hu, occupancy(joint, voxel), CARTILAGE)
     mesh = texture(hu.shape, 0.9 / voxel, rng) * 45.0 + texture(hu.shape, 2.5 / voxel, rng) * 35.0
@@ -94,7 +102,7 @@ def bone_tissue(p: np.ndarray, femur: Femur, hip: np.ndarray, cup: Cup, a: Anato
     load = np.exp(-np.square(limb(p, (-2, 0, a.head_radius), femur.base * 0.62, 0.0) / np.float32(0.55 * a.head_radius)))
     spongy = a.trabecular_hu * (0.55 + 0.7 * load) + mesh * (0.35 + a.trabecular_hu / 400.0)
     inside = {"femur": spongy + femur.canal * (a.marrow_hu - spongy), "hip": 0.8 * a.trabecular_hu + mesh}
-    solids = (("hip", hip, np.float32(a.cortex_thin)), ("femur", femur.distance, femur.cortex))
+    solids = (("hip", hip, np.float32(a.cortex_thin) * np.float32(thickness)), ("femur", femur.distance, femur.cortex * np.float32(thickness)))
     for name, distance, cortex in solids:
         value = inside[name]
         if pathology.osteoarthritis > 0:
