@@ -9,7 +9,7 @@ from toy import STEPS, TABLE
 from ssltut import show
 from ssltut.data.labels import HIP, LabelTable
 from ssltut.errors import ConfigError
-from ssltut.show.charts import steps
+from ssltut.show.charts import steps, strip
 from ssltut.show.explorer import framed
 from ssltut.show.slices import Scene, draw, key
 
@@ -67,3 +67,9 @@ def test_sides_are_named_only_where_they_are_known():
         assert [text.get_text() for text in ax.texts] == named
     with_letters, without = (np.asarray(framed(Scene(image, (9, 9, 9), letters=letters), "axial", (3, 3, 3), 0.5)) for letters in (True, False))
     assert (with_letters != without).any()
+
+
+def test_a_method_without_values_keeps_its_row_and_says_nothing(recwarn):
+    axes = strip({"ours": [0.1, np.nan, 0.3], "failed": [np.nan, np.nan]}, "Dice").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ours", "failed"] and not recwarn.list
+    assert [np.mean(line.get_xdata()) for line in axes.lines[1:3]] == pytest.approx([0.2, 0.2]) and len(axes.lines) == 4

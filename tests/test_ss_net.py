@@ -1,6 +1,7 @@
 """SS-Net: the adversarial direction against finite differences, the memory's contents, the weighted distance in float64."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from ssltut.losses import soft_dice_loss
 from ssltut.matching import surface_shell, voxel_vectors
 from ssltut.methods import Progress, make_method
 from ssltut.methods.parts.adversarial import adversarial_direction, change, frozen_averages
-from ssltut.methods.ss_net import Separator
+from ssltut.methods.ss_net import Separator, scorer, weights
 from ssltut.train import build_nets, train
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
@@ -164,3 +165,15 @@ def test_wrong_options_are_refused_and_right_ones_are_not():
     with pytest.raises(ConfigError, match="use highest or lowest"):
         make_method("ss_net", {"keep": "best"})
     assert make_method("ss_net", {"keep": "lowest"}).keep == "lowest"
+
+
+def test_weights_of_low_scores_and_their_gradients_stay_finite():
+    vectors = torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
+    for bias in (0.0, -60.0, -200.0):  # at -60 the squared mean of the sigmoids is 0 in float32, at -200 every sigmoid
+        score = scorer()
+        with torch.no_grad():
+            score[-1].bias.fill_(bias)
+        found, expected = weights(score, vectors), deepcopy(score).double()(vectors.double()).sigmoid()[:, 0]
+        torch.testing.assert_close(found.double(), expected / expected.mean(), rtol=1e-3, atol=0.0)
+        found[0].backward()
+        assert all(p.grad.isfinite().all() for p in score.parameters()), bias

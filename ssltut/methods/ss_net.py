@@ -26,8 +26,8 @@ def scorer() -> nn.Sequential:
 
 def weights(score: nn.Module, vectors: Tensor) -> Tensor:
     """(N,) sigmoid scores of fixed vectors, rescaled to a mean of 1."""
-    found = score(vectors.detach()).float().sigmoid()[:, 0]
-    return found / found.mean()
+    found = F.logsigmoid(score(vectors.detach()).float())[:, 0]
+    return len(found) * found.softmax(0)  # as sigmoid / mean, also where every sigmoid is 0 in float32
 
 
 @full_precision

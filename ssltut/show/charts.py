@@ -162,9 +162,11 @@ def strip(differences: Mapping[str, ArrayLike], xlabel: str) -> Figure:
     ax = fig.subplots()
     ax.axvline(0, color="black", lw=2)
     for k, values in enumerate(np.asarray(v, float) for v in differences.values()):
-        spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [0.0]
-        ax.plot(values, k + np.asarray(spread), ls="", marker=MARKERS[k % len(MARKERS)], color=SERIES[k % len(SERIES)], alpha=0.55)
-        ax.plot([np.nanmean(values)] * 2, [k - 0.33, k + 0.33], color=SERIES[k % len(SERIES)], lw=4)
+        values = values[~np.isnan(values)]  # none where every run of a method failed
+        spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(len(values))
+        ax.plot(values, k + spread, ls="", marker=MARKERS[k % len(MARKERS)], color=SERIES[k % len(SERIES)], alpha=0.55)
+        if len(values):
+            ax.plot([values.mean()] * 2, [k - 0.33, k + 0.33], color=SERIES[k % len(SERIES)], lw=4)
     ax.set(yticks=range(len(differences)), yticklabels=list(differences), ylim=(len(differences) - 0.5, -0.5), xlabel=xlabel)
     return fig
 
