@@ -27,7 +27,7 @@ BUDGETS, MIDDLE, SEEDS = [2, 4, 8], 4, [0, 1, 2]
 STEPS, LR, WIDTH, PATCH = 600, 5e-3, 4, (24, 24, 24)
 COHORT = {"n": 38, "size": 48, "labelled": 4, "validation": 2, "test": 18}  # test scans for six parts of three
 TRIAL = {"n": 18, "size": 32, "labelled": 4, "validation": 1, "test": 6}
-STRATA = ["labels_only", "mean_teacher", "ua_mt", "cps", "cct", "embedding_matching", "neighbour_vote", "all_labels"]  # more cannot be told apart
+FEW = ["labels_only", "mean_teacher", "ua_mt", "cps", "cct", "embedding_matching", "neighbour_vote", "all_labels"]  # more cannot be told apart
 YLABEL = {"dice": "Dice (higher is better)", "hd95": "HD95 in mm (lower is better)"}
 
 
@@ -35,14 +35,14 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
     """Budget curves, difficulty strata and paired differences of Dice and HD95 as PNG in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     middle = MIDDLE if MIDDLE in set(rows["budget"]) else rows["budget"].max()
-    part = rows[rows["budget"] == middle]
+    part, few = rows[rows["budget"] == middle], rows[rows["method"].isin(FEW)]
     for metric, ylabel in YLABEL.items():
         renamed = {"low95": "low", "high95": "high"}
         tables = [table.rename(columns=renamed).assign(method=table["title"])
-                  for table in (statistics.summary(rows, metric), statistics.strata(part[part["method"].isin(STRATA)], metric))]
+                  for table in (statistics.summary(few, metric), statistics.strata(few[few["budget"] == middle], metric))]
         against = statistics.differences(part, metric).rename(columns=lambda name: METHODS[name].title)
         pictures = {
-            "budgets": show.budget_curves(tables[0], ylabel=ylabel, bounds=bounds, alt=f"{metric} of every method at each number of labelled scans"),
+            "budgets": show.budget_curves(tables[0], ylabel=ylabel, bounds=bounds, alt=f"{metric} of eight methods at each number of labelled scans"),
             "strata": show.strata(tables[1], ylabel=ylabel, bounds=bounds, alt=f"{metric} of eight methods on the easiest to the hardest scans"),
             "paired": show.paired(dict(against.items()), xlabel=f"{ylabel.split(' (')[0]} minus that of {bounds[0]}, {middle} labelled scans",
                                   alt=f"{metric} of every method minus labels only, a point a patient")}
