@@ -14,7 +14,7 @@ HIP = {
     "smoke": ({"n": 3, "spacing": 8.0, "validation": 1},
               TrainConfig(steps=4, patch=(16, 16, 16), width=4, depth=2, validate_every=2, norm="instance", dropout=0.0, randomise=1.0)),
     "class": ({"n": 42, "spacing": 3.0, "validation": 2},
-              TrainConfig(steps=1200, patch=(48, 48, 48), width=8, depth=4, validate_every=300, dropout=0.0, randomise=1.0, decay=0.9)),
+              TrainConfig(steps=2000, patch=(48, 48, 48), width=8, depth=4, validate_every=500, dropout=0.0, randomise=1.0, decay=0.9)),
 }
 
 

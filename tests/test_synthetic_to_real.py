@@ -42,6 +42,13 @@ def test_a_pelvis_has_two_hips_and_two_femurs_that_do_not_touch():
     assert 0.01 < (case.label == 1).mean() < 0.06 and case.image[case.label == 1].mean() > 200
 
 
+def test_some_scans_hold_metal_whatever_else_is_ill_and_none_where_the_pathology_is_given():
+    coarse = {"spacing": 16.0, "field": (336.0, 336.0, 256.0)}
+    ill = [make_pelvis(seed, **coarse, pathology_rate=0.0).meta["pathology"]["implant"] for seed in range(12)]
+    assert 1 <= sum(ill) <= 8
+    assert not any(make_pelvis(seed, **coarse, pathology=Pathology()).meta["pathology"]["implant"] for seed in range(12))
+
+
 def test_bone_that_is_no_hip_is_there_only_with_confusers():
     with_them, without = (make_pelvis(4, **COARSE, confusers=Confusers(share=share)) for share in (0.7, 0.0))
     outside = [int(((case.image > 250) & (case.label == 0)).sum()) for case in (with_them, without)]

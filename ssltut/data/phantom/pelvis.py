@@ -18,12 +18,13 @@ from ssltut.data.phantom.tissues import METAL, MIDLINE, blend, bone_tissue, impl
 from ssltut.data.views import derive_seed
 from ssltut.errors import ConfigError
 
-VERSION = 5
+VERSION = 7
 FIELD = (336.0, 336.0, 192.0)  # mm
 BOTTOM = (-115.0, -18.0)  # mm from the heads, where the lowest slice may lie: some scans end at the symphysis
 FATTY = -80.0  # HU, the least inside a bone
 THIN, PATCHY = (0.1, 1.2), 0.5  # mm of cortex around spongy bone, and sd of its logarithm within a bone: on CT it is thick here and gone there
 MARGIN = 0.35  # voxels by which labels reach beyond a bone's surface: references of real CT take in what bone fills in part
+METALLIC = 0.2  # share of scans that hold metal whatever else is ill: few scans do, but a model that has not met it fails on them
 ABDOMEN = (0.35, 20.0, 100.0)  # share of scans that begin above the joints, and where
 
 
@@ -43,8 +44,10 @@ def make_pelvis(seed: int, *, spacing: float = 3.0, field: tuple[float, float, f
                 id: str | None = None) -> Case:
     """One synthetic CT of the pelvis, image int16 HU, label 0 background, 1 hip bones, 2 femurs; the same bits for the same arguments.
 
+    Labels reach ``MARGIN`` voxels beyond the surface of a bone, as those of real scans do.
+
     spacing    voxel size in mm; field, the extent in mm along right, anterior, superior (the first two equal)
-    pathology  given, or one illness with probability ``pathology_rate``; metal lies in one femur only
+    pathology  given, or one illness with probability ``pathology_rate``, and metal as well in a share of ``METALLIC``; it lies in one femur only
     Raises ConfigError where the field is not square or holds fewer than 16 voxels a side.
     """
     size = [round(extent / spacing) for extent in field]
@@ -53,6 +56,8 @@ def make_pelvis(seed: int, *, spacing: float = 3.0, field: tuple[float, float, f
     rngs = {name: np.random.default_rng(derive_seed(seed, "pelvis", name)) for name in ("anatomy", "place", "bones", "tissue", "noise", "more")}
     drawn, machine = draw(Anatomy, rngs["anatomy"], anatomy), draw(Scanner, rngs["noise"])
     illness = draw_pathology(rngs["anatomy"], pathology_rate) if pathology is None else pathology
+    if pathology is None and rngs["more"].random() < METALLIC:
+        illness = replace(illness, implant=True)
     place = rngs["place"]
     a = replace(illness.applied_to(drawn), cortex_thin=place.uniform(*THIN))
     middle = np.array([MIDLINE + place.uniform(-25, 25), place.uniform(-25, 15), place.uniform(*BOTTOM) + field[2] / 2])
