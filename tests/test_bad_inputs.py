@@ -45,7 +45,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that predicts bone above 0 HU, and reports without their pictures: both have tests of their own."""
     from ssltut import show, train
 
-    monkeypatch.setattr(train, "load_run", lambda path: SimpleNamespace(nets={}, predict=lambda case: (case.image > 0).astype(np.uint8)))
+    monkeypatch.setattr(train, "load_run", lambda path: SimpleNamespace(nets={}, predict=lambda case, least_piece: (case.image > 0).astype(np.uint8)))
     monkeypatch.setattr(show, "planes", lambda *a, **k: SimpleNamespace(save=lambda path: path.touch()), raising=False)
 
 

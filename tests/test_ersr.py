@@ -183,6 +183,12 @@ def test_a_mirrored_image_is_its_own_mirror_image_inside_the_region():
     assert torch.allclose(whole[right], found.reflect(x)[right])
 
 
+def test_points_on_two_crossing_lines_have_no_ellipse_and_raise_no_warning(recwarn):
+    assert fit_shape(np.array([[3.0, 3.0], [0.0, 1.0], [1.0, 1.0], [3.0, 0.0], [3.0, 1.0]])) is None and not recwarn.list
+    circle = np.array([[np.cos(t), np.sin(t)] for t in range(6)])
+    assert fit_shape(circle) is not None and not recwarn.list
+
+
 def test_failed_fits_and_irregular_patches_teach_nothing():
     method, (batch, _) = make_method("ersr"), round_batch()
     nets = sure_teacher(build_nets(method, STILL, 2))

@@ -66,7 +66,10 @@ def fit_shape(points: np.ndarray, sphere: bool = False) -> Shape | None:
         if abs(np.linalg.det(matrix)) < 1e-9:
             return None
         centre = -0.5 * np.linalg.solve(matrix, found[-d:])
-        matrix = matrix / (1.0 + centre @ matrix @ centre)
+        squared = 1.0 + centre @ matrix @ centre
+        if not squared:  # two crossing lines
+            return None
+        matrix = matrix / squared
     sound = np.isfinite(matrix).all() and np.linalg.eigvalsh(matrix)[0] > 0.0
     return Shape(middle + scale * centre, matrix / scale**2) if sound else None
 
