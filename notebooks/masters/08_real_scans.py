@@ -11,7 +11,7 @@
 # - measure how far unlabelled real scans change a model
 # - point at the places where such a model fails
 #
-# *CPU, profile `class`: the model is trained once, up to 30 minutes on two cores, and kept; then MEASURE minutes. Needs nothing from other notebooks.*
+# *CPU, profile `class`: the model is trained once, in about half an hour on two cores, and kept; then 12 minutes. Needs nothing from other notebooks.*
 
 # %% tags=["parameters"]
 profile = "class"
@@ -84,7 +84,7 @@ print("files of the cohort:", sorted(path.name for path in (work / "cohort").rgl
 
 # %%
 model = hip(cache_dir() / "runs" / f"recipe-hip-{size}-{seed}", size, seed=seed)
-synthetic = make_pelvis(seed + 1, spacing=mm)
+synthetic = make_pelvis(seed + 4, spacing=mm)
 least = 0.2
 before = model.predict(case, least)
 pictures = {"synthetic, with its label": (synthetic, synthetic.label), "this scan, predicted": (case, before)}
@@ -188,7 +188,9 @@ show.gallery({name: {"image": case.image, "spacing": case.spacing, "overlay": np
 
 # %% [markdown]
 # **What to see.** Coloured is only what changed. Compare each method with *labels only*, which never saw your scan: a change that it makes too is no gain
-# from unlabelled data. One scan and one seed show what may happen, not what does; notebook 06 shows how to find out.
+# from unlabelled data. On the TotalSegmentator example *labels only* lost hip bone (Dice .906 to .866) and the three that saw the scan gained a
+# little: mean teacher .911, neighbour vote .912, embedding matching .917; femur .896, .896 and .902 after .891. One scan and one seed show what
+# may happen, not what does; notebook 06 shows how to find out.
 #
 # ## Where it fails
 #
