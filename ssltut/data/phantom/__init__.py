@@ -48,7 +48,7 @@ def make_case(seed: int, *, size: int = 64, spacing: float | None = None, anatom
 
     thigh = femur(leg, a, illness, rngs["bones"])
     pelvis, cup = hip_bone(p, a, illness, thigh.distance, rngs["bones"])
-    hu = soft_tissue(p, a, voxel, rngs["tissue"])
+    hu, _ = soft_tissue(p, a, voxel, rngs["tissue"])
     bone_tissue(p, thigh, pelvis, cup, a, illness, hu, voxel, rngs["tissue"])
     if illness.implant:
         share = occupancy(implant(leg, thigh, a), voxel)

@@ -14,7 +14,7 @@ from ssltut.data.phantom.belly import belly
 from ssltut.data.phantom.bones import cup_of, femur, osteophytes
 from ssltut.data.phantom.scan import metal_streaks, scanned
 from ssltut.data.phantom.shapes import along, ball, carve, column, ellipsoid, join, limb, occupancy, rotation
-from ssltut.data.phantom.tissues import METAL, MIDLINE, blend, bone_tissue, implant, skin, soft_tissue, texture
+from ssltut.data.phantom.tissues import METAL, MIDLINE, blend, bone_tissue, cortical, implant, soft_tissue, texture
 from ssltut.data.views import derive_seed
 from ssltut.errors import ConfigError
 
@@ -74,16 +74,14 @@ def make_pelvis(seed: int, *, spacing: float = 3.0, field: tuple[float, float, f
 
     thigh = femur(leg, a, illness, rngs["bones"])
     pelvis, cup = os_coxae(p, a, illness, thigh.distance, rngs["bones"])
-    half_depth = place.uniform(90.0, 145.0)
-    hu = soft_tissue(p, a, spacing, rngs["tissue"], half_depth)
-    belly(p, skin(p, a, half_depth) + np.float32(a.fat_thickness), pelvis, a, hu, spacing, rngs["more"])
+    hu, fascia = soft_tissue(p, a, spacing, rngs["tissue"], half_depth=place.uniform(90.0, 145.0))
+    belly(p, fascia, pelvis, a, hu, spacing, rngs["more"])
     others = [carve(bone, pelvis - 2.0) for bone in axial_skeleton(p, rngs["bones"])] if confusers.share else []
     for _ in range(int(rngs["more"].poisson(8 * confusers.share))):
         distract(whole, hu, spacing, rngs["more"])
     for bone in others:
-        inside, core = occupancy(bone, spacing), occupancy(bone + np.float32(a.cortex_thin), spacing)
         spongy = 0.75 * a.trabecular_hu + 45.0 * texture(hu.shape, 0.8, rngs["tissue"])
-        blend(hu, inside, np.where(inside > 0, (spongy * core + a.cortex_hu * (inside - core)) / np.maximum(inside, 1e-3), 0.0))
+        cortical(hu, bone, np.float32(a.cortex_thin), spongy, a.cortex_hu, spacing)
     patchy = np.exp(PATCHY * texture(hu.shape, 9.0 / spacing, rngs["more"]))
     bone_tissue(p, thigh, pelvis, cup, a, illness, hu, spacing, rngs["tissue"], patchy)
     uneven(p, thigh.distance, pelvis, a, hu, spacing, rngs["more"])

@@ -39,24 +39,27 @@ def blend(hu: np.ndarray, share: np.ndarray, value: np.ndarray | float) -> None:
     hu += share * (value - hu)
 
 
-def skin(p: np.ndarray, a: Anatomy, half_depth: float) -> np.ndarray:
-    """Signed distance (X, Y, Z) mm, roughly, of the body; ``half_depth`` of it without its fat, mm at a head radius of 24 mm."""
+def cortical(hu: np.ndarray, distance: np.ndarray, cortex: np.ndarray | float, inside: np.ndarray, cortex_hu: float, voxel: float) -> None:
+    """A bone into ``hu``: ``cortex`` mm of ``cortex_hu`` under its surface ``distance``, and ``inside`` HU within."""
+    whole, core = occupancy(distance, voxel), occupancy(distance + cortex, voxel)
+    blend(hu, whole, np.where(whole > 0, (inside * core + cortex_hu * (whole - core)) / np.maximum(whole, 1e-3), 0.0))
+
+
+def soft_tissue(p: np.ndarray, a: Anatomy, voxel: float, rng: np.random.Generator, half_depth: float = 54.0) -> tuple[np.ndarray, np.ndarray]:
+    """HU (X, Y, Z) float32 of everything but bone and metal, and roughly the signed distance (X, Y, Z) mm of the fascia, under skin and fat.
+
+    half_depth  of the body without its fat, mm at a head radius of 24 mm
+    """
     s, fat = a.head_radius / 24.0, a.fat_thickness
     across, depth = np.abs(p[0] - np.float32(MIDLINE)) / np.float32(163.0 * s + fat), np.abs(p[1] + 6.0) / np.float32(half_depth * s + fat)
-    return (np.cbrt(across**3 + depth**3) - 1.0) * np.float32(half_depth * s + fat)
-
-
-def soft_tissue(p: np.ndarray, a: Anatomy, voxel: float, rng: np.random.Generator, half_depth: float = 54.0) -> np.ndarray:
-    """HU (X, Y, Z) float32 of everything but bone and metal; ``half_depth`` as in ``skin``."""
-    s, fat = a.head_radius / 24.0, a.fat_thickness
-    body = skin(p, a, half_depth)
+    body = (np.cbrt(across**3 + depth**3) - 1.0) * np.float32(half_depth * s + fat)
     hu = np.full(p.shape[1:], AIR, np.float32)
     under = -6.0 - half_depth * s - fat - 3.0  # the table touches the back
     for top, thickness, value in ((under, 6.0, -880.0), (under - 6.0, 1.5, -120.0), (under - 16.0, 1.5, -120.0)):
         blend(hu, occupancy(np.abs(p[1] - np.float32(top - thickness / 2)) - np.float32(thickness / 2), voxel), value)
     blend(hu, occupancy(body, voxel), SKIN)
     blend(hu, occupancy(body + 2.2, voxel), FAT + 12.0 * texture(hu.shape, 4.0 / voxel, rng))
-    inner = body + np.float32(fat)
+    fascia = body + np.float32(fat)
     strands = 9.0 * texture(hu.shape, (2.0 / voxel, 2.0 / voxel, 7.0 / voxel), rng)
     q = p / np.float32(s)
     near, second = np.full(hu.shape, 99.0, np.float32), np.full(hu.shape, 99.0, np.float32)
@@ -69,13 +72,13 @@ def soft_tissue(p: np.ndarray, a: Anatomy, voxel: float, rng: np.random.Generato
         value = np.where(nearest, np.float32(a.muscle_hu + rng.uniform(-7.0, 7.0)), value)
     # Muscles swell until they meet: fat is left in the planes between two of them and where none is near.
     plane = np.maximum(np.float32(1.2) - (second - near) / 2.0, near - np.float32(13.0))
-    blend(hu, occupancy(np.maximum(plane * np.float32(s), inner), voxel), value + strands)
+    blend(hu, occupancy(np.maximum(plane * np.float32(s), fascia), voxel), value + strands)
     pelvis_organs(q, hu, voxel, rng)
     vein = np.array([-11.0, -3.0, 0.0])
     for start, end in ARTERY:
         blend(hu, occupancy(limb(q, start, end, 4.5), voxel), a.vessel_hu)
         blend(hu, occupancy(limb(q, start + vein, end + vein, 5.5), voxel), 0.5 * (a.vessel_hu + 45.0))
-    return hu
+    return hu, fascia
 
 
 def pelvis_organs(q: np.ndarray, hu: np.ndarray, voxel: float, rng: np.random.Generator) -> None:
@@ -111,8 +114,7 @@ def bone_tissue(p: np.ndarray, femur: Femur, hip: np.ndarray, cup: Cup, a: Anato
             for _ in range(int(4 * pathology.osteoarthritis)):
                 where = np.array([rng.uniform(-8, 12), rng.uniform(-8, 8), a.head_radius + rng.uniform(-11, 9)])
                 value = value + occupancy(ball(p, where, rng.uniform(2.0, 4.5)), voxel) * (25.0 - value)
-        whole, core = occupancy(distance, voxel), occupancy(distance + cortex, voxel)
-        blend(hu, whole, np.where(whole > 0, (value * core + a.cortex_hu * (whole - core)) / np.maximum(whole, 1e-3), 0.0))
+        cortical(hu, distance, cortex, value, a.cortex_hu, voxel)
 
 
 def implant(p: np.ndarray, femur: Femur, a: Anatomy) -> np.ndarray:
