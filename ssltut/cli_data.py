@@ -17,7 +17,8 @@ def new_folder(path: Path) -> Path:
 
 
 def phantom(args: argparse.Namespace) -> int:
-    from ssltut.data.cohort import synthetic_cohort, write_cohort
+    from ssltut.data.cohort import synthetic_cohort
+    from ssltut.data.writing import write_cohort
 
     held_out = args.validation + args.test
     if args.n <= held_out:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ssltut.data.case import Case, spacing_of
-from ssltut.data.cohort import fingerprint, whole_folder, write_about, write_scan
+from ssltut.data.cohort import fingerprint
 from ssltut.data.hips import crop_hips
 from ssltut.data.labels import HIP, LabelMap, LabelTable
 from ssltut.data.nifti import as_label, check_label, scan_id, write_like_source
@@ -19,6 +19,7 @@ from ssltut.data.resample import onto_grid, resample
 from ssltut.data.scans import Scan, find_scans
 from ssltut.data.split import make_split
 from ssltut.data.verify import verify_paths
+from ssltut.data.writing import whole_folder, write_about, write_scan
 from ssltut.errors import ConfigError, DataError, DataWarning
 
 DRIFT = 0.02  # share of a class's volume that resampling may change without a word

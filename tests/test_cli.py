@@ -16,7 +16,8 @@ from toy import toy_cohort
 from ssltut import __version__
 from ssltut import train as training
 from ssltut.cli import main
-from ssltut.data.cohort import read_cohort, write_cohort
+from ssltut.data.cohort import read_cohort
+from ssltut.data.writing import write_cohort
 from ssltut.errors import TrainingError
 from ssltut.methods import METHODS
 

@@ -12,10 +12,11 @@ from nibabel.affines import apply_affine
 from toy import toy_case, toy_cohort
 
 from ssltut.data.case import Case
-from ssltut.data.cohort import Cohort, cache_dir, fingerprint, read_cohort, synthetic_cohort, write_cohort
+from ssltut.data.cohort import Cohort, cache_dir, fingerprint, read_cohort, synthetic_cohort
 from ssltut.data.labels import ATRIUM, BONE, HIP, TABLES, table_named, to_bone
 from ssltut.data.resample import resample
 from ssltut.data.split import PARTS, Split, make_split
+from ssltut.data.writing import write_cohort
 from ssltut.errors import ConfigError, DataError, DataWarning
 
 SPLIT = Split(("a", "b"), ("c",), ("d",), ("e",))

@@ -23,7 +23,7 @@ from toy import SMALL, toy_cohort
 from ssltut import workers
 from ssltut.checkpoint import load_checkpoint
 from ssltut.compare import compare
-from ssltut.data.cohort import write_cohort
+from ssltut.data.writing import write_cohort
 from ssltut.errors import CheckpointError, ConfigError, DataError, TrainingError
 from ssltut.predict import predict_file, predict_files
 from ssltut.train import load_run
