@@ -13,7 +13,8 @@ from ssltut.methods import Plan, Progress, Role, make_method
 from ssltut.methods.mn import mimic
 from ssltut.nets import build_net
 from ssltut.nets.slices import Slices
-from ssltut.train import build_nets, draw_batch, settle, train
+from ssltut.settle import settle
+from ssltut.train import build_nets, draw_batch, train
 from ssltut.uncertainty import eval_mode
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")

@@ -20,7 +20,8 @@ from ssltut.data.views import Augmentation, Noise, generator_for
 from ssltut.errors import CheckpointError, ConfigError, DataError, TrainingError
 from ssltut.methods import LabelsOnly, Progress, Role, Term, make_method
 from ssltut.profiles import PROFILES, TrainConfig, profile_named
-from ssltut.train import auto_precision, build_nets, cached_run, check_finite, load_run, settle, start_from, train
+from ssltut.settle import settle
+from ssltut.train import auto_precision, build_nets, cached_run, check_finite, load_run, start_from, train
 
 PACKAGE = Path(__file__).parents[1] / "ssltut"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -348,7 +349,7 @@ def test_other_sizes_and_one_validation_scan_of_background(tmp_path):
 
 # The package
 
-LAYERS = ["errors", "schedules profiles checkpoint cli_answers", "data nets losses metrics", "uncertainty matching workers offline", "methods", "predict statistics", "train",
+LAYERS = ["errors", "schedules profiles checkpoint cli_answers", "data nets losses metrics", "uncertainty matching workers offline", "methods", "predict statistics settle", "train",
           "compare explore costs recipes", "show", "doctor ingest portraits", "gallery cli_data", "cli"]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer.split()}
 
