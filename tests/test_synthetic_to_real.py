@@ -12,10 +12,10 @@ from toy import SMALL, toy_case, toy_cohort
 from ssltut.cli import main
 from ssltut.data.patches import Intensity, PatchPool
 from ssltut.data.pelves import pelvis_cohort
-from ssltut.data.phantom import Pathology
+from ssltut.data.phantom import Pathology, pelvis
 from ssltut.data.phantom.anatomy import Anatomy, draw
 from ssltut.data.phantom.belly import belly
-from ssltut.data.phantom.pelvis import Confusers, make_pelvis
+from ssltut.data.phantom.pelvis import Confusers, at_socket, make_pelvis
 from ssltut.data.phantom.shapes import ball
 from ssltut.data.views import Randomisation, generator_for
 from ssltut.errors import ConfigError
@@ -63,6 +63,18 @@ def test_the_label_takes_in_the_rim_of_a_bone_as_references_of_real_scans_do():
     bone = case.label > 0
     beside, rim = ndimage.binary_dilation(bone) & ~bone, bone & ~ndimage.binary_erosion(bone)
     assert np.percentile(case.image[beside], 90) < 250 < np.percentile(case.image[rim], 60)
+
+
+def test_a_head_may_lose_its_cortex_at_the_socket_and_keeps_it_elsewhere(monkeypatch):
+    assert at_socket(np.float32([-3.0, 6.0, 9.0, 12.0, 40.0]), 0.2) == pytest.approx([0.2, 0.2, 0.6, 1.0, 1.0])
+    images = {}
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(pelvis, "PLATE", (share, share))
+        case = make_pelvis(3, spacing=3.0, pathology=Pathology())
+        images[share] = case.image.astype(int)
+    away = 3.0 * ndimage.distance_transform_edt(case.label != 1)  # mm from the hip bone
+    lost, head = images[1.0] - images[0.0], (case.label == 2) & (away < 5)
+    assert lost[head].mean() > 30 and (lost >= 0).mean() > 0.99 and not lost[away > 24].any()
 
 
 def test_flesh_fills_the_fat_inside_the_fascia_alone():

@@ -152,7 +152,8 @@ steps = 3 if profile == "smoke" else 60
 config = replace(model.config, steps=steps, validate_every=steps, lr=model.config.lr / 4, select="last")
 after = {}
 for name in ("labels_only", "mean_teacher", "embedding_matching", "neighbour_vote"):
-    after[name] = cached_run(make_method(name), mixed, config, init=model.folder).predict(case, least)
+    method = make_method(name)
+    after[method.title] = cached_run(method, mixed, config, init=model.folder).predict(case, least)
 
 # %% [markdown]
 # **Exercise 2.** A change is easily lost among millions of background voxels. Give the share of *bone* voxels (in either of two label volumes) whose class

@@ -18,12 +18,13 @@ from ssltut.data.phantom.tissues import METAL, MIDLINE, blend, bone_tissue, cort
 from ssltut.data.views import derive_seed
 from ssltut.errors import ConfigError
 
-VERSION = 7
+VERSION = 8
 FIELD = (336.0, 336.0, 192.0)  # mm
 BOTTOM = (-115.0, -18.0)  # mm from the heads, where the lowest slice may lie: some scans end at the symphysis
 FATTY = -80.0  # HU, the least inside a bone
 THIN, PATCHY = (0.1, 1.2), 0.5  # mm of cortex around spongy bone, and sd of its logarithm within a bone: on CT it is thick here and gone there
-MARGIN = 0.35  # voxels by which labels reach beyond a bone's surface: references of real CT take in what bone fills in part
+PLATE = (0.0, 1.0)  # share of its cortex that a head keeps where it meets the socket: in many CT the socket's plate is the only bright line there
+MARGIN = 0.45  # voxels by which labels reach beyond a bone's surface: references of real CT take in what bone fills in part
 METALLIC = 0.2  # share of scans that hold metal whatever else is ill: few scans do, but a model that has not met it fails on them
 ABDOMEN = (0.35, 20.0, 100.0)  # share of scans that begin above the joints, and where
 
@@ -74,6 +75,7 @@ def make_pelvis(seed: int, *, spacing: float = 3.0, field: tuple[float, float, f
 
     thigh = femur(leg, a, illness, rngs["bones"])
     pelvis, cup = os_coxae(p, a, illness, thigh.distance, rngs["bones"])
+    thigh = thigh._replace(cortex=thigh.cortex * at_socket(pelvis, rngs["more"].uniform(*PLATE)))
     hu, fascia = soft_tissue(p, a, spacing, rngs["tissue"], half_depth=place.uniform(90.0, 145.0))
     belly(p, fascia, pelvis, a, hu, spacing, rngs["more"])
     others = [carve(bone, pelvis - 2.0) for bone in axial_skeleton(p, rngs["bones"])] if confusers.share else []
@@ -122,6 +124,11 @@ def os_coxae(p: np.ndarray, a: Anatomy, pathology: Pathology, femur_distance: np
     return np.maximum(carve(distance, femur_distance - np.float32(a.joint_space)), symphysis), cup
 
 
+def at_socket(pelvis: np.ndarray, share: float) -> np.ndarray:
+    """Factor of a femur's cortex (X, Y, Z): ``share`` within 6 mm of the hip bone, whose signed distance is ``pelvis``, 1 from 12 mm on."""
+    return 1.0 - np.float32(1.0 - share) * np.clip((12.0 - pelvis) / 6.0, 0.0, 1.0)
+
+
 def wing(q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The iliac wing: a sheet x(y, z) within an oval outline, thin in its middle, thick behind, below and along the crest."""
     jitter = rng.uniform(-1.0, 1.0, 8)
@@ -144,8 +151,9 @@ def uneven(p: np.ndarray, thigh: np.ndarray, pelvis: np.ndarray, a: Anatomy, hu:
         more = np.float32(rng.uniform(-330.0, 130.0)) + 110.0 * texture(hu.shape, 14.0 / voxel, rng)
         blend(hu, occupancy(bone + np.float32(a.cortex_thin), voxel), np.maximum(hu + more, FATTY))
     far = np.sqrt(np.square(p).sum(0))
-    above = np.clip(along(p, (0.2, 0, 0.98)) / np.maximum(far, 1.0), 0, 1) ** 2
-    hu += np.float32(rng.uniform(0.0, 550.0)) * above * np.exp(-np.square((far - a.head_radius - 7.0) / rng.uniform(5.0, 12.0))) * occupancy(pelvis, voxel)
+    above = np.clip(along(p, (0.2, 0, 0.98)) / np.maximum(far, 1.0), 0, 1)
+    dense, width = rng.uniform(0.0, 550.0), rng.uniform(1.5, 10.0)  # from a plate to half the roof
+    hu += np.float32(dense) * above * np.exp(-np.square((far - a.head_radius - a.joint_space - 1.5) / np.float32(width))) * occupancy(pelvis, voxel)
 
 
 def axial_skeleton(p: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
