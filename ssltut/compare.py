@@ -152,8 +152,8 @@ def compare(cohort: Cohort, methods: Sequence[str], folder: Path, *, config: Tra
 
 
 def read_rows(file: Path) -> pd.DataFrame:
-    """Rows of ``compare``; ids stay text, so that a case 007 does not become 7."""
-    return pd.read_csv(file, dtype={"case": str, "patient": str})
+    """Rows of ``compare``; ids stay text, so that a case 007 does not become 7, nor a run 12e4 a number."""
+    return pd.read_csv(file, dtype=dict.fromkeys(("case", "patient", "config"), str))
 
 
 def write_record(rows: pd.DataFrame, name: str, folder: Path = RECORDS) -> None:
@@ -168,7 +168,7 @@ def recorded(name: str, folder: Path = RECORDS) -> pd.DataFrame:
     if not file.is_file():
         return pd.DataFrame(columns=COLUMNS)
     rows = read_rows(file)
-    return rows.merge(pd.read_csv(runs), on=RUN, how="left", validate="many_to_one")[list(COLUMNS)] if runs.is_file() else rows
+    return rows.merge(read_rows(runs), on=RUN, how="left", validate="many_to_one")[list(COLUMNS)] if runs.is_file() else rows
 
 
 def headline(rows: pd.DataFrame) -> str:

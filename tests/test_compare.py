@@ -13,7 +13,7 @@ import pytest
 from toy import SMALL, toy_case, toy_cohort
 
 import ssltut.train
-from ssltut.compare import COLUMNS, compare, provenance, recorded, score_run, write_record
+from ssltut.compare import COLUMNS, compare, provenance, read_rows, recorded, score_run, write_record
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, TrainingError
 from ssltut.metrics import METRICS
@@ -205,8 +205,16 @@ def test_a_record_is_read_and_where_there_is_none_it_is_empty():
     assert none.empty and list(none.columns) == list(COLUMNS)
 
 
+@pytest.mark.parametrize("tag", ["052673293222", "15707295e803", "4c2446e69022"])
+def test_the_name_of_a_run_stays_text_also_where_it_looks_like_a_number(swept, tmp_path, tag):
+    rows = read_rows(swept[0] / "results.csv")
+    rows = rows[rows["config"] == rows["config"].iloc[0]].assign(config=tag)
+    write_record(rows, "toy", tmp_path)
+    assert set(read_rows(tmp_path / "toy.csv")["config"]) == set(recorded("toy", tmp_path)["config"]) == {tag}
+
+
 def test_a_record_says_once_what_is_the_same_for_a_run_and_is_read_whole(swept, tmp_path):
-    rows = pd.read_csv(swept[0] / "results.csv", dtype={"case": str, "patient": str})
+    rows = read_rows(swept[0] / "results.csv")
     write_record(rows, "toy", tmp_path)
     pd.testing.assert_frame_equal(recorded("toy", tmp_path), rows)
     values, runs = (pd.read_csv(tmp_path / name) for name in ("toy.csv", "toy_runs.csv"))
