@@ -375,7 +375,8 @@ along = None
 if len(watched):
     who = ["teacher right", "match right", "student right"]
     mean = watched.groupby(["method", "step"])[["unreliable share", *who, "match weight", "pull of a voxel"]].mean().round(3)
-    print(mean[mean.index.get_level_values("step") % 150 == 0].rename(index=title_of, level="method"))
+    mean.loc[mean["unreliable share"] < 0.001, who] = np.nan  # a handful of voxels says nothing
+    print(mean[mean.index.get_level_values("step") % 150 == 0].rename(index=title_of, level="method").to_string())
     curve = mean.loc["embedding_matching"]
     along = show.lines(curve.index, {name: curve[name] for name in ["unreliable share", *who]}, xlabel="step", ylabel="share",
                        title="embedding matching, as published: unreliable voxels",
