@@ -1,7 +1,7 @@
 """What each part of embedding matching is worth: ``python results/ablation.py`` writes results/ablation.csv and ablation_runs.csv.
 
 Variants of the published form and of the neighbour vote on the cohort, settings, draws and seeds of results/phantom.py at 4 labelled scans,
-so that their rows stand beside those of results/phantom.csv; their names are in the column ``method``. About 45 minutes on two cores.
+so that their rows stand beside those of results/phantom.csv; their names are in the column ``method``. About 75 minutes on two cores.
 Stopped, it goes on where it was; ``--variants`` and ``--seeds`` do a part, and each call writes all that is done so far.
 """
 

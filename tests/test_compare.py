@@ -39,7 +39,7 @@ def test_one_row_per_case_class_and_metric(swept):
     assert rows[needed].notna().all().all() and (rows["selection"] == "dice").all() and rows["error"].isna().all()
     assert json.loads(rows["settings"].iloc[0])["lr"] == TINY.lr and json.loads(rows["options"][rows["method"] == "ua_mt"].iloc[0])["passes"] == 8
     assert list(rows.columns) == list(COLUMNS)
-    read = pd.read_csv(folder / "results.csv", dtype={"case": str, "patient": str})
+    read = read_rows(folder / "results.csv")
     pd.testing.assert_frame_equal(read, rows)
 
 

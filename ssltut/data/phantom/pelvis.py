@@ -126,7 +126,7 @@ def os_coxae(p: np.ndarray, a: Anatomy, pathology: Pathology, femur_distance: np
 
 def at_socket(pelvis: np.ndarray, share: float) -> np.ndarray:
     """Factor of a femur's cortex (X, Y, Z): ``share`` within 6 mm of the hip bone, whose signed distance is ``pelvis``, 1 from 12 mm on."""
-    return 1.0 - np.float32(1.0 - share) * np.clip((12.0 - pelvis) / 6.0, 0.0, 1.0)
+    return np.interp(pelvis, (6.0, 12.0), (share, 1.0)).astype(np.float32)
 
 
 def wing(q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
