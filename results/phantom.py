@@ -3,7 +3,7 @@
 The bench (bounds, baselines, embedding matching) x 2, 4 and 8 labelled scans x three seeds, and the further methods at 4, in two processes of
 one thread: on two cores about an hour for each of these four parts. Stopped, it goes on where it was. ``--methods``, ``--budgets`` and
 ``--seeds`` do a part (two parts at the same time: other methods or other seeds). Each call writes all that is done so far.
-``--trial`` is a look at the whole in a minute, in the folder alone.
+``--steps`` trains longer or shorter, a record of its own (phantom_2400.csv). ``--trial`` is a look at the whole in a minute, in the folder alone.
 """
 
 import argparse
@@ -50,10 +50,10 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
             (folder / f"phantom-{name}-{metric}.png").write_bytes(picture.png)
 
 
-def settings(trial: bool = False) -> TrainConfig:
+def settings(trial: bool = False, steps: int = STEPS) -> TrainConfig:
     """What every run of the record trains with."""
     config = replace(profile_named("smoke" if trial else "class").train, precision="32-true")
-    return config if trial else replace(config, steps=STEPS, lr=LR, validate_every=STEPS // 3, width=WIDTH, patch=PATCH)
+    return config if trial else replace(config, steps=steps, lr=LR, validate_every=steps // 3, width=WIDTH, patch=PATCH)
 
 
 def main() -> None:
@@ -63,23 +63,25 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--trial", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(max(1, args.workers))  # one to each process: the values do not depend on the machine's cores
-    folder = args.folder or cache_dir() / "record" / ("phantom_trial" if args.trial else f"phantom-{STEPS}")
+    folder = args.folder or cache_dir() / "record" / ("phantom_trial" if args.trial else f"phantom-{args.steps}")
     cohort = synthetic_cohort(**(TRIAL if args.trial else COHORT))
     further = [name for name in METHODS if name not in BENCH]
     for methods, budgets in ((BENCH, BUDGETS), (further, [MIDDLE])):
         methods, budgets = [name for name in methods if name in args.methods], [budget for budget in budgets if budget in args.budgets]
         if methods and budgets:
-            compare(cohort, methods, folder, config=settings(args.trial), budgets=budgets, seeds=args.seeds, workers=args.workers)
+            compare(cohort, methods, folder, config=settings(args.trial, args.steps), budgets=budgets, seeds=args.seeds, workers=args.workers)
     rows = collected(folder)
     print(statistics.report(rows, "dice"))
-    draw(rows, folder if args.trial else HERE / "figures", (METHODS[statistics.LOWER_BOUND].title, METHODS[statistics.UPPER_BOUND].title))
+    of_record = args.steps == STEPS and not args.trial
+    draw(rows, HERE / "figures" if of_record else folder, (METHODS[statistics.LOWER_BOUND].title, METHODS[statistics.UPPER_BOUND].title))
     if not args.trial:
-        write_record(rows, "phantom")
+        write_record(rows, "phantom" if of_record else f"phantom_{args.steps}")
 
 
 def collected(folder: Path) -> pd.DataFrame:
