@@ -1,6 +1,7 @@
 """The tables of a record as Markdown, for the README: ``python results/tables.py results/synthetic_class.csv``.
 
-``--budget 4 --costs results/costs.csv`` puts both metrics of one number of labelled scans beside the costs of a step, a row a method.
+``--budget 4 --costs results/costs.csv`` puts both metrics of one number of labelled scans beside the costs of a step, a row a method;
+``--across`` puts the means at all numbers of labelled scans beside each other, for the methods that have them all.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import pandas as pd
 
 from ssltut.compare import read_rows
 from ssltut.costs import COLUMNS
-from ssltut.statistics import order_of, paired, summary, title_of, verdict
+from ssltut.statistics import HIGHER_IS_BETTER, order_of, paired, summary, title_of, verdict
 
 UNITS = {"dice": ("Dice", 3), "hd95": ("HD95, mm", 1)}
 
@@ -44,6 +45,20 @@ def beside_costs(rows: pd.DataFrame, costs: pd.DataFrame) -> str:
     return lines_of([*head, *COLUMNS], lines.values())
 
 
+def across_budgets(rows: pd.DataFrame) -> str:
+    """A row a method: the mean of each metric at each budget, with + or - where it is better or worse than labels only after Holm's correction."""
+    budgets = sorted(rows["budget"].unique())
+    rows = rows.groupby("method").filter(lambda part: part["budget"].nunique() == len(budgets))
+    head, lines = [""], {name: [title_of(name)] for name in order_of(rows["method"].unique())}
+    for metric, (name, digits) in UNITS.items():
+        head += [f"{name}: {budgets[0]}", *map(str, budgets[1:])]
+        table = summary(rows, metric).merge(paired(rows, metric)[["method", "budget", "difference", "p Holm"]], how="left").sort_values("budget")
+        for row in table.to_dict("records"):
+            sign = ("+" if (row["difference"] > 0) == HIGHER_IS_BETTER[metric] else "-") if row["p Holm"] < 0.05 else ""
+            lines[row["method"]].append(f"{row['mean']:.{digits}f} {sign}".strip())
+    return lines_of(head, lines.values())
+
+
 def mean_of(row: dict, digits: int) -> list[str]:
     """The mean and its interval of a row of ``summary``."""
     return [f"{row['mean']:.{digits}f}", f"{row['low95']:.{digits}f} to {row['high95']:.{digits}f}"]
@@ -58,7 +73,11 @@ if __name__ == "__main__":
     parser.add_argument("rows", type=Path)
     parser.add_argument("--budget", type=int)
     parser.add_argument("--costs", type=Path)
+    parser.add_argument("--across", action="store_true")
     args = parser.parse_args()
     found = read_rows(args.rows)
     found = found if args.budget is None else found[found["budget"] == args.budget]
-    print(beside_costs(found, pd.read_csv(args.costs)) if args.costs else "\n\n".join(markdown(found, metric) for metric in UNITS))
+    if args.across:
+        print(across_budgets(found))
+    else:
+        print(beside_costs(found, pd.read_csv(args.costs)) if args.costs else "\n\n".join(markdown(found, metric) for metric in UNITS))
