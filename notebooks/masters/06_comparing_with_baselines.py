@@ -334,8 +334,8 @@ print("\n".join(f"Against labels only, {metric}: {verdict(paired(middle, metric)
 longer = recorded("phantom_2400")
 if len(longer):
     short = middle[(middle.seed == 0) & middle.method.isin(longer.method)]
-    print(pd.concat({f"{json.loads(part.settings.iloc[0])['steps']} steps": summary(part, metric).set_index("title")["mean"].rename(metric)
-                     for part in (short, longer) for metric in ("dice", "hd95")}, axis=1).round(3))
+    print(pd.DataFrame({(metric, f"{json.loads(part.settings.iloc[0])['steps']} steps"): summary(part, metric).set_index("title")["mean"]
+                        for metric in ("dice", "hd95") for part in (short, longer)}).round(3))
 
 # %% [markdown]
 # **What to see.** BCP and M3HL, which paste patches, were not done after 600 steps. *Labels only* after 2400 beats
