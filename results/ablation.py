@@ -32,10 +32,9 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "vote, mutual neighbours": ("neighbour_vote", {"mutual": True, "gate": 0.0}),
     "vote, map at half resolution": ("neighbour_vote", {"layer": "half"}),
     "vote, the teacher asks": ("neighbour_vote", {"query": "teacher"})}
-BEST = "vote, map at half resolution"
 CONFIRM: dict[str, tuple[str, dict[str, object]]] = {
     **{name: (name, {}) for name in ("labels_only", "ua_mt", "medl", "embedding_matching", "all_labels")},
-    BEST: VARIANTS[BEST],
+    "vote, map at half resolution": VARIANTS["vote, map at half resolution"],
     "vote, half resolution, mutual, early": ("neighbour_vote", {"layer": "half", "mutual": True, "gate": 0.0, "rampup": 0.3})}
 NEW_SCANS, NEW_SEEDS = 2, [3, 4, 5]  # cohort 1 settled length, rate and norm
 
@@ -50,13 +49,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path)
     args = parser.parse_args()
-    record, variants = ("confirmation", CONFIRM) if args.confirm else ("ablation", VARIANTS)
-    cohort = synthetic_cohort(**COHORT, seed=NEW_SCANS if args.confirm else 0)
-    folder, seeds = args.folder or cache_dir() / "record" / f"{record}-{STEPS}", args.seeds or (NEW_SEEDS if args.confirm else SEEDS)
+    record, variants, scans, seeds = ("confirmation", CONFIRM, NEW_SCANS, NEW_SEEDS) if args.confirm else ("ablation", VARIANTS, 0, SEEDS)
+    cohort, folder = synthetic_cohort(**COHORT, seed=scans), args.folder or cache_dir() / "record" / f"{record}-{STEPS}"
     torch.set_num_threads(1)
     for name in args.variants or variants:
         method, options = variants[name]
-        compare(cohort, [method], folder / name, config=settings(), budgets=[MIDDLE], seeds=seeds, options={method: options}, workers=args.workers)
+        compare(cohort, [method], folder / name, config=settings(), budgets=[MIDDLE], seeds=args.seeds or seeds,
+                options={method: options}, workers=args.workers)
     done = [name for name in variants if (folder / name).is_dir()]
     rows = pd.concat([collected(folder / name).assign(method=name) for name in done], ignore_index=True)
     write_record(rows, record)

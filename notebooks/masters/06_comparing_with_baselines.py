@@ -333,7 +333,7 @@ print("\n".join(f"Against labels only, {metric}: {verdict(paired(middle, metric)
 # %%
 longer = recorded("phantom_2400")
 if len(longer):
-    short = middle[(middle.seed == 0) & middle.method.isin(longer.method)]
+    short = middle[middle.seed.isin(longer.seed) & middle.method.isin(longer.method)]
     print(pd.DataFrame({(metric, f"{json.loads(part.settings.iloc[0])['steps']} steps"): summary(part, metric).set_index("title")["mean"]
                         for metric in ("dice", "hd95") for part in (short, longer)}).round(3))
 
