@@ -2,7 +2,8 @@
 
 The bench (bounds, baselines, embedding matching) x 2, 4 and 8 labelled scans x three seeds, and the further methods at 4, in two processes of
 one thread: on two cores about an hour for each of these four parts. Stopped, it goes on where it was. ``--methods``, ``--budgets`` and
-``--seeds`` do a part (two parts at the same time: other methods or other seeds). Each call writes all that is done so far.
+``--seeds`` do a part (two parts at the same time: other methods or other seeds). Each call writes all that is done so far, and what the record
+held before stays unless it was done again.
 ``--steps`` trains longer or shorter, a record of its own (phantom_2400.csv). ``--trial`` is a look at the whole in a minute, in the folder alone.
 """
 
@@ -76,20 +77,16 @@ def main() -> None:
         methods, budgets = [name for name in methods if name in args.methods], [budget for budget in budgets if budget in args.budgets]
         if methods and budgets:
             compare(cohort, methods, folder, config=settings(args.trial, args.steps), budgets=budgets, seeds=args.seeds, workers=args.workers)
-    rows = collected(folder)
-    print(statistics.report(rows, "dice"))
-    of_record = args.steps == STEPS and not args.trial
-    draw(rows, HERE / "figures" if of_record else folder, (METHODS[statistics.LOWER_BOUND].title, METHODS[statistics.UPPER_BOUND].title))
+    rows, of_record = collected(folder), args.steps == STEPS and not args.trial
     if not args.trial:
-        write_record(rows, "phantom" if of_record else f"phantom_{args.steps}")
+        rows = write_record(rows, "phantom" if of_record else f"phantom_{args.steps}", list(METHODS))
+    print(statistics.report(rows, "dice"))
+    draw(rows, HERE / "figures" if of_record else folder, (METHODS[statistics.LOWER_BOUND].title, METHODS[statistics.UPPER_BOUND].title))
 
 
 def collected(folder: Path) -> pd.DataFrame:
-    """All runs that are done in the folder of a comparison, in the order of the budgets, methods and seeds."""
-    rows = pd.concat([read_rows(file) for file in sorted((folder / "rows").glob("*.csv"))], ignore_index=True)
-    order = {name: n for n, name in enumerate(METHODS)}
-    return rows.sort_values(["budget", "method", "seed"], key=lambda column: column.map(order) if column.name == "method" else column,
-                            kind="stable", ignore_index=True)
+    """All runs that are done in the folder of a comparison."""
+    return pd.concat([read_rows(file) for file in sorted((folder / "rows").glob("*.csv"))], ignore_index=True)
 
 
 if __name__ == "__main__":

@@ -156,10 +156,22 @@ def read_rows(file: Path) -> pd.DataFrame:
     return pd.read_csv(file, dtype=dict.fromkeys(("case", "patient", "config"), str))
 
 
-def write_record(rows: pd.DataFrame, name: str, folder: Path = RECORDS) -> None:
-    """Write the rows of ``compare`` as ``name``.csv and, said once for each run instead of in every row, its settings as ``name``_runs.csv."""
+def write_record(rows: pd.DataFrame, name: str, order: Sequence[str], folder: Path = RECORDS) -> pd.DataFrame:
+    """Write the rows of ``compare`` as ``name``.csv and, said once for each run instead of in every row, its settings as ``name``_runs.csv.
+
+    A record may be made in parts on several machines: runs it held before stay, unless ``rows`` has their method, budget and seed anew. Runs
+    are sorted by budget, by the place of their method in ``order``, and by seed. Returns the whole record.
+    """
+    run, before = ["method", "budget", "seed"], recorded(name, folder)
+    known = pd.MultiIndex.from_frame(rows[run])
+    kept = before[~pd.MultiIndex.from_frame(before[run]).isin(known)]
+    rows = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
+    place = {method: n for n, method in enumerate(order)}
+    rows = rows.sort_values(["budget", "method", "seed"], key=lambda column: column.map(place) if column.name == "method" else column,
+                            kind="stable", ignore_index=True)
     write_atomically(folder / f"{name}_runs.csv", rows.drop_duplicates(RUN)[[*RUN, *OF_A_RUN]].to_csv(index=False))
     write_atomically(folder / f"{name}.csv", rows.drop(columns=OF_A_RUN).to_csv(index=False))
+    return rows
 
 
 def recorded(name: str, folder: Path = RECORDS) -> pd.DataFrame:

@@ -16,6 +16,7 @@ import ssltut.train
 from ssltut.compare import COLUMNS, compare, provenance, read_rows, recorded, score_run, write_record
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, TrainingError
+from ssltut.methods import METHODS
 from ssltut.metrics import METRICS
 from ssltut.profiles import TrainConfig  # noqa: F401 - the killed script reads settings in its words
 from ssltut.statistics import report, summary
@@ -209,16 +210,29 @@ def test_a_record_is_read_and_where_there_is_none_it_is_empty():
 def test_the_name_of_a_run_stays_text_also_where_it_looks_like_a_number(swept, tmp_path, tag):
     rows = read_rows(swept[0] / "results.csv")
     rows = rows[rows["config"] == rows["config"].iloc[0]].assign(config=tag)
-    write_record(rows, "toy", tmp_path)
+    write_record(rows, "toy", list(METHODS), tmp_path)
     assert set(read_rows(tmp_path / "toy.csv")["config"]) == set(recorded("toy", tmp_path)["config"]) == {tag}
 
 
 def test_a_record_says_once_what_is_the_same_for_a_run_and_is_read_whole(swept, tmp_path):
     rows = read_rows(swept[0] / "results.csv")
-    write_record(rows, "toy", tmp_path)
-    pd.testing.assert_frame_equal(recorded("toy", tmp_path), rows)
+    written = write_record(rows, "toy", list(METHODS), tmp_path)
+    pd.testing.assert_frame_equal(recorded("toy", tmp_path), written)
+    columns = ["method", "budget", "seed", "case", "class", "metric"]
+    pd.testing.assert_frame_equal(written.sort_values(columns, ignore_index=True), rows.sort_values(columns, ignore_index=True))
     values, runs = (pd.read_csv(tmp_path / name) for name in ("toy.csv", "toy_runs.csv"))
     assert "settings" not in values and len(values) == len(rows) and len(runs) == len(rows.groupby(["method", "budget", "seed"]))
+
+
+def test_a_record_made_in_parts_keeps_what_was_not_done_again_in_the_order_of_the_methods(swept, tmp_path):
+    rows = read_rows(swept[0] / "results.csv")
+    of_bound = rows["method"] == "labels_only"
+    write_record(rows[of_bound], "toy", list(METHODS), tmp_path)
+    whole = write_record(rows[~of_bound], "toy", list(METHODS), tmp_path)
+    assert len(whole) == len(rows) and whole["method"].iloc[0] == "labels_only"
+    again = write_record(rows[of_bound].assign(value=0.5, config=rows["config"] + "0"), "toy", list(METHODS), tmp_path)
+    assert len(again) == len(rows) and set(again["config"]) == set(rows["config"].where(~of_bound, rows["config"] + "0"))
+    assert recorded("toy", tmp_path).loc[lambda table: table["method"] == "labels_only", "value"].eq(0.5).all()
 
 
 def test_provenance_says_how_a_row_was_made(monkeypatch):
