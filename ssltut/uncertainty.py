@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool3d, pad
 
 from ssltut.errors import ConfigError
 from ssltut.losses import entropy
@@ -78,3 +79,15 @@ def quantile_threshold(uncertainty: Tensor, share: float) -> float:
         raise ConfigError(f"the share of unreliable voxels is {share}", fix="give a share between 0 and 1, or 'published'")
     flat = uncertainty.flatten()
     return flat.kthvalue(max(1, math.ceil((1.0 - share) * flat.numel()))).values.item()
+
+
+def regional_mean(uncertainty: Tensor, side: int) -> Tensor:
+    """The mean of each voxel's cube of ``side`` voxels (odd), as far as it lies in the patch: (B, X, Y, Z) -> (B, X, Y, Z).
+
+    At a border between two classes only a thin layer is uncertain, so its mean stays low; where a network has never seen the like, whole
+    regions are.
+    """
+    if side == 1:
+        return uncertainty
+    total, count = (avg_pool3d(pad(part[:, None], [side // 2] * 6), side, 1) for part in (uncertainty, torch.ones_like(uncertainty)))
+    return (total / count)[:, 0]  # padded by hand: a slice is thinner than the cube, and PyTorch refuses to pool it

@@ -1,5 +1,7 @@
 """The options of embedding matching that the paper does not have, each against what it says it does."""
 
+from math import log
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,6 +11,7 @@ from ssltut.errors import ConfigError
 from ssltut.methods import Progress, make_method
 from ssltut.schedules import ramp
 from ssltut.train import build_nets, train
+from ssltut.uncertainty import quantile_threshold, regional_mean
 
 
 @pytest.mark.parametrize("rampup, rise", [(1.0, ramp(0.3)), (0.3, 1.0), (0.6, ramp(0.5))])
@@ -32,7 +35,17 @@ def test_a_coarser_map_is_matched_at_full_resolution(layer):
     assert all(torch.isfinite(term.value) for term in terms.values())
 
 
-@pytest.mark.parametrize("layer", ["embedding", "half", "bottleneck"])
+def test_both_maps_count_alike_whatever_their_length():
+    method = make_method("neighbour_vote", {"layer": "both"})
+    out = build_nets(method, SMALL, 3)["student"].eval()(make_batch().x_u)
+    fine, deep = out.feats["embedding"], F.interpolate(out.feats["bottleneck"], (8, 8, 8), mode="trilinear")
+    fine, deep = (found.movedim(1, -1).flatten(0, -2) for found in (fine, deep))
+    vectors = method.vectors(out)
+    cosine = [F.cosine_similarity(found[0], found[700], dim=0) for found in (fine, deep)]
+    assert F.cosine_similarity(vectors[0], vectors[700], dim=0).item() == pytest.approx((sum(cosine) / 2).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["embedding", "half", "bottleneck", "both"])
 def test_a_memory_is_as_wide_as_the_map_that_is_matched(layer, tmp_path):
     run = train(make_method("neighbour_vote", {"memory": 8, "layer": layer}), toy_cohort(), SMALL, tmp_path / "r", say=lambda s: None)
     filled, dim = run.nets["memory"].filled, run.nets["memory"].vectors.shape[2]
@@ -52,7 +65,39 @@ def test_a_voxel_without_a_mutual_neighbour_keeps_the_label_of_the_teacher_and_i
     assert torch.equal(found.match[found.unreliable][alone], found.teacher[found.unreliable][alone])
 
 
+def test_a_region_is_the_mean_of_the_cube_around_a_voxel_as_far_as_it_lies_in_the_patch():
+    map_ = torch.zeros(1, 4, 4, 4)
+    map_[0, 1, 1, 1] = 1.0
+    means = regional_mean(map_, 3)
+    assert means[0, 1, 1, 1].item() == means[0, 2, 2, 2].item() == pytest.approx(1 / 27) and means[0, 3, 1, 1] == 0
+    assert means[0, 0, 0, 0].item() == pytest.approx(1 / 8) and means[0, 0, 1, 1].item() == pytest.approx(1 / 18)
+    assert regional_mean(map_, 1) is map_
+    assert regional_mean(map_[..., 1:2], 7)[0, 3, 1, 0].item() == pytest.approx(1 / 16)  # a slice, narrower than the cube
+
+
+def test_a_thin_border_stays_below_the_floor_that_a_block_of_the_same_uncertainty_reaches():
+    border, block = torch.zeros(2, 1, 16, 16, 16)
+    border[:, 8], block[:, 4:12, 4:12, 4:12] = 0.5, 0.5
+    assert regional_mean(border, 7).max() < 0.18 * log(3) < regional_mean(block, 7).max()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_below_the_floor_nothing_is_unreliable(n_classes):
+    nets, batch = build_nets(make_method("region_vote"), SMALL, n_classes), make_batch(n_classes)
+    with torch.no_grad():
+        vectors = make_method("region_vote").vectors(nets["student"](batch.x_u))
+        found = {}
+        for floor in (0.0, 0.18, 0.999):
+            torch.manual_seed(0)  # the same dropout
+            found[floor] = make_method("region_vote", {"floor": floor}).assign(batch, nets, Progress(50, 100), vectors)
+    uncertainty = found[0.18].uncertainty
+    top = quantile_threshold(uncertainty, 0.1)
+    assert torch.equal(found[0.18].unreliable, (uncertainty >= top) & (uncertainty >= 0.18 * log(n_classes))) and found[0.18].unreliable.any()
+    assert torch.equal(found[0.0].unreliable, uncertainty >= top) and not found[0.999].unreliable.any()
+
+
 @pytest.mark.parametrize("options, words", [
+    ({"region": 4}, "region is 4"), ({"region": 0}, "region is 0"), ({"floor": -0.1}, "floor is -0.1"), ({"floor": 1.0}, "floor is 1.0"),
     ({"rampup": 0.0}, "rampup is 0.0"), ({"rampup": 1.5}, "rampup is 1.5"), ({"layer": "first"}, "layer is 'first'"), ({"mutual": True}, "kernel='vote'")])
 def test_wrong_values_are_refused(options, words):
     with pytest.raises(ConfigError, match=words):

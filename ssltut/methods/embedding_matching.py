@@ -1,11 +1,12 @@
 """Semi-Supervised Segmentation via Embedding Matching (Xie et al. 2024), and its variant with a neighbour vote."""
 
 from dataclasses import dataclass
+from math import log
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, normalize
 
 from ssltut.data.patches import Batch
 from ssltut.errors import ConfigError
@@ -16,7 +17,7 @@ from ssltut.methods.mean_teacher import MeanTeacher
 from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.nets import Out, SegNet
 from ssltut.schedules import ramp
-from ssltut.uncertainty import mc_dropout, published_threshold, quantile_threshold
+from ssltut.uncertainty import mc_dropout, published_threshold, quantile_threshold, regional_mean
 
 TERMS = ("UA", "NN", "EN")
 
@@ -54,6 +55,8 @@ class EmbeddingMatching(MeanTeacher):
     use           which unlabelled terms are on (ablation)
     uncertainty   "mean_of_entropies" (published) or "entropy_of_mean" (UA-MT's)
     threshold     "published", or the share of most uncertain voxels that counts as unreliable, e.g. 0.05
+    region        side in voxels of the cube that uncertainty is averaged over (1 as published): uncertain regions, not every border
+    floor         share of ln C that uncertainty must reach before a voxel counts as unreliable (0 as published)
     normalise     "set": each term is a mean over its own voxels (published); "all": over all voxels of the patches
     kernel        "mean_cosine" (published), "max_cosine", "mean_euclid", "max_euclid", or "vote" of the ``neighbours`` nearest references
     interior      further references a class from anywhere inside it (0 as published)
@@ -61,7 +64,8 @@ class EmbeddingMatching(MeanTeacher):
     gate          a match counts only where its vote exceeds this share (0: always)
     mutual        only references that have the voxel among their own nearest voxels vote (False as published)
     query         whose embeddings of the unlabelled voxels are matched: "student" (published) or "teacher"
-    layer         which map is matched: "embedding" (the last, published), "half" (the one before, at half resolution) or "bottleneck"
+    layer         which map is matched: "embedding" (the last, published), "half" (the one before, at half resolution), "bottleneck", or
+                  "both": the last and the bottleneck, each of length 1, so that detail and surroundings count alike
     rampup        fraction of training at which the weights reach their height (1 as published)
     """
 
@@ -77,6 +81,8 @@ class EmbeddingMatching(MeanTeacher):
     passes: int = 5
     uncertainty: str = "mean_of_entropies"
     threshold: str | float = "published"
+    region: int = 1
+    floor: float = 0.0
     normalise: str = "set"
     kernel: str = "mean_cosine"
     k: int = 16
@@ -95,7 +101,7 @@ class EmbeddingMatching(MeanTeacher):
 
     def __post_init__(self) -> None:
         choices = {"uncertainty": ("mean_of_entropies", "entropy_of_mean"), "kernel": (*KERNELS, "vote"), "query": ("student", "teacher"),
-                   "normalise": ("set", "all"), "layer": ("embedding", "half", "bottleneck")}
+                   "normalise": ("set", "all"), "layer": ("embedding", "half", "bottleneck", "both")}
         for option, allowed in choices.items():
             if getattr(self, option) not in allowed:
                 raise ConfigError(f"{option} is {getattr(self, option)!r}", where=self.name, fix=f"use one of {', '.join(allowed)}")
@@ -105,6 +111,10 @@ class EmbeddingMatching(MeanTeacher):
         for option in ("passes", "k", "redraws", "band", "neighbours"):
             if getattr(self, option) < 1:
                 raise ConfigError(f"{option} is {getattr(self, option)}", where=self.name, fix="give a number of at least 1")
+        if self.region < 1 or self.region % 2 == 0:
+            raise ConfigError(f"region is {self.region}", where=self.name, fix="give an odd number of voxels, such as 7, or 1 for none")
+        if not 0.0 <= self.floor < 1.0:
+            raise ConfigError(f"floor is {self.floor}", where=self.name, fix="give a share of ln C of at least 0, below 1")
         if not 0.0 < self.rampup <= 1.0:
             raise ConfigError(f"rampup is {self.rampup}", where=self.name, fix="give a fraction of training above 0, at most 1")
         if set(self.use) - set(TERMS):
@@ -116,7 +126,7 @@ class EmbeddingMatching(MeanTeacher):
             raise ConfigError("the entropy term needs a similarity with a gradient, a vote has none", where=self.name, fix="use UA and NN")
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
-        wider = {"embedding": 1, "half": 2, "bottleneck": student.factor}[self.layer]
+        wider = {"embedding": 1, "half": 2, "bottleneck": student.factor, "both": 1 + student.factor}[self.layer]
         return {"memory": ReferenceMemory(n_classes, self.memory, wider * student.classifier.in_channels)} if self.memory else {}
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
@@ -145,12 +155,12 @@ class EmbeddingMatching(MeanTeacher):
         """Split the unlabelled voxels and label them; ``student_embedding`` (B * X * Y * Z, D) keeps its graph in ``scores``."""
         views = (batch.noise(self.sigma_teacher, "mc", m)(batch.x_u) for m in range(self.passes))
         passes = mc_dropout(nets["teacher"], views)
-        uncertainty = getattr(passes, self.uncertainty)
+        uncertainty = regional_mean(getattr(passes, self.uncertainty), self.region)
         if self.threshold == "published":
             limit = published_threshold(progress.frac, batch.n_classes)
         else:
             limit = quantile_threshold(uncertainty, self.threshold)
-        unreliable, teacher = uncertainty >= limit, passes.mean.argmax(1)
+        unreliable, teacher = uncertainty >= max(limit, self.floor * log(batch.n_classes)), passes.mean.argmax(1)
         embedding = student_embedding if self.query == "student" else self.teacher_embedding(batch.x_u, batch, nets)
         scores = self.match(batch, nets, embedding[unreliable.flatten()])
         if scores is None:
@@ -204,10 +214,9 @@ class EmbeddingMatching(MeanTeacher):
 
     def vectors(self, out: Out) -> Tensor:
         """What is matched: a vector of the chosen map for every voxel, (B * X * Y * Z, D); a coarser map is brought to full resolution."""
-        chosen = out.feats[self.layer]
-        if chosen.shape[2:] != out.logits.shape[2:]:
-            chosen = interpolate(chosen, out.logits.shape[2:], mode="trilinear")
-        return voxel_vectors(chosen)
+        maps = [out.feats[layer] for layer in (("embedding", "bottleneck") if self.layer == "both" else (self.layer,))]
+        maps = [found if found.shape[2:] == out.logits.shape[2:] else interpolate(found, out.logits.shape[2:], mode="trilinear") for found in maps]
+        return voxel_vectors(maps[0] if len(maps) == 1 else torch.cat([normalize(found, dim=1) for found in maps], dim=1))
 
 
 @dataclass(frozen=True, kw_only=True)
