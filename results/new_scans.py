@@ -1,0 +1,48 @@
+"""The longer runs on a hundred scans nobody has looked at: ``python results/new_scans.py`` writes results/new_scans.csv and new_scans_runs.csv.
+
+Scores every run of ``results/phantom.py --steps 2400`` that is kept (its cache folder, or ``--folder``) on the 100 test scans of another cohort
+(seed 5) from the same generator: the record's own 18 hold two nails, too few for a paired test. Nothing is trained and nothing chosen here.
+``--seeds`` does a part; stopped, it goes on where it was.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from phantom import COHORT, collected
+
+from ssltut import statistics
+from ssltut.checkpoint import write_atomically
+from ssltut.compare import COLUMNS, provenance, read_rows, score_run, write_record
+from ssltut.data.cohort import cache_dir, synthetic_cohort
+from ssltut.methods import METHODS
+from ssltut.train import load_run
+
+STEPS, SCANS = 2400, COHORT | {"n": 106, "test": 100, "seed": 5}
+OF_A_SCAN = ["case", "patient", "difficulty", "class", "metric", "value", "status"]
+
+
+def main() -> None:
+    import torch
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--folder", type=Path, default=cache_dir() / "record" / f"phantom-{STEPS}")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    cohort, runs, parts = synthetic_cohort(**SCANS), collected(args.folder).drop_duplicates("config"), []
+    for known in runs[runs["seed"].isin(args.seeds or set(runs["seed"]))].to_dict("records"):
+        file = args.folder / "new_scans" / f"{known['config']}.csv"
+        if not file.is_file():
+            run = load_run(args.folder / "runs" / f"{known['method']}-{known['seed']}-{known['config']}")
+            of_run = {name: known[name] for name in COLUMNS if name not in OF_A_SCAN} | {"cohort": cohort.name} | provenance()
+            file.parent.mkdir(exist_ok=True)
+            write_atomically(file, score_run(run, cohort.test()).assign(**of_run)[list(COLUMNS)].to_csv(index=False))
+            print(f"{known['method']}, seed {known['seed']}: scored", flush=True)
+        parts.append(read_rows(file))
+    rows = write_record(pd.concat(parts, ignore_index=True), "new_scans", list(METHODS))
+    print(statistics.report(rows, "hd95"))
+
+
+if __name__ == "__main__":
+    main()
