@@ -1,33 +1,103 @@
-"""What methods make of a nail that no labelled scan shows: ``python results/nails.py`` draws figures/nails.png.
+"""What happens at a nail that no labelled scan shows: ``python results/nails.py`` writes results/nails.csv and draws figures/nails.png.
 
-Five runs of ``results/phantom.py --steps 2400`` (seed 2, 4 labelled scans), trained here where they are not kept, on a test scan with a nail in
-the femur. One of the unlabelled scans has one too.
+Runs of ``results/phantom.py --steps 2400`` with seed 2, whose labelled scans have no nail while one of the unlabelled has; trained here where
+they are not kept. The picture shows what five methods make of a test scan with a nail. The table asks labels only on untouched scans (those of
+results/new_scans.py) with and without a nail: at voxels more and more uncertain, by themselves or by their region, how often is it right, and
+how often a vote of the most similar voxels of the labelled scans?
 """
 
 from pathlib import Path
 
+import pandas as pd
+import torch
+from new_scans import SCANS, STEPS
 from phantom import COHORT, MIDDLE, settings
+from torch import Tensor
 
 from ssltut import show
-from ssltut.compare import compare
+from ssltut.compare import compare, provenance
+from ssltut.data.case import Case
 from ssltut.data.cohort import cache_dir, synthetic_cohort
-from ssltut.methods import METHODS
-from ssltut.train import load_run
+from ssltut.data.views import generator_for
+from ssltut.explore import device_of, net_of, uncertainty_map
+from ssltut.matching import draw_references, neighbour_vote, voxel_vectors
+from ssltut.methods import METHODS, make_method
+from ssltut.predict import sliding_window
+from ssltut.train import Run, load_run
+from ssltut.uncertainty import regional_mean
 
-METHODS_SHOWN, STEPS, SEED, SCAN = ["labels_only", "ua_mt", "medl", "embedding_matching", "region_vote"], 2400, 2, "hip034"
+SHOWN, SEED, SCAN, HERE = ["labels_only", "ua_mt", "medl", "embedding_matching", "region_vote"], 2, "hip034", Path(__file__).parent
+EDGES, ASKED, VOTE = [0.0, 0.05, 0.1, 0.18, 0.25, 0.4, 1.0], 4000, make_method("region_vote")  # shares of ln C; voxels asked of a scan
+
+
+def vectors_of(run: Run, case: Case) -> Tensor:
+    """What the region vote matches, of every voxel of a scan: (X * Y * Z, D)."""
+    net = net_of(run, "student")
+
+    def forward(x: Tensor) -> Tensor:
+        return VOTE.vectors(net(x)).view(len(x), *x.shape[2:], -1).movedim(-1, 1)
+
+    return voxel_vectors(sliding_window(forward, run.intensity.normalise(case.image), run.config.patch, device_of(net))[None])
+
+
+def references_of(run: Run, cases: list[Case]) -> tuple[Tensor, Tensor]:
+    """Vectors and classes of ``memory`` voxels a class from anywhere in each labelled scan."""
+    vectors, classes = [], []
+    for case in cases:
+        y = torch.as_tensor(case.label.astype("int64"))[None]
+        drawn = draw_references(y, torch.ones_like(y, dtype=torch.bool), run.table.n_classes, k=VOTE.memory, redraws=1,
+                                generator=generator_for("cpu", SEED, case.id))
+        index = drawn.index[drawn.present].flatten()
+        vectors.append(vectors_of(run, case)[index])
+        classes.append(y.flatten()[index])
+    return torch.cat(vectors), torch.cat(classes)
+
+
+@torch.no_grad()
+def asked(run: Run, case: Case, references: tuple[Tensor, Tensor]) -> pd.DataFrame:
+    """A row a voxel that is asked: its uncertainty as a share of ln C, alone and of its region, and who is right."""
+    n_classes, truth = run.table.n_classes, torch.as_tensor(case.label.astype("int64")).flatten()
+    alone = torch.as_tensor(uncertainty_map(run, case).mean_of_entropies) / torch.tensor(float(n_classes)).log()
+    region = regional_mean(alone[None], VOTE.region).flatten()
+    chosen = torch.multinomial((region > EDGES[1]).float(), ASKED, generator=generator_for("cpu", SEED, case.id))
+    vote = neighbour_vote(vectors_of(run, case)[chosen], *references, n_classes, VOTE.neighbours).argmax(1)
+    said = torch.as_tensor(run.predict(case).astype("int64")).flatten()
+    return pd.DataFrame({"scan": "nail" if case.meta["pathology"]["implant"] else "no nail", "voxel": alone.flatten()[chosen].numpy(),
+                         "region": region[chosen].numpy(), "network right": (said == truth)[chosen].numpy(),
+                         "match right": (vote == truth[chosen]).numpy()})
+
+
+def table(run: Run, labelled: list[Case], cases: list[Case]) -> pd.DataFrame:
+    """How often network and match are right, by kind of scan and by uncertainty, of the voxel and of its region."""
+    references = references_of(run, labelled)
+    voxels = pd.concat([asked(run, case, references) for case in cases], ignore_index=True)
+    parts = []
+    for by in ("voxel", "region"):
+        bins = pd.cut(voxels[by], EDGES, right=False)
+        part = voxels.groupby(["scan", bins], observed=True).agg(voxels=("voxel", "size"), **{
+            who: (who, "mean") for who in ("network right", "match right")}).reset_index(names=["scan", "bin"])
+        parts.append(part.assign(uncertainty=by, low=part["bin"].map(lambda b: b.left), high=part["bin"].map(lambda b: b.right)).drop(columns="bin"))
+    return pd.concat(parts, ignore_index=True)[["scan", "uncertainty", "low", "high", "voxels", "network right", "match right"]]
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     cohort, folder = synthetic_cohort(**COHORT), cache_dir() / "record" / f"phantom-{STEPS}"
-    rows = compare(cohort, METHODS_SHOWN, folder, config=settings(steps=STEPS), budgets=[MIDDLE], seeds=[SEED])
+    rows = compare(cohort, SHOWN, folder, config=settings(steps=STEPS), budgets=[MIDDLE], seeds=[SEED])
+    tags = rows.groupby("method")["config"].first()
+    runs = {name: load_run(folder / "runs" / f"{name}-{SEED}-{tags[name]}") for name in SHOWN}
+
+    fresh = synthetic_cohort(**SCANS).test()
+    nails, others = ([case for case in fresh if case.meta["pathology"]["implant"] == wanted] for wanted in (True, False))
+    labelled = [cohort.case(name) for name in cohort.with_budget(MIDDLE, SEED).split.labelled]
+    found = table(runs["labels_only"], labelled, nails + others[: len(nails)])
+    found.assign(**provenance()).to_csv(HERE / "nails.csv", index=False)
+    print(found.round(3).to_string())
+
     case = cohort.case(SCAN)
     scan = {"image": case.image, "spacing": case.spacing, "table": cohort.table, "at": tuple(side // 2 for side in case.image.shape)}
-    shown = {"truth": scan | {"overlay": case.label}}
-    for name in METHODS_SHOWN:
-        tag = rows.loc[rows["method"] == name, "config"].iloc[0]
-        shown[METHODS[name].title] = scan | {"overlay": load_run(folder / "runs" / f"{name}-{SEED}-{tag}").predict(case)}
-    picture = show.gallery(shown, columns=3, alt="nails")
-    (Path(__file__).parent / "figures" / "nails.png").write_bytes(picture.png)
+    shown = {"truth": scan | {"overlay": case.label}} | {METHODS[name].title: scan | {"overlay": run.predict(case)} for name, run in runs.items()}
+    (HERE / "figures" / "nails.png").write_bytes(show.gallery(shown, columns=3, alt="six times the same scan").png)
 
 
 if __name__ == "__main__":
