@@ -1,7 +1,6 @@
 """What happens at a nail that no labelled scan shows: ``python results/nails.py`` writes results/nails.csv and draws figures/nails.png.
 
-Runs of ``results/phantom.py --steps 2400`` with seed 2, whose labelled scans have no nail while one of the unlabelled has; trained here where
-they are not kept. The picture shows what five methods make of a test scan with a nail. The table asks labels only on untouched scans (those of
+The kept runs of ``results/phantom.py --steps 2400`` with seed 2, whose labelled scans have no nail while one of the unlabelled has. The picture shows what five methods make of a test scan with a nail. The table asks labels only on untouched scans (those of
 results/new_scans.py) with and without a nail: at voxels more and more uncertain, by themselves or by their region, how often is it right, and
 how often a vote of the most similar voxels of the labelled scans?
 """
@@ -11,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 from new_scans import SCANS, STEPS
-from phantom import COHORT, MIDDLE, settings
+from phantom import COHORT, MIDDLE, collected
 from torch import Tensor
 
 from ssltut import show
-from ssltut.compare import compare, provenance
+from ssltut.compare import provenance
 from ssltut.data.case import Case
 from ssltut.data.cohort import cache_dir, synthetic_cohort
 from ssltut.data.views import generator_for
@@ -83,8 +82,7 @@ def table(run: Run, labelled: list[Case], cases: list[Case]) -> pd.DataFrame:
 def main() -> None:
     torch.set_num_threads(1)
     cohort, folder = synthetic_cohort(**COHORT), cache_dir() / "record" / f"phantom-{STEPS}"
-    rows = compare(cohort, SHOWN, folder, config=settings(steps=STEPS), budgets=[MIDDLE], seeds=[SEED])
-    tags = rows.groupby("method")["config"].first()
+    tags = collected(folder).query("seed == @SEED").groupby("method")["config"].last()
     runs = {name: load_run(folder / "runs" / f"{name}-{SEED}-{tags[name]}") for name in SHOWN}
 
     fresh = synthetic_cohort(**SCANS).test()
