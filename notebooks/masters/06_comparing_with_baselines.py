@@ -7,8 +7,7 @@
 # - name what the best seed, a choice made on test scans, and dropped misses would have made of the same numbers
 # - say when a method does not help
 #
-# *One minute on a CPU with the project's record, about 25 where everything is trained; runs are kept, so a second visit is short. Needs
-# nothing from earlier notebooks.*
+# *One minute on a CPU with the project's record, about 25 where everything is trained. Needs nothing from earlier notebooks.*
 
 # %% tags=["parameters"]
 profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
@@ -245,7 +244,7 @@ for name in methods:
 # %% [markdown]
 # ## Where does it help?
 #
-# The synthetic scans know how hard they are: narrow joint, thin cortex, noise, illness, metal. An average may hide a gain on the hard ones.
+# The synthetic scans know how hard they are: narrow joint, thin cortex, noise, illness, metal.
 
 # %%
 hard = rows.groupby("patient")["difficulty"].mean().reindex(dice.index)
@@ -267,9 +266,8 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 # %% [markdown]
 # ## The bench: every method
 #
-# A second record holds every method of the package, on smaller scans (48 voxels a side) so that all of it fits into a day; the
-# first lines below say at how many labelled scans. Every method runs with the options of its own paper: **nobody's were tuned here, ours neither**
-# (results/README.md says what was tried before).
+# A second record holds every method, on smaller scans (48 voxels a side), with the options of its own paper: **nobody's were tuned here**; only
+# the region vote, ours, was designed with seed 0 in view (results/README.md).
 
 # %%
 from ssltut.costs import COLUMNS
@@ -303,9 +301,8 @@ forest(middle) if len(middle) else None
 # %% [markdown]
 # ### The paper's margin
 #
-# The paper reports an HD95 of 3.30 mm against 4.07 mm of the next best method: **0.81 of it**. Take the best semi-supervised method that is
-# not embedding matching as the baseline, and ask for that ratio, with a paired test over patients. (Choosing the best *after* looking
-# makes the test a little too hard for embedding matching, and rightly so.)
+# The paper reports an HD95 of 3.30 mm against 4.07 mm of the next best method: **0.81 of it**. Take the best of the other semi-supervised
+# methods as the baseline, and ask for that ratio, with a paired test over patients.
 
 # %%
 def margin(rows: pd.DataFrame, name: str, rivals: list[str]) -> str:
@@ -316,7 +313,7 @@ def margin(rows: pd.DataFrame, name: str, rivals: list[str]) -> str:
     return (f"{title_of(name)}: HD95 {far[name]:.1f} mm, {far[name] / far[best]:.2f} of {title_of(best)} ({far[best]:.1f} mm); difference "
             f"{pair.difference:+.1f} [{pair.low95:+.1f}, {pair.high95:+.1f}] mm, p {pair.p:.3f}")
 
-ours = [name for name in ("embedding_matching", "neighbour_vote") if name in set(middle.method)]
+ours = [name for name in ("embedding_matching", "neighbour_vote", "region_vote") if name in set(middle.method)]
 rivals = [name for name in middle.method.unique() if METHODS[name].uses == "labelled+unlabelled" and name not in ours]
 published = [name for name in ("mean_teacher", "ua_mt", "cct", "mtc", "dtc") if name in rivals]
 for among, them in {"the methods of the paper's table": published, "all methods": rivals}.items():
@@ -324,22 +321,9 @@ for among, them in {"the methods of the paper's table": published, "all methods"
 print("\n".join(f"Against labels only, {metric}: {verdict(paired(middle, metric))}" for metric in ("dice", "hd95") if len(middle)))
 
 # %% [markdown]
-# **What to see.** With 4 labelled scans thirteen methods beat labels only in Dice, by about 0.03, and most of them cannot be told apart from each other.
-# In HD95 two gains hold after Holm's correction for 24 comparisons, those of MEDL and SS-Net; that of embedding matching, -3.0 mm,
-# has p = 0.004 alone and .056 among 24. **The paper's margin is not there**, neither among the methods of its own table nor among all;
-# below MEDL it would have to beat all labels. A record answers about its own setting, never about a method as such.
-# The same draw (seed 0), trained four times as long:
-
-# %%
-longer = recorded("phantom_2400")
-if len(longer):
-    short = middle[middle.seed.isin(longer.seed) & middle.method.isin(longer.method)]
-    print(pd.DataFrame({(metric, f"{json.loads(part.settings.iloc[0])['steps']} steps"): summary(part, metric).set_index("title")["mean"]
-                        for metric in ("dice", "hd95") for part in (short, longer)}).round(3))
-
-# %% [markdown]
-# **What to see.** BCP and M3HL, which paste patches, were not done after 600 steps. *Labels only* after 2400 beats
-# every method after 600: short runs ask who learns fast.
+# **What to see.** With 4 labelled scans fourteen methods beat labels only in Dice, by about 0.03, and most cannot be told apart from each other.
+# In HD95 the gains of MEDL and SS-Net hold after Holm's correction. **The paper's margin is not there**; below MEDL it would have to beat
+# all labels. A record answers about its own setting only.
 #
 # ### Fewer labels, harder scans
 
@@ -363,8 +347,7 @@ show.strata(six.rename(columns=named).assign(method=six.title), ylabel="HD95, mm
 # %% [markdown]
 # ## Why? An ablation
 #
-# Parts of embedding matching on and off, and variants of the neighbour vote: a memory across scans, mutual neighbours, a coarser map,
-# weights that rise while there still are unreliable voxels. Same scans, draws and seeds as above.
+# Parts of embedding matching on and off, and variants of the neighbour vote. Same scans, draws and seeds as above.
 
 # %%
 parts = recorded("ablation")
@@ -380,10 +363,9 @@ else:
     print("There is no results/ablation.csv here.")
 
 # %% [markdown]
-# **What to see.** Without both terms of the unreliable voxels, match and entropy, HD95 stays: 8.5 mm after 8.4, p = .53. With 5 % of the voxels kept
-# unreliable it is 13.7 mm (p = .001). Three changes of the vote gain 2.2 to 2.4 mm: a map at half resolution, mutual neighbours, full weight
-# early. They reach .91 to .93 of UA-MT and 1.18 to 1.20 of MEDL: **no variant meets 0.81**. On new scans they are
-# no better than labels only: choosing on test scans finds gains that are not there.
+# **What to see.** Without both terms of the unreliable voxels, match and entropy, HD95 stays: 8.5 mm after 8.4, p = .53. Three changes of the
+# vote gain 2.2 to 2.4 mm, but **no variant meets 0.81**, and on new scans they are no better than labels only: choosing on test scans finds
+# gains that are not there.
 #
 # And in training: how many voxels were unreliable, and who was right about them?
 
@@ -402,13 +384,77 @@ if len(watched):
 along
 
 # %% [markdown]
-# **What to see.** 22 % of the voxels are unreliable after 200 of 600 steps, 5 % after 300, none after 500, while the match has .29 of its last weight
-# after 300: it is strong when nothing is left. And on these voxels it is right as often as the student is by itself (.60; teacher .54).
+# **What to see.** 22 % of the voxels are unreliable after 200 of 600 steps, none after 500, when the weight of the match rises: it is strong
+# when nothing is left. And on them it is right as often as the student is by itself (.60; teacher .54).
+
+# %% [markdown]
+# ## Four times as long
+
+# %%
+longer = recorded("phantom_2400")
+longer = longer[longer.groupby("method").seed.transform("nunique") == longer.seed.nunique()]  # those with all seeds
+long_rivals = [name for name in rivals if name in set(longer.method)]
+if len(longer):
+    short = middle[middle.seed.isin(longer.seed) & middle.method.isin(longer.method)]
+    print(pd.DataFrame({(metric, f"{json.loads(part.settings.iloc[0])['steps']} steps"): summary(part, metric).set_index("title")["mean"]
+                        for metric in ("dice", "hd95") for part in (short, longer)}).round(3))
+    print(*(margin(longer, name, [rival]) for name in ours if name in set(longer.method) for rival in long_rivals), sep="\n")
+
+# %% [markdown]
+# **What to see.** *Labels only* is better here than any method after 600 steps: short runs ask who learns fast. The published method stands
+# with the others; a variant of ours, the *region vote*, stands near all labels.
+#
+# ### Who fails where?
+#
+# A mean hides its parts. Some synthetic patients have a nail in the femur: of the 18 training scans one, of the 18 test scans two.
+
+# %%
+small = synthetic_cohort(n=38, size=48, labelled=4, validation=2, test=18)  # the scans of the record, made again
+nails = [case.id for case in small.test() if case.meta["pathology"]["implant"]]
+if len(longer):
+    far = longer[longer.metric == "hd95"]
+    kind = far.case.isin(nails).map({True: "with a nail", False: "without"})
+    seen = {number: any(small.case(name).meta["pathology"]["implant"] for name in small.with_budget(4, number).split.labelled)
+            for number in sorted(map(int, far.seed.unique()))}
+    print("A labelled scan has a nail:", ", ".join(f"seed {number} {'yes' if has else 'no'}" for number, has in seen.items()))
+    print(far.groupby(["method", kind, "seed"]).value.mean().unstack(["case", "seed"]).rename(index=title_of).round(1).to_string())
+nailed = small.case(nails[0])
+show.planes(nailed.image, spacing=nailed.spacing, overlay=nailed.label, table=small.table, title=f"{nailed.id}: a nail in the femur",
+            alt="A test scan with a nail, brighter than any bone, in the femur; hip bone and femur in colour.")
+
+# %% [markdown]
+# **What to see.** Without a nail every method is within a voxel (3.3 mm) of the truth. With one all fail by 30 mm, unless a labelled scan
+# shows a nail (seed 1): **this mean counts nails**. The region vote alone learns them from the one unlabelled scan that has one. Why? On
+# untouched scans, how often is the network of *labels only* right, and how often the most similar voxels of its labelled scans?
+
+# %%
+asked = recorded("nails")
+regions = None
+if len(asked):
+    print(asked.drop(columns=["command", "commit", "machine"]).round(3).to_string(index=False))
+    by = asked[(asked.uncertainty == "region") & (asked.voxels >= 300)]
+    sides = {f"{who.split()[0]}, {scan}": part.set_index("low")[who] for scan, part in by.groupby("scan") for who in ("network right", "match right")}
+    regions = show.lines({name: line.index for name, line in sides.items()}, sides, xlabel="mean uncertainty of the region, share of ln C (at least)",
+                         ylabel="share of voxels that are right", title="Who is right in uncertain regions?",
+                         alt="How often network and match are right in more and more uncertain regions, in scans with a nail and without.")
+regions
+
+# %%
+fresh = recorded("new_scans")
+if len(fresh):
+    print(f"{fresh.patient.nunique()} new scans, {fresh.seed.nunique()} seeds:")
+    print(pd.DataFrame({metric: summary(fresh, metric).set_index("title")["mean"] for metric in ("dice", "hd95")}).round(3))
+    print(*(margin(fresh, "region_vote", [name]) for name in long_rivals if name in set(fresh.method)), sep="\n")
+
+# %% [markdown]
+# **What to see.** Without a nail the uncertain voxels are borders, and there the network beats the match. With one, whole regions are
+# uncertain, and there the match beats the network. Embedding matching asks at every border, the region vote only in uncertain regions. It was
+# designed with seed 0 in view; on a hundred new scans it has the best Dice and HD95, .77 of UA-MT (p < .001) and .89 of MEDL (p = .56).
 
 # %% [markdown]
 # ## Do it again
 #
-# A record is worth what can be repeated. One of its runs, again, here: the first one, *labels only*.
+# One of the record's runs, again, here: the first one, *labels only*.
 
 # %%
 from ssltut.compare import score_run
@@ -417,7 +463,6 @@ from ssltut.profiles import TrainConfig
 from ssltut.train import cached_run
 
 if len(middle):
-    small = synthetic_cohort(n=38, size=48, labelled=4, validation=2, test=18)
     told = middle[(middle.method == "labels_only") & (middle.seed == 0)]
     again = TrainConfig.from_dict(json.loads(told.settings.iloc[0]))
     again = replace(again, steps=6, validate_every=6) if profile == "smoke" else again
@@ -454,9 +499,7 @@ if out:
     pd.concat(frames)[columns].to_csv(Path(out) / "06_comparing_with_baselines.csv", index=False)
 
 # %% [markdown]
-# *Something to try:* add `"ua_mt"` to `methods`; runs that are kept are not trained again. Then `budgets=(1, budget)`: does a method help
-# more where labels
-# are fewer? And the paper's ablation: `options={"embedding_matching": {"w_ps": 0.0}}`, in a folder of its own.
+# *Something to try:* add `"ua_mt"` to `methods`; runs that are kept are not trained again. And the paper's ablation: `options={"embedding_matching": {"w_ps": 0.0}}`, in a folder of its own.
 
 # %% tags=["instructor"]
 # Let each table write one sentence about the result before running "What came out", then compare. Which words claim more than the interval
