@@ -423,7 +423,7 @@ show.planes(nailed.image, spacing=nailed.spacing, overlay=nailed.label, table=sm
             alt="A test scan with a nail, brighter than any bone, in the femur; hip bone and femur in colour.")
 
 # %% [markdown]
-# **What to see.** Without a nail every method is within a voxel (3.3 mm) of the truth. With one all fail by 30 mm, unless a labelled scan
+# **What to see.** Without a nail every method is within two voxels (of 3.3 mm) of the truth. With one all fail by 30 mm, unless a labelled scan
 # shows a nail (seed 1): **this mean counts nails**. The region vote alone learns them from the one unlabelled scan that has one. Why? On
 # untouched scans, how often is the network of *labels only* right, and how often the most similar voxels of its labelled scans?
 
