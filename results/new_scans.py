@@ -13,13 +13,12 @@ from phantom import COHORT, collected
 
 from ssltut import statistics
 from ssltut.checkpoint import write_atomically
-from ssltut.compare import COLUMNS, provenance, read_rows, score_run, write_record
+from ssltut.compare import COLUMNS, OF_A_RUN, RUN, provenance, read_rows, score_run, write_record
 from ssltut.data.cohort import cache_dir, synthetic_cohort
 from ssltut.methods import METHODS
 from ssltut.train import load_run
 
 STEPS, SCANS = 2400, COHORT | {"n": 106, "test": 100, "seed": 5}
-OF_A_SCAN = ["case", "patient", "difficulty", "class", "metric", "value", "status"]
 
 
 def main() -> None:
@@ -35,7 +34,7 @@ def main() -> None:
         file = args.folder / "new_scans" / f"{known['config']}.csv"
         if not file.is_file():
             run = load_run(args.folder / "runs" / f"{known['method']}-{known['seed']}-{known['config']}")
-            of_run = {name: known[name] for name in COLUMNS if name not in OF_A_SCAN} | {"cohort": cohort.name} | provenance()
+            of_run = {name: known[name] for name in ("method", "seed", *RUN, *OF_A_RUN)} | {"cohort": cohort.name} | provenance()
             file.parent.mkdir(exist_ok=True)
             write_atomically(file, score_run(run, cohort.test()).assign(**of_run)[list(COLUMNS)].to_csv(index=False))
             print(f"{known['method']}, seed {known['seed']}: scored", flush=True)

@@ -25,9 +25,9 @@ TERMS = ("UA", "NN", "EN")
 class Assignment(NamedTuple):
     """Where every voxel of the unlabelled patches gets its label from; spatial shape (B, X, Y, Z).
 
-    uncertainty (nats); unreliable (bool); teacher (int64, argmax of the mean of the passes); match (int64, the class of the most similar
-    references); trusted (bool, unreliable voxels whose match passes the gate); scores (N, C) similarity or vote of the N unreliable voxels,
-    -inf for classes without references, or None where nothing could be matched.
+    uncertainty (nats, the mean over its ``region``); unreliable (bool); teacher (int64, argmax of the mean of the passes); match (int64, the
+    class of the most similar references); trusted (bool, unreliable voxels whose match passes the gate); scores (N, C) similarity or vote of the
+    N unreliable voxels, -inf for classes without references, or None where nothing could be matched.
     """
 
     uncertainty: Tensor
