@@ -149,6 +149,7 @@ def test_budgets():
     for split in drawn:
         assert {*split.labelled, *split.unlabelled} == training and len(split.labelled) == 4
         assert (split.validation, split.test) == (cohort.split.validation, cohort.split.test)
+    assert cohort.with_budget(4, np.int64(3)).split == drawn[3]  # a seed read from a table
     assert set(cohort.with_budget(2, 5).split.labelled) < set(cohort.with_budget(4, 5).split.labelled)  # a larger budget adds scans
     for n in (0, 10, -1):
         with pytest.raises(ConfigError, match=f"a budget of {n} labelled scans, but 9 training scans have labels"):

@@ -415,7 +415,7 @@ if len(longer):
     far = longer[longer.metric == "hd95"]
     kind = far.case.isin(nails).map({True: "with a nail", False: "without"})
     seen = {number: any(small.case(name).meta["pathology"]["implant"] for name in small.with_budget(4, number).split.labelled)
-            for number in sorted(map(int, far.seed.unique()))}
+            for number in sorted(far.seed.unique())}
     print("A labelled scan has a nail:", ", ".join(f"seed {number} {'yes' if has else 'no'}" for number, has in seen.items()))
     print(far.groupby(["method", kind, "seed"]).value.mean().unstack(["case", "seed"]).rename(index=title_of).round(1).to_string())
 nailed = small.case(nails[0])
