@@ -105,7 +105,7 @@ def assignment(method, nets: Mapping[str, nn.Module], batch: Batch, progress: Pr
         nets = {**nets, "memory": copy.deepcopy(nets["memory"])}  # looking must not fill it
     with dropout_on(nets["student"]):
         out = nets["student"](batch.noise(method.sigma_student, "student", "unlabelled")(batch.x_u))
-    return method.assign(batch, nets, progress, method.vectors(out)), out.logits.argmax(1)
+    return method.assign(batch, nets, progress, method.vectors(out, batch.places_u)), out.logits.argmax(1)
 
 
 def accuracy_on_unreliable(method, nets: Mapping[str, nn.Module], batch: Batch, truth: Tensor, progress: Progress) -> dict[str, float]:
@@ -144,12 +144,12 @@ class Probe:
         known = cohort.known_unlabelled() or cohort.split.validation
         intensity = Intensity.of([*cohort.training("labelled"), *cohort.training("unlabelled")])
         pool = PatchPool([cohort.case(case_id) for case_id in known[:patches]], intensity, config.patch, "cpu")
-        self.x, self.truth, _ = pool.sample(patches, generator_for("cpu", config.seed, "probe"))
+        self.x, self.truth, _, self.places = pool.sample_placed(patches, generator_for("cpu", config.seed, "probe"))
         self.method, self.total, self.every, self.file, self.also = method, config.steps, every, file, also
 
     def __call__(self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]) -> None:
         if step % self.every == 0:
-            probed = replace(batch, x_u=self.x.to(batch.x_l.device))
+            probed = replace(batch, x_u=self.x.to(batch.x_l.device), places_u=self.places)
             found = accuracy_on_unreliable(self.method, nets, probed, self.truth.to(batch.x_l.device), Progress(step, self.total))
             row = {"step": step, "match weight": terms["match"].weight if "match" in terms else 0.0} | found
             before = self.frame()

@@ -3,7 +3,7 @@
 Shapes: N query voxels, D embedding channels, C classes, l redraws of k references a class.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssltut.data.patches import Place
 from ssltut.errors import ConfigError
 
 KERNELS = ("mean_cosine", "max_cosine", "mean_euclid", "max_euclid")
@@ -76,6 +77,24 @@ def draw_references(label: Tensor, region: Tensor, n_classes: int, *, k: int, re
 def voxel_vectors(features: Tensor) -> Tensor:
     """Feature map (B, D, X, Y, Z) to one float32 vector per voxel, (B * X * Y * Z, D), in the order of a flattened label."""
     return features.float().movedim(1, -1).flatten(0, -2)
+
+
+def place_vectors(places: Sequence[Place], shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """Where in its scan every voxel of patches (B, *shape) lies: vectors of length 1, (B * X * Y * Z, 6), in the order of a flattened label.
+
+    An angle of half a turn runs along each axis of the scan, and its cosine and sine are kept: the product of two vectors is
+    1/3 Σ cos(π Δ), Δ their distance along each axis as a share of the scan. The first axis runs from the outside of the body inwards for
+    left and right alike.
+    """
+    parts = []
+    for place in places:
+        axes = []
+        for axis, (centre, extent, n) in enumerate(zip(place.centre, place.extent, shape, strict=True)):
+            at = centre + extent * ((torch.arange(n, device=device) + 0.5) / n - 0.5)
+            axes.append(torch.pi * (1.0 - at if axis == 0 and place.side == "right" else at))
+        angle = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        parts.append(torch.cat([angle.cos(), angle.sin()], dim=-1).flatten(0, -2) / 3**0.5)
+    return torch.cat(parts)
 
 
 @full_precision

@@ -50,12 +50,14 @@ class Place(NamedTuple):
     patient  whose scan it is
     side     "left" or "right": the side of the body it shows. The scan says it in ``meta`` (as cropped hips do), else the half it lies in
     centre   of the patch, 0 to 1 along each axis of the scan (right, anterior, superior)
+    extent   its sides as shares of those of the scan
     A mirrored patch shows the other side.
     """
 
     patient: str
     side: str
     centre: tuple[float, float, float]
+    extent: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,11 @@ class PatchPool:
         return [min(max(c - p // 2, 0), r) for c, p, r in zip(centre, self.patch, room)]
 
     def _place(self, i: int, box: tuple[slice, ...], mirrored: bool) -> Place:
-        x, y, z = ((s.start + s.stop) / 2 / n for s, n in zip(box, self.images[i].shape, strict=True))
+        sides = self.images[i].shape
+        x, y, z = ((s.start + s.stop) / 2 / n for s, n in zip(box, sides, strict=True))
         right = self.sides[i] == "right" if self.sides[i] else x > 0.5  # in RAS+ the first index grows to the right
-        return Place(self.patients[i], "right" if right != mirrored else "left", (1.0 - x if mirrored else x, y, z))
+        extent = tuple((s.stop - s.start) / n for s, n in zip(box, sides, strict=True))
+        return Place(self.patients[i], "right" if right != mirrored else "left", (1.0 - x if mirrored else x, y, z), extent)
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
         """``n`` augmented patches: images (n, 1, *patch) float32, labels (n, *patch) int64 or None, and the case ids."""

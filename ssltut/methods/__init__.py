@@ -22,6 +22,7 @@ from ssltut.methods.mean_teacher import MeanTeacher
 from ssltut.methods.medl import MEDL
 from ssltut.methods.mn import MN
 from ssltut.methods.mtc import MTC
+from ssltut.methods.place_vote import PlaceVote
 from ssltut.methods.region_vote import RegionVote
 from ssltut.methods.rpg import RPG
 from ssltut.methods.self_paced import SelfPaced
@@ -37,7 +38,7 @@ METHODS: dict[str, type[Method]] = {m.name: m for m in (
     SSNet, CAD, RPG, SelfPaced,
     MEDL, TransMedSeg, M3HL, C3S3,
     ERSR, VerSemi, MN,
-    EmbeddingMatching, NeighbourVote, RegionVote, AllLabels)}
+    EmbeddingMatching, NeighbourVote, RegionVote, PlaceVote, AllLabels)}
 
 __all__ = ["IDEAS", "METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from ssltut.data.patches import Batch
+from ssltut.data.patches import Batch, Place
 from ssltut.errors import ConfigError
 from ssltut.losses import entropy, masked_cross_entropy, masked_mean, supervised_loss
-from ssltut.matching import KERNELS, draw_references, neighbour_vote, similarity, surface_shell, voxel_vectors
+from ssltut.matching import KERNELS, draw_references, neighbour_vote, place_vectors, similarity, surface_shell, voxel_vectors
 from ssltut.methods.base import Nets, Progress, Term
 from ssltut.methods.mean_teacher import MeanTeacher
 from ssltut.methods.parts.memory import ReferenceMemory
@@ -66,6 +66,7 @@ class EmbeddingMatching(MeanTeacher):
     query         whose embeddings of the unlabelled voxels are matched: "student" (published) or "teacher"
     layer         which map is matched: "embedding" (the last, published), "half" (the one before, at half resolution), "bottleneck", or
                   "both": the last and the bottleneck, each of length 1, so that detail and surroundings count alike
+    place         weight of where in its scan a voxel lies, beside a map that is matched (0 as published: only what it looks like counts)
     rampup        fraction of training at which the weights reach their height (1 as published)
     """
 
@@ -95,6 +96,7 @@ class EmbeddingMatching(MeanTeacher):
     mutual: bool = False
     query: str = "student"
     layer: str = "embedding"
+    place: float = 0.0
     rampup: float = 1.0
     ema_warmup: bool = False
     sigma_teacher: float = 0.01
@@ -115,6 +117,8 @@ class EmbeddingMatching(MeanTeacher):
             raise ConfigError(f"region is {self.region}", where=self.name, fix="give an odd number of voxels, such as 7, or 1 for none")
         if not 0.0 <= self.floor < 1.0:
             raise ConfigError(f"floor is {self.floor}", where=self.name, fix="give a share of ln C of at least 0, below 1")
+        if self.place < 0.0:
+            raise ConfigError(f"place is {self.place}", where=self.name, fix="give a weight of at least 0")
         if not 0.0 < self.rampup <= 1.0:
             raise ConfigError(f"rampup is {self.rampup}", where=self.name, fix="give a fraction of training above 0, at most 1")
         if set(self.use) - set(TERMS):
@@ -127,7 +131,8 @@ class EmbeddingMatching(MeanTeacher):
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         wider = {"embedding": 1, "half": 2, "bottleneck": student.factor, "both": 1 + student.factor}[self.layer]
-        return {"memory": ReferenceMemory(n_classes, self.memory, wider * student.classifier.in_channels)} if self.memory else {}
+        wide = wider * student.classifier.in_channels + (6 if self.place else 0)
+        return {"memory": ReferenceMemory(n_classes, self.memory, wide)} if self.memory else {}
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         use = [term for term in self.use if (self.w_ua if term == "UA" else self.w_ps)]
@@ -135,7 +140,7 @@ class EmbeddingMatching(MeanTeacher):
             return {"supervised": self.supervised(batch, nets)}
         labelled, student = self.both(batch, nets)
         terms = {"supervised": Term(supervised_loss(labelled.logits, batch.y_l))}
-        embedding = self.vectors(student)
+        embedding = self.vectors(student, batch.places_u)
         found = self.assign(batch, nets, progress, embedding)
         rise = ramp(progress.frac / self.rampup)
         if "UA" in use:
@@ -161,7 +166,7 @@ class EmbeddingMatching(MeanTeacher):
         else:
             limit = quantile_threshold(uncertainty, self.threshold)
         unreliable, teacher = uncertainty >= max(limit, self.floor * log(batch.n_classes)), passes.mean.argmax(1)
-        embedding = student_embedding if self.query == "student" else self.teacher_embedding(batch.x_u, batch, nets)
+        embedding = student_embedding if self.query == "student" else self.teacher_embedding(batch.x_u, batch.places_u, batch, nets)
         scores = self.match(batch, nets, embedding[unreliable.flatten()])
         if scores is None:
             return Assignment(uncertainty, unreliable, teacher, teacher, torch.zeros_like(unreliable), None)
@@ -176,7 +181,7 @@ class EmbeddingMatching(MeanTeacher):
         shell = surface_shell(batch.y_l, self.band)
         draws = batch.generator("references")
         references = draw_references(batch.y_l, shell, batch.n_classes, k=self.k, redraws=self.redraws, generator=draws)
-        bank = self.teacher_embedding(batch.x_l, batch, nets)
+        bank = self.teacher_embedding(batch.x_l, batch.places_l, batch, nets)
         if self.kernel == "vote":
             return self.vote(batch, nets, bank, references, query)
         if references.present.sum() < 2:
@@ -207,16 +212,25 @@ class EmbeddingMatching(MeanTeacher):
         return neighbour_vote(query.detach(), vectors, labels, batch.n_classes, self.neighbours, mutual=self.mutual)
 
     @torch.no_grad()
-    def teacher_embedding(self, x: Tensor, batch: Batch, nets: Nets) -> Tensor:
+    def teacher_embedding(self, x: Tensor, places: tuple[Place, ...], batch: Batch, nets: Nets) -> Tensor:
         """(B * X * Y * Z, D) embeddings by the teacher in eval mode, under its noise."""
         noisy = batch.noise(self.sigma_teacher, "teacher", tuple(x.shape), x is batch.x_l)(x)
-        return self.vectors(nets["teacher"](noisy))
+        return self.vectors(nets["teacher"](noisy), places)
 
-    def vectors(self, out: Out) -> Tensor:
-        """What is matched: a vector of the chosen map for every voxel, (B * X * Y * Z, D); a coarser map is brought to full resolution."""
+    def vectors(self, out: Out, places: tuple[Place, ...] = ()) -> Tensor:
+        """What is matched: a vector of the chosen map for every voxel, (B * X * Y * Z, D); a coarser map is brought to full resolution.
+
+        ``places`` of the patches count with weight ``place`` (and may be left out where that is 0).
+        """
         maps = [out.feats[layer] for layer in (("embedding", "bottleneck") if self.layer == "both" else (self.layer,))]
         maps = [found if found.shape[2:] == out.logits.shape[2:] else interpolate(found, out.logits.shape[2:], mode="trilinear") for found in maps]
-        return voxel_vectors(maps[0] if len(maps) == 1 else torch.cat([normalize(found, dim=1) for found in maps], dim=1))
+        if len(maps) == 1 and not self.place:
+            return voxel_vectors(maps[0])
+        vectors = voxel_vectors(torch.cat([normalize(found, dim=1) for found in maps], dim=1))
+        if not self.place:
+            return vectors
+        where = place_vectors(places, out.logits.shape[2:], vectors.device)
+        return torch.cat([vectors, self.place**0.5 * where], dim=1)  # of constant length, so that in a cosine maps and place add up
 
 
 @dataclass(frozen=True, kw_only=True)
