@@ -1,11 +1,14 @@
 """Reference voxels, kernels and neighbours against slow, plain versions of the formulas."""
 
+from math import cos, pi
+
 import numpy as np
 import pytest
 import torch
 
+from ssltut.data.patches import Place
 from ssltut.errors import ConfigError
-from ssltut.matching import KERNELS, draw_references, nearest, neighbour_vote, similarity, surface_shell, voxel_vectors
+from ssltut.matching import KERNELS, draw_references, nearest, neighbour_vote, place_vectors, similarity, surface_shell, voxel_vectors
 
 
 def generator(seed=0):
@@ -127,3 +130,19 @@ def test_voxel_vectors_follow_the_order_of_a_flattened_label():
     features = torch.arange(2 * 3 * 2 * 2 * 2).float().view(2, 3, 2, 2, 2)
     vectors = voxel_vectors(features)
     assert torch.equal(vectors[1 * 8 + 1 * 4 + 0 * 2 + 1], features[1, :, 1, 0, 1])
+
+
+def test_the_product_of_two_places_falls_with_their_distance_in_the_scan():
+    # A quarter of the scan in 2 x 2 x 1 voxels from its corner, and the whole scan as one voxel: voxels lie at 1/16 or 3/16, and at 1/2.
+    corner, whole = (Place("a", "left", (c, c, c), (2 * c, 2 * c, 2 * c)) for c in (0.125, 0.5))
+    vectors, middle = place_vectors([corner], (2, 2, 1)), place_vectors([whole], (1, 1, 1))
+    assert vectors.shape == (4, 6) and torch.allclose(vectors.norm(dim=1), torch.ones(4))
+    at = [(x, y, 0.125) for x in (1 / 16, 3 / 16) for y in (1 / 16, 3 / 16)]  # as a flattened label runs
+    assert (vectors @ middle[0]).tolist() == pytest.approx([sum(cos(pi * (0.5 - c)) for c in p) / 3 for p in at])
+    assert (vectors @ vectors[0]).tolist() == pytest.approx([sum(cos(pi * (c - d)) for c, d in zip(p, at[0])) / 3 for p in at])
+
+
+def test_left_and_right_are_counted_from_the_outside_of_the_body():
+    left, right = Place("a", "left", (0.25, 0.5, 0.5), (0.5, 1.0, 1.0)), Place("b", "right", (0.75, 0.5, 0.5), (0.5, 1.0, 1.0))
+    vectors = place_vectors([left, right], (4, 2, 2)).view(2, 4, 2, 2, 6)
+    assert torch.allclose(vectors[0], vectors[1].flip(0)) and not torch.allclose(vectors[0], vectors[1])

@@ -1,5 +1,6 @@
 """The options of embedding matching that the paper does not have, each against what it says it does."""
 
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -7,8 +8,12 @@ import torch
 from torch.nn import functional as F
 from toy import SMALL, make_batch, toy_cohort
 
+from ssltut.data.patches import Place
 from ssltut.errors import ConfigError
+from ssltut.matching import draw_references, place_vectors
 from ssltut.methods import Progress, make_method
+from ssltut.methods.parts.memory import ReferenceMemory
+from ssltut.nets import Out
 from ssltut.schedules import ramp
 from ssltut.train import build_nets, train
 from ssltut.uncertainty import quantile_threshold, regional_mean
@@ -45,11 +50,35 @@ def test_both_maps_count_alike_whatever_their_length():
     assert F.cosine_similarity(vectors[0], vectors[700], dim=0).item() == pytest.approx((sum(cosine) / 2).item(), abs=1e-6)
 
 
+@pytest.mark.parametrize("place", [0.0, 5.0])
 @pytest.mark.parametrize("layer", ["embedding", "half", "bottleneck", "both"])
-def test_a_memory_is_as_wide_as_the_map_that_is_matched(layer, tmp_path):
-    run = train(make_method("neighbour_vote", {"memory": 8, "layer": layer}), toy_cohort(), SMALL, tmp_path / "r", say=lambda s: None)
+def test_a_memory_is_as_wide_as_what_is_matched(layer, place, tmp_path):
+    method, batch = make_method("neighbour_vote", {"memory": 8, "layer": layer, "place": place}), make_batch()
+    run = train(method, toy_cohort(), SMALL, tmp_path / "r", say=lambda s: None)
     filled, dim = run.nets["memory"].filled, run.nets["memory"].vectors.shape[2]
-    assert filled.gt(0).all() and dim == run.method.vectors(run.nets["student"](make_batch().x_u)).shape[1]
+    assert filled.gt(0).all() and dim == run.method.vectors(run.nets["student"](batch.x_u), batch.places_u).shape[1]
+
+
+@pytest.mark.parametrize("layer, maps", [("bottleneck", 1), ("both", 2)])
+def test_maps_and_place_add_up_in_the_cosine(layer, maps):
+    plain, placed = make_method("region_vote", {"layer": layer}), make_method("region_vote", {"layer": layer, "place": 5.0})
+    batch = make_batch()
+    out = build_nets(plain, SMALL, 3)["student"].eval()(batch.x_u)
+    looks, both, where = plain.vectors(out), placed.vectors(out, batch.places_u), place_vectors(batch.places_u, (8, 8, 8))
+    cosine = [F.cosine_similarity(v[3], v[900], dim=0).item() for v in (looks, both, where)]
+    assert cosine[1] == pytest.approx((maps * cosine[0] + 5.0 * cosine[2]) / (maps + 5.0), abs=1e-6)
+
+
+def test_of_voxels_that_look_alike_the_place_decides():
+    method, batch = make_method("place_vote"), make_batch(n_classes=2)
+    places = (Place("a", "left", (0.5, 0.5, 0.25), (1.0, 1.0, 0.5)), Place("b", "left", (0.5, 0.5, 0.75), (1.0, 1.0, 0.5)))
+    batch = replace(batch, y_l=torch.arange(2).view(2, 1, 1, 1).expand(2, 8, 8, 8).contiguous(), places_l=places, places_u=places[::-1])
+    feats = {"embedding": torch.ones(2, 4, 8, 8, 8), "bottleneck": torch.ones(2, 8, 2, 2, 2)}
+    looks_alike = Out(torch.zeros(2, 2, 8, 8, 8), feats, {})
+    surface = draw_references(batch.y_l, torch.ones_like(batch.y_l, dtype=torch.bool), 2, k=300, redraws=1, generator=torch.Generator().manual_seed(0))
+    nets, query = {"memory": ReferenceMemory(2, 8, 18)}, method.vectors(looks_alike, batch.places_u)
+    votes = method.vote(batch, nets, method.vectors(looks_alike, batch.places_l), surface, query).view(2, 8, 8, 8, 2)
+    assert votes[0, ..., 1:, 1].mean() > 0.95 and votes[1, ..., :-1, 0].mean() > 0.95
 
 
 @pytest.mark.parametrize("gate", [0.0, 0.85])
@@ -98,7 +127,7 @@ def test_below_the_floor_nothing_is_unreliable(n_classes):
 
 @pytest.mark.parametrize("options, words", [
     ({"region": 4}, "region is 4"), ({"region": 0}, "region is 0"), ({"floor": -0.1}, "floor is -0.1"), ({"floor": 1.0}, "floor is 1.0"),
-    ({"rampup": 0.0}, "rampup is 0.0"), ({"rampup": 1.5}, "rampup is 1.5"), ({"layer": "first"}, "layer is 'first'"), ({"mutual": True}, "kernel='vote'")])
+    ({"place": -1.0}, "place is -1.0"), ({"rampup": 0.0}, "rampup is 0.0"), ({"rampup": 1.5}, "rampup is 1.5"), ({"layer": "first"}, "layer is 'first'"), ({"mutual": True}, "kernel='vote'")])
 def test_wrong_values_are_refused(options, words):
     with pytest.raises(ConfigError, match=words):
         make_method("embedding_matching", options)

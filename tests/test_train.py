@@ -288,7 +288,7 @@ def test_a_patch_knows_its_place_and_a_mirror_shows_the_other_side():
             own = meta.get("side") or meta.get("anatomy", {}).get("side") or ("right" if was > 0.5 else "left")
             assert (place.side == own) != flip and all(0.25 <= c <= 0.75 for c in place.centre)
     one = PatchPool([case], Intensity.of([case]), (16, 16, 4), "cpu").sample_placed(8, generator_for("cpu", 0))[3]
-    assert all(p.centre[:2] == (0.5, 0.5) and (p.centre[2] * 16).is_integer() for p in one)
+    assert all(p.centre[:2] == (0.5, 0.5) and (p.centre[2] * 16).is_integer() and p.extent == (1.0, 1.0, 0.25) for p in one)
 
 
 def test_scans_without_contrast_are_refused():
