@@ -1,7 +1,7 @@
-"""The longer runs on a hundred scans nobody has looked at: ``python results/new_scans.py`` writes results/new_scans.csv and new_scans_runs.csv.
+"""The longer runs on two hundred scans nobody has looked at: ``python results/new_scans.py`` writes results/new_scans.csv and new_scans_runs.csv.
 
-Scores every run of ``results/phantom.py --steps 2400`` that is kept (its cache folder, or ``--folder``) on the 100 test scans of another cohort
-(seed 5) from the same generator: the record's own 18 hold two nails, too few for a paired test. Nothing is trained and nothing chosen here.
+Scores every run of ``results/phantom.py --steps 2400`` that is kept (its cache folder, or ``--folder``) on the 200 test scans of another cohort
+(seed 6) from the same generator: the record's own 18 hold two nails, too few for a paired test. Nothing is trained and nothing chosen here.
 ``--seeds`` does a part; stopped, it goes on where it was.
 """
 
@@ -18,7 +18,7 @@ from ssltut.data.cohort import cache_dir, synthetic_cohort
 from ssltut.methods import METHODS
 from ssltut.train import load_run
 
-STEPS, SCANS = 2400, COHORT | {"n": 106, "test": 100, "seed": 5}
+STEPS, SCANS = 2400, COHORT | {"n": 206, "test": 200, "seed": 6}
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cohort, runs, parts = synthetic_cohort(**SCANS), collected(args.folder).drop_duplicates("config"), []
     for known in runs[runs["seed"].isin(args.seeds or set(runs["seed"]))].to_dict("records"):
-        file = args.folder / "new_scans" / f"{known['config']}.csv"
+        file = args.folder / f"new_scans_{cohort.hash}" / f"{known['config']}.csv"
         if not file.is_file():
             run = load_run(args.folder / "runs" / f"{known['method']}-{known['seed']}-{known['config']}")
             of_run = {name: known[name] for name in ("method", "seed", *RUN, *OF_A_RUN)} | {"cohort": cohort.name} | provenance()
