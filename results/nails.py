@@ -103,7 +103,7 @@ def main() -> None:
     tags = collected(folder).query("seed == @SEED").groupby("method")["config"].last()
     runs = {name: load_run(folder / "runs" / f"{name}-{SEED}-{tags[name]}") for name in SHOWN}
 
-    fresh = synthetic_cohort(**SCANS).test()
+    fresh = synthetic_cohort(**SCANS["new_scans"]).test()
     nails, others = ([case for case in fresh if case.meta["pathology"]["implant"] == wanted] for wanted in (True, False))
     labelled = [cohort.case(name) for name in cohort.with_budget(MIDDLE, SEED).split.labelled]
     found = table(runs["labels_only"], labelled, nails + others[: len(nails)])

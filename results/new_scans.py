@@ -1,7 +1,8 @@
-"""The longer runs on two hundred scans nobody has looked at: ``python results/new_scans.py`` writes results/new_scans.csv and new_scans_runs.csv.
+"""The longer runs on scans nobody has looked at: ``python results/new_scans.py`` writes results/new_scans.csv and new_scans_runs.csv.
 
-Scores every run of ``results/phantom.py --steps 2400`` that is kept (its cache folder, or ``--folder``) on the 200 test scans of another cohort
-(seed 6) from the same generator: the record's own 18 hold two nails, too few for a paired test. Nothing is trained and nothing chosen here.
+Scores every run of ``results/phantom.py --steps 2400`` that is kept (its cache folder, or ``--folder``) on the 100 test scans of another cohort
+(seed 5) from the same generator: the record's own 18 hold two nails, too few for a paired test. ``--record new_scans_200`` takes 200 of a third
+(seed 6), drawn after the first hundred had been seen. Nothing is trained and nothing chosen here.
 ``--seeds`` does a part; stopped, it goes on where it was.
 """
 
@@ -18,20 +19,22 @@ from ssltut.data.cohort import cache_dir, synthetic_cohort
 from ssltut.methods import METHODS
 from ssltut.train import load_run
 
-STEPS, SCANS = 2400, COHORT | {"n": 206, "test": 200, "seed": 6}
+STEPS = 2400
+SCANS = {"new_scans": COHORT | {"n": 106, "test": 100, "seed": 5}, "new_scans_200": COHORT | {"n": 206, "test": 200, "seed": 6}}
 
 
 def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--record", choices=list(SCANS), default="new_scans")
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--folder", type=Path, default=cache_dir() / "record" / f"phantom-{STEPS}")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    cohort, runs, parts = synthetic_cohort(**SCANS), collected(args.folder).drop_duplicates("config"), []
+    cohort, runs, parts = synthetic_cohort(**SCANS[args.record]), collected(args.folder).drop_duplicates("config"), []
     for known in runs[runs["seed"].isin(args.seeds or set(runs["seed"]))].to_dict("records"):
-        file = args.folder / f"new_scans_{cohort.hash}" / f"{known['config']}.csv"
+        file = args.folder / args.record / f"{known['config']}.csv"
         if not file.is_file():
             run = load_run(args.folder / "runs" / f"{known['method']}-{known['seed']}-{known['config']}")
             of_run = {name: known[name] for name in ("method", "seed", *RUN, *OF_A_RUN)} | {"cohort": cohort.name} | provenance()
@@ -39,7 +42,7 @@ def main() -> None:
             write_atomically(file, score_run(run, cohort.test()).assign(**of_run)[list(COLUMNS)].to_csv(index=False))
             print(f"{known['method']}, seed {known['seed']}: scored", flush=True)
         parts.append(read_rows(file))
-    rows = write_record(pd.concat(parts, ignore_index=True), "new_scans", list(METHODS))
+    rows = write_record(pd.concat(parts, ignore_index=True), args.record, list(METHODS))
     print(statistics.report(rows, "hd95"))
 
 

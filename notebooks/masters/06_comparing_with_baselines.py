@@ -313,7 +313,7 @@ def margin(rows: pd.DataFrame, name: str, rivals: list[str]) -> str:
     return (f"{title_of(name)}: HD95 {far[name]:.1f} mm, {far[name] / far[best]:.2f} of {title_of(best)} ({far[best]:.1f} mm); difference "
             f"{pair.difference:+.1f} [{pair.low95:+.1f}, {pair.high95:+.1f}] mm, p {pair.p:.3f}")
 
-ours = [name for name in ("embedding_matching", "neighbour_vote", "region_vote") if name in set(middle.method)]
+ours = [name for name in ("embedding_matching", "neighbour_vote", "region_vote", "place_vote") if name in set(middle.method)]
 rivals = [name for name in middle.method.unique() if METHODS[name].uses == "labelled+unlabelled" and name not in ours]
 published = [name for name in ("mean_teacher", "ua_mt", "cct", "mtc", "dtc") if name in rivals]
 for among, them in {"the methods of the paper's table": published, "all methods": rivals}.items():
@@ -391,8 +391,11 @@ along
 # ## Four times as long
 
 # %%
-longer = recorded("phantom_2400")
-longer = longer[longer.groupby("method").seed.transform("nunique") == longer.seed.nunique()]  # those with all seeds
+def whole(rows: pd.DataFrame) -> pd.DataFrame:
+    """The methods that have all seeds."""
+    return rows[rows.groupby("method").seed.transform("nunique") == rows.seed.nunique()]
+
+longer = whole(recorded("phantom_2400"))
 long_rivals = [name for name in rivals if name in set(longer.method)]
 if len(longer):
     short = middle[middle.seed.isin(longer.seed) & middle.method.isin(longer.method)]
@@ -432,19 +435,19 @@ asked = recorded("nails")
 regions = None
 if len(asked):
     print(asked.drop(columns=["command", "commit", "machine"]).round(3).to_string(index=False))
-    by = asked[(asked.uncertainty == "region") & (asked.voxels >= 300)]
-    sides = {f"{who.split()[0]}, {scan}": part.set_index("low")[who] for scan, part in by.groupby("scan") for who in ("network right", "match right")}
-    regions = show.lines({name: line.index for name, line in sides.items()}, sides, xlabel="mean uncertainty of the region, share of ln C (at least)",
-                         ylabel="share of voxels that are right", title="Who is right in uncertain regions?",
-                         alt="How often network and match are right in more and more uncertain regions, in scans with a nail and without.")
+    by = asked[(asked.uncertainty == "region") & (asked.voxels >= 300) & (asked.scan == "nail")].set_index("low")
+    regions = show.lines(by.index, {who.removesuffix(" right"): by[who] for who in ("network right", "match right", "match with place right")},
+                         xlabel="mean uncertainty of the region, share of ln C (at least)", ylabel="share of voxels that are right",
+                         title="Who is right in uncertain regions of scans with a nail?",
+                         alt="How often the network, the match and the match with place are right in more and more uncertain regions.")
 regions
 
 # %%
-fresh = recorded("new_scans")
+fresh = whole(recorded("new_scans"))
 if len(fresh):
     print(f"{fresh.patient.nunique()} new scans, {fresh.seed.nunique()} seeds:")
     print(pd.DataFrame({metric: summary(fresh, metric).set_index("title")["mean"] for metric in ("dice", "hd95")}).round(3))
-    print(*(margin(fresh, "region_vote", [name]) for name in long_rivals if name in set(fresh.method)), sep="\n")
+    print(*(margin(fresh, name, [rival]) for name in ("region_vote", "place_vote") for rival in long_rivals if rival in set(fresh.method)), sep="\n")
 
 # %% [markdown]
 # **What to see.** Without a nail the uncertain voxels are borders, and there the network beats the match. With one, whole regions are
