@@ -112,7 +112,8 @@ def main() -> None:
 
     case = cohort.case(SCAN)
     scan = {"image": case.image, "spacing": case.spacing, "table": cohort.table, "at": tuple(side // 2 for side in case.image.shape)}
-    shown = {"truth": scan | {"overlay": case.label}} | {METHODS[name].title: scan | {"overlay": run.predict(case)} for name, run in runs.items()}
+    shown = {"truth": scan | {"overlay": case.label}} | {METHODS[name].title.removeprefix("embedding matching, "): scan | {"overlay": run.predict(case)}
+                                                           for name, run in runs.items()}
     (HERE / "figures" / "nails.png").write_bytes(show.gallery(shown, columns=4, alt="seven times the same scan").png)
 
 
