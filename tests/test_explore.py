@@ -95,7 +95,7 @@ def test_accuracy_on_unreliable_voxels_by_hand():
     truth, student = line([0, 1, 1, 0]), line([0, 1, 0, 0])
     found = Assignment(torch.zeros(1, 2, 2, 1), line([1, 1, 1, 0], torch.bool), line([0, 0, 0, 0]), line([1, 1, 1, 0]),
                        line([0, 1, 1, 0], torch.bool), None)
-    method = SimpleNamespace(sigma_student=0.0, normalise="set", assign=lambda *args: found, vectors=lambda out: None)
+    method = SimpleNamespace(sigma_student=0.0, normalise="set", assign=lambda *args: found, vectors=lambda out, places: None)
     batch = Batch(torch.zeros(1), truth, torch.zeros(1, 1, 2, 2, 1), (), (), 2, 0)
     nets = {"student": Fixed(nn.functional.one_hot(student, 2).movedim(-1, 1).float())}
     values = accuracy_on_unreliable(method, nets, batch, truth, Progress(0, 1))
@@ -110,7 +110,8 @@ def test_accuracy_on_unreliable_voxels_by_hand():
     assert np.isnan(values["match right"]) and values["pull of a voxel"] == 0.0 and values["teacher right where reliable"] == 0.5
 
 
-@pytest.mark.parametrize("name, options, norm", [("embedding_matching", {}, "instance"), ("neighbour_vote", {"memory": 8}, "batch")])
+@pytest.mark.parametrize("name, options, norm", [("embedding_matching", {}, "instance"), ("neighbour_vote", {"memory": 8}, "batch"),
+                                                 ("place_vote", {}, "instance")])
 def test_probing_does_not_disturb_training(name, options, norm, tmp_path):
     method, config = make_method(name, options), replace(SMALL, norm=norm)
     probe = Probe(method, toy_cohort(), config, every=1, file=tmp_path / "probe.csv")
