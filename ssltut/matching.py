@@ -15,6 +15,7 @@ from ssltut.data.patches import Place
 from ssltut.errors import ConfigError
 
 KERNELS = ("mean_cosine", "max_cosine", "mean_euclid", "max_euclid")
+PLACE_WIDTH = 6  # of a place vector: cosine and sine of three axes
 
 
 def full_precision(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -68,7 +68,7 @@ def rpg(page) -> Portrait:
 
 def ss_net(page) -> Portrait:
     whole = page.batch
-    batch = replace(whole, x_l=whole.x_l[:1], y_l=whole.y_l[:1], x_u=whole.x_u[:1], places_l=whole.places_l[:1], places_u=whole.places_u[:1])
+    batch = replace(whole, x_l=whole.x_l[:1], y_l=whole.y_l[:1], x_u=whole.x_u[:1])
     net = page.run.nets["student"]
     with torch.no_grad():
         p = net(torch.cat([batch.x_l, batch.x_u])).logits.softmax(1)

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate, normalize
 from ssltut.data.patches import Batch, Place
 from ssltut.errors import ConfigError
 from ssltut.losses import entropy, masked_cross_entropy, masked_mean, supervised_loss
-from ssltut.matching import KERNELS, draw_references, neighbour_vote, place_vectors, similarity, surface_shell, voxel_vectors
+from ssltut.matching import KERNELS, PLACE_WIDTH, draw_references, neighbour_vote, place_vectors, similarity, surface_shell, voxel_vectors
 from ssltut.methods.base import Nets, Progress, Term
 from ssltut.methods.mean_teacher import MeanTeacher
 from ssltut.methods.parts.memory import ReferenceMemory
@@ -131,7 +131,7 @@ class EmbeddingMatching(MeanTeacher):
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         wider = {"embedding": 1, "half": 2, "bottleneck": student.factor, "both": 1 + student.factor}[self.layer]
-        wide = wider * student.classifier.in_channels + (6 if self.place else 0)
+        wide = wider * student.classifier.in_channels + (PLACE_WIDTH if self.place else 0)
         return {"memory": ReferenceMemory(n_classes, self.memory, wide)} if self.memory else {}
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
@@ -166,7 +166,7 @@ class EmbeddingMatching(MeanTeacher):
         else:
             limit = quantile_threshold(uncertainty, self.threshold)
         unreliable, teacher = uncertainty >= max(limit, self.floor * log(batch.n_classes)), passes.mean.argmax(1)
-        embedding = student_embedding if self.query == "student" else self.teacher_embedding(batch.x_u, batch.places_u, batch, nets)
+        embedding = student_embedding if self.query == "student" else self.teacher_embedding(batch, nets, labelled=False)
         scores = self.match(batch, nets, embedding[unreliable.flatten()])
         if scores is None:
             return Assignment(uncertainty, unreliable, teacher, teacher, torch.zeros_like(unreliable), None)
@@ -181,7 +181,7 @@ class EmbeddingMatching(MeanTeacher):
         shell = surface_shell(batch.y_l, self.band)
         draws = batch.generator("references")
         references = draw_references(batch.y_l, shell, batch.n_classes, k=self.k, redraws=self.redraws, generator=draws)
-        bank = self.teacher_embedding(batch.x_l, batch.places_l, batch, nets)
+        bank = self.teacher_embedding(batch, nets, labelled=True)
         if self.kernel == "vote":
             return self.vote(batch, nets, bank, references, query)
         if references.present.sum() < 2:
@@ -212,9 +212,10 @@ class EmbeddingMatching(MeanTeacher):
         return neighbour_vote(query.detach(), vectors, labels, batch.n_classes, self.neighbours, mutual=self.mutual)
 
     @torch.no_grad()
-    def teacher_embedding(self, x: Tensor, places: tuple[Place, ...], batch: Batch, nets: Nets) -> Tensor:
-        """(B * X * Y * Z, D) embeddings by the teacher in eval mode, under its noise."""
-        noisy = batch.noise(self.sigma_teacher, "teacher", tuple(x.shape), x is batch.x_l)(x)
+    def teacher_embedding(self, batch: Batch, nets: Nets, *, labelled: bool) -> Tensor:
+        """(B * X * Y * Z, D) embeddings of the labelled or the unlabelled patches by the teacher in eval mode, under its noise."""
+        x, places = (batch.x_l, batch.places_l) if labelled else (batch.x_u, batch.places_u)
+        noisy = batch.noise(self.sigma_teacher, "teacher", tuple(x.shape), labelled)(x)
         return self.vectors(nets["teacher"](noisy), places)
 
     def vectors(self, out: Out, places: tuple[Place, ...] = ()) -> Tensor:
@@ -224,13 +225,12 @@ class EmbeddingMatching(MeanTeacher):
         """
         maps = [out.feats[layer] for layer in (("embedding", "bottleneck") if self.layer == "both" else (self.layer,))]
         maps = [found if found.shape[2:] == out.logits.shape[2:] else interpolate(found, out.logits.shape[2:], mode="trilinear") for found in maps]
-        if len(maps) == 1 and not self.place:
-            return voxel_vectors(maps[0])
-        vectors = voxel_vectors(torch.cat([normalize(found, dim=1) for found in maps], dim=1))
-        if not self.place:
-            return vectors
-        where = place_vectors(places, out.logits.shape[2:], vectors.device)
-        return torch.cat([vectors, self.place**0.5 * where], dim=1)  # of constant length, so that in a cosine maps and place add up
+        if len(maps) > 1 or self.place:
+            maps = [normalize(found, dim=1) for found in maps]
+        vectors = [voxel_vectors(found) for found in maps]
+        if self.place:
+            vectors.append(self.place**0.5 * place_vectors(places, out.logits.shape[2:], out.logits.device))
+        return torch.cat(vectors, dim=1)  # parts of constant length add up in a cosine
 
 
 @dataclass(frozen=True, kw_only=True)
