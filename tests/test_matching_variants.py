@@ -1,5 +1,6 @@
 """The options of embedding matching that the paper does not have, each against what it says it does."""
 
+from collections import namedtuple
 from dataclasses import replace
 from math import log
 
@@ -11,7 +12,7 @@ from toy import SMALL, make_batch, toy_cohort
 from ssltut.data.patches import Place
 from ssltut.errors import ConfigError
 from ssltut.matching import draw_references, place_vectors
-from ssltut.methods import Progress, make_method
+from ssltut.methods import Progress, embedding_matching, make_method
 from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.nets import Out
 from ssltut.schedules import ramp
@@ -125,8 +126,36 @@ def test_below_the_floor_nothing_is_unreliable(n_classes):
     assert torch.equal(found[0.0].unreliable, uncertainty >= top) and not found[0.999].unreliable.any()
 
 
+def test_before_the_start_what_is_unreliable_is_left_out_and_from_it_on_it_is_matched():
+    nets, batch = build_nets(make_method("late_vote"), SMALL, 3), make_batch()
+    method = make_method("late_vote", {"floor": 0.0, "share": 0.0})
+    with torch.no_grad():
+        vectors = method.vectors(nets["student"](batch.x_u), batch.places_u)
+        before, after = (method.assign(batch, nets, Progress(step, 100), vectors) for step in (79, 80))
+    assert before.unreliable.any() and before.scores is None and not before.trusted.any()
+    assert len(after.scores) == after.unreliable.sum() > 0
+    terms = method.losses(batch, nets, Progress(79, 100))
+    assert terms["match"].value == 0.0 and terms["reliable"].share == pytest.approx(1.0 - before.unreliable.float().mean().item(), abs=0.02)
+
+
+def test_only_a_patch_with_its_share_of_unreliable_voxels_is_matched(monkeypatch):
+    nets, batch = build_nets(make_method("late_vote"), SMALL, 3), make_batch()
+    entropy = torch.zeros(2, 8, 8, 8)
+    entropy[0, :2, :2, :2] = 1.0  # 8 of 512 voxels
+    entropy[1, :4, :4, :4] = 1.0  # 64
+    passes = namedtuple("Passes", "mean mean_of_entropies")(torch.full((2, 3, 8, 8, 8), 1 / 3), entropy)
+    monkeypatch.setattr(embedding_matching, "mc_dropout", lambda *args: passes)
+    found = {}
+    for share in (0.0, 8 / 512, 9 / 512, 0.2):
+        method = make_method("late_vote", {"region": 1, "share": share})
+        vectors = method.vectors(nets["student"](batch.x_u), batch.places_u)
+        found[share] = method.assign(batch, nets, Progress(90, 100), vectors).unreliable.sum((1, 2, 3)).tolist()
+    assert found == {0.0: [8, 64], 8 / 512: [8, 64], 9 / 512: [0, 64], 0.2: [0, 0]}
+
+
 @pytest.mark.parametrize("options, words", [
     ({"region": 4}, "region is 4"), ({"region": 0}, "region is 0"), ({"floor": -0.1}, "floor is -0.1"), ({"floor": 1.0}, "floor is 1.0"),
+    ({"share": -0.1}, "share is -0.1"), ({"share": 1.0}, "share is 1.0"), ({"start": -0.1}, "start is -0.1"), ({"start": 1.0}, "start is 1.0"),
     ({"place": -1.0}, "place is -1.0"), ({"rampup": 0.0}, "rampup is 0.0"), ({"rampup": 1.5}, "rampup is 1.5"), ({"layer": "first"}, "layer is 'first'"), ({"mutual": True}, "kernel='vote'")])
 def test_wrong_values_are_refused(options, words):
     with pytest.raises(ConfigError, match=words):

@@ -22,7 +22,7 @@ ALL, SEMI = list(METHODS), [name for name, m in METHODS.items() if m.uses == "la
 OFF = {name: {"weight": 0.0} for name in SEMI} | {
     "medl": {"weight": 0.0, "curriculum": 0.0, "evidence": 0.0}, "c3s3": {"weight": 0.0, "agreement": 0.0, "contrast": 0.0},
     "dtc": {"weight": 0.0, "sdf_weight": 0.0}, "embedding_matching": {"w_ua": 0.0, "w_ps": 0.0}, "neighbour_vote": {"w_ua": 0.0, "w_ps": 0.0},
-    "region_vote": {"w_ua": 0.0, "w_ps": 0.0}, "place_vote": {"w_ua": 0.0, "w_ps": 0.0},
+    "region_vote": {"w_ua": 0.0, "w_ps": 0.0}, "place_vote": {"w_ua": 0.0, "w_ps": 0.0}, "late_vote": {"w_ua": 0.0, "w_ps": 0.0},
     "rpg": {"w_reference": 0.0, "w_consistency": 0.0}}
 GOLDEN = {  # loss of the first and of the twentieth step
     "labels_only": (2.0479, 1.2286), "mean_teacher": (2.1129, 1.1406), "ua_mt": (2.1129, 1.1417), "cps": (3.9966, 2.3354),

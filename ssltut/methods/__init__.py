@@ -16,6 +16,7 @@ from ssltut.methods.dtc import DTC
 from ssltut.methods.embedding_matching import EmbeddingMatching, NeighbourVote
 from ssltut.methods.ersr import ERSR
 from ssltut.methods.fixmatch import FixMatch
+from ssltut.methods.late_vote import LateVote
 from ssltut.methods.m3hl import M3HL
 from ssltut.methods.mc_net_plus import MCNetPlus
 from ssltut.methods.mean_teacher import MeanTeacher
@@ -38,7 +39,7 @@ METHODS: dict[str, type[Method]] = {m.name: m for m in (
     SSNet, CAD, RPG, SelfPaced,
     MEDL, TransMedSeg, M3HL, C3S3,
     ERSR, VerSemi, MN,
-    EmbeddingMatching, NeighbourVote, RegionVote, PlaceVote, AllLabels)}
+    EmbeddingMatching, NeighbourVote, RegionVote, PlaceVote, LateVote, AllLabels)}
 
 __all__ = ["IDEAS", "METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
 

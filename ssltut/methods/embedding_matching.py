@@ -67,6 +67,8 @@ class EmbeddingMatching(MeanTeacher):
     layer         which map is matched: "embedding" (the last, published), "half" (the one before, at half resolution), "bottleneck", or
                   "both": the last and the bottleneck, each of length 1, so that detail and surroundings count alike
     place         weight of where in its scan a voxel lies, beside a map that is matched (0 as published: only what it looks like counts)
+    share         of the voxels of a patch that must be unreliable for the patch to be matched (0 as published): fewer are borders, nothing new
+    start         fraction of training at which matching begins (0 as published): before, what is unreliable teaches nothing
     rampup        fraction of training at which the weights reach their height (1 as published)
     """
 
@@ -97,6 +99,8 @@ class EmbeddingMatching(MeanTeacher):
     query: str = "student"
     layer: str = "embedding"
     place: float = 0.0
+    share: float = 0.0
+    start: float = 0.0
     rampup: float = 1.0
     ema_warmup: bool = False
     sigma_teacher: float = 0.01
@@ -115,8 +119,10 @@ class EmbeddingMatching(MeanTeacher):
                 raise ConfigError(f"{option} is {getattr(self, option)}", where=self.name, fix="give a number of at least 1")
         if self.region < 1 or self.region % 2 == 0:
             raise ConfigError(f"region is {self.region}", where=self.name, fix="give an odd number of voxels, such as 7, or 1 for none")
-        if not 0.0 <= self.floor < 1.0:
-            raise ConfigError(f"floor is {self.floor}", where=self.name, fix="give a share of ln C of at least 0, below 1")
+        shares = {"floor": "a share of ln C", "share": "a share of the voxels of a patch", "start": "a fraction of training"}
+        for option, what in shares.items():
+            if not 0.0 <= getattr(self, option) < 1.0:
+                raise ConfigError(f"{option} is {getattr(self, option)}", where=self.name, fix=f"give {what} of at least 0, below 1")
         if self.place < 0.0:
             raise ConfigError(f"place is {self.place}", where=self.name, fix="give a weight of at least 0")
         if not 0.0 < self.rampup <= 1.0:
@@ -166,8 +172,9 @@ class EmbeddingMatching(MeanTeacher):
         else:
             limit = quantile_threshold(uncertainty, self.threshold)
         unreliable, teacher = uncertainty >= max(limit, self.floor * log(batch.n_classes)), passes.mean.argmax(1)
+        unreliable &= unreliable.float().mean((1, 2, 3), keepdim=True) >= self.share
         embedding = student_embedding if self.query == "student" else self.teacher_embedding(batch, nets, labelled=False)
-        scores = self.match(batch, nets, embedding[unreliable.flatten()])
+        scores = self.match(batch, nets, embedding[unreliable.flatten()]) if progress.frac >= self.start else None
         if scores is None:
             return Assignment(uncertainty, unreliable, teacher, teacher, torch.zeros_like(unreliable), None)
         best = scores.detach().max(1)
