@@ -1,7 +1,7 @@
 """What happens at a nail that no labelled scan shows: ``python results/nails.py`` writes results/nails.csv and draws figures/nails.png.
 
 The kept runs of ``results/phantom.py --steps 2400`` with seed 2, whose labelled scans have no nail while one of the unlabelled has. The picture
-shows what six methods make of a test scan with a nail. The table asks labels only on untouched scans (those of results/new_scans.py) with and
+shows what seven methods make of a test scan with a nail. The table asks labels only on untouched scans (those of results/new_scans.py) with and
 without a nail: at voxels more and more uncertain, by themselves or by their region, how often is it right, and
 how often a vote of the most similar voxels of the labelled scans, of those that also lie alike, and of those that only lie alike?
 """
@@ -27,7 +27,8 @@ from ssltut.predict import sliding_window
 from ssltut.train import Run, load_run
 from ssltut.uncertainty import regional_mean
 
-SHOWN, SEED, SCAN, HERE = ["labels_only", "ua_mt", "medl", "embedding_matching", "region_vote", "place_vote"], 2, "hip034", Path(__file__).parent
+SHOWN = ["labels_only", "ua_mt", "medl", "embedding_matching", "region_vote", "place_vote", "late_vote"]
+SEED, SCAN, HERE = 2, "hip034", Path(__file__).parent
 EDGES, ASKED, REFERENCES = [0.0, 0.05, 0.1, 0.18, 0.25, 0.4, 1.0], 4000, 300  # shares of ln C; voxels asked of a scan
 VOTE, PLACED = make_method("region_vote"), make_method("place_vote")
 WHO = ["network right", "match right", "match with place right", "place alone right"]
@@ -114,7 +115,7 @@ def main() -> None:
     scan = {"image": case.image, "spacing": case.spacing, "table": cohort.table, "at": tuple(side // 2 for side in case.image.shape)}
     shown = {"truth": scan | {"overlay": case.label}} | {METHODS[name].title.removeprefix("embedding matching, "): scan | {"overlay": run.predict(case)}
                                                            for name, run in runs.items()}
-    (HERE / "figures" / "nails.png").write_bytes(show.gallery(shown, columns=4, alt="seven times the same scan").png)
+    (HERE / "figures" / "nails.png").write_bytes(show.gallery(shown, columns=4, alt="eight times the same scan").png)
 
 
 if __name__ == "__main__":

@@ -126,16 +126,33 @@ def test_below_the_floor_nothing_is_unreliable(n_classes):
     assert torch.equal(found[0.0].unreliable, uncertainty >= top) and not found[0.999].unreliable.any()
 
 
-def test_before_the_start_what_is_unreliable_is_left_out_and_from_it_on_it_is_matched():
-    nets, batch = build_nets(make_method("late_vote"), SMALL, 3), make_batch()
-    method = make_method("late_vote", {"floor": 0.0, "share": 0.0})
-    with torch.no_grad():
-        vectors = method.vectors(nets["student"](batch.x_u), batch.places_u)
-        before, after = (method.assign(batch, nets, Progress(step, 100), vectors) for step in (79, 80))
-    assert before.unreliable.any() and before.scores is None and not before.trusted.any()
-    assert len(after.scores) == after.unreliable.sum() > 0
-    terms = method.losses(batch, nets, Progress(79, 100))
-    assert terms["match"].value == 0.0 and terms["reliable"].share == pytest.approx(1.0 - before.unreliable.float().mean().item(), abs=0.02)
+def test_the_first_round_is_ua_mt_to_its_end_and_the_second_the_place_vote_at_its_height():
+    late, batch = make_method("late_vote", {"start": 0.5, "rampup": 0.5}), make_batch()
+    nets = build_nets(late, SMALL, 3)
+    for step, same, at in ((10, make_method("ua_mt"), Progress(10, 50)), (49, make_method("ua_mt"), Progress(49, 50)),
+                           (50, make_method("place_vote", {"share": 0.04, "w_ps": 10.0, "rampup": 0.5}), Progress(50, 100))):
+        found = []
+        for method, progress in ((late, Progress(step, 100)), (same, at)):
+            torch.manual_seed(0)  # the same dropout
+            nets["memory"].load_state_dict(build_nets(late, SMALL, 3)["memory"].state_dict())
+            found.append({name: (term.value.item(), term.weight) for name, term in method.losses(batch, nets, progress).items()})
+        assert found[0] == {name: pytest.approx(pair) for name, pair in found[1].items()}
+
+
+@pytest.mark.parametrize("step, rate", [(0, 1.0), (25, 2 / 3), (40, 1 / 3), (49, 2 / 51)])
+def test_the_first_round_ends_with_the_rate_at_zero_and_the_second_takes_up_that_of_the_configuration(step, rate):
+    assert make_method("late_vote", {"start": 0.5}).rates(Progress(step, 100)) == {"student": pytest.approx(rate)}
+
+
+@pytest.mark.parametrize("options, step", [({"start": 0.5}, 50), ({"start": 0.5}, 99), ({"weight": 0.0}, 10)])
+def test_in_the_second_round_and_without_a_first_the_rate_is_that_of_the_configuration(options, step):
+    assert make_method("late_vote", options).rates(Progress(step, 100)) == {}
+
+
+@pytest.mark.parametrize("start", [-0.1, 0.0, 1.0])
+def test_a_start_without_a_first_or_a_second_round_is_refused(start):
+    with pytest.raises(ConfigError, match=f"start is {start}"):
+        make_method("late_vote", {"start": start})
 
 
 def test_only_a_patch_with_its_share_of_unreliable_voxels_is_matched(monkeypatch):
@@ -155,7 +172,7 @@ def test_only_a_patch_with_its_share_of_unreliable_voxels_is_matched(monkeypatch
 
 @pytest.mark.parametrize("options, words", [
     ({"region": 4}, "region is 4"), ({"region": 0}, "region is 0"), ({"floor": -0.1}, "floor is -0.1"), ({"floor": 1.0}, "floor is 1.0"),
-    ({"share": -0.1}, "share is -0.1"), ({"share": 1.0}, "share is 1.0"), ({"start": -0.1}, "start is -0.1"), ({"start": 1.0}, "start is 1.0"),
+    ({"share": -0.1}, "share is -0.1"), ({"share": 1.0}, "share is 1.0"),
     ({"place": -1.0}, "place is -1.0"), ({"rampup": 0.0}, "rampup is 0.0"), ({"rampup": 1.5}, "rampup is 1.5"), ({"layer": "first"}, "layer is 'first'"), ({"mutual": True}, "kernel='vote'")])
 def test_wrong_values_are_refused(options, words):
     with pytest.raises(ConfigError, match=words):

@@ -68,7 +68,6 @@ class EmbeddingMatching(MeanTeacher):
                   "both": the last and the bottleneck, each of length 1, so that detail and surroundings count alike
     place         weight of where in its scan a voxel lies, beside a map that is matched (0 as published: only what it looks like counts)
     share         of the voxels of a patch that must be unreliable for the patch to be matched (0 as published): fewer are borders, nothing new
-    start         fraction of training at which matching begins (0 as published): before, what is unreliable teaches nothing
     rampup        fraction of training at which the weights reach their height (1 as published)
     """
 
@@ -100,7 +99,6 @@ class EmbeddingMatching(MeanTeacher):
     layer: str = "embedding"
     place: float = 0.0
     share: float = 0.0
-    start: float = 0.0
     rampup: float = 1.0
     ema_warmup: bool = False
     sigma_teacher: float = 0.01
@@ -119,7 +117,7 @@ class EmbeddingMatching(MeanTeacher):
                 raise ConfigError(f"{option} is {getattr(self, option)}", where=self.name, fix="give a number of at least 1")
         if self.region < 1 or self.region % 2 == 0:
             raise ConfigError(f"region is {self.region}", where=self.name, fix="give an odd number of voxels, such as 7, or 1 for none")
-        shares = {"floor": "a share of ln C", "share": "a share of the voxels of a patch", "start": "a fraction of training"}
+        shares = {"floor": "a share of ln C", "share": "a share of the voxels of a patch"}
         for option, what in shares.items():
             if not 0.0 <= getattr(self, option) < 1.0:
                 raise ConfigError(f"{option} is {getattr(self, option)}", where=self.name, fix=f"give {what} of at least 0, below 1")
@@ -174,7 +172,7 @@ class EmbeddingMatching(MeanTeacher):
         unreliable, teacher = uncertainty >= max(limit, self.floor * log(batch.n_classes)), passes.mean.argmax(1)
         unreliable &= unreliable.float().mean((1, 2, 3), keepdim=True) >= self.share
         embedding = student_embedding if self.query == "student" else self.teacher_embedding(batch, nets, labelled=False)
-        scores = self.match(batch, nets, embedding[unreliable.flatten()]) if progress.frac >= self.start else None
+        scores = self.match(batch, nets, embedding[unreliable.flatten()])
         if scores is None:
             return Assignment(uncertainty, unreliable, teacher, teacher, torch.zeros_like(unreliable), None)
         best = scores.detach().max(1)

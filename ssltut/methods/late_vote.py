@@ -1,25 +1,47 @@
-"""The place vote at the end of training, where a whole patch is new (our variant)."""
+"""The place vote as a second round, after a mean teacher has learned what it can (our variant)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ssltut.data.patches import Batch
+from ssltut.errors import ConfigError
+from ssltut.methods.base import Nets, Progress, Term
 from ssltut.methods.place_vote import PlaceVote
+from ssltut.methods.ua_mt import UAMT
 
 
 @dataclass(frozen=True, kw_only=True)
 class LateVote(PlaceVote):
-    """The place vote, asked late, loudly, and only in patches that a mature teacher does not know.
+    """A first round of UA-MT, and a short second one of the place vote, asked only in patches that the teacher of the first does not know.
 
     Early in training most of what is unsure is what the network has yet to learn, and at the rim of a patch it is what lacks its surroundings:
-    there teacher and student come right by themselves, and a match that is right four times in five does harm. What stays unsure at the end
-    fills a good share of a patch where a scan shows what no labelled one does, and hardly any elsewhere. So matching begins at ``start``, only
-    patches with at least ``share`` unreliable voxels are matched, and those few voxels, a small part of a mean over all, weigh ``w_ps`` 10.
-    Until then it is a mean teacher of hard labels, where the teacher is sure.
+    there teacher and student come right by themselves, and a match that is right four times in five does harm. What is still unsure when a
+    round has ended fills a good share of a patch where a scan shows what no labelled one does, and hardly any elsewhere. So the first round is
+    UA-MT with its weight ``weight``, its rate falling to 0 at ``start`` (a share of the training); the second, at the rate of the configuration,
+    matches only patches with at least ``share`` unreliable voxels. They are few in a mean over all voxels, so the match has weight 10.
     """
 
     name: ClassVar[str] = "late_vote"
     title: ClassVar[str] = "embedding matching, late vote"
 
     start: float = 0.8
+    rampup: float = 0.8  # the second round has full weight from its first step on
     share: float = 0.04
     w_ps: float = 10.0
+    ema_warmup: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 < self.start < 1.0:
+            raise ConfigError(f"start is {self.start}", where=self.name, fix="give a fraction of training above 0, below 1")
+
+    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+        if progress.frac >= self.start:
+            return super().losses(batch, nets, progress)
+        first = UAMT(weight=self.weight, sigma_student=self.sigma_student)
+        return first.losses(batch, nets, Progress(progress.step, round(self.start * progress.total)))
+
+    def rates(self, progress: Progress) -> dict[str, float]:
+        if progress.frac >= self.start or not self.weight:
+            return {}
+        return {"student": (1.0 - progress.frac / self.start) / (1.0 - progress.frac)}
