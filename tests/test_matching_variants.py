@@ -126,7 +126,7 @@ def test_below_the_floor_nothing_is_unreliable(n_classes):
     assert torch.equal(found[0.0].unreliable, uncertainty >= top) and not found[0.999].unreliable.any()
 
 
-def test_the_first_round_is_ua_mt_to_its_end_and_the_second_the_place_vote_at_its_height():
+def test_the_first_round_is_ua_mt_and_the_second_the_place_vote_at_its_height():
     late, batch = make_method("late_vote", {"start": 0.5, "rampup": 0.5}), make_batch()
     nets = build_nets(late, SMALL, 3)
     for step, same, at in ((10, make_method("ua_mt"), Progress(10, 50)), (49, make_method("ua_mt"), Progress(49, 50)),
@@ -139,20 +139,16 @@ def test_the_first_round_is_ua_mt_to_its_end_and_the_second_the_place_vote_at_it
         assert found[0] == {name: pytest.approx(pair) for name, pair in found[1].items()}
 
 
-@pytest.mark.parametrize("step, rate", [(0, 1.0), (25, 2 / 3), (40, 1 / 3), (49, 2 / 51)])
-def test_the_first_round_ends_with_the_rate_at_zero_and_the_second_takes_up_that_of_the_configuration(step, rate):
-    assert make_method("late_vote", {"start": 0.5}).rates(Progress(step, 100)) == {"student": pytest.approx(rate)}
+@pytest.mark.parametrize("options, step, rates", [
+    ({}, 0, {}), ({}, 79, {}), ({}, 80, {"student": 0.25}), ({"rate": 0.5}, 99, {"student": 0.5}), ({"w_ua": 0.0, "w_ps": 0.0}, 99, {})])
+def test_the_second_round_learns_at_a_share_of_the_rate(options, step, rates):
+    assert make_method("late_vote", options).rates(Progress(step, 100)) == rates
 
 
-@pytest.mark.parametrize("options, step", [({"start": 0.5}, 50), ({"start": 0.5}, 99), ({"weight": 0.0}, 10)])
-def test_in_the_second_round_and_without_a_first_the_rate_is_that_of_the_configuration(options, step):
-    assert make_method("late_vote", options).rates(Progress(step, 100)) == {}
-
-
-@pytest.mark.parametrize("start", [-0.1, 0.0, 1.0])
-def test_a_start_without_a_first_or_a_second_round_is_refused(start):
-    with pytest.raises(ConfigError, match=f"start is {start}"):
-        make_method("late_vote", {"start": start})
+@pytest.mark.parametrize("options, words", [({"start": 0.0}, "start is 0.0"), ({"start": 1.0}, "start is 1.0"), ({"rate": 0.0}, "rate is 0.0")])
+def test_a_late_vote_without_a_first_or_a_second_round_is_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        make_method("late_vote", options)
 
 
 def test_only_a_patch_with_its_share_of_unreliable_voxels_is_matched(monkeypatch):

@@ -15,10 +15,10 @@ class LateVote(PlaceVote):
     """A first round of UA-MT, and a short second one of the place vote, asked only in patches that the teacher of the first does not know.
 
     Early in training most of what is unsure is what the network has yet to learn, and at the rim of a patch it is what lacks its surroundings:
-    there teacher and student come right by themselves, and a match that is right four times in five does harm. What is still unsure when a
-    round has ended fills a good share of a patch where a scan shows what no labelled one does, and hardly any elsewhere. So the first round is
-    UA-MT with its weight ``weight``, its rate falling to 0 at ``start`` (a share of the training); the second, at the rate of the configuration,
-    matches only patches with at least ``share`` unreliable voxels. They are few in a mean over all voxels, so the match has weight 10.
+    there teacher and student come right by themselves, and a match that is right four times in five does harm. What is still unsure after a
+    first round fills a good share of a patch where a scan shows what no labelled one does, and hardly any elsewhere. So the first round is UA-MT
+    with its weight ``weight``, until ``start`` (a share of the training). The second, at ``rate`` times the learning rate, so that what was
+    learned stays, matches only patches with at least ``share`` unreliable voxels. They are few in a mean over all voxels: weight 10.
     """
 
     name: ClassVar[str] = "late_vote"
@@ -26,6 +26,7 @@ class LateVote(PlaceVote):
 
     start: float = 0.8
     rampup: float = 0.8  # the second round has full weight from its first step on
+    rate: float = 0.25
     share: float = 0.04
     w_ps: float = 10.0
     ema_warmup: bool = True
@@ -34,6 +35,8 @@ class LateVote(PlaceVote):
         super().__post_init__()
         if not 0.0 < self.start < 1.0:
             raise ConfigError(f"start is {self.start}", where=self.name, fix="give a fraction of training above 0, below 1")
+        if self.rate <= 0.0:
+            raise ConfigError(f"rate is {self.rate}", where=self.name, fix="give a share of the learning rate above 0")
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         if progress.frac >= self.start:
@@ -42,6 +45,5 @@ class LateVote(PlaceVote):
         return first.losses(batch, nets, Progress(progress.step, round(self.start * progress.total)))
 
     def rates(self, progress: Progress) -> dict[str, float]:
-        if progress.frac >= self.start or not self.weight:
-            return {}
-        return {"student": (1.0 - progress.frac / self.start) / (1.0 - progress.frac)}
+        second_round = progress.frac >= self.start and (self.w_ua or self.w_ps)
+        return {"student": self.rate} if second_round else {}
