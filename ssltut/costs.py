@@ -15,7 +15,7 @@ from ssltut.train import build_nets, draw_batch
 
 TINY = TrainConfig(steps=100, patch=(16, 16, 16), width=4, depth=2)
 COLUMNS = ("forward passes", "networks", "memory (MiB)", "seconds a step")
-WHEN = 0.75  # the fraction of training at which every stage of every method has begun
+WHEN = 0.85  # the fraction of training at which every stage of every method has begun
 
 
 def ideas(names: Sequence[str] = tuple(METHODS)) -> pd.DataFrame:

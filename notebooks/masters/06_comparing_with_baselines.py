@@ -313,7 +313,7 @@ def margin(rows: pd.DataFrame, name: str, rivals: list[str]) -> str:
     return (f"{title_of(name)}: HD95 {far[name]:.1f} mm, {far[name] / far[best]:.2f} of {title_of(best)} ({far[best]:.1f} mm); difference "
             f"{pair.difference:+.1f} [{pair.low95:+.1f}, {pair.high95:+.1f}] mm, p {pair.p:.3f}")
 
-ours = [name for name in ("embedding_matching", "neighbour_vote", "region_vote", "place_vote") if name in set(middle.method)]
+ours = [name for name in ("embedding_matching", "neighbour_vote", "region_vote", "place_vote", "late_vote") if name in set(middle.method)]
 rivals = [name for name in middle.method.unique() if METHODS[name].uses == "labelled+unlabelled" and name not in ours]
 published = [name for name in ("mean_teacher", "ua_mt", "cct", "mtc", "dtc") if name in rivals]
 for among, them in {"the methods of the paper's table": published, "all methods": rivals}.items():
@@ -443,11 +443,11 @@ if len(asked):
 regions
 
 # %%
-fresh = whole(recorded("new_scans_200"))
+fresh = whole(recorded("new_scans_300"))
 if len(fresh):
     print(f"{fresh.patient.nunique()} new scans, {fresh.seed.nunique()} seeds:")
     print(pd.DataFrame({metric: summary(fresh, metric).set_index("title")["mean"] for metric in ("dice", "hd95")}).round(3))
-    print(*(margin(fresh, name, [rival]) for name in ("region_vote", "place_vote") for rival in long_rivals if rival in set(fresh.method)), sep="\n")
+    print(*(margin(fresh, name, [rival]) for name in ("region_vote", "place_vote", "late_vote") for rival in long_rivals if rival in set(fresh.method)), sep="\n")
 
 # %% [markdown]
 # **What to see.** Without a nail the uncertain voxels are borders, and there the network beats the match. With one, whole regions are
