@@ -405,7 +405,7 @@ if len(longer):
 
 # %% [markdown]
 # **What to see.** *Labels only* is better here than any method after 600 steps: short runs ask who learns fast. The published method stands
-# with the others; ours, the *region vote* and the *late vote*, stand near all labels.
+# with the others; our *region* and *late vote* stand near all labels.
 #
 # ### Who fails where?
 #
@@ -453,7 +453,7 @@ if len(fresh):
 # **What to see.** Without a nail the uncertain voxels are borders, and there the network beats the match. With one, whole regions are
 # uncertain, and there the match wins. The region vote asks there alone; the *place vote*, whose references must lie alike too, is better at
 # nails and errs elsewhere. The *late vote* lets UA-MT learn first, then asks in patches still unsure: on 300 new scans .73 of UA-MT's HD95,
-# .85 of MEDL's (p < .001). **0.81 is met against UA-MT, missed against MEDL.**
+# .85 of MEDL's: **0.81 is met against UA-MT, missed against MEDL.**
 
 # %% [markdown]
 # ## Do it again
