@@ -1,6 +1,5 @@
 """The options of embedding matching that the paper does not have, each against what it says it does."""
 
-from collections import namedtuple
 from dataclasses import replace
 from math import log
 
@@ -17,7 +16,7 @@ from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.nets import Out
 from ssltut.schedules import ramp
 from ssltut.train import build_nets, train
-from ssltut.uncertainty import quantile_threshold, regional_mean
+from ssltut.uncertainty import MCResult, quantile_threshold, regional_mean
 
 
 @pytest.mark.parametrize("rampup, rise", [(1.0, ramp(0.3)), (0.3, 1.0), (0.6, ramp(0.5))])
@@ -156,7 +155,7 @@ def test_only_a_patch_with_its_share_of_unreliable_voxels_is_matched(monkeypatch
     entropy = torch.zeros(2, 8, 8, 8)
     entropy[0, :2, :2, :2] = 1.0  # 8 of 512 voxels
     entropy[1, :4, :4, :4] = 1.0  # 64
-    passes = namedtuple("Passes", "mean mean_of_entropies")(torch.full((2, 3, 8, 8, 8), 1 / 3), entropy)
+    passes = MCResult(torch.full((2, 3, 8, 8, 8), 1 / 3), entropy, entropy)
     monkeypatch.setattr(embedding_matching, "mc_dropout", lambda *args: passes)
     found = {}
     for share in (0.0, 8 / 512, 9 / 512, 0.2):
