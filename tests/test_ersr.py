@@ -123,7 +123,7 @@ def test_the_table_keeps_the_last_score_of_every_scan():
     table.store(["a", "b", "a"], [3.0, 2.0, 1.0])
     assert int(table.count) == 2 and table.limit(0.5) == 1.0 and table.limit(1.0) == 2.0
     table.store(["c", "d"], [5.0, 6.0])  # the table is full: a, the oldest, goes
-    assert sorted(table.scores.tolist()) == [2.0, 5.0, 6.0]
+    assert sorted(table.scores.tolist()) == [2.0, 5.0, 6.0] and table.recall("c") == 5.0 and table.recall("a") is None
 
 
 def round_batch(seed=0):

@@ -11,7 +11,7 @@ from toy import SMALL, make_batch, toy_cohort
 from ssltut.data.patches import Place
 from ssltut.errors import ConfigError
 from ssltut.matching import draw_references, place_vectors
-from ssltut.methods import Progress, embedding_matching, make_method
+from ssltut.methods import Progress, embedding_matching, make_method, ua_mt
 from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.nets import Out
 from ssltut.schedules import ramp
@@ -163,6 +163,62 @@ def test_only_a_patch_with_its_share_of_unreliable_voxels_is_matched(monkeypatch
         vectors = method.vectors(nets["student"](batch.x_u), batch.places_u)
         found[share] = method.assign(batch, nets, Progress(90, 100), vectors).unreliable.sum((1, 2, 3)).tolist()
     assert found == {0.0: [8, 64], 8 / 512: [8, 64], 9 / 512: [0, 64], 0.2: [0, 0]}
+
+
+@pytest.fixture
+def known_passes(monkeypatch):
+    """Passes of a teacher that is unsure in a corner of the first patch and, less, of the second."""
+    entropy = torch.zeros(2, 8, 8, 8)
+    entropy[0, :6, :6, :6], entropy[1, :2] = 1.0, 1.0
+    passes = MCResult(torch.full((2, 3, 8, 8, 8), 1 / 3), entropy, entropy)
+    for module in (embedding_matching, ua_mt):
+        monkeypatch.setattr(module, "mc_dropout", lambda *args: passes)
+
+
+def test_a_scan_vote_is_ua_mt_throughout_and_from_its_start_on_the_place_vote_beside_it(known_passes):
+    batch = make_batch()
+    vote = make_method("scan_vote", {"start": 0.5, "rampup": 0.5, "scans": 0.0, "region": 1})
+    alone = make_method("place_vote", {"share": 0.04, "w_ua": 0.0, "w_ps": vote.w_ps, "rampup": 0.5, "region": 1})
+    nets = build_nets(vote, SMALL, 3)
+
+    def terms(method, progress):
+        torch.manual_seed(0)  # the same dropout of the student
+        nets["memory"].load_state_dict(build_nets(vote, SMALL, 3)["memory"].state_dict())
+        return {name: (pytest.approx(term.value.item()), term.weight) for name, term in method.losses(batch, nets, progress).items()}
+
+    for step in (10, 49):
+        assert terms(vote, Progress(step, 100)) == terms(make_method("ua_mt"), Progress(step, 50))
+    height = terms(make_method("ua_mt"), Progress(50, 50))
+    for step in (50, 99):
+        assert terms(vote, Progress(step, 100)) == height | {"match": terms(alone, Progress(step, 100))["match"]}
+    assert height["consistency"][1] == 0.1
+
+
+def test_only_scans_that_stand_out_from_the_others_are_matched():
+    method, batch = make_method("scan_vote"), make_batch()
+    nets = build_nets(method, SMALL, 3)
+
+    def asked(ids, shares, method=method):
+        return method.asked(replace(batch, ids_u=ids), nets, torch.tensor(shares)).tolist()
+
+    assert asked(("a", "b"), [0.10, 0.02]) == [True, False]  # the lower median is 0.02
+    assert asked(("a", "c"), [0.02, 0.06]) == [False, False]  # a 0.092, b 0.02, c 0.06, median 0.06
+    assert nets["scores"].recall("a") == pytest.approx(0.9 * 0.10 + 0.1 * 0.02)
+    assert asked(("b", "a"), [0.0, 0.5]) == [False, True]  # a 0.1328, b 0.018, c 0.06
+    assert asked(("a", "a"), [0.03, 0.3]) == [False, True]  # 0.1403; a patch needs its own share too
+    assert asked(("b", "c"), [0.05, 0.03], make_method("scan_vote", {"scans": 0.0})) == [True, False]
+
+
+@pytest.mark.parametrize("options, step, rates", [
+    ({}, 79, {}), ({}, 80, {"student": 0.25}), ({"slow": 1.0}, 99, {}), ({"weight": 0.0, "w_ps": 0.0}, 99, {})])
+def test_a_scan_vote_ends_at_a_share_of_the_rate(options, step, rates):
+    assert make_method("scan_vote", options).rates(Progress(step, 100)) == rates
+
+
+@pytest.mark.parametrize("options, words", [({"slow": 1.1}, "slow is 1.1"), ({"slow": -0.1}, "slow is -0.1"), ({"scans": -1.0}, "scans is -1.0")])
+def test_wrong_values_of_a_scan_vote_are_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        make_method("scan_vote", options)
 
 
 @pytest.mark.parametrize("options, words", [

@@ -26,6 +26,7 @@ from ssltut.methods.mtc import MTC
 from ssltut.methods.place_vote import PlaceVote
 from ssltut.methods.region_vote import RegionVote
 from ssltut.methods.rpg import RPG
+from ssltut.methods.scan_vote import ScanVote
 from ssltut.methods.self_paced import SelfPaced
 from ssltut.methods.ss_net import SSNet
 from ssltut.methods.supervised import AllLabels, LabelsOnly
@@ -39,7 +40,7 @@ METHODS: dict[str, type[Method]] = {m.name: m for m in (
     SSNet, CAD, RPG, SelfPaced,
     MEDL, TransMedSeg, M3HL, C3S3,
     ERSR, VerSemi, MN,
-    EmbeddingMatching, NeighbourVote, RegionVote, PlaceVote, LateVote, AllLabels)}
+    EmbeddingMatching, NeighbourVote, RegionVote, PlaceVote, LateVote, ScanVote, AllLabels)}
 
 __all__ = ["IDEAS", "METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
 

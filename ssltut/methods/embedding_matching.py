@@ -139,13 +139,19 @@ class EmbeddingMatching(MeanTeacher):
         return {"memory": ReferenceMemory(n_classes, self.memory, wide)} if self.memory else {}
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        use = [term for term in self.use if (self.w_ua if term == "UA" else self.w_ps)]
-        if batch.x_u is None or not use:  # nothing of the unlabelled patches may act, batch statistics included
+        if batch.x_u is None or not self.wanted():  # nothing of the unlabelled patches may act, batch statistics included
             return {"supervised": self.supervised(batch, nets)}
         labelled, student = self.both(batch, nets)
-        terms = {"supervised": Term(supervised_loss(labelled.logits, batch.y_l))}
-        embedding = self.vectors(student, batch.places_u)
-        found = self.assign(batch, nets, progress, embedding)
+        return {"supervised": Term(supervised_loss(labelled.logits, batch.y_l))} | self.unlabelled(batch, nets, progress, student)
+
+    def wanted(self) -> list[str]:
+        """The unlabelled terms that are on and have a weight."""
+        return [term for term in self.use if (self.w_ua if term == "UA" else self.w_ps)]
+
+    def unlabelled(self, batch: Batch, nets: Nets, progress: Progress, student: Out) -> dict[str, Term]:
+        """L_UA, L_NN and L_EN, as far as they are wanted; ``student`` is what the student gives for the unlabelled patches."""
+        use, terms = self.wanted(), {}
+        found = self.assign(batch, nets, progress, self.vectors(student, batch.places_u))
         rise = ramp(progress.frac / self.rampup)
         if "UA" in use:
             reliable = ~found.unreliable
@@ -170,7 +176,7 @@ class EmbeddingMatching(MeanTeacher):
         else:
             limit = quantile_threshold(uncertainty, self.threshold)
         unreliable, teacher = uncertainty >= max(limit, self.floor * log(batch.n_classes)), passes.mean.argmax(1)
-        unreliable &= unreliable.float().mean((1, 2, 3), keepdim=True) >= self.share
+        unreliable &= self.asked(batch, nets, unreliable.float().mean((1, 2, 3)))[:, None, None, None]
         embedding = student_embedding if self.query == "student" else self.teacher_embedding(batch, nets, labelled=False)
         scores = self.match(batch, nets, embedding[unreliable.flatten()])
         if scores is None:
@@ -180,6 +186,10 @@ class EmbeddingMatching(MeanTeacher):
         match = teacher.masked_scatter(unreliable, torch.where(votes > 0, best.indices, teacher[unreliable]))
         trusted = torch.zeros_like(unreliable).masked_scatter(unreliable, votes > self.gate)
         return Assignment(uncertainty, unreliable, teacher, match, trusted, scores)
+
+    def asked(self, batch: Batch, nets: Nets, shares: Tensor) -> Tensor:
+        """Which unlabelled patches are matched, (B,) bool; ``shares`` (B,) is how much of each is unreliable."""
+        return shares >= self.share
 
     def match(self, batch: Batch, nets: Nets, query: Tensor) -> Tensor | None:
         """Similarity, or share of the vote, of every class for embeddings ``query`` (N, D) -> (N, C); None without two classes to choose."""

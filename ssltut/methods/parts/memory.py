@@ -49,17 +49,29 @@ class ScoreTable(nn.Module):
         self.register_buffer("scores", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
+    @property
+    def filled(self) -> int:
+        return min(int(self.count), len(self.keys))
+
     @torch.no_grad()
     def store(self, ids: Sequence[str], scores: Sequence[float]) -> None:
         for case_id, score in zip(ids, scores, strict=True):
-            key, size = derive_seed(0, case_id), len(self.keys)
-            known = (self.keys[: int(self.count)] == key).nonzero()
-            if not len(known):
+            slot = self._slot(case_id)
+            if slot is None:
+                slot = int(self.count) % len(self.keys)
                 self.count += 1
-            slot = int(known[0]) if len(known) else (int(self.count) - 1) % size
-            self.keys[slot], self.scores[slot] = key, float(score)
+            self.keys[slot], self.scores[slot] = derive_seed(0, case_id), float(score)
+
+    def recall(self, case_id: str) -> float | None:
+        """The last score of a scan, None where the table holds none."""
+        slot = self._slot(case_id)
+        return None if slot is None else self.scores[slot].item()
 
     def limit(self, share: float) -> float:
         """The score below or at which the ``share`` of all scans with the lowest scores lie; -inf while there is none."""
-        known = self.scores[: min(int(self.count), len(self.keys))].sort().values
+        known = self.scores[: self.filled].sort().values
         return known[max(1, math.ceil(share * len(known))) - 1].item() if len(known) else -math.inf
+
+    def _slot(self, case_id: str) -> int | None:
+        known = (self.keys[: self.filled] == derive_seed(0, case_id)).nonzero()
+        return int(known[0]) if len(known) else None
