@@ -150,13 +150,19 @@ def test_a_late_vote_without_a_first_or_a_second_round_is_refused(options, words
         make_method("late_vote", options)
 
 
+def give_passes(monkeypatch, entropy):
+    """A teacher whose passes have this entropy (2, 8, 8, 8), and no class it prefers."""
+    passes = MCResult(torch.full((2, 3, 8, 8, 8), 1 / 3), entropy, entropy)
+    for module in (embedding_matching, ua_mt):
+        monkeypatch.setattr(module, "mc_dropout", lambda *args: passes)
+
+
 def test_only_a_patch_with_its_share_of_unreliable_voxels_is_matched(monkeypatch):
     nets, batch = build_nets(make_method("late_vote"), SMALL, 3), make_batch()
     entropy = torch.zeros(2, 8, 8, 8)
     entropy[0, :2, :2, :2] = 1.0  # 8 of 512 voxels
     entropy[1, :4, :4, :4] = 1.0  # 64
-    passes = MCResult(torch.full((2, 3, 8, 8, 8), 1 / 3), entropy, entropy)
-    monkeypatch.setattr(embedding_matching, "mc_dropout", lambda *args: passes)
+    give_passes(monkeypatch, entropy)
     found = {}
     for share in (0.0, 8 / 512, 9 / 512, 0.2):
         method = make_method("late_vote", {"region": 1, "share": share})
@@ -170,9 +176,7 @@ def known_passes(monkeypatch):
     """Passes of a teacher that is unsure in a corner of the first patch and, less, of the second."""
     entropy = torch.zeros(2, 8, 8, 8)
     entropy[0, :6, :6, :6], entropy[1, :2] = 1.0, 1.0
-    passes = MCResult(torch.full((2, 3, 8, 8, 8), 1 / 3), entropy, entropy)
-    for module in (embedding_matching, ua_mt):
-        monkeypatch.setattr(module, "mc_dropout", lambda *args: passes)
+    give_passes(monkeypatch, entropy)
 
 
 def test_a_scan_vote_is_ua_mt_throughout_and_from_its_start_on_the_place_vote_beside_it(known_passes):

@@ -41,9 +41,13 @@ class LateVote(PlaceVote):
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         if progress.frac >= self.start:
             return super().losses(batch, nets, progress)
-        first = UAMT(weight=self.weight, sigma_student=self.sigma_student)
-        return first.losses(batch, nets, Progress(progress.step, round(self.start * progress.total)))
+        ua_mt, at = self.first_round(progress)
+        return ua_mt.losses(batch, nets, at)
+
+    def first_round(self, progress: Progress) -> tuple[UAMT, Progress]:
+        """The method of the first round, and where that round stands: at its end for good once it is over."""
+        steps = round(self.start * progress.total)
+        return UAMT(weight=self.weight, sigma_student=self.sigma_student), Progress(min(progress.step, steps), steps)
 
     def rates(self, progress: Progress) -> dict[str, float]:
-        second_round = progress.frac >= self.start and (self.w_ua or self.w_ps)
-        return {"student": self.rate} if second_round else {}
+        return {"student": self.rate} if progress.frac >= self.start and self.wanted() else {}

@@ -9,6 +9,7 @@ from torch import Tensor
 from ssltut.data.patches import Batch
 from ssltut.losses import supervised_loss
 from ssltut.methods.base import Method, Nets, Progress, Role, Term
+from ssltut.nets import Out
 from ssltut.schedules import ramp
 
 
@@ -44,7 +45,10 @@ class MeanTeacher(Method):
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         if batch.x_u is None or self.weight == 0.0:
             return {"supervised": self.supervised(batch, nets)}
-        labelled, unlabelled = self.both(batch, nets)
+        return self.terms(batch, nets, progress, *self.both(batch, nets))
+
+    def terms(self, batch: Batch, nets: Nets, progress: Progress, labelled: Out, unlabelled: Out) -> dict[str, Term]:
+        """Both terms; ``labelled`` and ``unlabelled`` are what the student gives for these patches."""
         difference = unlabelled.logits.float().softmax(1) - self.teacher_probabilities(batch, nets)
         return {"supervised": Term(supervised_loss(labelled.logits, batch.y_l)), "consistency": self.consistency(difference, batch, nets, progress)}
 

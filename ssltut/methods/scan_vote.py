@@ -8,11 +8,9 @@ from torch import Tensor, nn
 
 from ssltut.data.patches import Batch
 from ssltut.errors import ConfigError
-from ssltut.losses import supervised_loss
 from ssltut.methods.base import Nets, Progress, Term
 from ssltut.methods.late_vote import LateVote
 from ssltut.methods.parts.memory import ScoreTable
-from ssltut.methods.ua_mt import UAMT
 from ssltut.nets import SegNet
 
 KEPT = 0.9  # of what is known of a scan, when another of its patches is seen
@@ -49,21 +47,21 @@ class ScanVote(LateVote):
         return super().extra_modules(student, n_classes) | {"scores": ScoreTable()}
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        first = round(self.start * progress.total)
-        ua_mt, at = UAMT(weight=self.weight, sigma_student=self.sigma_student), Progress(min(progress.step, first), first)
+        ua_mt, at = self.first_round(progress)
         if progress.frac < self.start or batch.x_u is None or not self.wanted():
             return ua_mt.losses(batch, nets, at)
         labelled, student = self.both(batch, nets)
-        difference = student.logits.float().softmax(1) - ua_mt.teacher_probabilities(batch, nets)
-        terms = {"supervised": Term(supervised_loss(labelled.logits, batch.y_l)), "consistency": ua_mt.consistency(difference, batch, nets, at)}
-        return terms | self.unlabelled(batch, nets, progress, student)
+        return ua_mt.terms(batch, nets, at, labelled, student) | self.unlabelled(batch, nets, progress, student)
 
     def asked(self, batch: Batch, nets: Nets, shares: Tensor) -> Tensor:
         table: ScoreTable = nets["scores"]
+        means: dict[str, float] = {}
         for case_id, share in zip(batch.ids_u, shares.tolist(), strict=True):
             known = table.recall(case_id)
-            table.store([case_id], [share if known is None else KEPT * known + (1.0 - KEPT) * share])
-        new = [table.recall(case_id) >= self.scans * table.limit(0.5) for case_id in batch.ids_u]
+            means[case_id] = share if known is None else KEPT * known + (1.0 - KEPT) * share
+            table.store([case_id], [means[case_id]])
+        limit = self.scans * table.limit(0.5)
+        new = [means[case_id] >= limit for case_id in batch.ids_u]
         return super().asked(batch, nets, shares) & torch.tensor(new, device=shares.device)
 
     def rates(self, progress: Progress) -> dict[str, float]:
