@@ -2,8 +2,9 @@
 
 Scores every run of ``results/phantom.py --steps 2400`` that is kept (its cache folder, or ``--folder``) on the 100 test scans of another cohort
 (seed 5) from the same generator: the record's own 18 hold two nails, too few for a paired test. ``--record new_scans_200`` takes 200 of a third
-(seed 6), drawn after the first hundred had been seen, ``--record new_scans_300`` 300 of a fourth (seed 7), after the first 300, and
-``--record new_scans_seed8`` 300 of a fifth (seed 8), after those 600. Dice and HD95 alone are kept. Nothing is trained and nothing chosen here.
+(seed 6), drawn after the first hundred had been seen, ``--record new_scans_300`` 300 of a fourth (seed 7), after the first 300,
+``--record new_scans_seed8`` 300 of a fifth (seed 8), after those 600, and ``--record new_scans_seed9`` 300 of a sixth (seed 9), after those 900.
+Dice and HD95 alone are kept. Nothing is trained and nothing chosen here.
 ``--methods`` and ``--seeds`` do a part; stopped, it goes on where it was.
 """
 
@@ -22,7 +23,8 @@ from ssltut.train import load_run
 
 STEPS = 2400
 SCANS = {"new_scans": COHORT | {"n": 106, "test": 100, "seed": 5}, "new_scans_200": COHORT | {"n": 206, "test": 200, "seed": 6},
-         "new_scans_300": COHORT | {"n": 306, "test": 300, "seed": 7}, "new_scans_seed8": COHORT | {"n": 306, "test": 300, "seed": 8}}
+         "new_scans_300": COHORT | {"n": 306, "test": 300, "seed": 7}, "new_scans_seed8": COHORT | {"n": 306, "test": 300, "seed": 8},
+         "new_scans_seed9": COHORT | {"n": 306, "test": 300, "seed": 9}}
 METRICS = ["dice", "hd95"]
 
 

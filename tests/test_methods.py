@@ -23,7 +23,7 @@ OFF = {name: {"weight": 0.0} for name in SEMI} | {
     "medl": {"weight": 0.0, "curriculum": 0.0, "evidence": 0.0}, "c3s3": {"weight": 0.0, "agreement": 0.0, "contrast": 0.0},
     "dtc": {"weight": 0.0, "sdf_weight": 0.0}, "embedding_matching": {"w_ua": 0.0, "w_ps": 0.0}, "neighbour_vote": {"w_ua": 0.0, "w_ps": 0.0},
     "region_vote": {"w_ua": 0.0, "w_ps": 0.0}, "place_vote": {"w_ua": 0.0, "w_ps": 0.0}, "late_vote": {"weight": 0.0, "w_ua": 0.0, "w_ps": 0.0},
-    "scan_vote": {"weight": 0.0, "w_ps": 0.0},
+    "scan_vote": {"weight": 0.0, "w_ps": 0.0}, "evidential_vote": {"weight": 0.0, "w_ps": 0.0},
     "rpg": {"w_reference": 0.0, "w_consistency": 0.0}}
 GOLDEN = {  # loss of the first and of the twentieth step
     "labels_only": (2.0479, 1.2286), "mean_teacher": (2.1129, 1.1406), "ua_mt": (2.1129, 1.1417), "cps": (3.9966, 2.3354),
@@ -31,7 +31,7 @@ GOLDEN = {  # loss of the first and of the twentieth step
     "cct": (2.1150, 1.2728), "mtc": (2.2310, 1.1714), "embedding_matching": (2.1162, 1.6711), "neighbour_vote": (2.1145, 1.4530),
     "region_vote": (2.1149, 1.4611), "place_vote": (2.1149, 1.4495), "late_vote": (2.1129, 1.9467), "scan_vote": (2.1129, 1.1975),
     "ss_net": (2.1184, 1.7740), "cad": (3.9532, 2.4048), "rpg": (2.0479, 1.6432), "self_paced": (0.9430, 4.3739),
-    "medl": (8.6627, 6.6056), "transmedseg": (2.2773, 4.5663), "m3hl": (6.3518, 5.5757), "c3s3": (9.5078, 4.8579),
+    "medl": (8.6627, 6.6056), "evidential_vote": (8.6627, 6.8569), "transmedseg": (2.2773, 4.5663), "m3hl": (6.3518, 5.5757), "c3s3": (9.5078, 4.8579),
     "ersr": (2.0479, 1.6918), "versemi": (2.6977, 1.6267), "mn": (4.4639, 0.8301),
     "all_labels": (2.0479, 1.2286)}
 

@@ -15,6 +15,7 @@ from ssltut.methods.cps import CPS
 from ssltut.methods.dtc import DTC
 from ssltut.methods.embedding_matching import EmbeddingMatching, NeighbourVote
 from ssltut.methods.ersr import ERSR
+from ssltut.methods.evidential_vote import EvidentialVote
 from ssltut.methods.fixmatch import FixMatch
 from ssltut.methods.late_vote import LateVote
 from ssltut.methods.m3hl import M3HL
@@ -40,7 +41,7 @@ METHODS: dict[str, type[Method]] = {m.name: m for m in (
     SSNet, CAD, RPG, SelfPaced,
     MEDL, TransMedSeg, M3HL, C3S3,
     ERSR, VerSemi, MN,
-    EmbeddingMatching, NeighbourVote, RegionVote, PlaceVote, LateVote, ScanVote, AllLabels)}
+    EmbeddingMatching, NeighbourVote, RegionVote, PlaceVote, LateVote, ScanVote, EvidentialVote, AllLabels)}
 
 __all__ = ["IDEAS", "METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
 

@@ -148,17 +148,20 @@ class EmbeddingMatching(MeanTeacher):
         """The unlabelled terms that are on and have a weight."""
         return [term for term in self.use if (self.w_ua if term == "UA" else self.w_ps)]
 
-    def unlabelled(self, batch: Batch, nets: Nets, progress: Progress, student: Out) -> dict[str, Term]:
-        """L_UA, L_NN and L_EN, as far as they are wanted; ``student`` is what the student gives for the unlabelled patches."""
-        use, terms = self.wanted(), {}
+    def unlabelled(self, batch: Batch, nets: Nets, progress: Progress, student: Out, *others: Tensor) -> dict[str, Term]:
+        """L_UA, L_NN and L_EN, as far as they are wanted; ``student`` is what the student gives for the unlabelled patches.
+
+        ``others``: logits of further networks for these patches; they are taught the same labels, and the cross-entropies add up.
+        """
+        use, taught, terms = self.wanted(), (student.logits, *others), {}
         found = self.assign(batch, nets, progress, self.vectors(student, batch.places_u))
         rise = ramp(progress.frac / self.rampup)
         if "UA" in use:
             reliable = ~found.unreliable
-            value = masked_cross_entropy(student.logits, found.teacher, reliable, self.normalise)
+            value = sum(masked_cross_entropy(logits, found.teacher, reliable, self.normalise) for logits in taught)
             terms["reliable"] = Term(value, self.w_ua * rise, reliable.float().mean().item())
         if "NN" in use:
-            value = masked_cross_entropy(student.logits, found.match, found.trusted, self.normalise)
+            value = sum(masked_cross_entropy(logits, found.match, found.trusted, self.normalise) for logits in taught)
             terms["match"] = Term(value, self.w_ps * rise, found.trusted.float().mean().item())
         if "EN" in use and found.scores is not None:
             voxels = torch.zeros_like(found.uncertainty).masked_scatter(found.unreliable, entropy(found.scores.softmax(1)))

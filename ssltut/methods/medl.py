@@ -41,11 +41,18 @@ class MEDL(Method):
     det_weight: float = 0.05
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        on = {"pseudo": self.weight, "curriculum": self.curriculum, "evidence": self.evidence * ramp(progress.frac)}
-        parts = PARTS if batch.x_u is not None and any(on.values()) else PARTS[:1]
-        logits, n = [self.see(batch, nets, parts, role).logits for role in self.roles], len(batch.x_l)
+        parts = PARTS if batch.x_u is not None and any(self.weights(progress).values()) else PARTS[:1]
+        return self.terms(batch, progress, [self.see(batch, nets, parts, role).logits for role in self.roles])
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """Of the three terms beside the supervised ones."""
+        return {"pseudo": self.weight, "curriculum": self.curriculum, "evidence": self.evidence * ramp(progress.frac)}
+
+    def terms(self, batch: Batch, progress: Progress, logits: list[Tensor]) -> dict[str, Term]:
+        """All terms from the logits of the two networks: of the labelled patches alone, or of these and then the unlabelled ones."""
+        on, n = self.weights(progress), len(batch.x_l)
         terms = {name: Term(supervised_loss(z[:n], batch.y_l)) for name, z in zip(("supervised", "second supervised"), logits)}
-        if parts == PARTS:
+        if len(logits[0]) > n:
             alphas = [dirichlet(z) for z in logits]
             fused, weights = self.know(alphas, n, progress)
             label, trust = fused.belief[n:].argmax(1), reliability(fused)[n:]

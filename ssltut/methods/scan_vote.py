@@ -65,4 +65,4 @@ class ScanVote(LateVote):
         return super().asked(batch, nets, shares) & torch.tensor(new, device=shares.device)
 
     def rates(self, progress: Progress) -> dict[str, float]:
-        return {"student": self.rate} if progress.frac >= self.slow and (self.weight or self.wanted()) else {}
+        return dict.fromkeys(self.learners(progress), self.rate) if progress.frac >= self.slow and (self.weight or self.wanted()) else {}
