@@ -219,6 +219,34 @@ def test_a_scan_vote_ends_at_a_share_of_the_rate(options, step, rates):
     assert make_method("scan_vote", options).rates(Progress(step, 100)) == rates
 
 
+def test_an_evidential_vote_is_medl_throughout_and_from_its_start_on_the_match_teaches_both_networks(known_passes):
+    batch = make_batch()
+    vote = make_method("evidential_vote", {"start": 0.5, "rampup": 0.5, "scans": 0.0, "region": 1, "sigma_student": 0.0})
+    medl = make_method("medl", {"sigma_student": 0.0})
+    nets = build_nets(vote, replace(SMALL, dropout=0.0), 3)
+    for step in (49, 50, 99):
+        alone, terms = (method.losses(batch, nets, Progress(step, 100)) for method in (medl, vote))
+        assert {name: (term.value.item(), term.weight) for name, term in alone.items()} == {
+            name: (pytest.approx(terms[name].value.item()), terms[name].weight) for name in alone}
+        assert set(terms) - set(alone) == ({"match"} if step >= 50 else set())
+    logits = [nets[role](torch.cat([batch.x_l, batch.x_u])).logits[2:] for role in ("student", "second")]
+    nets["memory"].load_state_dict(build_nets(vote, SMALL, 3)["memory"].state_dict())
+    found = vote.assign(batch, nets, Progress(99, 100), vote.vectors(nets["student"](torch.cat([batch.x_l, batch.x_u])).split(2)[1], batch.places_u))
+    expected = [F.cross_entropy(z, found.match, reduction="none")[found.trusted].sum() / found.trusted.numel() for z in logits]
+    nets["memory"].load_state_dict(build_nets(vote, SMALL, 3)["memory"].state_dict())
+    match = vote.losses(batch, nets, Progress(99, 100))["match"]
+    assert found.trusted.any() and match.value.item() == pytest.approx(sum(expected).item(), rel=1e-4) and match.weight == 10.0
+    match.value.backward()
+    assert all(net.classifier.weight.grad is not None for role, net in nets.items() if role in ("student", "second"))
+
+
+def test_both_networks_of_an_evidential_vote_predict_and_both_slow_down():
+    vote, batch = make_method("evidential_vote"), make_batch()
+    nets = build_nets(vote, replace(SMALL, dropout=0.0), 3)
+    assert torch.equal(vote.predict(nets, batch.x_u), make_method("medl").predict(nets, batch.x_u))
+    assert vote.rates(Progress(79, 100)) == {} and vote.rates(Progress(80, 100)) == {"student": 0.25, "second": 0.25}
+
+
 @pytest.mark.parametrize("options, words", [({"slow": 1.1}, "slow is 1.1"), ({"slow": -0.1}, "slow is -0.1"), ({"scans": -1.0}, "scans is -1.0")])
 def test_wrong_values_of_a_scan_vote_are_refused(options, words):
     with pytest.raises(ConfigError, match=words):
