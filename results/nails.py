@@ -27,7 +27,7 @@ from ssltut.predict import sliding_window
 from ssltut.train import Run, load_run
 from ssltut.uncertainty import regional_mean
 
-SHOWN = ["labels_only", "ua_mt", "medl", "embedding_matching", "region_vote", "late_vote", "scan_vote"]
+SHOWN = ["labels_only", "ua_mt", "medl", "embedding_matching", "region_vote", "scan_vote", "evidential_vote"]
 SEED, SCAN, HERE = 2, "hip034", Path(__file__).parent
 EDGES, ASKED, REFERENCES = [0.0, 0.05, 0.1, 0.18, 0.25, 0.4, 1.0], 4000, 300  # shares of ln C; voxels asked of a scan
 VOTE, PLACED = make_method("region_vote"), make_method("place_vote")

@@ -7,7 +7,7 @@
 # - explain each of eleven methods by its one idea
 # - read its term in code and point at the same thing in its picture
 # - compute a self-paced weight and fuse two opinions by hand
-# - place 29 methods by the ideas they use and what a step of each costs
+# - place 30 methods by the ideas they use and what a step of each costs
 #
 # *About 10 minutes on two CPU cores; runs are kept, so a second visit takes a minute. Needs notebook 02's words; 06 says what a fair comparison is, and
 # this is none.*
@@ -357,4 +357,4 @@ if out:
 # - explain each of eleven methods by its one idea: the title of its page
 # - read its term in code and point at the same thing in its picture: both come from the same function
 # - compute a self-paced weight and fuse two opinions by hand: $1 - \ell/\gamma$, and agreement plus what the other leaves open
-# - place 29 methods by the ideas they use and what a step of each costs: `ideas` and `costs`
+# - place 30 methods by the ideas they use and what a step of each costs: `ideas` and `costs`
