@@ -311,8 +311,8 @@ def margin(rows: pd.DataFrame, name: str, rivals: list[str]) -> str:
     far = {other: patient_values(rows, "hd95")[other].mean() for other in [name, *rivals]}
     best = min(rivals, key=far.get)
     pair = paired(rows[rows.method.isin([name, best])], "hd95", best).iloc[0]
-    return (f"{title_of(name)}: HD95 {far[name]:.1f} mm, {far[name] / far[best]:.2f} of {title_of(best)} ({far[best]:.1f} mm); difference "
-            f"{pair.difference:+.1f} [{pair.low95:+.1f}, {pair.high95:+.1f}] mm, p {pair.p:.3f}")
+    return (f"{title_of(name)}: HD95 {far[name]:.1f} mm, {far[name] / far[best]:.2f} of {title_of(best)} ({far[best]:.1f} mm); "
+            f"{pair.difference:+.1f} [{pair.low95:+.1f}, {pair.high95:+.1f}] mm, p {pair.p:.2g}")
 
 ours = [name for name in middle.method.unique() if issubclass(METHODS[name], METHODS["embedding_matching"])]
 rivals = [name for name in middle.method.unique() if METHODS[name].uses == "labelled+unlabelled" and name not in ours]
