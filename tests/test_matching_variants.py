@@ -171,6 +171,11 @@ def test_only_a_patch_with_its_share_of_unreliable_voxels_is_matched(monkeypatch
     assert found == {0.0: [8, 64], 8 / 512: [8, 64], 9 / 512: [0, 64], 0.2: [0, 0]}
 
 
+def forget(nets, method):
+    """An empty memory, as at the start."""
+    nets["memory"].load_state_dict(build_nets(method, SMALL, 3)["memory"].state_dict())
+
+
 @pytest.fixture
 def known_passes(monkeypatch):
     """Passes of a teacher that is unsure in a corner of the first patch and, less, of the second."""
@@ -187,7 +192,7 @@ def test_a_scan_vote_is_ua_mt_throughout_and_from_its_start_on_the_place_vote_be
 
     def terms(method, progress):
         torch.manual_seed(0)  # the same dropout of the student
-        nets["memory"].load_state_dict(build_nets(vote, SMALL, 3)["memory"].state_dict())
+        forget(nets, vote)
         return {name: (pytest.approx(term.value.item()), term.weight) for name, term in method.losses(batch, nets, progress).items()}
 
     for step in (10, 49):
@@ -229,11 +234,11 @@ def test_an_evidential_vote_is_medl_throughout_and_from_its_start_on_the_match_t
         assert {name: (term.value.item(), term.weight) for name, term in alone.items()} == {
             name: (pytest.approx(terms[name].value.item()), terms[name].weight) for name in alone}
         assert set(terms) - set(alone) == ({"match"} if step >= 50 else set())
-    logits = [nets[role](torch.cat([batch.x_l, batch.x_u])).logits[2:] for role in ("student", "second")]
-    nets["memory"].load_state_dict(build_nets(vote, SMALL, 3)["memory"].state_dict())
-    found = vote.assign(batch, nets, Progress(99, 100), vote.vectors(nets["student"](torch.cat([batch.x_l, batch.x_u])).split(2)[1], batch.places_u))
-    expected = [F.cross_entropy(z, found.match, reduction="none")[found.trusted].sum() / found.trusted.numel() for z in logits]
-    nets["memory"].load_state_dict(build_nets(vote, SMALL, 3)["memory"].state_dict())
+    outs = [nets[role](torch.cat([batch.x_l, batch.x_u])).split(2)[1] for role in ("student", "second")]
+    forget(nets, vote)
+    found = vote.assign(batch, nets, Progress(99, 100), vote.vectors(outs[0], batch.places_u))
+    expected = [F.cross_entropy(out.logits, found.match, reduction="none")[found.trusted].sum() / found.trusted.numel() for out in outs]
+    forget(nets, vote)
     match = vote.losses(batch, nets, Progress(99, 100))["match"]
     assert found.trusted.any() and match.value.item() == pytest.approx(sum(expected).item(), rel=1e-4) and match.weight == 10.0
     match.value.backward()

@@ -33,7 +33,7 @@ class EvidentialVote(ScanVote):
         return MEDL(weight=self.weight, curriculum=self.weight, evidence=self.weight, sigma_student=self.sigma_student)
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        if progress.frac < self.start or batch.x_u is None or not self.wanted():
+        if batch.x_u is None or not self.voting(progress):
             return self.medl.losses(batch, nets, progress)
         outs, n = [self.see(batch, nets, PARTS, role) for role in MEDL.roles], len(batch.x_l)
         student, second = (out.split(n)[1] for out in outs)

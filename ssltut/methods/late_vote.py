@@ -50,4 +50,8 @@ class LateVote(PlaceVote):
         return UAMT(weight=self.weight, sigma_student=self.sigma_student), Progress(min(progress.step, steps), steps)
 
     def rates(self, progress: Progress) -> dict[str, float]:
-        return {"student": self.rate} if progress.frac >= self.start and self.wanted() else {}
+        return {"student": self.rate} if self.voting(progress) else {}
+
+    def voting(self, progress: Progress) -> bool:
+        """Whether the vote has begun, and counts for anything."""
+        return progress.frac >= self.start and bool(self.wanted())

@@ -41,16 +41,16 @@ class MEDL(Method):
     det_weight: float = 0.05
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        parts = PARTS if batch.x_u is not None and any(self.weights(progress).values()) else PARTS[:1]
+        parts = PARTS if batch.x_u is not None and any(self.heights(progress).values()) else PARTS[:1]
         return self.terms(batch, progress, [self.see(batch, nets, parts, role).logits for role in self.roles])
 
-    def weights(self, progress: Progress) -> dict[str, float]:
-        """Of the three terms beside the supervised ones."""
+    def heights(self, progress: Progress) -> dict[str, float]:
+        """The weights of the three terms beside the supervised ones, by name."""
         return {"pseudo": self.weight, "curriculum": self.curriculum, "evidence": self.evidence * ramp(progress.frac)}
 
     def terms(self, batch: Batch, progress: Progress, logits: list[Tensor]) -> dict[str, Term]:
         """All terms from the logits of the two networks: of the labelled patches alone, or of these and then the unlabelled ones."""
-        on, n = self.weights(progress), len(batch.x_l)
+        on, n = self.heights(progress), len(batch.x_l)
         terms = {name: Term(supervised_loss(z[:n], batch.y_l)) for name, z in zip(("supervised", "second supervised"), logits)}
         if len(logits[0]) > n:
             alphas = [dirichlet(z) for z in logits]

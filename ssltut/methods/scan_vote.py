@@ -48,7 +48,7 @@ class ScanVote(LateVote):
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         ua_mt, at = self.first_round(progress)
-        if progress.frac < self.start or batch.x_u is None or not self.wanted():
+        if batch.x_u is None or not self.voting(progress):
             return ua_mt.losses(batch, nets, at)
         labelled, student = self.both(batch, nets)
         return ua_mt.terms(batch, nets, at, labelled, student) | self.unlabelled(batch, nets, progress, student)
