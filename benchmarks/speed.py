@@ -1,6 +1,9 @@
-"""Speed on this machine: ``python benchmarks/speed.py [phantom|precision|methods|explorer|training_view|pick ...]`` writes benchmarks/results/speed-<what>-<machine>.csv.
+"""Speed on this machine: ``python benchmarks/speed.py
+[phantom|precision|methods|explorer|training_view|pick ...]`` writes
+benchmarks/results/speed-<what>-<machine>.csv.
 
-Each value is the median of repeats, with the fastest and slowest beside it; nothing else should run meanwhile.
+Each value is the median of repeats, with the fastest and slowest beside it; nothing else should run
+meanwhile.
 """
 
 import argparse
@@ -33,7 +36,12 @@ def timed(work: Callable[[], object], repeats: int, warm_up: int = 1) -> dict[st
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begun)
-    return {"median_s": float(np.median(seconds)), "min_s": min(seconds), "max_s": max(seconds), "repeats": repeats}
+    return {
+        "median_s": float(np.median(seconds)),
+        "min_s": min(seconds),
+        "max_s": max(seconds),
+        "repeats": repeats,
+    }
 
 
 def phantom() -> list[dict]:
@@ -41,18 +49,31 @@ def phantom() -> list[dict]:
     from ssltut.data.phantom import Pathology, make_case
 
     kinds = {"healthy": Pathology(), "metal": Pathology(implant=True)}
-    return [{"what": f"phantom {size}^3, {name}"} | timed(lambda s=size, p=pathology: make_case(1, size=s, pathology=p), 5 if size < 100 else 3, 0)
-            for size in (64, 96, 192) for name, pathology in kinds.items()]
+    return [
+        {"what": f"phantom {size}^3, {name}"}
+        | timed(
+            lambda s=size, p=pathology: make_case(1, size=s, pathology=p), 5 if size < 100 else 3, 0
+        )
+        for size in (64, 96, 192)
+        for name, pathology in kinds.items()
+    ]
 
 
 def precision() -> list[dict]:
-    """A labelled training step of the U-Net with 16 channels, depth 4, on 2 x 64^3, in fp32 and in bf16 autocast."""
+    """A labelled training step of the U-Net with 16 channels, depth 4, on 2 x 64^3, in fp32 and in
+    bf16 autocast.
+    """
     from ssltut.nets import build_net
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = build_net("unet", 1, 3, width=16, depth=4, dropout=0.15, norm="instance", seed=0).to(device)
+    net = build_net("unet", 1, 3, width=16, depth=4, dropout=0.15, norm="instance", seed=0).to(
+        device
+    )
     optimizer = torch.optim.Adam(net.parameters())
-    x, y = torch.randn(2, 1, 64, 64, 64, device=device), torch.randint(3, (2, 64, 64, 64), device=device)
+    x, y = (
+        torch.randn(2, 1, 64, 64, 64, device=device),
+        torch.randint(3, (2, 64, 64, 64), device=device),
+    )
 
     def step(low: bool) -> None:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
@@ -61,11 +82,16 @@ def precision() -> list[dict]:
         loss.backward()
         optimizer.step()
 
-    return [{"what": f"U-Net step 2 x 64^3, {name}"} | timed(lambda low=low: step(low), 5) for name, low in (("fp32", False), ("bf16", True))]
+    return [
+        {"what": f"U-Net step 2 x 64^3, {name}"} | timed(lambda low=low: step(low), 5)
+        for name, low in (("fp32", False), ("bf16", True))
+    ]
 
 
 def methods() -> list[dict]:
-    """One training step of every method at the class profile in one thread, each in a process of its own, and the memory it adds at its peak."""
+    """One training step of every method at the class profile in one thread, each in a process of
+    its own, and the memory it adds at its peak.
+    """
     from ssltut.methods import METHODS
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as alone:
@@ -73,7 +99,9 @@ def methods() -> list[dict]:
 
 
 def step_of(name: str) -> dict:
-    """Losses, backward, Adam and EMA of one method: seconds, and MiB above what the process held before its networks were built."""
+    """Losses, backward, Adam and EMA of one method: seconds, and MiB above what the process held
+    before its networks were built.
+    """
     from ssltut.costs import pools_of, step
     from ssltut.data.cohort import synthetic_cohort
     from ssltut.methods import Plan, Progress, make_method
@@ -86,10 +114,16 @@ def step_of(name: str) -> dict:
     pools = pools_of(cohort, config)
     method, progress, before = make_method(name), Progress(config.steps // 2, config.steps), peak()
     nets = build_nets(method, config, 3)
-    optimizer = torch.optim.Adam([p for net in nets.values() for p in net.parameters() if p.requires_grad])
-    batch = draw_batch(*pools, method.plan(progress, Plan(config.labelled, config.unlabelled)), config, 3, 0)
+    optimizer = torch.optim.Adam(
+        [p for net in nets.values() for p in net.parameters() if p.requires_grad]
+    )
+    batch = draw_batch(
+        *pools, method.plan(progress, Plan(config.labelled, config.unlabelled)), config, 3, 0
+    )
     measured = timed(lambda: step(method, nets, optimizer, batch, progress), 5)
-    return {"what": f"step of {name}, class profile"} | measured | {"peak_mib": round(peak() - before)}
+    return (
+        {"what": f"step of {name}, class profile"} | measured | {"peak_mib": round(peak() - before)}
+    )
 
 
 def peak() -> float:
@@ -99,16 +133,22 @@ def peak() -> float:
 
 
 def in_kernel(code: str) -> list[dict]:
-    """The JSON that ``code`` prints in a notebook's kernel: there a widget sends its messages and a figure is shown as in JupyterLab."""
+    """The JSON that ``code`` prints in a notebook's kernel: there a widget sends its messages and a
+    figure is shown as in JupyterLab.
+    """
     from jupyter_client.manager import start_new_kernel
 
-    manager, client = start_new_kernel(env=os.environ | {"SSLTUT_FRONTEND": "lab"}, extra_arguments=["--log-level=ERROR"])
+    manager, client = start_new_kernel(
+        env=os.environ | {"SSLTUT_FRONTEND": "lab"}, extra_arguments=["--log-level=ERROR"]
+    )
     printed = []
 
     def heard(message: dict) -> None:
         if message["msg_type"] == "error":
             raise RuntimeError("\n".join(message["content"]["traceback"]))
-        printed.append(message["content"].get("text", "") if message["content"].get("name") == "stdout" else "")
+        printed.append(
+            message["content"].get("text", "") if message["content"].get("name") == "stdout" else ""
+        )
 
     try:
         client.execute_interactive(code, output_hook=heard, timeout=3600)
@@ -153,7 +193,9 @@ print(json.dumps([{"what": f"step of 256^3, {name}", "median_s": float(np.median
 
 
 def explorer() -> list[dict]:
-    """The kernel's share of one step of a slider through a 256^3 scan with labels: ours, and ``interact`` with ``plt.show``."""
+    """The kernel's share of one step of a slider through a 256^3 scan with labels: ours, and
+    ``interact`` with ``plt.show``.
+    """
     return in_kernel(STEP)
 
 
@@ -186,7 +228,9 @@ print(json.dumps([{"what": what, "median_s": s, "min_s": s, "max_s": s, "repeats
 
 
 def training_view() -> list[dict]:
-    """What ``LiveCurves`` with a slice costs of a training of the teacher, class profile, cut to 300 steps."""
+    """What ``LiveCurves`` with a slice costs of a training of the teacher, class profile, cut to
+    300 steps.
+    """
     return in_kernel(TRAINING.replace("STEPS", "300"))
 
 
@@ -214,21 +258,47 @@ print(json.dumps(rows))
 
 
 def pick() -> list[dict]:
-    """The kernel's share of one pick in the correspondence explorer, 16 channels: search, six pictures, the lines in 3D."""
+    """The kernel's share of one pick in the correspondence explorer, 16 channels: search, six
+    pictures, the lines in 3D.
+    """
     return in_kernel(PICK)
 
 
 def main() -> None:
-    benches = {bench.__name__: bench for bench in (phantom, precision, methods, explorer, training_view, pick)}
+    benches = {
+        bench.__name__: bench
+        for bench in (phantom, precision, methods, explorer, training_view, pick)
+    }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", nargs="*", choices=[*benches, []], default=list(benches))
-    accelerator = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"{platform.machine()}-{os.cpu_count()}-cores"
+    accelerator = (
+        torch.cuda.get_device_name(0)
+        if torch.cuda.is_available()
+        else f"{platform.machine()}-{os.cpu_count()}-cores"
+    )
     machine = re.sub(r"\W+", "-", accelerator).lower()
     RESULTS.mkdir(exist_ok=True)
     for name in parser.parse_args().what:
         amx = torch.cpu._is_amx_tile_supported()
-        table = pd.DataFrame(benches[name]()).assign(machine=machine, amx=amx, torch=torch.__version__, command=f"python benchmarks/speed.py {name}")
-        print(table[["what", "median_s", "min_s", "max_s", *table.columns.intersection(["share", "peak_mib"])]].round(4).to_string(index=False))
+        table = pd.DataFrame(benches[name]()).assign(
+            machine=machine,
+            amx=amx,
+            torch=torch.__version__,
+            command=f"python benchmarks/speed.py {name}",
+        )
+        print(
+            table[
+                [
+                    "what",
+                    "median_s",
+                    "min_s",
+                    "max_s",
+                    *table.columns.intersection(["share", "peak_mib"]),
+                ]
+            ]
+            .round(4)
+            .to_string(index=False)
+        )
         table.to_csv(RESULTS / f"speed-{name}-{machine}.csv", index=False)
 
 

@@ -1,4 +1,6 @@
-"""Fetch a public data set: python data_scripts/fetch.py NAME [--out DIR] [--mirror DIR] [--accept-licence]; without NAME, list them. As `ssltut fetch`."""
+"""Fetch a public data set: python data_scripts/fetch.py NAME [--out DIR] [--mirror DIR]
+[--accept-licence]; without NAME, list them. As `ssltut fetch`.
+"""
 
 import sys
 

@@ -1,4 +1,6 @@
-"""Fetch the TotalSegmentator example (a real CT with both hips, Apache-2.0), check its sha256 and its geometry, and say where it is."""
+"""Fetch the TotalSegmentator example (a real CT with both hips, Apache-2.0), check its sha256 and
+its geometry, and say where it is.
+"""
 
 import argparse
 import sys
@@ -10,7 +12,9 @@ from ssltut.errors import SsltutError
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mirror", type=Path, help="a folder that already holds the files: nothing is downloaded")
+    parser.add_argument(
+        "--mirror", type=Path, help="a folder that already holds the files: nothing is downloaded"
+    )
     parser.add_argument("--out", type=Path, help="where to put them (default: the cache of ssltut)")
     args = parser.parse_args()
     try:
@@ -20,7 +24,10 @@ def main() -> int:
     except SsltutError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{' x '.join(map(str, case.image.shape))} voxels of {case.spacing[0]:g} mm; {case.meta['labels']}; {case.meta['pathology']}")
+    print(
+        f"{' x '.join(map(str, case.image.shape))} voxels of {case.spacing[0]:g} mm;"
+        f" {case.meta['labels']}; {case.meta['pathology']}"
+    )
     return 0
 
 

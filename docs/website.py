@@ -1,8 +1,10 @@
-"""Make the site: ``python docs/website.py [--profile smoke]`` leaves build/site/html, pages that need no network.
+"""Make the site: ``python docs/website.py [--profile smoke]`` leaves build/site/html, pages that
+need no network.
 
-The notebooks come from ``build/tour`` where that holds runs of today's solutions, else the tour is run first. Sphinx turns them, the pages
-in this folder, a gallery of the notebooks' pictures and the package's docstrings into a site. A warning, a link inside the site that leads
-nowhere, a picture without alternative text, or anything that would be fetched from elsewhere fails the build.
+The notebooks come from ``build/tour`` where that holds runs of today's solutions, else the tour is
+run first. Sphinx turns them, the pages in this folder, a gallery of the notebooks' pictures and the
+package's docstrings into a site. A warning, a link inside the site that leads nowhere, a picture
+without alternative text, or anything that would be fetched from elsewhere fails the build.
 """
 
 import argparse
@@ -25,33 +27,62 @@ import pages
 import tool
 import tour
 
-ROOMS = {"data": "Data", "nets": "Networks", "methods": "Methods", "show": "Views", "": "Training, measures and comparison"}
-FIRST = ("vary", "explore_uncertainty", "explore_matches", "correspondences")  # the views on the start page
+ROOMS = {
+    "data": "Data",
+    "nets": "Networks",
+    "methods": "Methods",
+    "show": "Views",
+    "": "Training, measures and comparison",
+}
+FIRST = (
+    "vary",
+    "explore_uncertainty",
+    "explore_matches",
+    "correspondences",
+)  # the views on the start page
 PLACES = {str(ROOT / "build"): "build", str(ROOT): ".", str(Path.home()): "~"}
 
 
 class SiteError(Exception):
-    """The site cannot be built, or what was built is not as promised; the message says what, where and what next."""
+    """The site cannot be built, or what was built is not as promised; the message says what, where
+    and what next.
+    """
 
 
 def executed(folder: Path, solutions: list[Path]) -> str | None:
-    """The profile at which ``folder`` holds runs of just these solutions; None when one is missing, failed or lags behind its solution."""
+    """The profile at which ``folder`` holds runs of just these solutions; None when one is missing,
+    failed or lags behind its solution.
+    """
     profiles = set()
     for solution in solutions:
         if not (folder / solution.name).exists():
             return None
         run = nbformat.read(folder / solution.name, as_version=4)
         given = [cell.source for cell in run.cells if "injected-parameters" in tool.tags(cell)]
-        sources = [cell.source for cell in run.cells if "injected-parameters" not in tool.tags(cell)]
-        failed = any(output.output_type == "error" for cell in run.cells for output in cell.get("outputs", []))
-        if failed or sources != [cell.source for cell in nbformat.read(solution, as_version=4).cells]:
+        sources = [
+            cell.source for cell in run.cells if "injected-parameters" not in tool.tags(cell)
+        ]
+        failed = any(
+            output.output_type == "error"
+            for cell in run.cells
+            for output in cell.get("outputs", [])
+        )
+        if failed or sources != [
+            cell.source for cell in nbformat.read(solution, as_version=4).cells
+        ]:
             return None
-        profiles |= {match[1] for text in given if (match := re.search(r'^profile = "(\w+)"', text, re.MULTILINE))}
+        profiles |= {
+            match[1]
+            for text in given
+            if (match := re.search(r'^profile = "(\w+)"', text, re.MULTILINE))
+        }
     return profiles.pop() if len(profiles) == 1 else None
 
 
 def page_of(run: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """An executed notebook as Sphinx shall have it: no badge from elsewhere, answers folded, no parameters of ours, no paths."""
+    """An executed notebook as Sphinx shall have it: no badge from elsewhere, answers folded, no
+    parameters of ours, no paths.
+    """
     book = nbformat.from_dict(run)
     book.metadata.pop("widgets", None)
     book.cells = [cell for cell in book.cells if "injected-parameters" not in tool.tags(cell)]
@@ -62,7 +93,11 @@ def page_of(run: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cell.metadata["tags"] = [*tool.tags(cell), "hide-input"]
         for output in cell.get("outputs", []):
             for holder in (output, output.get("data", {})):
-                holder |= {name: _unplaced(holder[name]) for name in ("text", "text/plain", "text/html") if name in holder}
+                holder |= {
+                    name: _unplaced(holder[name])
+                    for name in ("text", "text/plain", "text/html")
+                    if name in holder
+                }
     return book
 
 
@@ -73,22 +108,30 @@ def _unplaced(text: str) -> str:
 
 
 def pictures(book: nbformat.NotebookNode) -> Iterator[tuple[str, str, bytes]]:
-    """(caption, alternative text, PNG) of every picture in a notebook; the caption is the heading above it and the view that made it.
+    """(caption, alternative text, PNG) of every picture in a notebook; the caption is the heading
+    above it and the view that made it.
 
     Raises SiteError for a picture without the text.
     """
     heading = ""
     for n, cell in enumerate(book.cells, 1):
-        if cell.cell_type == "markdown" and (found := re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE)):
+        if cell.cell_type == "markdown" and (
+            found := re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE)
+        ):
             heading = found[-1].strip()
         view = (re.findall(r"\bshow\.(\w+)\(", cell.source) or [""])[-1]
         for output in cell.get("outputs", []):
             if "image/png" in (data := output.get("data", {})):
                 if not (alt := output.metadata.get("image/png", {}).get("alt", "").strip()):
                     raise SiteError(
-                        f"cell {n}, below '{heading}': a picture without alternative text. Next: show it with ssltut.show and alt="
+                        f"cell {n}, below '{heading}': a picture without alternative text. Next:"
+                        " show it with ssltut.show and alt="
                     )
-                yield f"{heading} (`show.{view}`)" if view else heading, alt, base64.b64decode(data["image/png"])
+                yield (
+                    f"{heading} (`show.{view}`)" if view else heading,
+                    alt,
+                    base64.b64decode(data["image/png"]),
+                )
 
 
 def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> None:
@@ -98,7 +141,15 @@ def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> 
     (source / "notebooks").mkdir()
     (source / "gallery").mkdir()
     gallery, chosen = (
-        ["# Gallery", "", f"Every picture of the notebooks, as they were run at profile `{profile}`. A picture leads to its notebook.", ""],
+        [
+            "# Gallery",
+            "",
+            (
+                f"Every picture of the notebooks, as they were run at profile `{profile}`. A"
+                " picture leads to its notebook."
+            ),
+            "",
+        ],
         [],
     )
     for run in runs:
@@ -128,7 +179,12 @@ def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> 
     )
     (source / "index.md").write_text(start, encoding="utf-8")
     entries = "\n".join(f"notebooks/{run.stem}" for run in runs)
-    listed = (source / "notebooks.md").read_text(encoding="utf-8").replace("@@PROFILE@@", profile).replace("@@NOTEBOOKS@@", entries)
+    listed = (
+        (source / "notebooks.md")
+        .read_text(encoding="utf-8")
+        .replace("@@PROFILE@@", profile)
+        .replace("@@NOTEBOOKS@@", entries)
+    )
     (source / "notebooks.md").write_text(listed, encoding="utf-8")
     (source / "api").mkdir()
     for room, title in ROOMS.items():
@@ -172,11 +228,16 @@ def build(source: Path, target: Path) -> None:
         str(target),
     ]
     if sphinx(arguments):
-        raise SiteError(f"Sphinx has objections, all of them in {log}:\n{log.read_text(encoding='utf-8')[:3000]}")
+        raise SiteError(
+            "Sphinx has objections, all of them in"
+            f" {log}:\n{log.read_text(encoding='utf-8')[:3000]}"
+        )
 
 
 class Page(HTMLParser):
-    """One page: ``ids`` that a link may name, ``links`` and ``loads`` with their line, and ``blind`` pictures."""
+    """One page: ``ids`` that a link may name, ``links`` and ``loads`` with their line, and
+    ``blind`` pictures.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -191,17 +252,28 @@ class Page(HTMLParser):
         if tag == "a" and "href" in given:
             self.links.append((line, given["href"]))
         for name in ("src", "poster", *["href"] * (tag == "link")):
-            if name in given and given.get("rel") not in ("next", "prev", "search", "index", "canonical"):
+            if name in given and given.get("rel") not in (
+                "next",
+                "prev",
+                "search",
+                "index",
+                "canonical",
+            ):
                 self.loads.append((line, given[name]))
 
 
 def check(site: Path) -> tuple[list[str], list[str]]:
     """(problems, addresses outside) of a folder of pages.
 
-    Problems are pictures without text, links and files that are not there, and things that would be loaded from elsewhere.
+    Problems are pictures without text, links and files that are not there, and things that would be
+    loaded from elsewhere.
     """
     found, outside = [], set()
-    read = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
+    read = {
+        path.resolve(): Page(path.read_text(encoding="utf-8"))
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.parts
+    }
     for path, page in read.items():
         where = path.relative_to(site.resolve())
         found += [f"{where}, {blind}: a picture without alternative text" for blind in page.blind]
@@ -209,7 +281,9 @@ def check(site: Path) -> tuple[list[str], list[str]]:
             parts, loaded = urlsplit(address), (line, address) in page.loads
             if parts.scheme or parts.netloc:
                 if loaded and parts.scheme != "data":
-                    found.append(f"{where}, line {line}: would be fetched from elsewhere: {address[:100]}")
+                    found.append(
+                        f"{where}, line {line}: would be fetched from elsewhere: {address[:100]}"
+                    )
                 elif parts.scheme in ("http", "https"):
                     outside.add(address)
                 continue
@@ -217,12 +291,18 @@ def check(site: Path) -> tuple[list[str], list[str]]:
             if not target.exists():
                 found.append(f"{where}, line {line}: leads to {address}, which does not exist")
             elif target in read and unquote(parts.fragment) not in read[target].ids:
-                found.append(f"{where}, line {line}: {address} names a place that is not on that page")
+                found.append(
+                    f"{where}, line {line}: {address} names a place that is not on that page"
+                )
     return found, sorted(outside)
 
 
-def site(solutions: list[Path], folder: Path, *, profile: str | None = None, docs: Path = HERE) -> Path:
-    """Run what has to be run, build, check, and return the start page. Raises SiteError or tour.TourError."""
+def site(
+    solutions: list[Path], folder: Path, *, profile: str | None = None, docs: Path = HERE
+) -> Path:
+    """Run what has to be run, build, check, and return the start page. Raises SiteError or
+    tour.TourError.
+    """
     present = executed(folder / "tour", solutions)
     if present is None or profile not in (None, present):
         present = profile or "smoke"
@@ -235,7 +315,10 @@ def site(solutions: list[Path], folder: Path, *, profile: str | None = None, doc
     (folder / "site" / "outside.txt").write_text("\n".join([*outside, ""]), encoding="utf-8")
     if found:
         raise SiteError("\n".join([f"{len(found)} problems in {target}:", *found[:40]]))
-    print(f"{len(outside)} links lead out of the site; they are listed, not tried, in {folder / 'site' / 'outside.txt'}")
+    print(
+        f"{len(outside)} links lead out of the site; they are listed, not tried, in"
+        f" {folder / 'site' / 'outside.txt'}"
+    )
     return target / "index.html"
 
 
@@ -243,11 +326,17 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--profile", choices=tour.TIMEOUT_S, help="run the notebooks at this profile (default: what build/tour holds, else smoke)"
+        "--profile",
+        choices=tour.TIMEOUT_S,
+        help="run the notebooks at this profile (default: what build/tour holds, else smoke)",
     )
     profile = parser.parse_args(arguments).profile
     try:
-        start = site(sorted((ROOT / "notebooks" / "solutions").glob("[0-9][0-9]_*.ipynb")), ROOT / "build", profile=profile)
+        start = site(
+            sorted((ROOT / "notebooks" / "solutions").glob("[0-9][0-9]_*.ipynb")),
+            ROOT / "build",
+            profile=profile,
+        )
     except (SiteError, tour.TourError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

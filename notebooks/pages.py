@@ -1,4 +1,6 @@
-"""Executed notebooks as pages that are read without a network: no scripts, pictures inside, formulas drawn by matplotlib."""
+"""Executed notebooks as pages that are read without a network: no scripts, pictures inside,
+formulas drawn by matplotlib.
+"""
 
 import base64
 import html
@@ -27,15 +29,27 @@ th, td { border-bottom: 1px solid #c8ccd0; padding: .25rem .7rem; text-align: le
 blockquote { border-left: 4px solid #ccc; margin-left: 0; padding-left: 1rem }
 .card { display: flex; gap: 1.2rem; align-items: center; border-bottom: 1px solid #c8ccd0; padding: 1rem 0 } .card img { width: 15rem }
 """ + HtmlFormatter(style="default").get_style_defs(".highlight")
-SHOWN = {"image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown", "text/latex", "text/plain"}
+SHOWN = {
+    "image/png",
+    "image/jpeg",
+    "image/svg+xml",
+    "text/html",
+    "text/markdown",
+    "text/latex",
+    "text/plain",
+}
 NO_PICTURE = "(a live view that was saved without a picture: run the notebook to see it)"
-MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|(?<!\\)\$(?![\s\d])([^$\n]+?)(?<!\s)\$|\\?\$", re.DOTALL)
+MATH = re.compile(
+    r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|(?<!\\)\$(?![\s\d])([^$\n]+?)(?<!\s)\$|\\?\$", re.DOTALL
+)
 BADGE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]*\)")
 
 
 @dataclass
 class Card:
-    """One notebook of the tour, as the index shows it: its page, how long it took and how much memory (MiB) its kernel needed."""
+    """One notebook of the tour, as the index shows it: its page, how long it took and how much
+    memory (MiB) its kernel needed.
+    """
 
     notebook: Path
     seconds: float
@@ -44,8 +58,14 @@ class Card:
 
 def page(title: str, body: str) -> str:
     """A whole HTML page."""
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}<style>{STYLE}</style></head>\n<body><main>\n{body}\n</main></body>\n</html>\n'
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,'
+        f' initial-scale=1"><title>{html.escape(title)}</title>'
+    )
+    return (
+        "<!DOCTYPE html>\n<html"
+        f' lang="en">\n<head>{head}<style>{STYLE}</style></head>\n<body><main>\n{body}\n</main></body>\n</html>\n'
+    )
 
 
 def notebook_page(book: nbformat.NotebookNode) -> str:
@@ -73,7 +93,9 @@ def _formula(found: re.Match) -> str:
 
 
 def formula(tex: str, *, block: bool = False) -> str:
-    """A formula as an inline picture with its TeX as the alternative text; "" where matplotlib's mathtext cannot draw it."""
+    """A formula as an inline picture with its TeX as the alternative text; "" where matplotlib's
+    mathtext cannot draw it.
+    """
     tex, buffer = " ".join(tex.split()), BytesIO()
     try:
         depth = math_to_image(f"${tex}$", buffer, prop=FontProperties(size=13), format="svg")
@@ -81,44 +103,75 @@ def formula(tex: str, *, block: bool = False) -> str:
         return ""
     picture = base64.b64encode(buffer.getvalue()).decode()
     style = "display:block;margin:1rem auto" if block else f"vertical-align:-{depth:.1f}pt"
-    return f'<img class="formula" alt="{html.escape(tex)}" style="{style}" src="data:image/svg+xml;base64,{picture}">'
+    return (
+        f'<img class="formula" alt="{html.escape(tex)}" style="{style}"'
+        f' src="data:image/svg+xml;base64,{picture}">'
+    )
 
 
 def title(book: nbformat.NotebookNode) -> str:
     """The first heading of a notebook."""
-    found = re.search(r"^# (.+)$", "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown"), re.MULTILINE)
+    found = re.search(
+        r"^# (.+)$",
+        "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown"),
+        re.MULTILINE,
+    )
     return found[1].strip() if found else "Untitled"
 
 
 def index_page(cards: list[Card], results: pd.DataFrame) -> str:
     """The start page: a card per notebook, then the table of all numbers."""
     total = sum(card.seconds for card in cards) / 60
-    parts = [f"<h1>ssltut: the tour</h1>\n<p>{len(cards)} notebooks in {total:.1f} minutes. Every number below comes from these runs.</p>"]
+    parts = [
+        f"<h1>ssltut: the tour</h1>\n<p>{len(cards)} notebooks in {total:.1f} minutes. Every number"
+        " below comes from these runs.</p>"
+    ]
     for card in cards:
         book = nbformat.read(card.notebook, as_version=4)
         href, name = card.notebook.with_suffix(".html").name, html.escape(title(book))
-        parts.append(f'<div class="card">{_thumbnail(book, name)}<div><h2><a href="{href}">{name}</a></h2>'
-                     f"<p>{card.seconds / 60:.1f} minutes, {card.peak_mib:,.0f} MiB at most</p></div></div>")
+        parts.append(
+            f'<div class="card">{_thumbnail(book, name)}<div><h2><a href="{href}">{name}</a></h2>'
+            f"<p>{card.seconds / 60:.1f} minutes, {card.peak_mib:,.0f} MiB at most</p></div></div>"
+        )
     parts.append("<h2>Numbers</h2>")
-    table = results.to_html(index=False, border=0) if len(results) else "<p>No notebook wrote a number.</p>"
+    table = (
+        results.to_html(index=False, border=0)
+        if len(results)
+        else "<p>No notebook wrote a number.</p>"
+    )
     parts.append(f'<div style="overflow-x:auto">{table}</div>')
     return page("ssltut: the tour", "\n".join(parts))
 
 
 def _thumbnail(book: nbformat.NotebookNode, name: str) -> str:
     """The first picture of a notebook, at most 480 pixels wide; nothing where there is none."""
-    outputs = (output for cell in book.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {}))
+    outputs = (
+        output
+        for cell in book.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    )
     if (output := next(outputs, None)) is None:
         return ""
-    picture, buffer = Image.open(BytesIO(base64.b64decode(output["data"]["image/png"]))).convert("RGB"), BytesIO()
+    picture, buffer = (
+        Image.open(BytesIO(base64.b64decode(output["data"]["image/png"]))).convert("RGB"),
+        BytesIO(),
+    )
     picture.thumbnail((480, 480))
     picture.save(buffer, "PNG", optimize=True)
-    alt = html.escape(output.get("metadata", {}).get("image/png", {}).get("alt", f"First picture of {name}"))
-    return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    alt = html.escape(
+        output.get("metadata", {}).get("image/png", {}).get("alt", f"First picture of {name}")
+    )
+    return (
+        f'<img alt="{alt}"'
+        f' src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    )
 
 
 class _Loads(HTMLParser):
-    """Collects what a browser would fetch or run when it opens a page; links a reader may click are not among it."""
+    """Collects what a browser would fetch or run when it opens a page; links a reader may click are
+    not among it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,8 +182,12 @@ class _Loads(HTMLParser):
             self.found.append("a script")
             return
         for name, value in attrs:
-            fetches = name in ("src", "srcset", "data", "poster") or (name == "href" and tag in ("link", "base", "image", "use"))
-            if (fetches and not (value or "").startswith(("data:", "#"))) or (name == "style" and _styled(value)):
+            fetches = name in ("src", "srcset", "data", "poster") or (
+                name == "href" and tag in ("link", "base", "image", "use")
+            )
+            if (fetches and not (value or "").startswith(("data:", "#"))) or (
+                name == "style" and _styled(value)
+            ):
                 self.found.append(f"<{tag} {name}={(value or '')[:80]!r}>")
 
     def handle_data(self, data: str) -> None:
@@ -143,7 +200,9 @@ def _styled(text: str | None) -> bool:
 
 
 def loads(text: str) -> list[str]:
-    """What opening this page would fetch from elsewhere or run; empty for a page that needs nothing but itself."""
+    """What opening this page would fetch from elsewhere or run; empty for a page that needs nothing
+    but itself.
+    """
     parser = _Loads()
     parser.feed(text)
     return parser.found

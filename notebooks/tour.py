@@ -1,7 +1,9 @@
-"""Run the notebooks from start to end and make pages of them: ``python notebooks/tour.py [--profile smoke]``.
+"""Run the notebooks from start to end and make pages of them: ``python notebooks/tour.py [--profile
+smoke]``.
 
-Papermill runs the solution copies one after the other. ``build/tour`` then holds the executed notebooks, a page of each that
-needs no network, ``results.csv`` with every number the notebooks wrote into the folder ``out``, and ``index.html``.
+Papermill runs the solution copies one after the other. ``build/tour`` then holds the executed
+notebooks, a page of each that needs no network, ``results.csv`` with every number the notebooks
+wrote into the folder ``out``, and ``index.html``.
 """
 
 import argparse
@@ -27,11 +29,15 @@ TIMEOUT_S = {"smoke": 600, "class": 3600, "full": 48 * 3600}
 
 
 class TourError(Exception):
-    """A notebook that cannot be run, or whose run or page is not as promised; the message says where and what next."""
+    """A notebook that cannot be run, or whose run or page is not as promised; the message says
+    where and what next.
+    """
 
 
 class Memory(threading.Thread):
-    """Samples the resident memory of all child processes: ``peak_mib`` is the largest sum seen, pages shared by two counted twice."""
+    """Samples the resident memory of all child processes: ``peak_mib`` is the largest sum seen,
+    pages shared by two counted twice.
+    """
 
     def __init__(self, every_s: float = 0.2) -> None:
         super().__init__(daemon=True)
@@ -39,7 +45,10 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         while not self._done.wait(self.every_s):
-            self.peak_mib = max(self.peak_mib, sum(map(_resident, psutil.Process().children(recursive=True))) / 2**20)
+            self.peak_mib = max(
+                self.peak_mib,
+                sum(map(_resident, psutil.Process().children(recursive=True))) / 2**20,
+            )
 
     def __enter__(self) -> Self:
         self.start()
@@ -58,35 +67,67 @@ def _resident(process: psutil.Process) -> int:
 
 
 def environment() -> None:
-    """What every kernel inherits: all cores, pictures instead of widgets, and the inline backend, without which no figure is kept."""
+    """What every kernel inherits: all cores, pictures instead of widgets, and the inline backend,
+    without which no figure is kept.
+    """
     os.environ["OMP_NUM_THREADS"] = str(os.cpu_count())
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads that spin make a step many times slower where others work too
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # waiting threads that spin make a step many times slower where others work too
     os.environ["SSLTUT_FRONTEND"] = "static"
     os.environ.pop("MPLBACKEND", None)
 
 
-def run(notebook: Path, target: Path, *, profile: str, out: Path, cwd: Path, seed: int = 0, timeout_s: int | None = None) -> pages.Card:
-    """Execute one notebook into ``target``. ``timeout_s`` is per cell; without it the profile decides.
+def run(
+    notebook: Path,
+    target: Path,
+    *,
+    profile: str,
+    out: Path,
+    cwd: Path,
+    seed: int = 0,
+    timeout_s: int | None = None,
+) -> pages.Card:
+    """Execute one notebook into ``target``. ``timeout_s`` is per cell; without it the profile
+    decides.
 
     Raises TourError when a parameter is missing, a cell fails or runs too long, or the kernel dies.
     """
     if missing := sorted(set(PARAMETERS) - set(papermill.inspect_notebook(str(notebook)))):
-        raise TourError(f"{notebook}: no parameter {', '.join(missing)}. Next: add it to the cell tagged parameters in its master")
+        raise TourError(
+            f"{notebook}: no parameter {', '.join(missing)}. Next: add it to the cell tagged"
+            " parameters in its master"
+        )
     for folder in (target.parent, out, cwd):
         folder.mkdir(parents=True, exist_ok=True)
     start, values = time.perf_counter(), {"profile": profile, "seed": seed, "out": str(out)}
     with Memory() as memory:
         try:
-            papermill.execute_notebook(notebook, target, values, kernel_name="python3", cwd=cwd, progress_bar=False,
-                                       execution_timeout=timeout_s or TIMEOUT_S[profile], extra_arguments=["--log-level=ERROR"])
+            papermill.execute_notebook(
+                notebook,
+                target,
+                values,
+                kernel_name="python3",
+                cwd=cwd,
+                progress_bar=False,
+                execution_timeout=timeout_s or TIMEOUT_S[profile],
+                extra_arguments=["--log-level=ERROR"],
+            )
         except PapermillExecutionError as error:
-            what = f"cell In [{error.exec_count}] failed: {error.ename}: {error.evalue}\n{_first_lines(error.source)}"
+            what = (
+                f"cell In [{error.exec_count}] failed: {error.ename}:"
+                f" {error.evalue}\n{_first_lines(error.source)}"
+            )
             raise TourError(f"{notebook.name}: {what}\nPartial notebook: {target}") from None
         except CellTimeoutError as error:
-            raise TourError(f"{notebook.name}: {str(error).splitlines()[0]}\nPartial notebook: {target}") from None
+            raise TourError(
+                f"{notebook.name}: {str(error).splitlines()[0]}\nPartial notebook: {target}"
+            ) from None
         except DeadKernelError:
-            raise TourError(f"{notebook.name}: the kernel died at {memory.peak_mib:,.0f} MiB, perhaps for want of memory"
-                            f"\nPartial notebook: {target}") from None
+            raise TourError(
+                f"{notebook.name}: the kernel died at {memory.peak_mib:,.0f} MiB, perhaps for want"
+                f" of memory\nPartial notebook: {target}"
+            ) from None
     return pages.Card(target, time.perf_counter() - start, memory.peak_mib)
 
 
@@ -95,10 +136,15 @@ def _first_lines(source: str, n: int = 3) -> str:
 
 
 def collect(folder: Path, notebooks: list[Path]) -> pd.DataFrame:
-    """All ``NN_*.csv`` of a folder in one table, values as written; the column ``notebook`` names the one with the same NN."""
+    """All ``NN_*.csv`` of a folder in one table, values as written; the column ``notebook`` names
+    the one with the same NN.
+    """
     names = {notebook.stem[:2]: notebook.stem for notebook in notebooks}
     files = sorted(folder.glob("[0-9][0-9]_*.csv"))
-    tables = [pd.read_csv(path, dtype=str, keep_default_na=False).assign(notebook=names[path.stem[:2]]) for path in files]
+    tables = [
+        pd.read_csv(path, dtype=str, keep_default_na=False).assign(notebook=names[path.stem[:2]])
+        for path in files
+    ]
     if not tables:
         return pd.DataFrame()
     table = pd.concat(tables, ignore_index=True).fillna("")
@@ -106,7 +152,9 @@ def collect(folder: Path, notebooks: list[Path]) -> pd.DataFrame:
 
 
 def tour(notebooks: list[Path], build: Path, *, profile: str) -> Path:
-    """Run all notebooks, write every page and the results, and return the index page. Stops at the first TourError."""
+    """Run all notebooks, write every page and the results, and return the index page. Stops at the
+    first TourError.
+    """
     build, cards = build.resolve(), []
     for old in ("results", "work"):  # no number and no index may come from an earlier tour
         shutil.rmtree(build / old, ignore_errors=True)
@@ -115,8 +163,17 @@ def tour(notebooks: list[Path], build: Path, *, profile: str) -> Path:
     environment()
     for n, notebook in enumerate(notebooks, 1):
         print(f"[{n}/{len(notebooks)}] {notebook.stem} ({profile}) ...", end=" ", flush=True)
-        card = run(notebook, build / notebook.name, profile=profile, out=build / "results", cwd=build / "work")
-        _write(card.notebook.with_suffix(".html"), pages.notebook_page(nbformat.read(card.notebook, as_version=4)))
+        card = run(
+            notebook,
+            build / notebook.name,
+            profile=profile,
+            out=build / "results",
+            cwd=build / "work",
+        )
+        _write(
+            card.notebook.with_suffix(".html"),
+            pages.notebook_page(nbformat.read(card.notebook, as_version=4)),
+        )
         print(f"{card.seconds:.0f} s, {card.peak_mib:,.0f} MiB", flush=True)
         cards.append(card)
     results = collect(build / "results", notebooks)
@@ -127,14 +184,23 @@ def tour(notebooks: list[Path], build: Path, *, profile: str) -> Path:
 
 def _write(path: Path, text: str) -> None:
     if needs := pages.loads(text):
-        raise TourError(f"{path.name}: would load {needs[0]} when opened. Next: show it as a picture in the static frontend")
+        raise TourError(
+            f"{path.name}: would load {needs[0]} when opened. Next: show it as a picture in the"
+            " static frontend"
+        )
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def main(arguments: list[str] | None = None, solutions: Path = ROOT / "notebooks/solutions", build: Path = ROOT / "build/tour") -> int:
+def main(
+    arguments: list[str] | None = None,
+    solutions: Path = ROOT / "notebooks/solutions",
+    build: Path = ROOT / "build/tour",
+) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--profile", choices=TIMEOUT_S, default="smoke", help="how much to run (default: smoke)")
+    parser.add_argument(
+        "--profile", choices=TIMEOUT_S, default="smoke", help="how much to run (default: smoke)"
+    )
     profile = parser.parse_args(arguments).profile
     try:
         if not (notebooks := sorted(solutions.glob("[0-9][0-9]_*.ipynb"))):

@@ -1,7 +1,8 @@
-"""What a step of each method costs in the setting of results/phantom.py: ``python results/costs.py`` writes results/costs.csv in a minute.
+"""What a step of each method costs in the setting of results/phantom.py: ``python
+results/costs.py`` writes results/costs.csv in a minute.
 
-One thread, nothing else running: forward passes and networks are counted, memory is what the step keeps until its backward pass, seconds are
-those of the quickest of five steps (ssltut.costs).
+One thread, nothing else running: forward passes and networks are counted, memory is what the step
+keeps until its backward pass, seconds are those of the quickest of five steps (ssltut.costs).
 """
 
 from pathlib import Path

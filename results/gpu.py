@@ -49,7 +49,9 @@ def check(name: str, cohort: Cohort, precision: str) -> dict[str, object]:
             found = run.probabilities(cohort.validation()[0])
         except Exception as error:  # noqa: BLE001
             return {"status": "failed after the stop", "error": f"{type(error).__name__}: {error}"}
-    finite = bool(torch.isfinite(torch.as_tensor(found)).all()) and run.history["total"].notna().all()
+    finite = (
+        bool(torch.isfinite(torch.as_tensor(found)).all()) and run.history["total"].notna().all()
+    )
     return {
         "status": "ok" if finite and len(run.history) == 4 else "not finite",
         "loss of step 4": run.history["total"].iloc[-1],
@@ -102,7 +104,9 @@ def speed(
 
 
 def fill(file: Path, keys: Sequence[dict], measure: Callable[..., dict], until: float) -> None:
-    """One row of ``file`` for each of ``keys``; rows that are there stay, and time bounds the rest."""
+    """One row of ``file`` for each of ``keys``; rows that are there stay, and time bounds the
+    rest.
+    """
     rows = pd.read_csv(file).to_dict("records") if file.exists() else []
     done = {tuple(str(row[name]) for name in keys[0]) for row in rows}
     for key in keys:
@@ -139,7 +143,10 @@ def main() -> None:
     toy = synthetic_cohort(8, size=32, labelled=2, validation=1, test=1)
     checks = [{"method": m, "precision": p} for p in PRECISIONS for m in args.methods]
     fill(
-        args.out / "checks.csv", checks, lambda method, precision: check(method, toy, precision), until
+        args.out / "checks.csv",
+        checks,
+        lambda method, precision: check(method, toy, precision),
+        until,
     )
     sizes = {"tiny": TINY} if args.tiny else {n: PROFILES[n].train for n in ("class", "full")}
     side = {"tiny": 32, "class": 64, "full": 128}

@@ -1,7 +1,9 @@
-"""What happens to the unreliable voxels in training: ``python results/matching.py`` writes results/matching.csv in a quarter of an hour.
+"""What happens to the unreliable voxels in training: ``python results/matching.py`` writes
+results/matching.csv in a quarter of an hour.
 
-Embedding matching as published and its neighbour vote in the setting of results/phantom.py with 4 labelled scans, watched every 50 steps on
-four fixed patches of unlabelled scans whose truth we keep (``ssltut.explore.Probe``; a watched run is the same run). Stopped, it goes on.
+Embedding matching as published and its neighbour vote in the setting of results/phantom.py with 4
+labelled scans, watched every 50 steps on four fixed patches of unlabelled scans whose truth we keep
+(``ssltut.explore.Probe``; a watched run is the same run). Stopped, it goes on.
 """
 
 from dataclasses import replace
@@ -23,7 +25,9 @@ MATCHING, EVERY = ("embedding_matching", "neighbour_vote"), 50
 def watched(cohort: Cohort, name: str, seed: int) -> pd.DataFrame:
     """The table of the probe along one run."""
     config = replace(settings(), seed=seed)
-    return probed_run(make_method(name), cohort.with_budget(MIDDLE, seed), config, every=EVERY)[1].assign(method=name, seed=seed)
+    return probed_run(make_method(name), cohort.with_budget(MIDDLE, seed), config, every=EVERY)[
+        1
+    ].assign(method=name, seed=seed)
 
 
 def main() -> None:
@@ -31,7 +35,9 @@ def main() -> None:
     jobs = [(name, seed) for name in MATCHING for seed in SEEDS]
     with open_workers(2) as each:
         tables = dict(each(watched, synthetic_cohort(**COHORT), jobs))
-    table = pd.concat([tables[i] for i in range(len(jobs))], ignore_index=True).assign(**provenance())
+    table = pd.concat([tables[i] for i in range(len(jobs))], ignore_index=True).assign(
+        **provenance()
+    )
     table.to_csv(Path(__file__).with_suffix(".csv"), index=False)
     print(table.groupby(["method", "step"]).mean(numeric_only=True).round(3).to_string())
 

@@ -1,9 +1,12 @@
-"""What happens at a nail that no labelled scan shows: ``python results/nails.py`` writes results/nails.csv and draws figures/nails.png.
+"""What happens at a nail that no labelled scan shows: ``python results/nails.py`` writes
+results/nails.csv and draws figures/nails.png.
 
-The kept runs of ``results/phantom.py --steps 2400`` with seed 2, whose labelled scans have no nail while one of the unlabelled has. The picture
-shows what seven methods make of a test scan with a nail. The table asks labels only on untouched scans (those of results/new_scans.py) with and
-without a nail: at voxels more and more uncertain, by themselves or by their region, how often is it right, and
-how often a vote of the most similar voxels of the labelled scans, of those that also lie alike, and of those that only lie alike?
+The kept runs of ``results/phantom.py --steps 2400`` with seed 2, whose labelled scans have no nail
+while one of the unlabelled has. The picture shows what seven methods make of a test scan with a
+nail. The table asks labels only on untouched scans (those of results/new_scans.py) with and without
+a nail: at voxels more and more uncertain, by themselves or by their region, how often is it right,
+and how often a vote of the most similar voxels of the labelled scans, of those that also lie alike,
+and of those that only lie alike?
 """
 
 from pathlib import Path
@@ -27,9 +30,21 @@ from ssltut.predict import sliding_window
 from ssltut.train import Run, load_run
 from ssltut.uncertainty import regional_mean
 
-SHOWN = ["labels_only", "ua_mt", "medl", "embedding_matching", "region_vote", "scan_vote", "evidential_vote"]
+SHOWN = [
+    "labels_only",
+    "ua_mt",
+    "medl",
+    "embedding_matching",
+    "region_vote",
+    "scan_vote",
+    "evidential_vote",
+]
 SEED, SCAN, HERE = 2, "hip034", Path(__file__).parent
-EDGES, ASKED, REFERENCES = [0.0, 0.05, 0.1, 0.18, 0.25, 0.4, 1.0], 4000, 300  # shares of ln C; voxels asked of a scan
+EDGES, ASKED, REFERENCES = (
+    [0.0, 0.05, 0.1, 0.18, 0.25, 0.4, 1.0],
+    4000,
+    300,
+)  # shares of ln C; voxels asked of a scan
 VOTE, PLACED = make_method("region_vote"), make_method("place_vote")
 WHO = ["network right", "match right", "match with place right", "place alone right"]
 
@@ -41,29 +56,56 @@ def vectors_of(run: Run, case: Case) -> Tensor:
     def forward(x: Tensor) -> Tensor:
         return VOTE.vectors(net(x)).view(len(x), *x.shape[2:], -1).movedim(-1, 1)
 
-    return voxel_vectors(sliding_window(forward, run.intensity.normalise(case.image), run.config.patch, device_of(net))[None])
+    return voxel_vectors(
+        sliding_window(
+            forward, run.intensity.normalise(case.image), run.config.patch, device_of(net)
+        )[None]
+    )
 
 
 def places_of(case: Case) -> Tensor:
     """The place code of every voxel of a scan."""
-    return place_vectors([Place(case.patient, case.meta["anatomy"]["side"], (0.5, 0.5, 0.5))], case.image.shape)
+    return place_vectors(
+        [Place(case.patient, case.meta["anatomy"]["side"], (0.5, 0.5, 0.5))], case.image.shape
+    )
 
 
-def votes(query: tuple[Tensor, Tensor], references: tuple[Tensor, Tensor], classes: Tensor, n_classes: int) -> dict[str, Tensor]:
-    """The class that most of the nearest references have, by looks, by looks and place, and by place alone; vectors and places of both."""
+def votes(
+    query: tuple[Tensor, Tensor], references: tuple[Tensor, Tensor], classes: Tensor, n_classes: int
+) -> dict[str, Tensor]:
+    """The class that most of the nearest references have, by looks, by looks and place, and by
+    place alone; vectors and places of both.
+    """
     (looks, place), (known_looks, known_place), weight = query, references, PLACED.place**0.5
-    ways = {"match": (looks, known_looks), "place alone": (place, known_place),
-            "match with place": tuple(torch.cat([a, weight * b], dim=1) for a, b in ((looks, place), (known_looks, known_place)))}
-    return {name: neighbour_vote(*pair, classes, n_classes, VOTE.neighbours).argmax(1) for name, pair in ways.items()}
+    ways = {
+        "match": (looks, known_looks),
+        "place alone": (place, known_place),
+        "match with place": tuple(
+            torch.cat([a, weight * b], dim=1)
+            for a, b in ((looks, place), (known_looks, known_place))
+        ),
+    }
+    return {
+        name: neighbour_vote(*pair, classes, n_classes, VOTE.neighbours).argmax(1)
+        for name, pair in ways.items()
+    }
 
 
 def references_of(run: Run, cases: list[Case]) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Vectors, places and classes of ``REFERENCES`` voxels a class from anywhere in each labelled scan."""
+    """Vectors, places and classes of ``REFERENCES`` voxels a class from anywhere in each labelled
+    scan.
+    """
     vectors, places, classes = [], [], []
     for case in cases:
         y = torch.as_tensor(case.label.astype("int64"))[None]
-        drawn = draw_references(y, torch.ones_like(y, dtype=torch.bool), run.table.n_classes, k=REFERENCES, redraws=1,
-                                generator=generator_for("cpu", SEED, case.id))
+        drawn = draw_references(
+            y,
+            torch.ones_like(y, dtype=torch.bool),
+            run.table.n_classes,
+            k=REFERENCES,
+            redraws=1,
+            generator=generator_for("cpu", SEED, case.id),
+        )
         index = drawn.index[drawn.present].flatten()
         vectors.append(vectors_of(run, case)[index])
         places.append(places_of(case)[index])
@@ -73,29 +115,57 @@ def references_of(run: Run, cases: list[Case]) -> tuple[tuple[Tensor, Tensor], T
 
 @torch.no_grad()
 def asked(run: Run, case: Case, references: tuple[Tensor, Tensor], classes: Tensor) -> pd.DataFrame:
-    """A row a voxel that is asked: its uncertainty as a share of ln C, alone and of its region, and who is right."""
+    """A row a voxel that is asked: its uncertainty as a share of ln C, alone and of its region, and
+    who is right.
+    """
     n_classes, truth = run.table.n_classes, torch.as_tensor(case.label.astype("int64")).flatten()
-    alone = torch.as_tensor(uncertainty_map(run, case).mean_of_entropies) / torch.tensor(float(n_classes)).log()
+    alone = (
+        torch.as_tensor(uncertainty_map(run, case).mean_of_entropies)
+        / torch.tensor(float(n_classes)).log()
+    )
     region = regional_mean(alone[None], VOTE.region).flatten()
-    chosen = torch.multinomial((region > EDGES[1]).float(), ASKED, generator=generator_for("cpu", SEED, case.id))
-    voted = votes((vectors_of(run, case)[chosen], places_of(case)[chosen]), references, classes, n_classes)
+    chosen = torch.multinomial(
+        (region > EDGES[1]).float(), ASKED, generator=generator_for("cpu", SEED, case.id)
+    )
+    voted = votes(
+        (vectors_of(run, case)[chosen], places_of(case)[chosen]), references, classes, n_classes
+    )
     said = torch.as_tensor(run.predict(case).astype("int64")).flatten()
-    return pd.DataFrame({"scan": "nail" if case.meta["pathology"]["implant"] else "no nail", "voxel": alone.flatten()[chosen].numpy(),
-                         "region": region[chosen].numpy(), "network right": (said == truth)[chosen].numpy()}
-                        | {f"{name} right": (vote == truth[chosen]).numpy() for name, vote in voted.items()})
+    return pd.DataFrame(
+        {
+            "scan": "nail" if case.meta["pathology"]["implant"] else "no nail",
+            "voxel": alone.flatten()[chosen].numpy(),
+            "region": region[chosen].numpy(),
+            "network right": (said == truth)[chosen].numpy(),
+        }
+        | {f"{name} right": (vote == truth[chosen]).numpy() for name, vote in voted.items()}
+    )
 
 
 def table(run: Run, labelled: list[Case], cases: list[Case]) -> pd.DataFrame:
-    """How often network and match are right, by kind of scan and by uncertainty, of the voxel and of its region."""
+    """How often network and match are right, by kind of scan and by uncertainty, of the voxel and
+    of its region.
+    """
     references, classes = references_of(run, labelled)
     voxels = pd.concat([asked(run, case, references, classes) for case in cases], ignore_index=True)
     parts = []
     for by in ("voxel", "region"):
         bins = pd.cut(voxels[by], EDGES, right=False)
-        part = voxels.groupby(["scan", bins], observed=True).agg(voxels=("voxel", "size"), **{
-            who: (who, "mean") for who in WHO}).reset_index(names=["scan", "bin"])
-        parts.append(part.assign(uncertainty=by, low=part["bin"].map(lambda b: b.left), high=part["bin"].map(lambda b: b.right)).drop(columns="bin"))
-    return pd.concat(parts, ignore_index=True)[["scan", "uncertainty", "low", "high", "voxels", *WHO]]
+        part = (
+            voxels.groupby(["scan", bins], observed=True)
+            .agg(voxels=("voxel", "size"), **{who: (who, "mean") for who in WHO})
+            .reset_index(names=["scan", "bin"])
+        )
+        parts.append(
+            part.assign(
+                uncertainty=by,
+                low=part["bin"].map(lambda b: b.left),
+                high=part["bin"].map(lambda b: b.right),
+            ).drop(columns="bin")
+        )
+    return pd.concat(parts, ignore_index=True)[
+        ["scan", "uncertainty", "low", "high", "voxels", *WHO]
+    ]
 
 
 def main() -> None:
@@ -105,17 +175,31 @@ def main() -> None:
     runs = {name: load_run(folder / "runs" / f"{name}-{SEED}-{tags[name]}") for name in SHOWN}
 
     fresh = synthetic_cohort(**SCANS["new_scans"]).test()
-    nails, others = ([case for case in fresh if case.meta["pathology"]["implant"] == wanted] for wanted in (True, False))
+    nails, others = (
+        [case for case in fresh if case.meta["pathology"]["implant"] == wanted]
+        for wanted in (True, False)
+    )
     labelled = [cohort.case(name) for name in cohort.with_budget(MIDDLE, SEED).split.labelled]
     found = table(runs["labels_only"], labelled, nails + others[: len(nails)])
     found.assign(**provenance()).to_csv(HERE / "nails.csv", index=False)
     print(found.round(3).to_string())
 
     case = cohort.case(SCAN)
-    scan = {"image": case.image, "spacing": case.spacing, "table": cohort.table, "at": tuple(side // 2 for side in case.image.shape)}
-    shown = {"truth": scan | {"overlay": case.label}} | {METHODS[name].title.removeprefix("embedding matching, "): scan | {"overlay": run.predict(case)}
-                                                           for name, run in runs.items()}
-    (HERE / "figures" / "nails.png").write_bytes(show.gallery(shown, columns=4, alt="eight times the same scan").png)
+    scan = {
+        "image": case.image,
+        "spacing": case.spacing,
+        "table": cohort.table,
+        "at": tuple(side // 2 for side in case.image.shape),
+    }
+    shown = {"truth": scan | {"overlay": case.label}} | {
+        METHODS[name].title.removeprefix("embedding matching, "): (
+            scan | {"overlay": run.predict(case)}
+        )
+        for name, run in runs.items()
+    }
+    (HERE / "figures" / "nails.png").write_bytes(
+        show.gallery(shown, columns=4, alt="eight times the same scan").png
+    )
 
 
 if __name__ == "__main__":

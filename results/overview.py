@@ -1,4 +1,6 @@
-"""The picture at the top of the README, from the runs of the notebooks in the cache: ``python results/overview.py``."""
+"""The picture at the top of the README, from the runs of the notebooks in the cache: ``python
+results/overview.py``.
+"""
 
 import io
 import os
@@ -33,23 +35,50 @@ def main() -> None:
     rng = np.random.default_rng(0)
     asked = np.argwhere(unsure >= np.quantile(unsure, 0.97))
     asked = asked[rng.choice(len(asked), 60, replace=False)]
-    found = correspond(embedding_map(teacher, scan), asked, embedding_map(teacher, labelled), labelled.label, n_classes=3)
-    place = [np.c_[voxels, np.ones(len(voxels))] @ case.affine.T for voxels, case in ((asked, scan), (found.reference[:, 0], labelled))]
+    found = correspond(
+        embedding_map(teacher, scan),
+        asked,
+        embedding_map(teacher, labelled),
+        labelled.label,
+        n_classes=3,
+    )
+    place = [
+        np.c_[voxels, np.ones(len(voxels))] @ case.affine.T
+        for voxels, case in ((asked, scan), (found.reference[:, 0], labelled))
+    ]
     agree = scan.label[tuple(asked.T)] == found.reference_class[:, 0]
-    meshes = [[show.surface(case.label, c, affine=case.affine, table=cohort.table) for c in (1, 2)] for case in (scan, labelled)]
+    meshes = [
+        [show.surface(case.label, c, affine=case.affine, table=cohort.table) for c in (1, 2)]
+        for case in (scan, labelled)
+    ]
 
     rows = read_rows(HERE / "synthetic_class.csv")
-    tables = [summary(rows, metric).rename(columns={"low95": "low", "high95": "high"}) for metric in ("dice", "hd95")]
+    tables = [
+        summary(rows, metric).rename(columns={"low95": "low", "high95": "high"})
+        for metric in ("dice", "hd95")
+    ]
 
     both = pd.concat(tables).assign(method=lambda table: table["title"])
     pictures = {
-        "A synthetic hip CT and its bones": show.planes(scan.image, spacing=scan.spacing, alt="scan", overlay=scan.label, table=cohort.table),
-        "Where the teacher is unsure": show.planes(scan.image, spacing=scan.spacing, alt="uncertainty", heat=unsure, heat_label="entropy (nats)"),
+        "A synthetic hip CT and its bones": show.planes(
+            scan.image, spacing=scan.spacing, alt="scan", overlay=scan.label, table=cohort.table
+        ),
+        "Where the teacher is unsure": show.planes(
+            scan.image,
+            spacing=scan.spacing,
+            alt="uncertainty",
+            heat=unsure,
+            heat_label="entropy (nats)",
+        ),
         "Which labelled voxels vouch for unsure ones": show.correspondences(
-            *meshes, place[0][:, :3], place[1][:, :3], agree, alt="correspondences"),
+            *meshes, place[0][:, :3], place[1][:, :3], agree, alt="correspondences"
+        ),
         "Does it help? Test scans never seen": show.intervals(
-            both, alt="intervals", bounds=("labels only", "all labels (upper bound)"),
-            titles={"dice": "Dice (right is better)", "hd95": "HD95, mm (left is better)"}),
+            both,
+            alt="intervals",
+            bounds=("labels only", "all labels (upper bound)"),
+            titles={"dice": "Dice (right is better)", "hd95": "HD95, mm (left is better)"},
+        ),
     }
     figure = Figure(figsize=(20, 13), layout="constrained")
     for axes, (title, picture) in zip(figure.subplots(2, 2).flat, pictures.items(), strict=True):

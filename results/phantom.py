@@ -1,10 +1,13 @@
-"""The record of every method on synthetic hips: ``python results/phantom.py`` writes results/phantom.csv, phantom_runs.csv and figures.
+"""The record of every method on synthetic hips: ``python results/phantom.py`` writes
+results/phantom.csv, phantom_runs.csv and figures.
 
-The bench (bounds, baselines, embedding matching) x 2, 4 and 8 labelled scans x three seeds, and the further methods at 4, in two processes of
-one thread: on two cores about an hour for each of these four parts. Stopped, it goes on where it was. ``--methods``, ``--budgets`` and
-``--seeds`` do a part (two parts at the same time: other methods or other seeds). Each call writes all that is done so far, and what the record
-held before stays unless it was done again.
-``--steps`` trains longer or shorter, a record of its own (phantom_2400.csv). ``--trial`` is a look at the whole in a minute, in the folder alone.
+The bench (bounds, baselines, embedding matching) x 2, 4 and 8 labelled scans x three seeds, and the
+further methods at 4, in two processes of one thread: on two cores about an hour for each of these
+four parts. Stopped, it goes on where it was. ``--methods``, ``--budgets`` and ``--seeds`` do a part
+(two parts at the same time: other methods or other seeds). Each call writes all that is done so
+far, and what the record held before stays unless it was done again.
+``--steps`` trains longer or shorter, a record of its own (phantom_2400.csv). ``--trial`` is a look
+at the whole in a minute, in the folder alone.
 """
 
 import argparse
@@ -20,33 +23,89 @@ from ssltut.methods import METHODS
 from ssltut.profiles import TrainConfig, profile_named
 
 HERE = Path(__file__).parent
-BENCH = ["labels_only", "mean_teacher", "ua_mt", "cps", "fixmatch", "urpc", "dtc", "mc_net_plus", "bcp", "cct", "mtc",
-         "embedding_matching", "neighbour_vote", "all_labels"]
+BENCH = [
+    "labels_only",
+    "mean_teacher",
+    "ua_mt",
+    "cps",
+    "fixmatch",
+    "urpc",
+    "dtc",
+    "mc_net_plus",
+    "bcp",
+    "cct",
+    "mtc",
+    "embedding_matching",
+    "neighbour_vote",
+    "all_labels",
+]
 BUDGETS, MIDDLE, SEEDS = [2, 4, 8], 4, [0, 1, 2]
-# Of the lengths, rates and norms that were tried, one with room between the two bounds that takes an afternoon, on synthetic hips of
-# another seed (results/README.md); 8 channels for 360 steps, which cost as much, left all labels below labels only.
+# Of the lengths, rates and norms that were tried, one with room between the two bounds that takes
+# an afternoon, on synthetic hips of
+# another seed (results/README.md); 8 channels for 360 steps, which cost as much, left all labels
+# below labels only.
 STEPS, LR, WIDTH, PATCH = 600, 5e-3, 4, (24, 24, 24)
-COHORT = {"n": 38, "size": 48, "labelled": 4, "validation": 2, "test": 18}  # test scans for six parts of three
+COHORT = {
+    "n": 38,
+    "size": 48,
+    "labelled": 4,
+    "validation": 2,
+    "test": 18,
+}  # test scans for six parts of three
 TRIAL = {"n": 18, "size": 32, "labelled": 4, "validation": 1, "test": 6}
-FEW = ["labels_only", "mean_teacher", "ua_mt", "cps", "cct", "embedding_matching", "neighbour_vote", "all_labels"]  # more cannot be told apart
+FEW = [
+    "labels_only",
+    "mean_teacher",
+    "ua_mt",
+    "cps",
+    "cct",
+    "embedding_matching",
+    "neighbour_vote",
+    "all_labels",
+]  # more cannot be told apart
 YLABEL = {"dice": "Dice (higher is better)", "hd95": "HD95 in mm (lower is better)"}
 
 
 def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
-    """Budget curves, difficulty strata and paired differences of Dice and HD95 as PNG in ``folder``."""
+    """Budget curves, difficulty strata and paired differences of Dice and HD95 as PNG in
+    ``folder``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     middle = MIDDLE if MIDDLE in set(rows["budget"]) else rows["budget"].max()
     part, few = rows[rows["budget"] == middle], rows[rows["method"].isin(FEW)]
     for metric, ylabel in YLABEL.items():
         renamed = {"low95": "low", "high95": "high"}
-        tables = [table.rename(columns=renamed).assign(method=table["title"])
-                  for table in (statistics.summary(few, metric), statistics.strata(few[few["budget"] == middle], metric))]
-        against = statistics.differences(part, metric).rename(columns=lambda name: METHODS[name].title)
+        tables = [
+            table.rename(columns=renamed).assign(method=table["title"])
+            for table in (
+                statistics.summary(few, metric),
+                statistics.strata(few[few["budget"] == middle], metric),
+            )
+        ]
+        against = statistics.differences(part, metric).rename(
+            columns=lambda name: METHODS[name].title
+        )
         pictures = {
-            "budgets": show.budget_curves(tables[0], ylabel=ylabel, bounds=bounds, alt=f"{metric} of eight methods at each number of labelled scans"),
-            "strata": show.strata(tables[1], ylabel=ylabel, bounds=bounds, alt=f"{metric} of eight methods on the easiest to the hardest scans"),
-            "paired": show.paired(dict(against.items()), xlabel=f"{ylabel.split(' (')[0]} minus that of {bounds[0]}, {middle} labelled scans",
-                                  alt=f"{metric} of every method minus labels only, a point a patient")}
+            "budgets": show.budget_curves(
+                tables[0],
+                ylabel=ylabel,
+                bounds=bounds,
+                alt=f"{metric} of eight methods at each number of labelled scans",
+            ),
+            "strata": show.strata(
+                tables[1],
+                ylabel=ylabel,
+                bounds=bounds,
+                alt=f"{metric} of eight methods on the easiest to the hardest scans",
+            ),
+            "paired": show.paired(
+                dict(against.items()),
+                xlabel=(
+                    f"{ylabel.split(' (')[0]} minus that of {bounds[0]}, {middle} labelled scans"
+                ),
+                alt=f"{metric} of every method minus labels only, a point a patient",
+            ),
+        }
         for name, picture in pictures.items():
             (folder / f"phantom-{name}-{metric}.png").write_bytes(picture.png)
 
@@ -54,7 +113,13 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
 def settings(trial: bool = False, steps: int = STEPS) -> TrainConfig:
     """What every run of the record trains with."""
     config = replace(profile_named("smoke" if trial else "class").train, precision="32-true")
-    return config if trial else replace(config, steps=steps, lr=LR, validate_every=steps // 3, width=WIDTH, patch=PATCH)
+    return (
+        config
+        if trial
+        else replace(
+            config, steps=steps, lr=LR, validate_every=steps // 3, width=WIDTH, patch=PATCH
+        )
+    )
 
 
 def main() -> None:
@@ -69,24 +134,47 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--trial", action="store_true")
     args = parser.parse_args()
-    torch.set_num_threads(max(1, args.workers))  # one to each process: the values do not depend on the machine's cores
-    folder = args.folder or cache_dir() / "record" / ("phantom_trial" if args.trial else f"phantom-{args.steps}")
+    torch.set_num_threads(
+        max(1, args.workers)
+    )  # one to each process: the values do not depend on the machine's cores
+    folder = args.folder or cache_dir() / "record" / (
+        "phantom_trial" if args.trial else f"phantom-{args.steps}"
+    )
     cohort = synthetic_cohort(**(TRIAL if args.trial else COHORT))
     further = [name for name in METHODS if name not in BENCH]
     for methods, budgets in ((BENCH, BUDGETS), (further, [MIDDLE])):
-        methods, budgets = [name for name in methods if name in args.methods], [budget for budget in budgets if budget in args.budgets]
+        methods, budgets = (
+            [name for name in methods if name in args.methods],
+            [budget for budget in budgets if budget in args.budgets],
+        )
         if methods and budgets:
-            compare(cohort, methods, folder, config=settings(args.trial, args.steps), budgets=budgets, seeds=args.seeds, workers=args.workers)
+            compare(
+                cohort,
+                methods,
+                folder,
+                config=settings(args.trial, args.steps),
+                budgets=budgets,
+                seeds=args.seeds,
+                workers=args.workers,
+            )
     rows, of_record = collected(folder), args.steps == STEPS and not args.trial
     if not args.trial:
-        rows = write_record(rows, "phantom" if of_record else f"phantom_{args.steps}", list(METHODS))
+        rows = write_record(
+            rows, "phantom" if of_record else f"phantom_{args.steps}", list(METHODS)
+        )
     print(statistics.report(rows, "dice"))
-    draw(rows, HERE / "figures" if of_record else folder, (METHODS[statistics.LOWER_BOUND].title, METHODS[statistics.UPPER_BOUND].title))
+    draw(
+        rows,
+        HERE / "figures" if of_record else folder,
+        (METHODS[statistics.LOWER_BOUND].title, METHODS[statistics.UPPER_BOUND].title),
+    )
 
 
 def collected(folder: Path) -> pd.DataFrame:
     """All runs that are done in the folder of a comparison."""
-    return pd.concat([read_rows(file) for file in sorted((folder / "rows").glob("*.csv"))], ignore_index=True)
+    return pd.concat(
+        [read_rows(file) for file in sorted((folder / "rows").glob("*.csv"))], ignore_index=True
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""The record behind notebook 06: ``python results/synthetic_class.py`` writes results/synthetic_class.csv.
+"""The record behind notebook 06: ``python results/synthetic_class.py`` writes
+results/synthetic_class.csv.
 
-Six methods x three seeds at the profile class: about 50 minutes on one core. Stopped, it goes on where it was; the same command with other
-``--seeds`` in a second process shares the work, and a last call without ``--seeds`` collects.
+Six methods x three seeds at the profile class: about 50 minutes on one core. Stopped, it goes on
+where it was; the same command with other ``--seeds`` in a second process shares the work, and a
+last call without ``--seeds`` collects.
 """
 
 import argparse
@@ -12,7 +14,14 @@ from ssltut.compare import compare
 from ssltut.data.cohort import cache_dir, synthetic_cohort
 from ssltut.profiles import profile_named
 
-METHODS = ["labels_only", "mean_teacher", "ua_mt", "embedding_matching", "neighbour_vote", "all_labels"]
+METHODS = [
+    "labels_only",
+    "mean_teacher",
+    "ua_mt",
+    "embedding_matching",
+    "neighbour_vote",
+    "all_labels",
+]
 
 
 def main() -> None:
@@ -22,7 +31,14 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--folder", type=Path, default=cache_dir() / "record" / "synthetic_class")
     args = parser.parse_args()
-    compare(synthetic_cohort(**profile.cohort), args.methods, args.folder, config=profile.train, budgets=(profile.labelled,), seeds=args.seeds)
+    compare(
+        synthetic_cohort(**profile.cohort),
+        args.methods,
+        args.folder,
+        config=profile.train,
+        budgets=(profile.labelled,),
+        seeds=args.seeds,
+    )
     if args.seeds == list(profile.seeds) and args.methods == METHODS:
         shutil.copy(args.folder / "results.csv", Path(__file__).with_suffix(".csv"))
 

@@ -1,7 +1,9 @@
-"""The tables of a record as Markdown, for the README: ``python results/tables.py results/synthetic_class.csv``.
+"""The tables of a record as Markdown, for the README: ``python results/tables.py
+results/synthetic_class.csv``.
 
-``--budget 4 --costs results/costs.csv`` puts both metrics of one number of labelled scans beside the costs of a step, a row a method;
-``--across`` puts the means at all numbers of labelled scans beside each other, for the methods that have them all.
+``--budget 4 --costs results/costs.csv`` puts both metrics of one number of labelled scans beside
+the costs of a step, a row a method; ``--across`` puts the means at all numbers of labelled scans
+beside each other, for the methods that have them all.
 """
 
 import argparse
@@ -18,43 +20,77 @@ UNITS = {"dice": ("Dice", 3), "hd95": ("HD95, mm", 1)}
 
 
 def markdown(rows: pd.DataFrame, metric: str) -> str:
-    """A row a method: mean, interval over patients, spread over seeds, and the paired difference to labels only; then the verdict."""
+    """A row a method: mean, interval over patients, spread over seeds, and the paired difference to
+    labels only; then the verdict.
+    """
     (name, digits), against = UNITS[metric], paired(rows, metric)
-    table = summary(rows, metric).merge(against[["method", "budget", "difference", "p Holm", "wins", "ties", "losses"]], how="left")
-    head = ["", name, "95 % interval", "sd over seeds", "minus labels only", "p (Holm)", "wins / ties / losses"]
+    table = summary(rows, metric).merge(
+        against[["method", "budget", "difference", "p Holm", "wins", "ties", "losses"]], how="left"
+    )
+    head = [
+        "",
+        name,
+        "95 % interval",
+        "sd over seeds",
+        "minus labels only",
+        "p (Holm)",
+        "wins / ties / losses",
+    ]
     lines = []
     for row in table.to_dict("records"):
         values = [row["title"], *mean_of(row, digits), f"{row['sd over seeds']:.{digits}f}"]
         if pd.notna(row["difference"]):
-            values += [f"{row['difference']:+.{digits}f}", f"{row['p Holm']:.2g}", f"{row['wins']:.0f} / {row['ties']:.0f} / {row['losses']:.0f}"]
+            values += [
+                f"{row['difference']:+.{digits}f}",
+                f"{row['p Holm']:.2g}",
+                f"{row['wins']:.0f} / {row['ties']:.0f} / {row['losses']:.0f}",
+            ]
         lines.append([*values, *[""] * (len(head) - len(values))])
     return f"{lines_of(head, lines)}\n\n{verdict(against)}"
 
 
 def beside_costs(rows: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """A row a method: mean of each metric with its interval and the corrected p of its difference to labels only, then what a step costs."""
+    """A row a method: mean of each metric with its interval and the corrected p of its difference
+    to labels only, then what a step costs.
+    """
     head, lines = [""], {name: [title_of(name)] for name in order_of(rows["method"].unique())}
     for metric, (name, digits) in UNITS.items():
         head += [name, "95 % interval", "p (Holm)"]
         table = summary(rows, metric).merge(paired(rows, metric)[["method", "p Holm"]], how="left")
         for row in table.to_dict("records"):
-            lines[row["method"]] += [*mean_of(row, digits), "" if pd.isna(row["p Holm"]) else f"{row['p Holm']:.2g}"]
+            lines[row["method"]] += [
+                *mean_of(row, digits),
+                "" if pd.isna(row["p Holm"]) else f"{row['p Holm']:.2g}",
+            ]
     spent = costs.set_index("method")
     for method, line in lines.items():
-        line += [f"{spent.loc[method, column]:.{digits}f}" for column, digits in zip(COLUMNS, (0, 0, 0, 2), strict=True)]
+        line += [
+            f"{spent.loc[method, column]:.{digits}f}"
+            for column, digits in zip(COLUMNS, (0, 0, 0, 2), strict=True)
+        ]
     return lines_of([*head, *COLUMNS], lines.values())
 
 
 def across_budgets(rows: pd.DataFrame) -> str:
-    """A row a method: the mean of each metric at each budget, with + or - where it is better or worse than labels only after Holm's correction."""
+    """A row a method: the mean of each metric at each budget, with + or - where it is better or
+    worse than labels only after Holm's correction.
+    """
     budgets = sorted(rows["budget"].unique())
     rows = rows.groupby("method").filter(lambda part: part["budget"].nunique() == len(budgets))
     head, lines = [""], {name: [title_of(name)] for name in order_of(rows["method"].unique())}
     for metric, (name, digits) in UNITS.items():
         head += [f"{name}: {budgets[0]}", *map(str, budgets[1:])]
-        table = summary(rows, metric).merge(paired(rows, metric)[["method", "budget", "difference", "p Holm"]], how="left").sort_values("budget")
+        table = (
+            summary(rows, metric)
+            .merge(paired(rows, metric)[["method", "budget", "difference", "p Holm"]], how="left")
+            .sort_values("budget")
+        )
         for row in table.to_dict("records"):
-            sign = ("+" if (row["difference"] > 0) == HIGHER_IS_BETTER[metric] else "-") if row["p Holm"] < 0.05 else ""
+            sign = (
+                ("+" if (row["difference"] > 0) == HIGHER_IS_BETTER[metric] else "-")
+                if row["p Holm"] < 0.05
+                else ""
+            )
             lines[row["method"]].append(f"{row['mean']:.{digits}f} {sign}".strip())
     return lines_of(head, lines.values())
 
@@ -80,4 +116,8 @@ if __name__ == "__main__":
     if args.across:
         print(across_budgets(found))
     else:
-        print(beside_costs(found, pd.read_csv(args.costs)) if args.costs else "\n\n".join(markdown(found, metric) for metric in UNITS))
+        print(
+            beside_costs(found, pd.read_csv(args.costs))
+            if args.costs
+            else "\n\n".join(markdown(found, metric) for metric in UNITS)
+        )

@@ -1,4 +1,6 @@
-"""Checkpoints: one safetensors file, written atomically, with its JSON in the header. No pickle anywhere."""
+"""Checkpoints: one safetensors file, written atomically, with its JSON in the header. No pickle
+anywhere.
+"""
 
 import json
 import os
@@ -11,10 +13,15 @@ from ssltut.errors import CheckpointError
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors by "index.name"; its hyper-parameters are in the configuration already."""
+    """The optimiser's tensors by "index.name"; its hyper-parameters are in the configuration
+    already.
+    """
     return {
         f"{i}.{name}": torch.as_tensor(value)
-        for i, state in optimizer.state_dict()["state"].items() for name, value in state.items() if value is not None}
+        for i, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if value is not None
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
@@ -26,7 +33,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, sees the old one or the new one and nothing between."""
+    """Write a text file so that a reader, or a crash, sees the old one or the new one and nothing
+    between.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -36,11 +45,19 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], meta: dict[str, object]) -> None:
-    """Write tensors by group ("net.student", "optimizer") and ``meta`` to ``path``: the old file stays whole until the new one is."""
+def save_checkpoint(
+    path: Path, groups: dict[str, dict[str, Tensor]], meta: dict[str, object]
+) -> None:
+    """Write tensors by group ("net.student", "optimizer") and ``meta`` to ``path``: the old file
+    stays whole until the new one is.
+    """
     from safetensors.torch import save_file
 
-    tensors = {f"{group}/{name}": t.detach().cpu().contiguous().clone() for group, items in groups.items() for name, t in items.items()}
+    tensors = {
+        f"{group}/{name}": t.detach().cpu().contiguous().clone()
+        for group, items in groups.items()
+        for name, t in items.items()
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -51,20 +68,34 @@ def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], meta: dict
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, object]]:
-    """The groups and the meta data of ``path``. Raises CheckpointError for a missing, damaged or foreign file."""
+    """The groups and the meta data of ``path``. Raises CheckpointError for a missing, damaged or
+    foreign file.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise CheckpointError("there is no checkpoint here", where=path, fix="train first, or give the folder of a finished run")
+        raise CheckpointError(
+            "there is no checkpoint here",
+            where=path,
+            fix="train first, or give the folder of a finished run",
+        )
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             header = (file.metadata() or {}).get("ssltut")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no dictionary
             meta = header and json.loads(header)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint cannot be read ({error})", where=path, fix="delete the file and train again") from None
+        raise CheckpointError(
+            f"the checkpoint cannot be read ({error})",
+            where=path,
+            fix="delete the file and train again",
+        ) from None
     if not meta:
-        raise CheckpointError("the file is no ssltut checkpoint", where=path, fix="give a file written by ssltut train")
+        raise CheckpointError(
+            "the file is no ssltut checkpoint",
+            where=path,
+            fix="give a file written by ssltut train",
+        )
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         group, name = key.split("/", 1)
@@ -77,5 +108,8 @@ def load_net(net: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f"the weights do not fit the network ({str(error).splitlines()[1].strip()})", where=where,
-                              fix="use the configuration the run was trained with") from None
+        raise CheckpointError(
+            f"the weights do not fit the network ({str(error).splitlines()[1].strip()})",
+            where=where,
+            fix="use the configuration the run was trained with",
+        ) from None

@@ -1,4 +1,6 @@
-"""How every command of the command line answers: text or JSON on stdout, progress and errors on stderr."""
+"""How every command of the command line answers: text or JSON on stdout, progress and errors on
+stderr.
+"""
 
 import argparse
 import json
@@ -8,9 +10,13 @@ from typing import NoReturn
 
 
 def emit(args: argparse.Namespace, values: object, text: str) -> None:
-    """Print ``values`` as JSON where a program reads (NaN as null), ``text`` where a person does."""
+    """Print ``values`` as JSON where a program reads (NaN as null), ``text`` where a person
+    does.
+    """
     if args.json:
-        text = json.dumps(json.loads(json.dumps(values, default=str), parse_constant=lambda name: None), indent=1)
+        text = json.dumps(
+            json.loads(json.dumps(values, default=str), parse_constant=lambda name: None), indent=1
+        )
     print(text)
 
 

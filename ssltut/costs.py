@@ -1,4 +1,6 @@
-"""What a training step of a method costs, measured: passes through networks, networks, memory, seconds; and the ideas it uses."""
+"""What a training step of a method costs, measured: passes through networks, networks, memory,
+seconds; and the ideas it uses.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -20,13 +22,32 @@ WHEN = 0.85  # the fraction of training at which every stage of every method has
 
 def ideas(names: Sequence[str] = tuple(METHODS)) -> pd.DataFrame:
     """Which of ``IDEAS`` each method uses: a row each by its title, True or False."""
-    return pd.DataFrame({METHODS[name].title: {idea: idea in METHODS[name].ideas for idea in IDEAS} for name in names}).T.astype(bool)
+    return pd.DataFrame(
+        {
+            METHODS[name].title: {idea: idea in METHODS[name].ideas for idea in IDEAS}
+            for name in names
+        }
+    ).T.astype(bool)
 
 
-def costs(cohort: Cohort, names: Sequence[str] = tuple(METHODS), config: TrainConfig = TINY, repeats: int = 3) -> pd.DataFrame:
-    """The costs of a step of each method on this machine's CPU, a row each by its title; columns COLUMNS."""
+def costs(
+    cohort: Cohort,
+    names: Sequence[str] = tuple(METHODS),
+    config: TrainConfig = TINY,
+    repeats: int = 3,
+) -> pd.DataFrame:
+    """The costs of a step of each method on this machine's CPU, a row each by its title; columns
+    COLUMNS.
+    """
     pools = pools_of(cohort, config)
-    return pd.DataFrame({METHODS[name].title: cost(make_method(name), pools, config, cohort.table.n_classes, repeats) for name in names}).T
+    return pd.DataFrame(
+        {
+            METHODS[name].title: cost(
+                make_method(name), pools, config, cohort.table.n_classes, repeats
+            )
+            for name in names
+        }
+    ).T
 
 
 def pools_of(cohort: Cohort, config: TrainConfig) -> list[PatchPool]:
@@ -36,7 +57,13 @@ def pools_of(cohort: Cohort, config: TrainConfig) -> list[PatchPool]:
     return [PatchPool(part, intensity, config.patch, "cpu") for part in cases]
 
 
-def step(method: Method, nets: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, batch: Batch, progress: Progress) -> None:
+def step(
+    method: Method,
+    nets: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    progress: Progress,
+) -> None:
     """One training step on the CPU in fp32."""
     terms = method.losses(batch, nets, progress)
     optimizer.zero_grad(set_to_none=True)
@@ -45,21 +72,30 @@ def step(method: Method, nets: Mapping[str, nn.Module], optimizer: torch.optim.O
     method.after_step(nets, batch, progress)
 
 
-def cost(method: Method, pools: Sequence[PatchPool], config: TrainConfig, n_classes: int, repeats: int) -> dict[str, float]:
-    """One row of ``costs``: passes and memory of the last, seconds of the quickest of ``repeats`` steps, after one that is not counted.
+def cost(
+    method: Method, pools: Sequence[PatchPool], config: TrainConfig, n_classes: int, repeats: int
+) -> dict[str, float]:
+    """One row of ``costs``: passes and memory of the last, seconds of the quickest of ``repeats``
+    steps, after one that is not counted.
 
-    Memory: all weights and buffers, and what the step keeps until its backward pass is done. A pass takes a whole batch of patches.
+    Memory: all weights and buffers, and what the step keeps until its backward pass is done. A pass
+    takes a whole batch of patches.
     """
     nets = build_nets(method, config, n_classes)
     learning = [p for net in nets.values() for p in net.parameters() if p.requires_grad]
     optimizer, count = torch.optim.Adam(learning, lr=config.lr), {"passes": 0}
-    hooks = [nets[role].register_forward_hook(lambda *_: count.update(passes=count["passes"] + 1)) for role in method.roles]
+    hooks = [
+        nets[role].register_forward_hook(lambda *_: count.update(passes=count["passes"] + 1))
+        for role in method.roles
+    ]
     state = held(nets)
     seconds, kept = [], {}
     for n in range(repeats + 1):
         progress = Progress(round(WHEN * config.steps) + n, config.steps)
         plan = method.plan(progress, Plan(config.labelled, config.unlabelled))
-        batch = draw_batch(pools[0], pools[1] if "unlabelled" in method.uses else None, plan, config, n_classes, n)
+        batch = draw_batch(
+            pools[0], pools[1] if "unlabelled" in method.uses else None, plan, config, n_classes, n
+        )
         count["passes"], kept, begun = 0, {}, time.perf_counter()
 
         def keep(tensor: torch.Tensor, kept: dict[int, int] = kept) -> torch.Tensor:
@@ -73,7 +109,9 @@ def cost(method: Method, pools: Sequence[PatchPool], config: TrainConfig, n_clas
     for hook in hooks:
         hook.remove()
     memory = sum((kept | state).values()) / 2**20
-    return dict(zip(COLUMNS, (count["passes"], len(method.roles), memory, min(seconds[1:])), strict=True))
+    return dict(
+        zip(COLUMNS, (count["passes"], len(method.roles), memory, min(seconds[1:])), strict=True)
+    )
 
 
 def held(nets: dict[str, nn.Module]) -> dict[int, int]:

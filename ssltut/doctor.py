@@ -9,19 +9,47 @@ from ssltut import __version__
 
 
 def facts() -> dict[str, str]:
-    """Versions, hardware, the precision training would choose, and the frontend views would be made for."""
+    """Versions, hardware, the precision training would choose, and the frontend views would be made
+    for.
+    """
     import torch
 
     from ssltut.show import frontend
     from ssltut.train import auto_precision
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    name = torch.cuda.get_device_name(0) if device.type == "cuda" else platform.processor() or platform.machine()
-    found = {"ssltut": __version__, "python": platform.python_version(), "system": platform.platform(), "device": f"{device.type} ({name})",
-             "cores": str(os.cpu_count()), "memory": memory(), "free disk": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
-             "precision": auto_precision(device), "AMX": str(device.type == "cpu" and torch.cpu._is_amx_tile_supported()),
-             "frontend": frontend()}
-    for package in ("torch", "monai", "lightning-fabric", "nibabel", "ipywidgets", "plotly", "itkwidgets"):
+    device = torch.device(
+        "cuda"
+        if torch.cuda.is_available()
+        else "mps"
+        if torch.backends.mps.is_available()
+        else "cpu"
+    )
+    name = (
+        torch.cuda.get_device_name(0)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
+    found = {
+        "ssltut": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": f"{device.type} ({name})",
+        "cores": str(os.cpu_count()),
+        "memory": memory(),
+        "free disk": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
+        "precision": auto_precision(device),
+        "AMX": str(device.type == "cpu" and torch.cpu._is_amx_tile_supported()),
+        "frontend": frontend(),
+    }
+    for package in (
+        "torch",
+        "monai",
+        "lightning-fabric",
+        "nibabel",
+        "ipywidgets",
+        "plotly",
+        "itkwidgets",
+    ):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

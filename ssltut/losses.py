@@ -7,10 +7,14 @@ from torch.nn import functional as F
 from ssltut.errors import ConfigError
 
 
-def dice_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """1 - soft Dice, mean over the foreground classes that occur in ``target`` or are predicted; sums run over the whole batch.
+def dice_loss(
+    logits: Tensor, target: Tensor, mask: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """1 - soft Dice, mean over the foreground classes that occur in ``target`` or are predicted;
+    sums run over the whole batch.
 
-    mask  the voxels that count, a bool that broadcasts to (B, X, Y, Z), or what each counts, a weight from 0 to 1; None: all
+    mask  the voxels that count, a bool that broadcasts to (B, X, Y, Z), or what each counts, a
+          weight from 0 to 1; None: all
     """
     p = logits.float().softmax(1)[:, 1:]
     y = F.one_hot(target, logits.shape[1]).movedim(-1, 1)[:, 1:].to(p.dtype)
@@ -18,7 +22,8 @@ def dice_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None, eps: f
 
 
 def soft_dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """1 - 2 Σ p q / (Σ p + Σ q) of two probability maps (B, C, X, Y, Z), mean over the classes given; sums run over the whole batch.
+    """1 - 2 Σ p q / (Σ p + Σ q) of two probability maps (B, C, X, Y, Z), mean over the classes
+    given; sums run over the whole batch.
 
     mask  as in ``dice_loss``
     """
@@ -30,22 +35,36 @@ def soft_dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None, eps: float 
 
 
 def squared_dice_loss(p: Tensor, q: Tensor, eps: float = 1e-5) -> Tensor:
-    """1 - 2 Σ p q / (Σ p² + Σ q²) of two probability maps (B, C, X, Y, Z), mean over the classes: 0 for equal ones, sharp or not."""
+    """1 - 2 Σ p q / (Σ p² + Σ q²) of two probability maps (B, C, X, Y, Z), mean over the classes: 0
+    for equal ones, sharp or not.
+    """
     dims = (0, *range(2, p.ndim))
-    return 1.0 - ((2.0 * (p * q).sum(dims) + eps) / (p.square().sum(dims) + q.square().sum(dims) + eps)).mean()
+    return (
+        1.0
+        - (
+            (2.0 * (p * q).sum(dims) + eps) / (p.square().sum(dims) + q.square().sum(dims) + eps)
+        ).mean()
+    )
 
 
 def supervised_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Cross-entropy + Dice (L_S of Xie et al. 2024), over the voxels of ``mask`` (B, X, Y, Z) or over all."""
-    ce = F.cross_entropy(logits.float(), target) if mask is None else masked_cross_entropy(logits, target, mask)
+    """Cross-entropy + Dice (L_S of Xie et al. 2024), over the voxels of ``mask`` (B, X, Y, Z) or
+    over all.
+    """
+    ce = (
+        F.cross_entropy(logits.float(), target)
+        if mask is None
+        else masked_cross_entropy(logits, target, mask)
+    )
     return ce + dice_loss(logits, target, mask)
 
 
 def masked_mean(values: Tensor, mask: Tensor, normalise: str = "set") -> Tensor:
     """Mean of ``values`` where ``mask`` is true; 0 (with a gradient of 0) when it is true nowhere.
 
-    normalise  "set" divides by the number of true voxels (as published), "all" by the number of all voxels, so that a handful of voxels
-               weighs no more than a handful. Raises ConfigError for another word.
+    normalise  "set" divides by the number of true voxels (as published), "all" by the number of all
+               voxels, so that a handful of voxels weighs no more than a handful. Raises ConfigError
+               for another word.
     """
     if normalise not in ("set", "all"):
         raise ConfigError(f"there is no normalisation {normalise!r}", fix="use set or all")
@@ -53,14 +72,19 @@ def masked_mean(values: Tensor, mask: Tensor, normalise: str = "set") -> Tensor:
     return torch.where(mask, values, 0.0).sum() / count
 
 
-def masked_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor, normalise: str = "set") -> Tensor:
+def masked_cross_entropy(
+    logits: Tensor, target: Tensor, mask: Tensor, normalise: str = "set"
+) -> Tensor:
     """Cross-entropy against hard pseudo-labels on the voxels of ``mask`` (B, X, Y, Z).
 
-    With two classes the softmax cross-entropy of the logits is the binary cross-entropy of the paper (L_UA, L_NN).
+    With two classes the softmax cross-entropy of the logits is the binary cross-entropy of the
+    paper (L_UA, L_NN).
     """
     return masked_mean(F.cross_entropy(logits.float(), target, reduction="none"), mask, normalise)
 
 
 def entropy(p: Tensor, dim: int = 1) -> Tensor:
-    """Shannon entropy in nats along ``dim`` of probabilities ``p``; 0 log 0 = 0, with a finite gradient there."""
+    """Shannon entropy in nats along ``dim`` of probabilities ``p``; 0 log 0 = 0, with a finite
+    gradient there.
+    """
     return -(p * p.clamp(min=torch.finfo(p.dtype).tiny).log()).sum(dim)

@@ -1,7 +1,8 @@
 """Metrics with a status: a miss is scored, never dropped. Distances in mm; spacing has no default.
 
 dice, iou        overlap, 0 to 1
-hd95, assd       95th percentile of the Hausdorff distance and average symmetric surface distance, mm (MONAI computes them)
+hd95, assd       95th percentile of the Hausdorff distance and average symmetric surface distance,
+                 mm (MONAI computes them)
 surface_dice     share of both surfaces within 2 mm of each other, 0 to 1
 """
 
@@ -18,24 +19,39 @@ TOLERANCE_MM = 2.0
 
 
 def diagonal_mm(shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
-    """The image diagonal between the outermost voxel centres: no two surfaces of the image are farther apart."""
+    """The image diagonal between the outermost voxel centres: no two surfaces of the image are
+    farther apart.
+    """
     return math.sqrt(sum(((n - 1) * s) ** 2 for n, s in zip(shape, spacing, strict=True)))
 
 
 def status_of(prediction: np.ndarray, truth: np.ndarray) -> str:
-    """"ok", "both_empty", "missed" (truth without prediction) or "invented" (prediction without truth); boolean masks."""
+    """ "ok", "both_empty", "missed" (truth without prediction) or "invented" (prediction without
+    truth); boolean masks.
+    """
     found, there = bool(prediction.any()), bool(truth.any())
-    return {(True, True): "ok", (False, False): "both_empty", (False, True): "missed", (True, False): "invented"}[found, there]
+    return {
+        (True, True): "ok",
+        (False, False): "both_empty",
+        (False, True): "missed",
+        (True, False): "invented",
+    }[found, there]
 
 
-def score_mask(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]) -> tuple[str, dict[str, float]]:
+def score_mask(
+    prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]
+) -> tuple[str, dict[str, float]]:
     """Status and all metrics of one class, boolean masks (X, Y, Z).
 
-    both_empty: every value is NaN, to be counted but not averaged. missed, invented: overlap 0, distances the image diagonal.
-    Raises DataError for masks of different shape, ConfigError for a spacing that is not three positive numbers.
+    both_empty: every value is NaN, to be counted but not averaged. missed, invented: overlap 0,
+    distances the image diagonal. Raises DataError for masks of different shape, ConfigError for a
+    spacing that is not three positive numbers.
     """
     if prediction.shape != truth.shape:
-        raise DataError(f"the prediction has shape {prediction.shape}, the reference {truth.shape}", fix="compare them on the same grid")
+        raise DataError(
+            f"the prediction has shape {prediction.shape}, the reference {truth.shape}",
+            fix="compare them on the same grid",
+        )
     if len(spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
         raise ConfigError(f"the spacing is {spacing}", fix="give three positive numbers in mm")
     status = status_of(prediction, truth)
@@ -49,17 +65,32 @@ def score_mask(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, 
     return status, values | surface_metrics(prediction, truth, spacing)
 
 
-def surface_metrics(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]) -> dict[str, float]:
-    """HD95, ASSD (mm) and surface Dice of two non-empty boolean masks, by MONAI on the box that holds both."""
+def surface_metrics(
+    prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]
+) -> dict[str, float]:
+    """HD95, ASSD (mm) and surface Dice of two non-empty boolean masks, by MONAI on the box that
+    holds both.
+    """
     import torch
-    from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
+    from monai.metrics import (
+        compute_average_surface_distance,
+        compute_hausdorff_distance,
+        compute_surface_dice,
+    )
 
-    where = np.nonzero(prediction | truth)  # the surfaces lie in this box, so a smaller image gives the same distances
+    where = np.nonzero(
+        prediction | truth
+    )  # the surfaces lie in this box, so a smaller image gives the same distances
     box = tuple(slice(max(0, int(w.min()) - 1), int(w.max()) + 2) for w in where)
-    pair = [torch.from_numpy(np.ascontiguousarray(mask[box]))[None, None].float() for mask in (prediction, truth)]
+    pair = [
+        torch.from_numpy(np.ascontiguousarray(mask[box]))[None, None].float()
+        for mask in (prediction, truth)
+    ]
     options = {"include_background": True, "spacing": list(spacing)}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.5 and 1.6 warn about an argument they pass to themselves
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # MONAI 1.5 and 1.6 warn about an argument they pass to themselves
         return {
             "hd95": float(compute_hausdorff_distance(*pair, percentile=95, **options)),
             "assd": float(compute_average_surface_distance(*pair, symmetric=True, **options)),
@@ -67,17 +98,28 @@ def surface_metrics(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[fl
         }
 
 
-def score_case(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float], names: tuple[str, ...]) -> list[dict[str, object]]:
-    """One row per foreground class and metric: class, metric, value, status. ``names`` are those of the label table, background first."""
+def score_case(
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    spacing: tuple[float, float, float],
+    names: tuple[str, ...],
+) -> list[dict[str, object]]:
+    """One row per foreground class and metric: class, metric, value, status. ``names`` are those of
+    the label table, background first.
+    """
     rows = []
     for value, name in enumerate(names[1:], start=1):
         status, scores = score_mask(prediction == value, truth == value, spacing)
-        rows += [{"class": name, "metric": metric, "value": score, "status": status} for metric, score in scores.items()]
+        rows += [
+            {"class": name, "metric": metric, "value": score, "status": status}
+            for metric, score in scores.items()
+        ]
     return rows
 
 
 def auroc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Probability that a random positive has a higher ``score`` than a random negative, ties counting one half; by ranks (Mann and Whitney 1947).
+    """Probability that a random positive has a higher ``score`` than a random negative, ties
+    counting one half; by ranks (Mann and Whitney 1947).
 
     score any shape, positive boolean of that shape. NaN when there is no positive or no negative.
     """
@@ -90,10 +132,14 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     return float((rankdata(np.ravel(score))[positive].sum() - n * (n + 1) / 2) / (n * others))
 
 
-def risk_at_coverage(uncertainty: np.ndarray, error: np.ndarray, coverage: np.ndarray) -> np.ndarray:
-    """Error rate among the most certain share ``coverage`` (0..1] of the voxels (Geifman and El-Yaniv 2017); ``error`` boolean, any shape.
+def risk_at_coverage(
+    uncertainty: np.ndarray, error: np.ndarray, coverage: np.ndarray
+) -> np.ndarray:
+    """Error rate among the most certain share ``coverage`` (0..1] of the voxels (Geifman and
+    El-Yaniv 2017); ``error`` boolean, any shape.
 
-    Equal uncertainties stay in the order of the voxels. With ``error`` itself as the uncertainty this is the oracle's curve.
+    Equal uncertainties stay in the order of the voxels. With ``error`` itself as the uncertainty
+    this is the oracle's curve.
     """
     order = np.argsort(np.ravel(uncertainty), kind="stable")
     kept = np.maximum(1, np.rint(np.asarray(coverage, float) * order.size).astype(int))

@@ -1,6 +1,8 @@
-"""JupyterLab on a free port, Chromium with no way out of this machine, and the hands of a person: what the browser tests are made of.
+"""JupyterLab on a free port, Chromium with no way out of this machine, and the hands of a person:
+what the browser tests are made of.
 
-Nothing of the user's is touched: the server's settings, workspaces, kernels' files and the notebooks lie in a folder of the test.
+Nothing of the user's is touched: the server's settings, workspaces, kernels' files and the
+notebooks lie in a folder of the test.
 """
 
 import io
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 SHOTS = ROOT / "build" / "browser"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-# No name but the machine's own can be looked up, by pages and by web sockets alike. WebGL is drawn by the processor.
+# No name but the machine's own can be looked up, by pages and by web sockets alike. WebGL is drawn
+# by the processor.
 FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--no-sandbox",
@@ -44,11 +47,16 @@ FLAGS = (
     "--disable-gpu-watchdog",  # on a busy machine it takes slow drawing for a crash, and WebGL is gone
     "--disable-gpu-process-crash-limit",
 )
-READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+READY = (
+    "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status ==="
+    " 'idle'"
+)
 
 
 def chromium() -> str | None:
-    """The browser: what SSLTUT_CHROMIUM names, else the first of the usual names on the path, else None."""
+    """The browser: what SSLTUT_CHROMIUM names, else the first of the usual names on the path, else
+    None.
+    """
     chosen = os.environ.get("SSLTUT_CHROMIUM")
     return shutil.which(chosen) if chosen else next(filter(None, map(shutil.which, NAMES)), None)
 
@@ -59,8 +67,12 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def crowd() -> float:
-    """How many times slower than alone this machine is now, by its load: what a limit in seconds is multiplied by."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1.0
+    """How many times slower than alone this machine is now, by its load: what a limit in seconds is
+    multiplied by.
+    """
+    return (
+        max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1.0
+    )
 
 
 def middle(of: "Locator") -> tuple[float, float]:
@@ -70,17 +82,22 @@ def middle(of: "Locator") -> tuple[float, float]:
 
 
 def colours(png: bytes) -> int:
-    """How many colours a screenshot has, each channel in 16 steps: 1 for a blank, tens for a shaded surface."""
+    """How many colours a screenshot has, each channel in 16 steps: 1 for a blank, tens for a shaded
+    surface.
+    """
     return len(np.unique(pixels(png) // 16 @ np.array([256, 16, 1])))
 
 
 @contextmanager
 def jupyter(folder: Path, **environment: str) -> Iterator[str]:
-    """JupyterLab on ``folder / "notebooks"`` as a learner starts it; gives its address with a token."""
+    """JupyterLab on ``folder / "notebooks"`` as a learner starts it; gives its address with a
+    token.
+    """
     config, token = folder / "config", secrets.token_hex(16)
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     (config / "labconfig").mkdir(parents=True, exist_ok=True)
-    # The one departure from a fresh install: nobody is asked whether they want news from the internet.
+    # The one departure from a fresh install: nobody is asked whether they want news from the
+    # internet.
     page = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     (config / "labconfig" / "page_config.json").write_text(json.dumps(page))
     with socket.socket() as free:
@@ -94,8 +111,13 @@ def jupyter(folder: Path, **environment: str) -> Iterator[str]:
         "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
         "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
     }
-    # conftest asks for pictures and a thread-happy session; here the surroundings are those of a learner.
-    given = {name: value for name, value in os.environ.items() if name not in ("SSLTUT_FRONTEND", "MPLBACKEND", "JPY_SESSION_NAME")}
+    # conftest asks for pictures and a thread-happy session; here the surroundings are those of a
+    # learner.
+    given = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("SSLTUT_FRONTEND", "MPLBACKEND", "JPY_SESSION_NAME")
+    }
     command = [
         sys.executable,
         "-m",
@@ -114,7 +136,11 @@ def jupyter(folder: Path, **environment: str) -> Iterator[str]:
     log = folder / "jupyter.log"
     with log.open("wb") as sink:
         server = subprocess.Popen(
-            command, cwd=folder, env=given | {k: str(v) for k, v in own.items()} | environment, stdout=sink, stderr=sink
+            command,
+            cwd=folder,
+            env=given | {k: str(v) for k, v in own.items()} | environment,
+            stdout=sink,
+            stderr=sink,
         )
         try:
             _wait(f"{address}/api/status?token={token}", server, log)
@@ -132,10 +158,17 @@ def _wait(address: str, server: subprocess.Popen, log: Path, seconds: float = 90
     end = time.monotonic() + seconds
     while server.poll() is None and time.monotonic() < end:
         try:
-            return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=5).close()
+            return (
+                urllib.request.build_opener(urllib.request.ProxyHandler({}))
+                .open(address, timeout=5)
+                .close()
+            )
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.3)
-    raise RuntimeError(f"JupyterLab did not answer within {seconds:.0f} s:\n{log.read_text(errors='replace')[-3000:]}")
+    raise RuntimeError(
+        f"JupyterLab did not answer within {seconds:.0f}"
+        f" s:\n{log.read_text(errors='replace')[-3000:]}"
+    )
 
 
 @contextmanager
@@ -155,7 +188,8 @@ def browser() -> Iterator["Browser"]:
 class Desk:
     """One browser window on JupyterLab.
 
-    outside  the requests that wanted to leave the machine, all refused;  errors  what the console called an error
+    outside  the requests that wanted to leave the machine, all refused;  errors  what the console
+             called an error
     """
 
     browser: "Browser"
@@ -166,13 +200,27 @@ class Desk:
     errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.context = self.browser.new_context(viewport={"width": 1500, "height": 1700}, color_scheme="dark" if self.dark else "light")
+        self.context = self.browser.new_context(
+            viewport={"width": 1500, "height": 1700}, color_scheme="dark" if self.dark else "light"
+        )
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(240_000)  # a busy machine may take minutes to start a kernel
-        self.context.route(lambda url: url.startswith(("http://", "https://")) and not url.startswith("http://127.0.0.1:"), self._refuse)
-        self.page.on("websocket", lambda socket: "//127.0.0.1:" in socket.url or self.outside.append(socket.url))
+        self.context.route(
+            lambda url: (
+                url.startswith(("http://", "https://")) and not url.startswith("http://127.0.0.1:")
+            ),
+            self._refuse,
+        )
         self.page.on(
-            "console", lambda message: message.type == "error" and self.errors.append(f"{message.text} ({message.location['url']})")
+            "websocket",
+            lambda socket: "//127.0.0.1:" in socket.url or self.outside.append(socket.url),
+        )
+        self.page.on(
+            "console",
+            lambda message: (
+                message.type == "error"
+                and self.errors.append(f"{message.text} ({message.location['url']})")
+            ),
         )
         self.page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
 
@@ -194,10 +242,14 @@ class Desk:
 
     def cells(self) -> int:
         """How many cells the notebook has."""
-        return self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length")
+        return self.page.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.content.widgets.length"
+        )
 
     def run(self, last: int | None = None) -> None:
-        """Run all cells, or those up to and including ``last``, and wait for the kernel. Fails at the first cell that raises."""
+        """Run all cells, or those up to and including ``last``, and wait for the kernel. Fails at
+        the first cell that raises.
+        """
         done = self.page.evaluate(
             """async last => {
             const panel = window.jupyterapp.shell.currentWidget, book = panel.content;
@@ -230,24 +282,33 @@ class Desk:
             book.activeCellIndex = n; book.deselectAll(); await book.scrollToItem(n, 'start'); }""",
             cell,
         )
-        shown = self.page.locator(f'.jp-Notebook .jp-Cell[data-windowed-list-index="{cell}"] .jp-Cell-outputArea')
+        shown = self.page.locator(
+            f'.jp-Notebook .jp-Cell[data-windowed-list-index="{cell}"] .jp-Cell-outputArea'
+        )
         shown.wait_for()
         shown.scroll_into_view_if_needed()
         return shown
 
     def saved(self, cell: int) -> list[dict]:
         """The outputs of a cell as the notebook will keep them."""
-        return self.page.evaluate("n => window.jupyterapp.shell.currentWidget.content.widgets[n].model.toJSON().outputs", cell)
+        return self.page.evaluate(
+            "n => window.jupyterapp.shell.currentWidget.content.widgets[n].model.toJSON().outputs",
+            cell,
+        )
 
     def ask(self, code: str) -> str:
-        """Type ``code`` into a new cell below the active one, run it, and read its text; the cell is removed again."""
+        """Type ``code`` into a new cell below the active one, run it, and read its text; the cell
+        is removed again.
+        """
         run = self.page.evaluate
         run("() => window.jupyterapp.commands.execute('notebook:insert-cell-below')")
         run("() => window.jupyterapp.commands.execute('notebook:enter-edit-mode')")
         self.page.keyboard.insert_text(code)
         run("() => window.jupyterapp.commands.execute('notebook:run-cell')")
-        text = run("""() => { const cell = window.jupyterapp.shell.currentWidget.content.activeCell.model.toJSON();
-            return (cell.outputs ?? []).map(o => o.text ?? o.data?.['text/plain'] ?? `${o.ename}: ${o.evalue}`).flat().join(''); }""")
+        text = run(
+            """() => { const cell = window.jupyterapp.shell.currentWidget.content.activeCell.model.toJSON();
+            return (cell.outputs ?? []).map(o => o.text ?? o.data?.['text/plain'] ?? `${o.ename}: ${o.evalue}`).flat().join(''); }"""
+        )
         run("() => window.jupyterapp.commands.execute('notebook:delete-cell')")
         return text.strip()
 
@@ -267,7 +328,9 @@ class Desk:
         SHOTS.mkdir(parents=True, exist_ok=True)
         return (of or self.page).screenshot(path=SHOTS / f"{name}.png")
 
-    def settled(self, of: "Locator", *, seconds: float = 60, until: object = lambda png: True) -> bytes:
+    def settled(
+        self, of: "Locator", *, seconds: float = 60, until: object = lambda png: True
+    ) -> bytes:
         """A screenshot of ``of`` once two in a row are the same and ``until`` holds of it."""
         end, last = time.monotonic() + seconds * crowd(), None
         while time.monotonic() < end:
@@ -276,4 +339,6 @@ class Desk:
                 return now
             last = now
             self.page.wait_for_timeout(300)
-        raise AssertionError(f"the picture did not settle within {seconds:.0f} s, or is not the one waited for")
+        raise AssertionError(
+            f"the picture did not settle within {seconds:.0f} s, or is not the one waited for"
+        )

@@ -12,13 +12,19 @@ from ssltut.data.labels import ATRIUM
 from ssltut.data.verify import verify_paths
 from ssltut.errors import ConfigError, DataError
 
-GOOD = {"image": np.arange(60, dtype=np.uint8).reshape(3, 4, 5), "label": (np.arange(60).reshape(3, 4, 5) > 30).astype(np.uint8),
-        "offset": np.float32(-1.5), "scale": np.float32(0.25)}
+GOOD = {
+    "image": np.arange(60, dtype=np.uint8).reshape(3, 4, 5),
+    "label": (np.arange(60).reshape(3, 4, 5) > 30).astype(np.uint8),
+    "offset": np.float32(-1.5),
+    "scale": np.float32(0.25),
+}
 
 
 def made(folder: Path, changes: dict[str, object] | None = None) -> Path:
     """A folder with one scan, some of its arrays changed or (None) left out."""
-    np.savez_compressed(folder / "A.npz", **{k: v for k, v in (GOOD | (changes or {})).items() if v is not None})
+    np.savez_compressed(
+        folder / "A.npz", **{k: v for k, v in (GOOD | (changes or {})).items() if v is not None}
+    )
     (folder / "train.list").write_text("B\nA\n")
     (folder / "manifest.json").write_text(json.dumps({"A": {"shape": [3, 4, 5]}}))
     return folder
@@ -28,17 +34,35 @@ def test_a_sound_folder(tmp_path: Path) -> None:
     assert not is_atrium(tmp_path)
     assert is_atrium(made(tmp_path)) and atrium_ids(tmp_path) == ["B", "A"]
     case = load_atrium(tmp_path, "A")
-    assert case.image.dtype == np.float32 and np.array_equal(case.image, GOOD["image"] * 0.25 - 1.5) and np.array_equal(case.label, GOOD["label"])
-    assert case.label.dtype == np.uint8 and case.spacing == (0.625,) * 3 and case.meta["orientation"] == "unknown" and case.patient == "A"
+    assert (
+        case.image.dtype == np.float32
+        and np.array_equal(case.image, GOOD["image"] * 0.25 - 1.5)
+        and np.array_equal(case.label, GOOD["label"])
+    )
+    assert (
+        case.label.dtype == np.uint8
+        and case.spacing == (0.625,) * 3
+        and case.meta["orientation"] == "unknown"
+        and case.patient == "A"
+    )
     (tmp_path / "manifest.json").unlink()
     assert is_atrium(tmp_path) and load_atrium(tmp_path, "A").image.shape == (3, 4, 5)
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"label": GOOD["label"][1:]}, r"the label \(2, 4, 5\)"), ({"label": GOOD["label"] * 2}, "values up to 2"), ({"scale": np.nan}, "finite"),
-    ({"image": GOOD["image"][1:], "label": GOOD["label"][1:]}, r"expected \[3, 4, 5\]"), ({"scale": None}, "cannot be read.*scale"),
-    ({"image": np.array([{}])}, "cannot be read")])
-def test_a_scan_that_is_not_what_it_should_be(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"label": GOOD["label"][1:]}, r"the label \(2, 4, 5\)"),
+        ({"label": GOOD["label"] * 2}, "values up to 2"),
+        ({"scale": np.nan}, "finite"),
+        ({"image": GOOD["image"][1:], "label": GOOD["label"][1:]}, r"expected \[3, 4, 5\]"),
+        ({"scale": None}, "cannot be read.*scale"),
+        ({"image": np.array([{}])}, "cannot be read"),
+    ],
+)
+def test_a_scan_that_is_not_what_it_should_be(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
     with pytest.raises(DataError, match=words):
         load_atrium(made(tmp_path, changes), "A")
 
@@ -65,7 +89,9 @@ def test_what_is_missing(tmp_path: Path) -> None:
 
 def test_verify_finds_every_bad_scan(tmp_path: Path) -> None:
     reports = verify_paths(made(tmp_path))
-    assert [e.found for e in reports[0].errors] == ["the scan is missing"] and reports[0].facts == {"scans": 2}
+    assert [e.found for e in reports[0].errors] == ["the scan is missing"] and reports[0].facts == {
+        "scans": 2
+    }
     (tmp_path / "train.list").write_text("A")
     assert verify_paths(tmp_path)[0].ok
     (tmp_path / "train.list").unlink()
@@ -76,10 +102,14 @@ def test_real_scans_are_those_published(shared: Path) -> None:
     h5py = pytest.importorskip("h5py")
     folder = shared / "left_atrium"
     ids = atrium_ids(folder)
-    assert is_atrium(folder) and len(ids) == 80 and all((folder / f"{i}.npz").is_file() for i in ids)
+    assert (
+        is_atrium(folder) and len(ids) == 80 and all((folder / f"{i}.npz").is_file() for i in ids)
+    )
     case = load_atrium(folder, ids[0])
     with h5py.File(folder / "original_h5" / f"{ids[0]}.h5") as original:
-        assert np.abs(case.image - original["image"][:]).max() < 1e-3 and np.array_equal(case.label, original["label"][:])
+        assert np.abs(case.image - original["image"][:]).max() < 1e-3 and np.array_equal(
+            case.label, original["label"][:]
+        )
     assert case.label.max() < ATRIUM.n_classes
 
 
@@ -89,18 +119,32 @@ def scans(folder: Path, names: list[str], listed: str) -> Path:
         label = np.zeros((12, 10, 8), np.uint8)
         label[3:9, 3:7, 2:6] = 1
         image = np.random.default_rng(i).integers(0, 200, label.shape).astype(np.uint8)
-        np.savez_compressed(folder / f"{name}.npz", image=image, label=label, offset=np.float32(0), scale=np.float32(0.01))
+        np.savez_compressed(
+            folder / f"{name}.npz",
+            image=image,
+            label=label,
+            offset=np.float32(0),
+            scale=np.float32(0.01),
+        )
     (folder / listed).write_text("\n".join(f"{name}/mri_norm2.h5" for name in names))
     return folder
 
 
 def test_the_published_test_scans_leave_all_others_to_training(tmp_path: Path) -> None:
     names, held = [f"S{i:02d}" for i in range(34)], ["T1", "T2"]
-    folder, test_list = scans(tmp_path / "train", names, "train.list"), scans(tmp_path / "test", held, "test.list")
+    folder, test_list = (
+        scans(tmp_path / "train", names, "train.list"),
+        scans(tmp_path / "test", held, "test.list"),
+    )
     alone, whole = read_cohort(folder).split, read_cohort(folder, test_list)
     assert (alone.test, alone.validation) == (tuple(names[18:]), tuple(names[14:18]))
-    assert (whole.split.test, whole.split.validation) == (("T1", "T2"), tuple(names[30:])) and whole.split.labelled == alone.labelled == tuple(names[:8])
-    assert [case.id for case in whole.test()] == held and whole.with_budget(16).split.labelled == tuple(names[:16])
+    assert (whole.split.test, whole.split.validation) == (
+        ("T1", "T2"),
+        tuple(names[30:]),
+    ) and whole.split.labelled == alone.labelled == tuple(names[:8])
+    assert [case.id for case in whole.test()] == held and whole.with_budget(
+        16
+    ).split.labelled == tuple(names[:16])
     assert whole.name == "left atrium, published test" and whole.hash != read_cohort(folder).hash
 
 

@@ -27,10 +27,15 @@ def fit(*pairs):
 
 def test_the_winner_fits_the_labels_best_by_four_parts_of_cross_entropy_and_one_of_dice():
     method = make_method("c3s3")
-    better_ce, better_dice = fit((0.1, 0.9), (0.2, 0.9)), fit((0.5, 0.1), (0.4, 0.2))  # 0.24 + 0.36 against 0.72 + 0.06
+    better_ce, better_dice = (
+        fit((0.1, 0.9), (0.2, 0.9)),
+        fit((0.5, 0.1), (0.4, 0.2)),
+    )  # 0.24 + 0.36 against 0.72 + 0.06
     assert method.compete({"student": better_ce, "rival": better_dice}) == ("student", "rival")
     assert method.compete({"student": better_dice, "rival": better_ce}) == ("rival", "student")
-    assert make_method("c3s3", {"ce_share": 0.2}).compete({"student": better_ce, "rival": better_dice}) == ("rival", "student")
+    assert make_method("c3s3", {"ce_share": 0.2}).compete(
+        {"student": better_ce, "rival": better_dice}
+    ) == ("rival", "student")
     assert method.compete({"student": better_ce, "rival": better_ce}) == ("student", "rival")
 
 
@@ -43,7 +48,11 @@ def test_the_loser_learns_and_the_winner_does_not(winner, loser):
     terms = method.losses(batch, nets, HALF)
     name = {"student": "supervised", "rival": "rival supervised"}
     assert terms[name[winner]].value < terms[name[loser]].value
-    gradient = torch.autograd.grad(terms["competition"].value, [nets[role].classifier.bias for role in (winner, loser)], allow_unused=True)
+    gradient = torch.autograd.grad(
+        terms["competition"].value,
+        [nets[role].classifier.bias for role in (winner, loser)],
+        allow_unused=True,
+    )
     assert gradient[0] is None and gradient[1].abs().sum() > 0
 
 
@@ -52,17 +61,27 @@ def test_the_terms_of_a_step_in_float64():
     nets = build_nets(method, STILL, 3)
     terms = method.losses(batch, nets, HALF)
     parts = (("labelled", batch.x_l), ("unlabelled", batch.x_u))
-    views = [torch.cat([batch.noise(0.02, key, part)(x) for part, x in parts]) for key in ("student", "second view")]
+    views = [
+        torch.cat([batch.noise(0.02, key, part)(x) for part, x in parts])
+        for key in ("student", "second view")
+    ]
     assert not torch.equal(*views)
     outs = {role: [nets[role](x) for x in views] for role in ("student", "rival")}
     losses, agreement = {}, 0.0
     for role, (one, two) in outs.items():
-        fits = [(F.cross_entropy(o.logits[:2].double(), batch.y_l), dice_loss(o.logits[:2], batch.y_l)) for o in (one, two)]
+        fits = [
+            (F.cross_entropy(o.logits[:2].double(), batch.y_l), dice_loss(o.logits[:2], batch.y_l))
+            for o in (one, two)
+        ]
         losses[role] = sum(0.8 * ce + 0.2 * dice for ce, dice in fits)
         name = "supervised" if role == "student" else "rival supervised"
-        assert terms[name].value.item() == pytest.approx(sum(ce + dice for ce, dice in fits).item() / 2, rel=1e-4)
+        assert terms[name].value.item() == pytest.approx(
+            sum(ce + dice for ce, dice in fits).item() / 2, rel=1e-4
+        )
         a, b = one.logits.double(), two.logits.double()
-        agreement += 1 - ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-8)).mean()  # along the classes
+        agreement += (
+            1 - ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-8)).mean()
+        )  # along the classes
     assert terms["agreement"].value.item() == pytest.approx(agreement.item(), rel=1e-3)
     winner, loser = sorted(losses, key=losses.get)
     competition = 0.0
@@ -72,21 +91,43 @@ def test_the_terms_of_a_step_in_float64():
     assert terms["competition"].value.item() == pytest.approx(competition.item(), rel=1e-4)
     assert terms["competition"].weight == pytest.approx(0.1 * math.exp(-5 * (1 - 0.5 / 2.4) ** 2))
     chosen = torch.randperm(4 * 512, generator=batch.generator("contrast"))[:64]
-    sides = [[(project(nets[r].heads["projection"], voxel_vectors(o.feats["embedding"])[chosen]), o.logits.argmax(1).flatten()[chosen])
-              for o in outs[r]] for r in outs]
-    expected = sum(contrast(F.cosine_similarity(z, w), a, b, 3, 0.1) for (z, a), (w, b) in product(*sides)) / 4
+    sides = [
+        [
+            (
+                project(nets[r].heads["projection"], voxel_vectors(o.feats["embedding"])[chosen]),
+                o.logits.argmax(1).flatten()[chosen],
+            )
+            for o in outs[r]
+        ]
+        for r in outs
+    ]
+    expected = (
+        sum(contrast(F.cosine_similarity(z, w), a, b, 3, 0.1) for (z, a), (w, b) in product(*sides))
+        / 4
+    )
     assert terms["contrast"].value.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_the_contrast_by_hand():
-    s, first, second = torch.tensor([0.9, 0.2, -0.3]), torch.tensor([1, 1, 0]), torch.tensor([1, 0, 0])
-    e = [[math.exp(m * v / 0.5) for m, v in zip(mask, (0.9, 0.2, -0.3))] for mask in ((1, 0, 0), (0, 1, 1), (0, 0, 1), (1, 1, 0))]
+    s, first, second = (
+        torch.tensor([0.9, 0.2, -0.3]),
+        torch.tensor([1, 1, 0]),
+        torch.tensor([1, 0, 0]),
+    )
+    e = [
+        [math.exp(m * v / 0.5) for m, v in zip(mask, (0.9, 0.2, -0.3))]
+        for mask in ((1, 0, 0), (0, 1, 1), (0, 0, 1), (1, 1, 0))
+    ]
     inside, outside_in, outside, inside_out = e  # I, 1 - I, 1 - U, U
     expected = sum(-math.log(x / (sum(outside_in) + x)) for x in inside) / 3
     expected += sum(-math.log(x / (sum(inside_out) + x)) for x in outside) / 3
     assert contrast(s, first, second, 2, 0.5).item() == pytest.approx(expected, rel=1e-5)
-    both = contrast(s, first, second, 3, 0.5).item()  # nobody predicts class 2: I is empty, 1 - U is everywhere
-    empty = sum(math.log(1 + sum(math.exp(v / 0.5) for v in (0.9, 0.2, -0.3))) for _ in range(3)) / 3
+    both = contrast(
+        s, first, second, 3, 0.5
+    ).item()  # nobody predicts class 2: I is empty, 1 - U is everywhere
+    empty = (
+        sum(math.log(1 + sum(math.exp(v / 0.5) for v in (0.9, 0.2, -0.3))) for _ in range(3)) / 3
+    )
     none = sum(-v / 0.5 + math.log(3 + math.exp(v / 0.5)) for v in (0.9, 0.2, -0.3)) / 3
     assert both == pytest.approx((expected + empty + none) / 2, rel=1e-5)
 
@@ -112,7 +153,9 @@ def test_labels_alone_are_seen_once():
     terms = method.losses(batch, nets, HALF)
     assert set(terms) == {"supervised", "rival supervised"}
     seen = batch.noise(0.02, "student", "labelled")(batch.x_l)
-    assert terms["supervised"].value.item() == pytest.approx(supervised_loss(nets["student"](seen).logits, batch.y_l).item(), rel=1e-5)
+    assert terms["supervised"].value.item() == pytest.approx(
+        supervised_loss(nets["student"](seen).logits, batch.y_l).item(), rel=1e-5
+    )
 
 
 def test_two_different_networks_and_the_mean_of_both_predicts():

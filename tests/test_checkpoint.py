@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 import ssltut.checkpoint
-from ssltut.checkpoint import flatten_optimizer, load_checkpoint, load_net, restore_optimizer, save_checkpoint, write_atomically
+from ssltut.checkpoint import (
+    flatten_optimizer,
+    load_checkpoint,
+    load_net,
+    restore_optimizer,
+    save_checkpoint,
+    write_atomically,
+)
 from ssltut.errors import CheckpointError
 
 META = {"step": 3, "history": [{"step": 0, "total": 1.5}], "name": "é"}
@@ -13,7 +20,11 @@ META = {"step": 3, "history": [{"step": 0, "total": 1.5}], "name": "é"}
 
 @pytest.fixture
 def file(tmp_path):
-    save_checkpoint(tmp_path / "c.safetensors", {"net.student": nn.Linear(3, 2).state_dict(), "optimizer": {}}, META)
+    save_checkpoint(
+        tmp_path / "c.safetensors",
+        {"net.student": nn.Linear(3, 2).state_dict(), "optimizer": {}},
+        META,
+    )
     return tmp_path / "c.safetensors"
 
 
@@ -23,9 +34,17 @@ def fail(*args, **options):
 
 def test_round_trip(tmp_path):
     net = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2))
-    save_checkpoint(tmp_path / "new" / "c.safetensors", {"net.student": net.state_dict(), "other": {"a/b": torch.ones(2).bfloat16()}}, META)
+    save_checkpoint(
+        tmp_path / "new" / "c.safetensors",
+        {"net.student": net.state_dict(), "other": {"a/b": torch.ones(2).bfloat16()}},
+        META,
+    )
     groups, meta = load_checkpoint(tmp_path / "new" / "c.safetensors")
-    assert meta == META and set(groups) == {"net.student", "other"} and groups["other"]["a/b"].dtype == torch.bfloat16
+    assert (
+        meta == META
+        and set(groups) == {"net.student", "other"}
+        and groups["other"]["a/b"].dtype == torch.bfloat16
+    )
     assert all(torch.equal(v, groups["net.student"][k]) for k, v in net.state_dict().items())
     twin = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2))
     load_net(twin, groups["net.student"], tmp_path)
@@ -56,13 +75,24 @@ def test_a_missing_file_is_named(tmp_path):
         load_checkpoint(tmp_path / "nothing.safetensors")
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda data: b"", lambda data: data[:5], lambda data: data[:-1], lambda data: data[: len(data) // 2], lambda data: b"garbage" * 50,
-    lambda data: data.replace(b'\\"step\\"', b'\\"step\\x'), lambda data: b"\xff" * 8 + data[8:]])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: b"",
+        lambda data: data[:5],
+        lambda data: data[:-1],
+        lambda data: data[: len(data) // 2],
+        lambda data: b"garbage" * 50,
+        lambda data: data.replace(b'\\"step\\"', b'\\"step\\x'),
+        lambda data: b"\xff" * 8 + data[8:],
+    ],
+)
 def test_a_damaged_file_is_named_in_one_line(file, spoil):
     assert load_checkpoint(file)[1] == META
     file.write_bytes(spoil(file.read_bytes()))
-    with pytest.raises(CheckpointError, match=r"c\.safetensors: the checkpoint cannot be read") as found:
+    with pytest.raises(
+        CheckpointError, match=r"c\.safetensors: the checkpoint cannot be read"
+    ) as found:
         load_checkpoint(file)
     assert "\n" not in str(found.value)
 
@@ -75,7 +105,14 @@ def test_a_foreign_file_is_refused(tmp_path):
         load_checkpoint(tmp_path / "f.safetensors")
 
 
-@pytest.mark.parametrize("net, words", [(nn.Linear(4, 2), "weight"), (nn.Linear(3, 2, bias=False), "bias"), (nn.Conv3d(1, 1, 1), "weight")])
+@pytest.mark.parametrize(
+    "net, words",
+    [
+        (nn.Linear(4, 2), "weight"),
+        (nn.Linear(3, 2, bias=False), "bias"),
+        (nn.Conv3d(1, 1, 1), "weight"),
+    ],
+)
 def test_weights_of_another_network_name_the_tensor(file, net, words):
     with pytest.raises(CheckpointError, match=f"do not fit the network .*{words}") as found:
         load_net(net, load_checkpoint(file)[0]["net.student"], file)

@@ -1,4 +1,6 @@
-"""Notebooks where google.colab is loaded, or said to be: the Colab path is chosen, and no widget library but ipywidgets is touched."""
+"""Notebooks where google.colab is loaded, or said to be: the Colab path is chosen, and no widget
+library but ipywidgets is touched.
+"""
 
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 import tool
 import tour
 
-# What Colab does not have. plotly's FigureWidget needs anywidget, so asking for it fails here as it does there.
+# What Colab does not have. plotly's FigureWidget needs anywidget, so asking for it fails here as it
+# does there.
 FOREIGN = ("anywidget", "itkwidgets", "k3d", "ipyniivue", "ipympl", "imjoy_rpc", "imjoy_elfinder")
 STARTUP = f"""
 import sys, types
@@ -31,11 +34,15 @@ def colab(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("SSLTUT_FRONTEND", "JPY_SESSION_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")  # the notebooks' %pip finds ssltut installed and asks nobody
+    monkeypatch.setenv(
+        "PIP_NO_INDEX", "1"
+    )  # the notebooks' %pip finds ssltut installed and asks nobody
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["01_loading_hip_ct", "03_uncertainty_maps", "04_embedding_correspondences"])
+@pytest.mark.parametrize(
+    "name", ["01_loading_hip_ct", "03_uncertainty_maps", "04_embedding_correspondences"]
+)
 def test_on_colab_every_view_works_without_a_foreign_widget(name: str, colab: Path) -> None:
     papermill.execute_notebook(
         tool.HERE / "solutions" / f"{name}.ipynb",
@@ -48,10 +55,21 @@ def test_on_colab_every_view_works_without_a_foreign_widget(name: str, colab: Pa
         extra_arguments=["--log-level=ERROR"],
     )
     book = nbformat.read(colab / "run.ipynb", as_version=4)
-    outputs = [output for cell in book.cells for output in cell.get("outputs", []) if output.get("data")]
-    live = [output for output in outputs if "application/vnd.jupyter.widget-view+json" in output.data]
-    assert live and all(output.metadata["image/png"]["alt"] and "image/png" in output.data for output in live)
-    made = {state["model_module"] for state in book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()}
+    outputs = [
+        output for cell in book.cells for output in cell.get("outputs", []) if output.get("data")
+    ]
+    live = [
+        output for output in outputs if "application/vnd.jupyter.widget-view+json" in output.data
+    ]
+    assert live and all(
+        output.metadata["image/png"]["alt"] and "image/png" in output.data for output in live
+    )
+    made = {
+        state["model_module"]
+        for state in book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"][
+            "state"
+        ].values()
+    }
     assert made <= {"@jupyter-widgets/base", "@jupyter-widgets/controls", "@jupyter-widgets/output"}
     if name.startswith("04"):
         assert any("cdn.plot.ly" in output.data.get("text/html", "") for output in outputs), (

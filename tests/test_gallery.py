@@ -1,4 +1,6 @@
-"""The gallery: every picture comes from the method's own functions and changes nothing; terms are found in the source; costs are counted."""
+"""The gallery: every picture comes from the method's own functions and changes nothing; terms are
+found in the source; costs are counted.
+"""
 
 from dataclasses import replace
 
@@ -33,7 +35,9 @@ class Ball(torch.nn.Module):
     """A network that is sure of a ball of the last class in the middle of every patch."""
 
     def forward(self, x: torch.Tensor) -> Out:
-        at = torch.stack(torch.meshgrid(*(torch.arange(s) - (s - 1) / 2 for s in x.shape[2:]), indexing="ij"))
+        at = torch.stack(
+            torch.meshgrid(*(torch.arange(s) - (s - 1) / 2 for s in x.shape[2:]), indexing="ij")
+        )
         inside = (at.square().sum(0).sqrt() < 5.2).float().expand(len(x), -1, -1, -1)
         logits = torch.stack([20 * (1 - inside), torch.zeros_like(inside), 20 * inside], 1)
         return Out(logits, {"embedding": logits, "bottleneck": logits}, {})
@@ -43,8 +47,14 @@ def test_a_short_run_has_half_of_the_steps_smaller_patches_and_one_validation():
     found = gallery.short(SMALL, 3)
     assert (found.steps, found.validate_every, found.seed, found.patch) == (2, 2, 3, (6, 6, 6))
     assert gallery.short(replace(SMALL, steps=40_000)).steps == 2000
-    assert [gallery.short(PROFILES[name].train).patch for name in ("smoke", "class", "full")] == [(s, s, s) for s in (12, 24, 72)]
-    assert gallery.short(replace(SMALL, arch="unet2d", patch=(16, 16, 1), depth=3)).patch == (12, 12, 1)
+    assert [gallery.short(PROFILES[name].train).patch for name in ("smoke", "class", "full")] == [
+        (s, s, s) for s in (12, 24, 72)
+    ]
+    assert gallery.short(replace(SMALL, arch="unet2d", patch=(16, 16, 1), depth=3)).patch == (
+        12,
+        12,
+        1,
+    )
 
 
 def test_all_pages_have_a_picture_and_a_term():
@@ -54,25 +64,45 @@ def test_all_pages_have_a_picture_and_a_term():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_shows_picture_term_and_result_and_looking_changes_nothing(name, book, capsys):
     page = book.page(name)
-    before = {role: {k: v.clone() for k, v in net.state_dict().items()} for role, net in page.run.nets.items()}
+    before = {
+        role: {k: v.clone() for k, v in net.state_dict().items()}
+        for role, net in page.run.nets.items()
+    }
     torch.manual_seed(7)
     state = torch.get_rng_state()
     drawn, again = page.picture(), page.picture()
     assert torch.equal(torch.get_rng_state(), state) and drawn.png == again.png
-    assert all(torch.equal(v, page.run.nets[role].state_dict()[k]) for role, found in before.items() for k, v in found.items())
+    assert all(
+        torch.equal(v, page.run.nets[role].state_dict()[k])
+        for role, found in before.items()
+        for k, v in found.items()
+    )
     said = capsys.readouterr().out
     assert METHODS[name].paper in said and METHODS[name].title in said and "nan" not in said
     assert any(digit in drawn.alt for digit in "0123456789") and len(drawn.alt.split()) > 20
     table = page.result()
-    assert list(table.index) == ["mean teacher", METHODS[name].title] and table["Dice against mean teacher"].iloc[0] == 0
-    assert 3 <= len(repr(page.term()).splitlines()) <= 25 and page.term()._repr_markdown_().startswith("```python")
+    assert (
+        list(table.index) == ["mean teacher", METHODS[name].title]
+        and table["Dice against mean teacher"].iloc[0] == 0
+    )
+    assert 3 <= len(
+        repr(page.term()).splitlines()
+    ) <= 25 and page.term()._repr_markdown_().startswith("```python")
 
 
 def test_an_excerpt_ends_where_its_last_statement_does():
     whole = gallery.excerpt(pair_losses)
-    assert whole.startswith("@full_precision\ndef pair_losses") and whole.endswith("return near.logsumexp(1, keepdim=True) - near")
-    part = gallery.excerpt(METHODS["versemi"].losses, 'terms = {"supervised"', 'terms = {"supervised"')
-    assert len(part.splitlines()) == 2 and part.endswith("if c and rows.any()))}") and part.startswith("terms")
+    assert whole.startswith("@full_precision\ndef pair_losses") and whole.endswith(
+        "return near.logsumexp(1, keepdim=True) - near"
+    )
+    part = gallery.excerpt(
+        METHODS["versemi"].losses, 'terms = {"supervised"', 'terms = {"supervised"'
+    )
+    assert (
+        len(part.splitlines()) == 2
+        and part.endswith("if c and rows.any()))}")
+        and part.startswith("terms")
+    )
     with pytest.raises(ConfigError, match="no line of pair_losses begins with 'far ='"):
         gallery.excerpt(pair_losses, "far =", "return")
 
@@ -93,11 +123,16 @@ def test_scans_that_are_too_small_are_refused():
 
 def test_the_scan_is_cut_in_the_middle(book):
     case = gallery.middle(toy_case(0), [8, 16, 8])
-    assert case.image.shape == case.label.shape == (8, 16, 8) and (case.image == toy_case(0).image[4:12, :, 4:12]).all()
+    assert (
+        case.image.shape == case.label.shape == (8, 16, 8)
+        and (case.image == toy_case(0).image[4:12, :, 4:12]).all()
+    )
     assert book.scan()["overlay"] is book.scans[2].label
 
 
-def test_a_sure_ball_is_fitted_in_its_slices_and_leaves_nothing_to_displace(book, monkeypatch, capsys):
+def test_a_sure_ball_is_fitted_in_its_slices_and_leaves_nothing_to_displace(
+    book, monkeypatch, capsys
+):
     ersr, cad = book.page("ersr"), book.page("cad")
     monkeypatch.setitem(ersr.run.nets, "teacher", Ball())
     monkeypatch.setitem(cad.run.nets, "teacher", Ball())
@@ -106,7 +141,9 @@ def test_a_sure_ball_is_fitted_in_its_slices_and_leaves_nothing_to_displace(book
     said = capsys.readouterr().out
     fitted = int(said.split("a shape fits in ")[1].split()[0])
     assert "sees its target in 10 slices" in said and 4 <= fitted <= 10 and "repair moves" in said
-    assert "the largest region has 0 voxels; a box of 0 covers 0%" in said and "In the box" not in said
+    assert (
+        "the largest region has 0 voxels; a box of 0 covers 0%" in said and "In the box" not in said
+    )
 
 
 def test_the_attack_has_the_length_the_loss_uses():
@@ -119,7 +156,11 @@ def test_the_attack_has_the_length_the_loss_uses():
 
 def test_ideas_are_among_those_that_are_defined_and_only_the_bounds_have_none():
     table = ideas()
-    assert all(set(m.ideas) <= set(IDEAS) for m in METHODS.values()) and list(table.columns) == list(IDEAS) and table.any().all()
+    assert (
+        all(set(m.ideas) <= set(IDEAS) for m in METHODS.values())
+        and list(table.columns) == list(IDEAS)
+        and table.any().all()
+    )
     assert [name for name, m in METHODS.items() if not m.ideas] == ["labels_only", "all_labels"]
     assert [row["ideas"] for row in method_table()] == [m.ideas for m in METHODS.values()]
     assert table.loc["CAD"].sum() == 4 and table.loc["mean teacher", "consistency"]
@@ -129,7 +170,14 @@ def test_passes_and_networks_are_counted_and_memory_grows_with_them():
     names = ("labels_only", "mean_teacher", "ua_mt", "ss_net", "cps", "mn")
     table = costs(toy_cohort(), names, replace(TINY, patch=(8, 8, 8)), repeats=1)
     assert list(table.columns) == list(COLUMNS) and (table["seconds a step"] > 0).all()
-    assert table["forward passes"].tolist() == [1, 2, 10, 3, 2, 2]  # UA-MT: student, teacher, 8 times the teacher
+    assert table["forward passes"].tolist() == [
+        1,
+        2,
+        10,
+        3,
+        2,
+        2,
+    ]  # UA-MT: student, teacher, 8 times the teacher
     assert table["networks"].tolist() == [1, 2, 2, 1, 2, 2]
     memory = table["memory (MiB)"]
     assert memory["labels only"] < memory["mean teacher"] < memory["CPS"]
@@ -141,7 +189,10 @@ def test_dots_stand_where_something_is_true_and_rows_must_match():
     has = pd.DataFrame({"x": [True, False], "y": [True, True]}, index=["a", "b"])
     cost = pd.DataFrame({"seconds a step": [1.0, 4.0]}, index=["a", "b"])
     ax, bars = matrix(has, cost).axes
-    assert [sorted(zip(*line.get_data(), strict=True)) for line in ax.lines] == [[(0, 0)], [(1, 0), (1, 1)]]
+    assert [sorted(zip(*line.get_data(), strict=True)) for line in ax.lines] == [
+        [(0, 0)],
+        [(1, 0), (1, 1)],
+    ]
     assert np.allclose([bar.get_width() for bar in bars.patches[-2:]], [1, 4])
     assert show.dot_matrix(has, cost, alt="two rows").png
     with pytest.raises(ConfigError, match="2 rows of dots and 2 of costs that are not the same"):

@@ -1,4 +1,6 @@
-"""The whole chain on real scans: 4 labelled cardiac MR scans in the published order, trained at ``smoke``, predicted, scored, compared."""
+"""The whole chain on real scans: 4 labelled cardiac MR scans in the published order, trained at
+``smoke``, predicted, scored, compared.
+"""
 
 from dataclasses import replace
 
@@ -13,12 +15,19 @@ from ssltut.statistics import paired, summary
 
 @pytest.fixture(scope="module")
 def atrium(shared) -> Cohort:
-    """4 labelled, 4 unlabelled, 1 validation and 2 test scans of the 80, at 4 mm so that a test can read them."""
+    """4 labelled, 4 unlabelled, 1 validation and 2 test scans of the 80, at 4 mm so that a test can
+    read them.
+    """
     folder = shared / "left_atrium"
     if not folder.is_dir():
         pytest.skip(f"no left-atrium scans: {folder} does not exist")
     whole = read_cohort(folder).with_budget(4)
-    split = replace(whole.split, unlabelled=whole.split.unlabelled[:4], validation=whole.split.validation[:1], test=whole.split.test[:2])
+    split = replace(
+        whole.split,
+        unlabelled=whole.split.unlabelled[:4],
+        validation=whole.split.validation[:1],
+        test=whole.split.test[:2],
+    )
     return replace(whole, split=split).resampled(4.0)
 
 
@@ -30,10 +39,20 @@ def test_the_labelled_scans_are_the_first_of_the_published_order(atrium, shared)
 
 
 def test_labels_only_and_embedding_matching_run_unchanged_on_real_scans(atrium, tmp_path):
-    rows = compare(atrium, ["labels_only", "embedding_matching"], tmp_path, config=profile_named("smoke").train, budgets=[4], seeds=[0],
-                   draw=False, say=lambda line: None)
+    rows = compare(
+        atrium,
+        ["labels_only", "embedding_matching"],
+        tmp_path,
+        config=profile_named("smoke").train,
+        budgets=[4],
+        seeds=[0],
+        draw=False,
+        say=lambda line: None,
+    )
     assert (rows["status"] != "failed").all(), rows["error"].dropna().tolist()
     dice = rows[rows["metric"] == "dice"]
-    assert sorted(dice["method"].unique()) == ["embedding_matching", "labels_only"] and set(dice["class"]) == {"left atrium"}
+    assert sorted(dice["method"].unique()) == ["embedding_matching", "labels_only"] and set(
+        dice["class"]
+    ) == {"left atrium"}
     assert dice["value"].between(0, 1).all() and np.isfinite(rows["value"]).all()
     assert len(summary(rows, "dice")) == 2 and len(paired(rows, "hd95")) == 1

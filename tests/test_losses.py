@@ -40,9 +40,15 @@ def test_masked_cross_entropy_is_the_binary_cross_entropy_of_the_paper(two_voxel
     logits, _ = two_voxels
     target = torch.tensor([1, 1]).view(1, 2, 1, 1)
     first = torch.tensor([True, False]).view(1, 2, 1, 1)
-    assert masked_cross_entropy(logits, target, first).item() == pytest.approx(-math.log(0.8), rel=1e-5)
-    assert masked_cross_entropy(logits, target, first, "all").item() == pytest.approx(-math.log(0.8) / 2, rel=1e-5)
-    assert masked_cross_entropy(logits, target, ~first).item() == pytest.approx(-math.log(0.3), rel=1e-5)
+    assert masked_cross_entropy(logits, target, first).item() == pytest.approx(
+        -math.log(0.8), rel=1e-5
+    )
+    assert masked_cross_entropy(logits, target, first, "all").item() == pytest.approx(
+        -math.log(0.8) / 2, rel=1e-5
+    )
+    assert masked_cross_entropy(logits, target, ~first).item() == pytest.approx(
+        -math.log(0.3), rel=1e-5
+    )
 
 
 def test_masked_mean_of_nothing_is_zero_with_zero_gradient():
@@ -58,7 +64,11 @@ def test_masked_mean_refuses_an_unknown_normalisation():
 
 
 def test_entropy_of_known_distributions():
-    p = torch.tensor([[0.25] * 4, [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    p = torch.tensor(
+        [[0.25] * 4, [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]],
+        dtype=torch.float64,
+        requires_grad=True,
+    )
     h = entropy(p)
     assert h.tolist() == pytest.approx([math.log(4), 0.0, math.log(2)])
     h.sum().backward()

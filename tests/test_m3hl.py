@@ -1,4 +1,6 @@
-"""M3HL: complementary block masks, and features of the mixes against those of the patches themselves."""
+"""M3HL: complementary block masks, and features of the mixes against those of the patches
+themselves.
+"""
 
 from dataclasses import replace
 
@@ -16,8 +18,15 @@ STILL = replace(SMALL, dropout=0.0, norm="instance")
 HALF = Progress(50, 100)
 
 
-@pytest.mark.parametrize("size, counts", [
-    ((112, 112, 80), (4, 4, 4)), ((96, 64, 32), (4, 4, 2)), ((8, 8, 8), (2, 2, 2)), ((64, 64, 1), (4, 4, 1))])
+@pytest.mark.parametrize(
+    "size, counts",
+    [
+        ((112, 112, 80), (4, 4, 4)),
+        ((96, 64, 32), (4, 4, 2)),
+        ((8, 8, 8), (2, 2, 2)),
+        ((64, 64, 1), (4, 4, 1)),
+    ],
+)
 def test_half_of_the_blocks_go_and_each_is_whole(size, counts):
     masks = block_masks(3, size, 4, 16, generator_for("cpu", 0))
     assert masks.shape == (3, *size) and not torch.equal(masks[0], masks[1])
@@ -35,7 +44,9 @@ def test_a_side_that_does_not_divide_has_blocks_of_nearly_the_same_length():
 
 
 def test_what_one_mix_has_of_one_kind_the_other_has_of_the_other_kind():
-    """Labelled patches of ones, unlabelled ones of zeros: X1 and X2 then add up to one everywhere."""
+    """Labelled patches of ones, unlabelled ones of zeros: X1 and X2 then add up to one
+    everywhere.
+    """
     method, seen = make_method("m3hl", {"sigma_student": 0.0}), []
     batch = replace(make_batch(), x_l=torch.ones(2, 1, 8, 8, 8), x_u=torch.zeros(2, 1, 8, 8, 8))
     nets = build_nets(method, STILL, 3)
@@ -57,11 +68,15 @@ def test_the_terms_of_a_step_in_float64(pool):
     teacher = nets["teacher"](batch.x_u)
     y_u, y_v = halves(largest_component(teacher.logits.argmax(1), 3))
     (a, b), (u, v) = halves(batch.x_l), halves(batch.x_u)
-    out = nets["student"](torch.cat([torch.where(keep[:, None], a, u), torch.where(keep[:, None], v, b)]))
+    out = nets["student"](
+        torch.cat([torch.where(keep[:, None], a, u), torch.where(keep[:, None], v, b)])
+    )
     low = high = 0.0
     for i in range(2):
         for j in range(2):
-            low += (out.feats["embedding"][i] - teacher.feats["embedding"][j]).double().abs().mean() / 4
+            low += (
+                out.feats["embedding"][i] - teacher.feats["embedding"][j]
+            ).double().abs().mean() / 4
             f, g = (x.feats["bottleneck"][k : k + 1].double() for x, k in ((out, i), (teacher, j)))
             f, g = ((F.max_pool3d(x, 3, 2, 1) if pool else x).flatten() for x in (f, g))
             high += (1 - f @ g / (f.norm() * g.norm())) / 4
@@ -72,7 +87,10 @@ def test_the_terms_of_a_step_in_float64(pool):
     for name, region in (("supervised", true), ("pasted", ~true)):
         expected = 0.0
         for i in range(2):
-            p, t = out.logits[i].double().softmax(0)[1:] * region[i], F.one_hot(y[i], 3).movedim(-1, 0)[1:] * region[i]
+            p, t = (
+                out.logits[i].double().softmax(0)[1:] * region[i],
+                F.one_hot(y[i], 3).movedim(-1, 0)[1:] * region[i],
+            )
             dice = (2 * (p * t).sum((1, 2, 3)) + 1e-5) / ((p + t).sum((1, 2, 3)) + 1e-5)
             expected += ce[i][region[i]].mean() + 1 - dice.mean()
         assert terms[name].value.item() == pytest.approx(expected.item(), rel=1e-4)
@@ -81,7 +99,10 @@ def test_the_terms_of_a_step_in_float64(pool):
 
 def test_there_is_no_first_stage_and_each_pair_has_its_own_mask():
     method, batch = make_method("m3hl"), make_batch(size=16)
-    assert method.plan(Progress(0, 100), Plan(2, 2)) == Plan(2, 2) and method.decay_at(Progress(0, 100)) == 0.99
+    assert (
+        method.plan(Progress(0, 100), Plan(2, 2)) == Plan(2, 2)
+        and method.decay_at(Progress(0, 100)) == 0.99
+    )
     masks = method.mask(batch, 3)
     assert len(masks) == 3 and not torch.equal(masks[0], masks[1])
     off = make_method("m3hl", {"features": 0.0})

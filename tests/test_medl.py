@@ -9,7 +9,16 @@ from toy import SMALL, make_batch
 
 from ssltut.losses import dice_loss, supervised_loss
 from ssltut.methods import Progress, make_method
-from ssltut.methods.parts.evidence import Opinion, dirichlet, fisher_loss, fuse, log_det_fisher, opinion, rank, reliability
+from ssltut.methods.parts.evidence import (
+    Opinion,
+    dirichlet,
+    fisher_loss,
+    fuse,
+    log_det_fisher,
+    opinion,
+    rank,
+    reliability,
+)
 from ssltut.nets.resnet import ResNet
 from ssltut.nets.unet import UNet
 from ssltut.train import build_nets
@@ -18,7 +27,10 @@ STILL = replace(SMALL, dropout=0.0, norm="instance")
 
 
 def of(belief, uncertainty):
-    return Opinion(torch.tensor([belief], dtype=torch.float64), torch.tensor([uncertainty], dtype=torch.float64))
+    return Opinion(
+        torch.tensor([belief], dtype=torch.float64),
+        torch.tensor([uncertainty], dtype=torch.float64),
+    )
 
 
 def test_belief_and_uncertainty_add_up_to_one_and_fusion_keeps_it_so():
@@ -34,20 +46,32 @@ def test_without_evidence_nothing_is_believed_and_with_it_the_shares_are_the_sof
     assert nothing.belief.tolist() == [[0.0] * 4] and nothing.uncertainty.item() == 1.0
     z = torch.tensor([[2.0, -1.0, 0.5]])
     b = opinion(dirichlet(z)).belief
-    assert torch.allclose(b / b.sum(), z.softmax(1)) and torch.isfinite(dirichlet(torch.tensor([[500.0]]))).all()
+    assert (
+        torch.allclose(b / b.sum(), z.softmax(1))
+        and torch.isfinite(dirichlet(torch.tensor([[500.0]]))).all()
+    )
 
 
 @pytest.mark.parametrize("other", [[0.0, 0.0, 0.0], [0.2, 0.1, 0.1]])
 def test_a_certain_opinion_stays_certain(other):
     certain, unsure = of([0.0, 1.0, 0.0], 0.0), of(other, 1.0 - sum(other))
     for fused in (fuse(certain, unsure), fuse(unsure, certain)):
-        assert fused.belief.tolist() == [pytest.approx([0.0, 1.0, 0.0])] and fused.uncertainty.item() == 0.0
+        assert (
+            fused.belief.tolist() == [pytest.approx([0.0, 1.0, 0.0])]
+            and fused.uncertainty.item() == 0.0
+        )
 
 
 def test_fusion_by_hand():
     fused = fuse(of([0.6, 0.1], 0.3), of([0.2, 0.4], 0.4))
-    parts = [0.6 * 0.2 + (0.6 * 0.4 + 0.2 * 0.3) / 3, 0.1 * 0.4 + (0.1 * 0.4 + 0.4 * 0.3) / 3, 0.3 * 0.4]
-    assert [*fused.belief[0].tolist(), fused.uncertainty.item()] == pytest.approx([p / sum(parts) for p in parts])
+    parts = [
+        0.6 * 0.2 + (0.6 * 0.4 + 0.2 * 0.3) / 3,
+        0.1 * 0.4 + (0.1 * 0.4 + 0.4 * 0.3) / 3,
+        0.3 * 0.4,
+    ]
+    assert [*fused.belief[0].tolist(), fused.uncertainty.item()] == pytest.approx(
+        [p / sum(parts) for p in parts]
+    )
     assert fuse(of([0.0, 0.0], 1.0), of([0.0, 0.0], 1.0)).uncertainty.item() == 1.0
     conflict = fuse(of([1.0, 0.0], 0.0), of([0.0, 1.0], 0.0))
     assert conflict.belief.tolist() == [[0.0, 0.0]] and conflict.uncertainty.item() == 1.0
@@ -72,9 +96,13 @@ def test_log_det_of_the_fisher_information_is_that_of_the_matrix():
     """I(α) = diag ψ1(α_n) - ψ1(S), and ψ1(1) = π²/6."""
     alpha = torch.tensor([[1.0, 2.5, 7.0, 1.2], [30.0, 1.0, 4.0, 2.0]], dtype=torch.float64)
     matrices = [torch.diag(torch.polygamma(1, a)) - torch.polygamma(1, a.sum()) for a in alpha]
-    assert log_det_fisher(alpha).tolist() == pytest.approx([torch.logdet(m).item() for m in matrices])
+    assert log_det_fisher(alpha).tolist() == pytest.approx(
+        [torch.logdet(m).item() for m in matrices]
+    )
     one, two = math.pi**2 / 6, math.pi**2 / 6 - 1.0  # ψ1(1), ψ1(2) = ψ1(1) - 1
-    assert log_det_fisher(torch.ones(1, 2)).item() == pytest.approx(2 * math.log(one) + math.log(1 - 2 * two / one), rel=1e-4)
+    assert log_det_fisher(torch.ones(1, 2)).item() == pytest.approx(
+        2 * math.log(one) + math.log(1 - 2 * two / one), rel=1e-4
+    )
     sure = dirichlet(torch.tensor([[60.0, -60.0], [60.0, 60.0]]))
     assert torch.isfinite(log_det_fisher(sure)).all()
 
@@ -85,7 +113,9 @@ def test_the_error_is_the_expected_square_under_the_dirichlet_weighted_by_its_cu
     draws = torch.distributions.Dirichlet(alpha[0]).sample((200_000,))
     y = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
     expected = ((draws - y).square().mean(0) * torch.polygamma(1, alpha[0])).sum()
-    assert fisher_loss(alpha, torch.tensor([1]), 0.0).item() == pytest.approx(expected.item(), rel=5e-3)
+    assert fisher_loss(alpha, torch.tensor([1]), 0.0).item() == pytest.approx(
+        expected.item(), rel=5e-3
+    )
     gap = fisher_loss(alpha, torch.tensor([1]), 0.0) - fisher_loss(alpha, torch.tensor([1]), 0.7)
     assert gap.item() == pytest.approx(0.7 * log_det_fisher(alpha).item())
 
@@ -93,16 +123,25 @@ def test_the_error_is_the_expected_square_under_the_dirichlet_weighted_by_its_cu
 def test_sure_voxels_count_more_at_first_and_unsure_ones_at_the_end():
     method, psi = make_method("medl"), torch.tensor([-1.0, 0.0, 1.0])
     early, half, late = (method.omega(psi, Progress(s, 100)).tolist() for s in (0, 50, 100))
-    assert early == pytest.approx([1 + 0.5 * math.tanh(1), 1.0, 1 - 0.5 * math.tanh(1)]) and late == pytest.approx(early[::-1])
+    assert early == pytest.approx(
+        [1 + 0.5 * math.tanh(1), 1.0, 1 - 0.5 * math.tanh(1)]
+    ) and late == pytest.approx(early[::-1])
     assert half == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_every_term_in_float64(n_classes):
-    method, batch, progress = make_method("medl", {"sigma_student": 0.0}), make_batch(n_classes), Progress(20, 100)
+    method, batch, progress = (
+        make_method("medl", {"sigma_student": 0.0}),
+        make_batch(n_classes),
+        Progress(20, 100),
+    )
     nets = build_nets(method, STILL, n_classes)
     terms = method.losses(batch, nets, progress)
-    z = [nets[role](torch.cat([batch.x_l, batch.x_u])).logits.double() for role in ("student", "second")]
+    z = [
+        nets[role](torch.cat([batch.x_l, batch.x_u])).logits.double()
+        for role in ("student", "second")
+    ]
     alphas = [x.clamp(max=10).exp() + 1 for x in z]
     opinions = [Opinion((a - 1) / a.sum(1, keepdim=True), n_classes / a.sum(1)) for a in alphas]
     fused = fuse(*opinions)
@@ -112,7 +151,9 @@ def test_every_term_in_float64(n_classes):
         ce = -x[2:].log_softmax(1).gather(1, label[:, None])[:, 0]
         pseudo += (trust * ce).mean() + dice_loss(x[2:], label, trust)
         unsure = (o.uncertainty + fused.uncertainty) / 2
-        ranks = [part.flatten().argsort().argsort().view_as(part) for part in (unsure[:2], unsure[2:])]
+        ranks = [
+            part.flatten().argsort().argsort().view_as(part) for part in (unsure[:2], unsure[2:])
+        ]
         omega = [1 + 0.5 * torch.tanh(-0.6 * (2 * r / 1023 - 1)) for r in ranks]
         p = (a / a.sum(1, keepdim=True))[:2].gather(1, batch.y_l[:, None])[:, 0]
         curriculum += (omega[0] * -p.log()).mean()
@@ -121,13 +162,21 @@ def test_every_term_in_float64(n_classes):
     assert terms["pseudo"].share == pytest.approx(trust.mean().item(), rel=1e-4)
     assert terms["curriculum"].value.item() == pytest.approx(curriculum.item(), rel=1e-3)
     assert terms["evidence"].value.item() == pytest.approx(evidence.item(), rel=1e-3)
-    assert terms["second supervised"].value.item() == pytest.approx(supervised_loss(z[1][:2], batch.y_l).item(), rel=1e-4)
+    assert terms["second supervised"].value.item() == pytest.approx(
+        supervised_loss(z[1][:2], batch.y_l).item(), rel=1e-4
+    )
     weights = {name: term.weight for name, term in terms.items()}
-    assert weights.pop("evidence") == pytest.approx(math.exp(-5 * 0.8**2)) and set(weights.values()) == {1.0}
+    assert weights.pop("evidence") == pytest.approx(math.exp(-5 * 0.8**2)) and set(
+        weights.values()
+    ) == {1.0}
 
 
 def test_doubt_weighs_the_dice_of_a_voxel():
-    z, y, w = torch.randn(1, 2, 1, 1, 3).double(), torch.tensor([[[[1, 0, 1]]]]), torch.tensor([[[[1.0, 0.5, 0.25]]]]).double()
+    z, y, w = (
+        torch.randn(1, 2, 1, 1, 3).double(),
+        torch.tensor([[[[1, 0, 1]]]]),
+        torch.tensor([[[[1.0, 0.5, 0.25]]]]).double(),
+    )
     p = z.softmax(1)[0, 1, 0, 0]
     expected = 1 - 2 * (p[0] + 0.25 * p[2]) / (p[0] + 0.5 * p[1] + 0.25 * p[2] + 1.25)
     assert dice_loss(z, y, w).item() == pytest.approx(expected.item(), abs=1e-4)

@@ -18,14 +18,22 @@ def box(lo, hi, shape=(24, 24, 24)):
 
 
 def ball(radius_mm, spacing, shape):
-    grid = np.meshgrid(*[(np.arange(n) - n // 2) * s for n, s in zip(shape, spacing)], indexing="ij")
+    grid = np.meshgrid(
+        *[(np.arange(n) - n // 2) * s for n, s in zip(shape, spacing)], indexing="ij"
+    )
     return sum(g**2 for g in grid) <= radius_mm**2
 
 
 def test_identical_masks():
     mask = box((4, 4, 4), (12, 12, 12))
     status, values = score_mask(mask, mask, SPACING)
-    assert status == "ok" and values == {"dice": 1.0, "iou": 1.0, "hd95": 0.0, "assd": 0.0, "surface_dice": 1.0}
+    assert status == "ok" and values == {
+        "dice": 1.0,
+        "iou": 1.0,
+        "hd95": 0.0,
+        "assd": 0.0,
+        "surface_dice": 1.0,
+    }
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -68,7 +76,13 @@ def test_one_empty_scores_the_worst_not_the_best(missed):
     status, values = score_mask(*((empty, full) if missed else (full, empty)), SPACING)
     diagonal = 23 * math.sqrt(0.25 + 1 + 9)
     assert status == ("missed" if missed else "invented")
-    assert values == {"dice": 0.0, "iou": 0.0, "hd95": pytest.approx(diagonal), "assd": pytest.approx(diagonal), "surface_dice": 0.0}
+    assert values == {
+        "dice": 0.0,
+        "iou": 0.0,
+        "hd95": pytest.approx(diagonal),
+        "assd": pytest.approx(diagonal),
+        "surface_dice": 0.0,
+    }
     assert diagonal_mm((24, 24, 24), SPACING) == pytest.approx(diagonal)
 
 
@@ -76,7 +90,9 @@ def test_rows_of_a_case():
     truth = np.zeros((8, 8, 8), np.uint8)
     truth[2:5, 2:5, 2:5] = 1
     rows = score_case(truth, truth, (1.0, 1.0, 1.0), ("background", "hip bone", "femur"))
-    assert [(r["class"], r["metric"]) for r in rows] == [(c, m) for c in ("hip bone", "femur") for m in METRICS]
+    assert [(r["class"], r["metric"]) for r in rows] == [
+        (c, m) for c in ("hip bone", "femur") for m in METRICS
+    ]
     assert {r["status"] for r in rows if r["class"] == "femur"} == {"both_empty"}
 
 
@@ -92,17 +108,26 @@ def test_shapes_and_spacing_are_checked():
 
 
 def test_auroc_counts_pairs_with_ties_as_one_half():
-    score, positive = np.array([[0.1, 0.4, 0.4], [0.8, 0.2, 0.9]]), np.array([[0, 0, 1], [1, 1, 0]], bool)
+    score, positive = (
+        np.array([[0.1, 0.4, 0.4], [0.8, 0.2, 0.9]]),
+        np.array([[0, 0, 1], [1, 1, 0]], bool),
+    )
     pairs = [(a > b) + 0.5 * (a == b) for a in score[positive] for b in score[~positive]]
     assert auroc(score, positive) == pytest.approx(np.mean(pairs)) == pytest.approx(4.5 / 9)
     assert auroc(positive, positive) == 1.0 and auroc(~positive, positive) == 0.0
-    assert np.isnan(auroc(score, np.zeros_like(positive))) and np.isnan(auroc(score, np.ones_like(positive)))
+    assert np.isnan(auroc(score, np.zeros_like(positive))) and np.isnan(
+        auroc(score, np.ones_like(positive))
+    )
 
 
 def test_risk_at_coverage_of_a_good_a_useless_and_a_perfect_uncertainty():
     error = np.array([False, False, True, False, True])
     coverage = [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert risk_at_coverage(np.array([1, 3, 5, 2, 4]), error, coverage) == pytest.approx([0, 0, 0, 1 / 4, 2 / 5])
-    assert risk_at_coverage(np.zeros(5), error, coverage) == pytest.approx([0, 0, 1 / 3, 1 / 4, 2 / 5])
+    assert risk_at_coverage(np.array([1, 3, 5, 2, 4]), error, coverage) == pytest.approx(
+        [0, 0, 0, 1 / 4, 2 / 5]
+    )
+    assert risk_at_coverage(np.zeros(5), error, coverage) == pytest.approx(
+        [0, 0, 1 / 3, 1 / 4, 2 / 5]
+    )
     assert risk_at_coverage(error, error, coverage) == pytest.approx([0, 0, 0, 1 / 4, 2 / 5])
     assert risk_at_coverage(error, error, [0.01]) == pytest.approx([0])

@@ -1,4 +1,6 @@
-"""M&N: who learns when and from how many unlabelled patches, the frozen partner, and what the 2D network may be."""
+"""M&N: who learns when and from how many unlabelled patches, the frozen partner, and what the 2D
+network may be.
+"""
 
 import math
 from dataclasses import replace
@@ -22,7 +24,11 @@ SLICES, VOLUMES = Progress(48, 100), Progress(56, 100)  # the 7th and the 8th tu
 
 
 def small_2d(in_channels: int, n_classes: int) -> torch.nn.Module:
-    return torch.nn.Sequential(torch.nn.Conv2d(in_channels, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, n_classes, 1))
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(in_channels, 4, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(4, n_classes, 1),
+    )
 
 
 OWN = f"{__name__}:small_2d"
@@ -31,14 +37,22 @@ OWN = f"{__name__}:small_2d"
 def test_the_batch_has_ever_more_unlabelled_patches():
     method, of = make_method("mn"), Plan(3, 2)
     plans = [method.plan(Progress(step, 4000), of) for step in range(4000)]
-    assert all(plan.labelled + plan.unlabelled == 5 for plan in plans) and all(plan == Plan(5, 0) for plan in plans[:500])
-    assert [plan.unlabelled for plan in plans[500:]] == [5 * i // 3500 for i in range(3500)]  # as published, in epochs
+    assert all(plan.labelled + plan.unlabelled == 5 for plan in plans) and all(
+        plan == Plan(5, 0) for plan in plans[:500]
+    )
+    assert [plan.unlabelled for plan in plans[500:]] == [
+        5 * i // 3500 for i in range(3500)
+    ]  # as published, in epochs
     assert make_method("mn", {"weight": 0.0}).plan(Progress(3999, 4000), of) == Plan(3, 0)
 
 
 def test_both_learn_first_then_they_take_turns():
     method = make_method("mn")
-    assert method.learners(Progress(0, 100)) == method.learners(Progress(12, 100)) == ("student", "slices")
+    assert (
+        method.learners(Progress(0, 100))
+        == method.learners(Progress(12, 100))
+        == ("student", "slices")
+    )
     turns = [method.learners(Progress(step, 100)) for step in range(16, 48)]
     assert turns == [("slices",)] * 8 + [("student",)] * 8 + [("slices",)] * 8 + [("student",)] * 8
     assert make_method("mn", {"weight": 0.0}).learners(SLICES) == ("student", "slices")
@@ -47,22 +61,43 @@ def test_both_learn_first_then_they_take_turns():
 def test_the_learning_rate_warms_up_falls_and_starts_again():
     method = make_method("mn", {"rate_2d": 10.0})
     rates = [method.rates(Progress(step, 4000))["student"] for step in range(4000)]
-    assert rates[0] == pytest.approx(0.01) and rates[25] == pytest.approx(0.505) and rates[50] == pytest.approx(1.0)
+    assert (
+        rates[0] == pytest.approx(0.01)
+        and rates[25] == pytest.approx(0.505)
+        and rates[50] == pytest.approx(1.0)
+    )
     assert rates[275] == pytest.approx(0.5) and rates[499] < 1e-4 and rates[500] == 1.0
     assert rates[500 + 875] == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4)) and rates[-1] < 1e-6
-    assert method.rates(Progress(25, 4000))["slices"] == pytest.approx(5.05) and make_method("mn", {"weight": 0.0}).rates(SLICES) == {}
+    assert (
+        method.rates(Progress(25, 4000))["slices"] == pytest.approx(5.05)
+        and make_method("mn", {"weight": 0.0}).rates(SLICES) == {}
+    )
 
 
 def test_the_rate_of_each_role_reaches_its_weights(tmp_path, monkeypatch):
     method = make_method("mn", {"weight": 0.0})
     monkeypatch.setattr(type(method), "rates", lambda self, progress: {"slices": 0.0})
-    run = train(method, toy_cohort(), replace(SMALL, steps=2, select="last"), tmp_path / "r", say=lambda s: None)
+    run = train(
+        method,
+        toy_cohort(),
+        replace(SMALL, steps=2, select="last"),
+        tmp_path / "r",
+        say=lambda s: None,
+    )
     start = build_nets(method, SMALL, 3)
-    moved = {role: any(not torch.equal(p, q) for p, q in zip(start[role].parameters(), run.nets[role].parameters(), strict=True)) for role in start}
+    moved = {
+        role: any(
+            not torch.equal(p, q)
+            for p, q in zip(start[role].parameters(), run.nets[role].parameters(), strict=True)
+        )
+        for role in start
+    }
     assert moved == {"student": True, "slices": False}
 
 
-@pytest.mark.parametrize("progress, learner, frozen", [(SLICES, "slices", "student"), (VOLUMES, "student", "slices")])
+@pytest.mark.parametrize(
+    "progress, learner, frozen", [(SLICES, "slices", "student"), (VOLUMES, "student", "slices")]
+)
 def test_the_terms_by_hand_and_the_partner_is_frozen(progress, learner, frozen):
     method, batch = make_method("mn", {"sigma_student": 0.0}), make_batch()
     batch = replace(batch, x_u=torch.cat([batch.x_u, batch.x_l[:1]]))
@@ -78,21 +113,44 @@ def test_the_terms_by_hand_and_the_partner_is_frozen(progress, learner, frozen):
     own = "supervised" if learner == "student" else "slices supervised"
     assert set(terms) == {own, f"{learner} pseudo-masks"}
     assert terms[f"{learner} pseudo-masks"].value.item() == pytest.approx(expected.item(), rel=1e-4)
-    assert terms[own].value.item() == pytest.approx(supervised_loss(logits[:2], batch.y_l).item(), rel=1e-4)
-    assert (terms[own].weight, terms[f"{learner} pseudo-masks"].weight) == (pytest.approx(0.4), pytest.approx(0.6))  # 2 and 3 of 5 patches
+    assert terms[own].value.item() == pytest.approx(
+        supervised_loss(logits[:2], batch.y_l).item(), rel=1e-4
+    )
+    assert (terms[own].weight, terms[f"{learner} pseudo-masks"].weight) == (
+        pytest.approx(0.4),
+        pytest.approx(0.6),
+    )  # 2 and 3 of 5 patches
     total(terms).backward()
-    assert all(p.grad is None for p in nets[frozen].parameters()) and all(torch.equal(before[k], v) for k, v in nets[frozen].state_dict().items())
+    assert all(p.grad is None for p in nets[frozen].parameters()) and all(
+        torch.equal(before[k], v) for k, v in nets[frozen].state_dict().items()
+    )
 
 
 def test_a_run_moves_only_the_network_whose_turn_it_is(tmp_path):
     seen = []
 
     def watch(step, nets, batch, terms):
-        seen.append({role: [p.detach().clone() for p in net.parameters()] for role, net in nets.items()})
+        seen.append(
+            {role: [p.detach().clone() for p in net.parameters()] for role, net in nets.items()}
+        )
 
-    train(make_method("mn", {"turn": 2}), toy_cohort(), replace(SMALL, steps=8, validate_every=8), tmp_path / "r", watch=watch, say=lambda s: None)
+    train(
+        make_method("mn", {"turn": 2}),
+        toy_cohort(),
+        replace(SMALL, steps=8, validate_every=8),
+        tmp_path / "r",
+        watch=watch,
+        say=lambda s: None,
+    )
     for step in range(2, 8):
-        moved = {role for role in seen[0] if any(not torch.equal(a, b) for a, b in zip(seen[step - 1][role], seen[step][role], strict=True))}
+        moved = {
+            role
+            for role in seen[0]
+            if any(
+                not torch.equal(a, b)
+                for a, b in zip(seen[step - 1][role], seen[step][role], strict=True)
+            )
+        }
         assert moved == {"slices" if step // 2 % 2 == 0 else "student"}, step
 
 
@@ -110,29 +168,47 @@ def test_a_network_without_a_turn_keeps_its_averages_when_the_others_settle():
     settled = settle(method, nets, batches, SLICES)
 
     def averages(found, role):
-        return [m.running_mean for m in found[role].modules() if isinstance(m, torch.nn.BatchNorm3d)]
+        return [
+            m.running_mean for m in found[role].modules() if isinstance(m, torch.nn.BatchNorm3d)
+        ]
 
-    assert all(torch.equal(a, b) for a, b in zip(averages(nets, "student"), averages(settled, "student"), strict=True))
-    assert not any(torch.equal(a, b) for a, b in zip(averages(nets, "slices"), averages(settled, "slices"), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(averages(nets, "student"), averages(settled, "student"), strict=True)
+    )
+    assert not any(
+        torch.equal(a, b)
+        for a, b in zip(averages(nets, "slices"), averages(settled, "slices"), strict=True)
+    )
 
 
 def test_to_mimic_oneself_costs_nothing_and_a_sure_target_costs_its_cross_entropy():
     z = torch.randn(1, 3, 4, 4, 4)
     assert mimic(z, z.softmax(1)).item() == pytest.approx(0.0, abs=1e-5)
     one = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1)
-    dice = 1 - (2 * 0.5 / (1 + 0.25) + 0) / 2  # the second class is absent from the target and half there
-    assert mimic(torch.zeros(1, 2, 1, 1, 1), one).item() == pytest.approx(dice + math.log(2) / 2, abs=1e-4)
+    dice = (
+        1 - (2 * 0.5 / (1 + 0.25) + 0) / 2
+    )  # the second class is absent from the target and half there
+    assert mimic(torch.zeros(1, 2, 1, 1, 1), one).item() == pytest.approx(
+        dice + math.log(2) / 2, abs=1e-4
+    )
 
 
 def test_any_2d_network_can_be_passed_and_trained(tmp_path):
     method = make_method("mn", {"backbone": OWN})
     net, x = build_nets(method, SMALL, 3)["slices"], torch.randn(2, 1, 8, 8, 4)
-    assert isinstance(net, Slices) and torch.allclose(net(x).logits[1, :, :, :, 2], net.net(x[1:, :, :, :, 2])[0], atol=1e-6)
-    assert isinstance(build_nets(method, replace(SMALL, arch="unet2d"), 3)["slices"], Slices)  # its name is no kind of ours
+    assert isinstance(net, Slices) and torch.allclose(
+        net(x).logits[1, :, :, :, 2], net.net(x[1:, :, :, :, 2])[0], atol=1e-6
+    )
+    assert isinstance(
+        build_nets(method, replace(SMALL, arch="unet2d"), 3)["slices"], Slices
+    )  # its name is no kind of ours
     run = train(method, toy_cohort(), SMALL, tmp_path / "r", say=lambda s: None)
     assert run.history["total"].notna().all() and isinstance(run.nets["slices"], Slices)
     same = build_nets(method, SMALL, 3)["slices"].state_dict()
-    assert all(torch.equal(v, same[k]) for k, v in net.state_dict().items())  # seeded as every network
+    assert all(
+        torch.equal(v, same[k]) for k, v in net.state_dict().items()
+    )  # seeded as every network
 
 
 @pytest.mark.parametrize("where", ["no_such_module:make", f"{__name__}:no_such_function"])
@@ -146,16 +222,35 @@ def test_pretrained_weights_come_from_disk_and_without_any_it_says_so(kind, tmp_
     from safetensors.torch import save_file
 
     config, said, first = replace(SMALL, arch="unet2d", steps=2, lr=1e-9), [], tmp_path / "2d"
-    weights = build_net("unet2d", 1, 3, width=4, depth=2, dropout=0.15, norm="batch", seed=99).state_dict()
+    weights = build_net(
+        "unet2d", 1, 3, width=4, depth=2, dropout=0.15, norm="batch", seed=99
+    ).state_dict()
     if kind == "run":
-        weights, path = train(make_method("labels_only"), toy_cohort(), config, first, say=lambda s: None).nets["student"].state_dict(), first
+        weights, path = (
+            train(make_method("labels_only"), toy_cohort(), config, first, say=lambda s: None)
+            .nets["student"]
+            .state_dict(),
+            first,
+        )
     elif kind != "none":
         path = tmp_path / "w.safetensors"
         save_file(weights, path)
     options = {} if kind == "none" else {"weights": str(path)}
-    run = train(make_method("mn", options), toy_cohort(), replace(config, arch="unet"), tmp_path / "r", say=said.append)
-    close = all(torch.allclose(weights[k], v, atol=1e-6) for k, v in run.nets["slices"].state_dict().items() if "running" not in k and "tracked" not in k)
-    assert close == (kind != "none") and any("starts at random" in line for line in said) == (kind == "none")
+    run = train(
+        make_method("mn", options),
+        toy_cohort(),
+        replace(config, arch="unet"),
+        tmp_path / "r",
+        say=said.append,
+    )
+    close = all(
+        torch.allclose(weights[k], v, atol=1e-6)
+        for k, v in run.nets["slices"].state_dict().items()
+        if "running" not in k and "tracked" not in k
+    )
+    assert close == (kind != "none") and any("starts at random" in line for line in said) == (
+        kind == "none"
+    )
 
 
 def test_weights_that_are_missing_damaged_or_of_another_network_are_refused(tmp_path):
@@ -167,7 +262,12 @@ def test_weights_that_are_missing_damaged_or_of_another_network_are_refused(tmp_
     (tmp_path / "bad").write_bytes(b"nonsense")
     torch.save(small_2d(1, 3).state_dict(), tmp_path / "pickled.pt")
     save_file(small_2d(1, 5).state_dict(), tmp_path / "other")
-    for name, words in (("none", "cannot be read"), ("bad", "cannot be read"), ("pickled.pt", "cannot be read"), ("other", "do not fit")):
+    for name, words in (
+        ("none", "cannot be read"),
+        ("bad", "cannot be read"),
+        ("pickled.pt", "cannot be read"),
+        ("other", "do not fit"),
+    ):
         with pytest.raises(CheckpointError, match=words):
             load_pretrained(net, tmp_path / name)
 

@@ -27,7 +27,9 @@ def test_the_half_width_unet_has_the_channels_of_the_paper():
     assert [c.out_channels for c in convs] == [16, 32, 32, 64, 64, 128, 128, 256]
     assert net.classifier.in_channels == 32
     drops = [m for m in net.modules() if isinstance(m, torch.nn.Dropout)]
-    assert len(drops) == 14 and all(d.p == 0.15 for d in drops)  # after every convolution but the output
+    assert len(drops) == 14 and all(
+        d.p == 0.15 for d in drops
+    )  # after every convolution but the output
 
 
 def test_he_initialisation_keeps_the_spread():
@@ -44,7 +46,9 @@ def test_the_seed_decides_the_weights_and_nothing_else_is_drawn():
     a = build_net("unet", 1, 2, **DEFAULTS)
     assert torch.equal(torch.rand(1), expected)
     b, c = build_net("unet", 1, 2, **DEFAULTS), build_net("unet", 1, 2, **DEFAULTS | {"seed": 1})
-    assert torch.equal(a.classifier.weight, b.classifier.weight) and not torch.equal(a.classifier.weight, c.classifier.weight)
+    assert torch.equal(a.classifier.weight, b.classifier.weight) and not torch.equal(
+        a.classifier.weight, c.classifier.weight
+    )
 
 
 def test_gradients_reach_every_parameter():
@@ -71,9 +75,21 @@ def test_the_encoder_of_the_resnet_has_the_blocks_of_a_resnet_34():
     from ssltut.nets.resnet import Residual
 
     net = build_net("resnet", 1, 2, **DEFAULTS | {"width": 2, "depth": 5})
-    encoder = [m for part in (net.downs, net.down_stages) for m in part.modules() if isinstance(m, Residual)]
-    assert len(encoder) == 3 + 4 + 6 + 3 and [d.body[0].in_channels for d in net.downs] == [2, 4, 8, 16]
-    assert [type(b.shortcut).__name__ for b in encoder].count("Identity") == 12  # one shortcut a stage halves, the others are as they are
+    encoder = [
+        m
+        for part in (net.downs, net.down_stages)
+        for m in part.modules()
+        if isinstance(m, Residual)
+    ]
+    assert len(encoder) == 3 + 4 + 6 + 3 and [d.body[0].in_channels for d in net.downs] == [
+        2,
+        4,
+        8,
+        16,
+    ]
+    assert [type(b.shortcut).__name__ for b in encoder].count(
+        "Identity"
+    ) == 12  # one shortcut a stage halves, the others are as they are
 
 
 def test_a_residual_block_adds_what_came_in():
@@ -86,7 +102,10 @@ def test_a_residual_block_adds_what_came_in():
 
 @pytest.mark.parametrize("arch", ["vnet2d", "resnet2d"])
 def test_flat_networks_see_every_slice_by_itself(arch):
-    net, x = build_net(arch, 1, 2, **DEFAULTS | {"norm": "batch"}).eval(), torch.randn(1, 1, 8, 8, 5)
+    net, x = (
+        build_net(arch, 1, 2, **DEFAULTS | {"norm": "batch"}).eval(),
+        torch.randn(1, 1, 8, 8, 5),
+    )
     slices = torch.cat([net(x[..., z : z + 1]).logits for z in range(5)], -1)
     assert torch.allclose(net(x).logits, slices, atol=1e-5)
 
@@ -96,6 +115,12 @@ def test_a_projection_of_the_embedding_and_of_the_deepest_map():
     for arch in ("unet", "vnet", "resnet", "unet2d"):
         net = build_net(arch, 1, 2, **DEFAULTS, heads=heads)
         out = net(torch.randn(1, 1, 8, 8, 8), heads=True)
-        assert out.heads["near"].shape == (1, 6, 8, 8, 8) and out.heads["deep"].shape == (1, 5, 8, 8, 8)
+        assert out.heads["near"].shape == (1, 6, 8, 8, 8) and out.heads["deep"].shape == (
+            1,
+            5,
+            8,
+            8,
+            8,
+        )
         assert net.heads["deep"](out.feats["bottleneck"]).shape[:3] == (1, 5, 2)
         assert torch.equal(net.heads["near"](out.feats["embedding"]), out.heads["near"])

@@ -21,9 +21,14 @@ def test_a_projection_by_hand():
     expected = np.zeros((3, 5))
     expected[0, 0], expected[1, 2] = 4 * 2.5, 2 * 2 * 2.5
     assert np.allclose(found.image[..., 0], expected)
-    assert found.label[..., 0].nonzero()[0].tolist() == [1, 2] and (found.label[1, 2, 0], found.label[2, 4, 0]) == (2, 1)
+    assert found.label[..., 0].nonzero()[0].tolist() == [1, 2] and (
+        found.label[1, 2, 0],
+        found.label[2, 4, 0],
+    ) == (2, 1)
     assert found.spacing == (1.0, 3.0, 10.0)
-    assert np.allclose(found.affine @ [1, 2, 0, 1], affine @ [1, 1.5, 2, 1])  # the middle of the ray
+    assert np.allclose(
+        found.affine @ [1, 2, 0, 1], affine @ [1, 1.5, 2, 1]
+    )  # the middle of the ray
     assert project(replace(toy_case(0), label=None)).label is None
     assert not project(replace(toy_case(0), label=np.zeros((16, 16, 16), np.uint8))).label.any()
 
@@ -31,6 +36,10 @@ def test_a_projection_by_hand():
 def test_only_ct_is_projected():
     cohort = toy_cohort()
     flat = cohort.projected()
-    assert flat.modality == "X-ray" and flat.hash != cohort.hash and flat.case("case0").image.shape == (16, 16, 1)
+    assert (
+        flat.modality == "X-ray"
+        and flat.hash != cohort.hash
+        and flat.case("case0").image.shape == (16, 16, 1)
+    )
     with pytest.raises(ConfigError, match="the scans are X-ray"):
         flat.projected()

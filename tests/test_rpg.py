@@ -1,4 +1,6 @@
-"""RPG: exact neighbours, label thinning, the terms in float64, and projections, its own kind of picture."""
+"""RPG: exact neighbours, label thinning, the terms in float64, and projections, its own kind of
+picture.
+"""
 
 from dataclasses import replace
 
@@ -36,25 +38,48 @@ def test_references_are_balanced_and_thinned_without_repeats():
 
 @pytest.mark.parametrize("size, stride", [(8, 2), (8, 4), (12, 4)])
 def test_the_vote_of_the_nearest_is_exact(size, stride):
-    method, batch = make_method("rpg", {"sigma_student": 0.0, "stride": stride, "references": 7}), make_batch(size=size)
+    method, batch = (
+        make_method("rpg", {"sigma_student": 0.0, "stride": stride, "references": 7}),
+        make_batch(size=size),
+    )
     nets = build_nets(method, STILL, 3)
     q, weak = method.targets(batch, nets)
     with torch.no_grad(), eval_mode(nets["student"]):
-        own, other = (nets["student"](x).feats["embedding"].double() for x in (batch.x_u, batch.x_l))
+        own, other = (
+            nets["student"](x).feats["embedding"].double() for x in (batch.x_u, batch.x_l)
+        )
         assert torch.allclose(weak, nets["student"](batch.x_u).logits.softmax(1), atol=1e-5)
     own, other = (F.avg_pool3d(f, stride).movedim(1, -1) for f in (own, other))
     labels = thin_label(batch.y_l, 3, stride).flatten()
     chosen = balanced(labels, 3, 7, batch.generator("references"))
     assert labels[chosen].bincount(minlength=3).max() == 7
-    cosine = F.cosine_similarity(own.flatten(0, 3)[:, None], other.flatten(0, 3)[chosen][None], dim=2)
-    votes = torch.stack([F.one_hot(labels[chosen][row.argsort(descending=True)[:5]], 3).double().mean(0) for row in cosine])
+    cosine = F.cosine_similarity(
+        own.flatten(0, 3)[:, None], other.flatten(0, 3)[chosen][None], dim=2
+    )
+    votes = torch.stack(
+        [
+            F.one_hot(labels[chosen][row.argsort(descending=True)[:5]], 3).double().mean(0)
+            for row in cosine
+        ]
+    )
     coarse = votes.view(2, *[size // stride] * 3, 3).movedim(-1, 1)
     assert torch.allclose(q, F.interpolate(coarse, [size] * 3, mode="trilinear").float(), atol=1e-5)
-    assert torch.allclose(q.sum(1), torch.ones(()), atol=1e-5) and set((coarse * 5).round(decimals=4).unique().tolist()) <= set(range(6))
+    assert torch.allclose(q.sum(1), torch.ones(()), atol=1e-5) and set(
+        (coarse * 5).round(decimals=4).unique().tolist()
+    ) <= set(range(6))
 
 
 def test_terms_in_float64():
-    method = make_method("rpg", {"sigma_student": 0.0, "stride": 2, "confidence": 0.45, "w_reference": 0.5, "w_consistency": 2.0})
+    method = make_method(
+        "rpg",
+        {
+            "sigma_student": 0.0,
+            "stride": 2,
+            "confidence": 0.45,
+            "w_reference": 0.5,
+            "w_consistency": 2.0,
+        },
+    )
     batch = make_batch()
     nets = build_nets(method, STILL, 3)
     terms, (q, weak) = method.losses(batch, nets, Progress(50, 100)), method.targets(batch, nets)
@@ -66,36 +91,65 @@ def test_terms_in_float64():
     expected = (-log_p.gather(1, label[:, None])[:, 0] * (sure >= 0.45)).sum() / sure.numel()
     assert terms["consistency"].value.item() == pytest.approx(expected.item(), rel=1e-4)
     assert (terms["reference"].weight, terms["consistency"].weight) == (0.5, 2.0)
-    assert terms["reference"].share == pytest.approx(kept.float().mean().item()) and not q.requires_grad and not weak.requires_grad
-    assert terms["supervised"].value.item() == pytest.approx(supervised_loss(nets["student"](batch.x_l).logits, batch.y_l).item(), rel=1e-5)
+    assert (
+        terms["reference"].share == pytest.approx(kept.float().mean().item())
+        and not q.requires_grad
+        and not weak.requires_grad
+    )
+    assert terms["supervised"].value.item() == pytest.approx(
+        supervised_loss(nets["student"](batch.x_l).logits, batch.y_l).item(), rel=1e-5
+    )
 
 
-@pytest.mark.parametrize("options, present", [({"w_reference": 0.0}, "consistency"), ({"w_consistency": 0.0}, "reference")])
+@pytest.mark.parametrize(
+    "options, present",
+    [({"w_reference": 0.0}, "consistency"), ({"w_consistency": 0.0}, "reference")],
+)
 def test_each_term_has_an_off_switch(options, present):
     method = make_method("rpg", options)
-    assert set(method.losses(make_batch(), build_nets(method, SMALL, 3), Progress(50, 100))) == {"supervised", present}
+    assert set(method.losses(make_batch(), build_nets(method, SMALL, 3), Progress(50, 100))) == {
+        "supervised",
+        present,
+    }
 
 
 def test_first_labels_alone_then_both():
     method = make_method("rpg")
-    assert method.plan(Progress(9, 100), Plan(2, 2)) == Plan(2, 0) and method.plan(Progress(10, 100), Plan(2, 2)) == Plan(2, 2)
+    assert method.plan(Progress(9, 100), Plan(2, 2)) == Plan(2, 0) and method.plan(
+        Progress(10, 100), Plan(2, 2)
+    ) == Plan(2, 2)
 
 
 def test_fewer_references_than_neighbours_all_vote():
     method, batch = make_method("rpg", {"stride": 8}), make_batch()
     q, _ = method.targets(batch, build_nets(method, STILL, 3))  # one block a patch
-    assert torch.equal(q, neighbour_vote(torch.ones(1, 1), torch.ones(2, 1), thin_label(batch.y_l, 3, 8).flatten(), 3, 2)[0].view(1, 3, 1, 1, 1)
-                       .expand_as(q))
+    assert torch.equal(
+        q,
+        neighbour_vote(
+            torch.ones(1, 1), torch.ones(2, 1), thin_label(batch.y_l, 3, 8).flatten(), 3, 2
+        )[0]
+        .view(1, 3, 1, 1, 1)
+        .expand_as(q),
+    )
 
 
 def test_it_learns_from_projections_and_in_3d(tmp_path):
-    for arch, cohort, patch in (("unet2d", toy_cohort().projected(), (8, 8, 1)), ("unet", toy_cohort(), (8, 8, 8))):
+    for arch, cohort, patch in (
+        ("unet2d", toy_cohort().projected(), (8, 8, 1)),
+        ("unet", toy_cohort(), (8, 8, 8)),
+    ):
         config = replace(SMALL, arch=arch, patch=patch, steps=40, validate_every=5)
-        history = train(make_method("rpg"), cohort, config, tmp_path / arch, say=lambda line: None).history
+        history = train(
+            make_method("rpg"), cohort, config, tmp_path / arch, say=lambda line: None
+        ).history
         scores = history["validation dice"].dropna()
-        assert scores.iloc[-1] > scores.iloc[0] and history["reference share"].notna().sum() == 36, arch
+        assert (
+            scores.iloc[-1] > scores.iloc[0] and history["reference share"].notna().sum() == 36
+        ), arch
 
 
 def test_it_improves_on_projections_of_the_synthetic_hips(tmp_path):
-    before, after, _ = trained_on_hips("rpg", tmp_path / "r", hips().projected(), arch="unet2d", patch=(32, 32, 1), lr=1e-2)
+    before, after, _ = trained_on_hips(
+        "rpg", tmp_path / "r", hips().projected(), arch="unet2d", patch=(32, 32, 1), lr=1e-2
+    )
     assert after > before + 0.05

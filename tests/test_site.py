@@ -1,4 +1,6 @@
-"""The site: a tiny one is built from a toy notebook, and each promise is broken once to see that the build notices."""
+"""The site: a tiny one is built from a toy notebook, and each promise is broken once to see that
+the build notices.
+"""
 
 from pathlib import Path
 
@@ -31,9 +33,12 @@ def docs(tmp_path: Path) -> Path:
     )
     (folder / "conf.py").write_text(conf)
     (folder / "_static" / "ssltut.css").write_text("img { max-width: 100% }")
-    (folder / "notebooks.md").write_text("# Notebooks\n\nRun at @@PROFILE@@.\n\n```{toctree}\n@@NOTEBOOKS@@\n```\n")
+    (folder / "notebooks.md").write_text(
+        "# Notebooks\n\nRun at @@PROFILE@@.\n\n```{toctree}\n@@NOTEBOOKS@@\n```\n"
+    )
     (folder / "index.md").write_text(
-        "# Start\n\n$\\frac{1}{2}$ and [all](notebooks.md)\n\n```{toctree}\nnotebooks\ngallery\napi/nets\n```\n"
+        "# Start\n\n$\\frac{1}{2}$ and"
+        " [all](notebooks.md)\n\n```{toctree}\nnotebooks\ngallery\napi/nets\n```\n"
     )
     return folder
 
@@ -49,21 +54,37 @@ def test_the_site_has_notebook_gallery_and_package_and_needs_no_network(
 ) -> None:
     start = website.site(solved(tmp_path), tmp_path / "build", docs=docs)
     page, gallery, api, index = (
-        (start.parent / name).read_text() for name in ("notebooks/00_toy.html", "gallery.html", "api/nets.html", "index.html")
+        (start.parent / name).read_text()
+        for name in ("notebooks/00_toy.html", "gallery.html", "api/nets.html", "index.html")
     )
-    assert 'alt="two points"' in page and "injected" not in page and "Your turn" not in page and "badge.svg" not in page
+    assert (
+        'alt="two points"' in page
+        and "injected" not in page
+        and "Your turn" not in page
+        and "badge.svg" not in page
+    )
     assert 'alt="two points"' in gallery and 'href="notebooks/00_toy.html"' in gallery
     assert "ssltut.schedules.ramp" in api and 'class="formula" alt="\\frac{1}{2}"' in index
-    assert "smoke" in start.with_name("notebooks.html").read_text() and (tmp_path / "build/site/outside.txt").exists()
+    assert (
+        "smoke" in start.with_name("notebooks.html").read_text()
+        and (tmp_path / "build/site/outside.txt").exists()
+    )
     before = (tmp_path / "build/tour/00_toy.ipynb").stat().st_mtime
     assert website.executed(tmp_path / "build/tour", solved(tmp_path)) == "smoke"
-    assert website.executed(tmp_path / "build/tour", solved(tmp_path, MASTER.replace("First toy", "Second toy"))) is None
+    assert (
+        website.executed(
+            tmp_path / "build/tour", solved(tmp_path, MASTER.replace("First toy", "Second toy"))
+        )
+        is None
+    )
     assert website.executed(tmp_path / "nowhere", solved(tmp_path)) is None
     assert before == (tmp_path / "build/tour/00_toy.ipynb").stat().st_mtime
     assert "they are listed, not tried" in capsys.readouterr().out
 
 
-def test_a_link_that_leads_nowhere_in_a_page_stops_the_build(tmp_path: Path, docs: Path, small: None) -> None:
+def test_a_link_that_leads_nowhere_in_a_page_stops_the_build(
+    tmp_path: Path, docs: Path, small: None
+) -> None:
     solutions = solved(tmp_path)
     (docs / "index.md").write_text((docs / "index.md").read_text() + "\n[gone](gone.md)\n")
     with pytest.raises(website.SiteError, match="(?s)Sphinx has objections.*gone.md"):
@@ -71,15 +92,30 @@ def test_a_link_that_leads_nowhere_in_a_page_stops_the_build(tmp_path: Path, doc
 
 
 def test_a_picture_without_words_stops_the_build(tmp_path: Path, docs: Path, small: None) -> None:
-    with pytest.raises(website.SiteError, match="below 'First toy': a picture without alternative text. Next: show it with ssltut.show"):
+    with pytest.raises(
+        website.SiteError,
+        match=(
+            "below 'First toy': a picture without alternative text. Next: show it with ssltut.show"
+        ),
+    ):
         website.site(
-            solved(tmp_path, MASTER.replace('plt.close(fig)\nshow.picture(fig, alt="two points")', "")), tmp_path / "build", docs=docs
+            solved(
+                tmp_path, MASTER.replace('plt.close(fig)\nshow.picture(fig, alt="two points")', "")
+            ),
+            tmp_path / "build",
+            docs=docs,
         )
 
 
 GOOD = {
-    "a.html": '<h1 id="top">x</h1><img alt="y" src="p.png"><a href="b.html#end">b</a><a href="https://example.org/z">z</a>',
-    "b.html": '<p id="end"></p><a href="#end">here</a><link rel="stylesheet" href="s.css"><img alt="in" src="data:image/png;base64,AA">',
+    "a.html": (
+        '<h1 id="top">x</h1><img alt="y" src="p.png"><a href="b.html#end">b</a><a'
+        ' href="https://example.org/z">z</a>'
+    ),
+    "b.html": (
+        '<p id="end"></p><a href="#end">here</a><link rel="stylesheet" href="s.css"><img alt="in"'
+        ' src="data:image/png;base64,AA">'
+    ),
     "p.png": "",
     "s.css": "",
 }
@@ -89,8 +125,14 @@ BAD = {
     "no page": ('<a href="c.html">c</a>', "leads to c.html, which does not exist"),
     "no place": ('<a href="b.html#start">b</a>', "b.html#start names a place"),
     "no picture": ('<img alt="x" src="q.png">', "leads to q.png"),
-    "script from elsewhere": ('<script src="https://x.org/x.js"></script>', "fetched from elsewhere"),
-    "style from elsewhere": ('<link rel="stylesheet" href="//x.org/x.css">', "fetched from elsewhere"),
+    "script from elsewhere": (
+        '<script src="https://x.org/x.js"></script>',
+        "fetched from elsewhere",
+    ),
+    "style from elsewhere": (
+        '<link rel="stylesheet" href="//x.org/x.css">',
+        "fetched from elsewhere",
+    ),
 }
 
 
@@ -106,18 +148,24 @@ def test_a_sound_site_has_no_problem_and_its_outer_links_are_listed(tmp_path: Pa
 
 @pytest.mark.parametrize(("more", "said"), BAD.values(), ids=BAD)
 def test_each_problem_is_found_and_named(more: str, said: str, tmp_path: Path) -> None:
-    ((problem,), _) = website.check(written(tmp_path, more))
+    (problem,), _ = website.check(written(tmp_path, more))
     assert problem.startswith("a.html, line 1: ") and said in problem
 
 
 def test_paths_of_this_machine_and_widget_state_stay_out_of_a_page() -> None:
     output = nbformat.v4.new_output("stream", text=f"written to {website.ROOT}/build/tour")
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])], metadata={"widgets": {"x": 1}})
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("1", outputs=[output])], metadata={"widgets": {"x": 1}}
+    )
     page = website.page_of(book)
-    assert page.cells[0].outputs[0].text == "written to build/tour" and "widgets" not in page.metadata
+    assert (
+        page.cells[0].outputs[0].text == "written to build/tour" and "widgets" not in page.metadata
+    )
 
 
-def test_the_command_says_what_failed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_says_what_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     def fails(*_: object, **__: object) -> None:
         raise tour.TourError("the kernel died")
 

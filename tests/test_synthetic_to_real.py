@@ -28,9 +28,17 @@ COARSE = {"spacing": 6.0, "pathology": Pathology()}
 
 
 def test_the_same_seed_gives_the_same_pelvis_and_another_one_another():
-    first, again, other = make_pelvis(1, **COARSE), make_pelvis(1, **COARSE), make_pelvis(2, **COARSE)
+    first, again, other = (
+        make_pelvis(1, **COARSE),
+        make_pelvis(1, **COARSE),
+        make_pelvis(2, **COARSE),
+    )
     assert np.array_equal(first.image, again.image) and np.array_equal(first.label, again.label)
-    assert not np.array_equal(first.image, other.image) and first.image.dtype == np.int16 and first.spacing == (6.0, 6.0, 6.0)
+    assert (
+        not np.array_equal(first.image, other.image)
+        and first.image.dtype == np.int16
+        and first.spacing == (6.0, 6.0, 6.0)
+    )
 
 
 def test_a_pelvis_has_two_hips_and_two_femurs_that_do_not_touch():
@@ -44,13 +52,21 @@ def test_a_pelvis_has_two_hips_and_two_femurs_that_do_not_touch():
 
 def test_some_scans_hold_metal_whatever_else_is_ill_and_none_where_the_pathology_is_given():
     coarse = {"spacing": 16.0, "field": (336.0, 336.0, 256.0)}
-    ill = [make_pelvis(seed, **coarse, pathology_rate=0.0).meta["pathology"]["implant"] for seed in range(12)]
+    ill = [
+        make_pelvis(seed, **coarse, pathology_rate=0.0).meta["pathology"]["implant"]
+        for seed in range(12)
+    ]
     assert 1 <= sum(ill) <= 8
-    assert not any(make_pelvis(seed, **coarse, pathology=Pathology()).meta["pathology"]["implant"] for seed in range(12))
+    assert not any(
+        make_pelvis(seed, **coarse, pathology=Pathology()).meta["pathology"]["implant"]
+        for seed in range(12)
+    )
 
 
 def test_bone_that_is_no_hip_is_there_only_with_confusers():
-    with_them, without = (make_pelvis(4, **COARSE, confusers=Confusers(share=share)) for share in (0.7, 0.0))
+    with_them, without = (
+        make_pelvis(4, **COARSE, confusers=Confusers(share=share)) for share in (0.7, 0.0)
+    )
     outside = [int(((case.image > 250) & (case.label == 0)).sum()) for case in (with_them, without)]
     assert np.array_equal(with_them.label, without.label) and outside[0] > 1.3 * outside[1]
     with pytest.raises(ConfigError, match="a share of 2"):
@@ -66,7 +82,9 @@ def test_the_label_takes_in_the_rim_of_a_bone_as_references_of_real_scans_do():
 
 
 def test_a_head_may_lose_its_cortex_at_the_socket_and_keeps_it_elsewhere(monkeypatch):
-    assert at_socket(np.float32([-3.0, 6.0, 9.0, 12.0, 40.0]), 0.2) == pytest.approx([0.2, 0.2, 0.6, 1.0, 1.0])
+    assert at_socket(np.float32([-3.0, 6.0, 9.0, 12.0, 40.0]), 0.2) == pytest.approx(
+        [0.2, 0.2, 0.6, 1.0, 1.0]
+    )
     images = {}
     for share in (0.0, 1.0):
         monkeypatch.setattr(pelvis, "PLATE", (share, share))
@@ -78,14 +96,26 @@ def test_a_head_may_lose_its_cortex_at_the_socket_and_keeps_it_elsewhere(monkeyp
 
 
 def test_flesh_fills_the_fat_inside_the_fascia_alone():
-    p = np.stack(np.meshgrid(np.arange(-90.0, 60, 6), np.arange(-110.0, 100, 6), np.arange(30.0, 120, 6), indexing="ij")).astype(np.float32)
+    p = np.stack(
+        np.meshgrid(
+            np.arange(-90.0, 60, 6),
+            np.arange(-110.0, 100, 6),
+            np.arange(30.0, 120, 6),
+            indexing="ij",
+        )
+    ).astype(np.float32)
     fascia, bone = np.maximum(np.abs(p[1]) - 90, np.abs(p[0] + 90) - 130), ball(p, (0, 0, 60), 15.0)
     hu = np.where(fascia < 40, -100.0, -1000.0).astype(np.float32)
     hu[bone < 0] = 700.0
     before, a = hu.copy(), draw(Anatomy, np.random.default_rng(0))
     belly(p, fascia, bone, a, hu, 6.0, np.random.default_rng(1))
-    assert np.array_equal(hu[fascia > 3], before[fascia > 3]) and np.array_equal(hu[bone < 0], before[bone < 0])
-    assert 0.4 < (hu[(fascia < -3) & (bone > 3)] > 0).mean() < 0.95 and (hu[(bone > 3) & (bone < 8)] > 0).mean() > 0.6
+    assert np.array_equal(hu[fascia > 3], before[fascia > 3]) and np.array_equal(
+        hu[bone < 0], before[bone < 0]
+    )
+    assert (
+        0.4 < (hu[(fascia < -3) & (bone > 3)] > 0).mean() < 0.95
+        and (hu[(bone > 3) & (bone < 8)] > 0).mean() > 0.6
+    )
 
 
 def test_a_field_that_is_not_square_is_refused():
@@ -99,7 +129,12 @@ def test_randomisation_moves_image_and_label_together_and_can_be_replayed():
     view = Randomisation.draw(2, generator_for("cpu", 3))
     x, y = view.cut(1, image, image.to(torch.uint8), [2, 2, 2], (16, 16, 16))
     again, _ = view.cut(1, image, None, [2, 2, 2], (16, 16, 16))
-    assert torch.equal(x, again) and torch.equal(y, (x > 0.5).long()) and 0 < y.sum() and not torch.equal(x, image[2:18, 2:18, 2:18])
+    assert (
+        torch.equal(x, again)
+        and torch.equal(y, (x > 0.5).long())
+        and 0 < y.sum()
+        and not torch.equal(x, image[2:18, 2:18, 2:18])
+    )
     batch = torch.stack([x, x])[:, None]
     assert torch.equal(view(batch), view(batch)) and not torch.equal(view(batch), batch)
 
@@ -108,18 +143,28 @@ def test_randomisation_of_strength_nothing_is_the_patch_itself():
     image = torch.rand(12, 12, 12)
     view = Randomisation.draw(1, generator_for("cpu", 0), strength=0.0)
     x, _ = view.cut(0, image, None, [1, 2, 3], (8, 8, 8))
-    assert torch.allclose(x, image[1:9, 2:10, 3:11], atol=1e-5) and torch.allclose(view(x[None, None])[0, 0], x)
+    assert torch.allclose(x, image[1:9, 2:10, 3:11], atol=1e-5) and torch.allclose(
+        view(x[None, None])[0, 0], x
+    )
 
 
 def test_randomise_changes_patches_and_hashes_only_when_asked():
     case = toy_case(1)
-    pools = [PatchPool([case], Intensity.of([case]), (8, 8, 8), "cpu", strength) for strength in (0.0, 1.0)]
+    pools = [
+        PatchPool([case], Intensity.of([case]), (8, 8, 8), "cpu", strength)
+        for strength in (0.0, 1.0)
+    ]
     (plain, _, _), (drawn, label, _) = (pool.sample(2, generator_for("cpu", 5)) for pool in pools)
-    assert plain.shape == drawn.shape and label.shape == (2, 8, 8, 8) and not torch.equal(plain, drawn)
+    assert (
+        plain.shape == drawn.shape and label.shape == (2, 8, 8, 8) and not torch.equal(plain, drawn)
+    )
     assert "randomise" not in SMALL.to_dict() and TrainConfig.from_dict(SMALL.to_dict()) == SMALL
     wild, cohort = replace(SMALL, randomise=0.5), toy_cohort()
     assert TrainConfig.from_dict(wild.to_dict()) == wild
-    assert run_identity(make_method("labels_only"), wild, cohort, None)["hash"] != run_identity(make_method("labels_only"), SMALL, cohort, None)["hash"]
+    assert (
+        run_identity(make_method("labels_only"), wild, cohort, None)["hash"]
+        != run_identity(make_method("labels_only"), SMALL, cohort, None)["hash"]
+    )
     with pytest.raises(ConfigError, match="randomise is 3"):
         TrainConfig(randomise=3.0)
 
@@ -133,8 +178,14 @@ def test_the_cohort_of_pelves_needs_one_to_train_on(cache: Path):
 def test_the_recipe_goes_from_nothing_to_a_run_that_resamples(cache: Path, tmp_path: Path, capsys):
     assert main(["recipe", "hip", "--profile", "smoke", "--out", str(tmp_path / "run")]) == 0
     run = load_run(tmp_path / "run")
-    assert run.spacing == HIP["smoke"][0]["spacing"] and run.config.randomise == 1.0 and "next: ssltut predict" in capsys.readouterr().out
+    assert (
+        run.spacing == HIP["smoke"][0]["spacing"]
+        and run.config.randomise == 1.0
+        and "next: ssltut predict" in capsys.readouterr().out
+    )
     case = toy_case(2, 24)
-    assert run.predict(replace(case, affine=np.diag([4.0, 4.0, 4.0, 1.0]))).shape == case.image.shape
+    assert (
+        run.predict(replace(case, affine=np.diag([4.0, 4.0, 4.0, 1.0]))).shape == case.image.shape
+    )
     with pytest.raises(ConfigError, match="no profile 'huge'"):
         hip(tmp_path / "other", "huge")

@@ -1,4 +1,6 @@
-"""The tour on toy notebooks: pages that need no network, numbers in one table, and failures that say where."""
+"""The tour on toy notebooks: pages that need no network, numbers in one table, and failures that
+say where.
+"""
 
 import base64
 import re
@@ -12,31 +14,55 @@ import tool
 import tour
 from toy_notebook import MASTER, write_master
 
-MEMORY = (MASTER.replace("First toy", "Second toy").replace("00_toy", "01_more")
-          .replace("# %%\nimport sys", "# %%\nfilled = bytearray(b'1') * 300 * 2**20\nimport sys"))
+MEMORY = (
+    MASTER.replace("First toy", "Second toy")
+    .replace("00_toy", "01_more")
+    .replace("# %%\nimport sys", "# %%\nfilled = bytearray(b'1') * 300 * 2**20\nimport sys")
+)
 
 
 @pytest.fixture(scope="module")
 def toured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The build folder of a tour over two toy notebooks."""
     here = tmp_path_factory.mktemp("toys")
-    write_master(here), write_master(here, MEMORY, "01_more"), write_master(here, "# %%\n1 / 0", "later")
+    (
+        write_master(here),
+        write_master(here, MEMORY, "01_more"),
+        write_master(here, "# %%\n1 / 0", "later"),
+    )
     tool.main(["build"], here)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLBACKEND", "agg"), patch.setenv("OMP_NUM_THREADS", "1")
-        assert tour.main([], here / "solutions", here / "build") == 0  # without a number it is no part of the tour: it would fail
+        assert (
+            tour.main([], here / "solutions", here / "build") == 0
+        )  # without a number it is no part of the tour: it would fail
     return here / "build"
 
 
 def test_tour_leaves_notebooks_pages_and_numbers(toured: Path) -> None:
     assert sorted(path.name for path in toured.iterdir() if path.is_file()) == [
-        "00_toy.html", "00_toy.ipynb", "01_more.html", "01_more.ipynb", "index.html", "results.csv"]
+        "00_toy.html",
+        "00_toy.ipynb",
+        "01_more.html",
+        "01_more.ipynb",
+        "index.html",
+        "results.csv",
+    ]
     assert (toured / "results.csv").read_text().splitlines() == [
-        "notebook,quantity,value,unit,seed", "00_toy,thickness,1.50,mm,0", "01_more,thickness,1.50,mm,0"]
+        "notebook,quantity,value,unit,seed",
+        "00_toy,thickness,1.50,mm,0",
+        "01_more,thickness,1.50,mm,0",
+    ]
 
 
-def test_kernels_get_the_parameters_the_static_frontend_and_a_folder_of_their_own(toured: Path) -> None:
-    outputs = [output for cell in nbformat.read(toured / "00_toy.ipynb", as_version=4).cells for output in cell.get("outputs", [])]
+def test_kernels_get_the_parameters_the_static_frontend_and_a_folder_of_their_own(
+    toured: Path,
+) -> None:
+    outputs = [
+        output
+        for cell in nbformat.read(toured / "00_toy.ipynb", as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
     assert outputs[0].text == "smoke static work\n"
 
 
@@ -44,21 +70,31 @@ def test_pages_need_no_network_and_run_nothing(toured: Path) -> None:
     for path in toured.glob("*.html"):
         text = path.read_text(encoding="utf-8")
         assert pages.loads(text) == [] and "<script" not in text
-        assert set(re.findall(r'https?://[^"\s<]+', text)) <= {"https://colab.research.google.com/x"}  # a link, loaded by nobody
+        assert set(re.findall(r'https?://[^"\s<]+', text)) <= {
+            "https://colab.research.google.com/x"
+        }  # a link, loaded by nobody
 
 
 def test_page_holds_pictures_formulas_and_text(toured: Path) -> None:
     text = (toured / "00_toy.html").read_text(encoding="utf-8")
     assert '<img alt="two points" src="data:image/png;base64,' in text and "for the teacher" in text
-    assert text.count("data:image/svg+xml;base64,") == 2 and r'alt="H = -\sum_c p_c \log p_c"' in text
+    assert (
+        text.count("data:image/svg+xml;base64,") == 2 and r'alt="H = -\sum_c p_c \log p_c"' in text
+    )
     assert "costs $5 or $6" in text and "<code>$x$</code>" in text
     assert '<a href="https://colab.research.google.com/x">Open in Colab</a>' in text
 
 
 def test_index_has_titles_thumbnails_and_the_table(toured: Path) -> None:
     text = (toured / "index.html").read_text(encoding="utf-8")
-    assert '<a href="00_toy.html">First toy</a>' in text and '<a href="01_more.html">Second toy</a>' in text
-    assert text.count('<img alt="two points" src="data:image/png;base64,') == 2 and "<td>thickness</td>" in text
+    assert (
+        '<a href="00_toy.html">First toy</a>' in text
+        and '<a href="01_more.html">Second toy</a>' in text
+    )
+    assert (
+        text.count('<img alt="two points" src="data:image/png;base64,') == 2
+        and "<td>thickness</td>" in text
+    )
     plain, filled = (float(mib.replace(",", "")) for mib in re.findall(r"([\d,]+) MiB", text))
     assert 290 < filled - plain < 420  # the second toy fills 300 MiB
 
@@ -68,15 +104,27 @@ def failing(tmp_path: Path, code: str, **options: object) -> str:
     tool.main(["build"], tmp_path)
     notebook = tmp_path / "solutions" / "00_toy.ipynb"
     with pytest.raises(tour.TourError) as error:
-        tour.run(notebook, tmp_path / "build" / notebook.name, profile="smoke", out=tmp_path / "out", cwd=tmp_path / "work", **options)
+        tour.run(
+            notebook,
+            tmp_path / "build" / notebook.name,
+            profile="smoke",
+            out=tmp_path / "out",
+            cwd=tmp_path / "work",
+            **options,
+        )
     assert (tmp_path / "build" / notebook.name).exists()
     return str(error.value)
 
 
 def test_failing_cell_is_named_with_its_error_and_the_partial_notebook(tmp_path: Path) -> None:
     message = failing(tmp_path, "1 / 0")
-    assert message.startswith("00_toy.ipynb: cell In [3] failed: ZeroDivisionError: division by zero\n    1 / 0\n")
-    assert message.endswith(f"Partial notebook: {tmp_path / 'build' / '00_toy.ipynb'}") and len(message.splitlines()) < 8
+    assert message.startswith(
+        "00_toy.ipynb: cell In [3] failed: ZeroDivisionError: division by zero\n    1 / 0\n"
+    )
+    assert (
+        message.endswith(f"Partial notebook: {tmp_path / 'build' / '00_toy.ipynb'}")
+        and len(message.splitlines()) < 8
+    )
 
 
 def test_cell_that_runs_too_long_is_stopped(tmp_path: Path) -> None:
@@ -91,31 +139,48 @@ def test_missing_parameter_is_found_before_anything_runs(tmp_path: Path) -> None
     write_master(tmp_path, MASTER.replace("\nseed = 1\n", "\n"))
     tool.main(["build"], tmp_path)
     with pytest.raises(tour.TourError, match="no parameter seed. Next: add it"):
-        tour.run(tmp_path / "solutions" / "00_toy.ipynb", tmp_path / "x.ipynb", profile="smoke", out=tmp_path / "out", cwd=tmp_path)
+        tour.run(
+            tmp_path / "solutions" / "00_toy.ipynb",
+            tmp_path / "x.ipynb",
+            profile="smoke",
+            out=tmp_path / "out",
+            cwd=tmp_path,
+        )
     assert not (tmp_path / "out").exists()
 
 
-def test_command_line_reports_a_failure_and_drops_the_index_of_an_earlier_tour(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_command_line_reports_a_failure_and_drops_the_index_of_an_earlier_tour(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "index.html").write_text("old")
     assert tour.main([], tmp_path, tmp_path / "build") == 1
     assert f"{tmp_path}: no notebooks. Next: make notebooks" in capsys.readouterr().err
     write_master(tmp_path, MASTER.replace("\nout = ", "\nelsewhere = "))
     tool.main(["build"], tmp_path)
-    assert tour.main([], tmp_path / "solutions", tmp_path / "build") == 1 and not (tmp_path / "build" / "index.html").exists()
+    assert (
+        tour.main([], tmp_path / "solutions", tmp_path / "build") == 1
+        and not (tmp_path / "build" / "index.html").exists()
+    )
     assert "no parameter out" in capsys.readouterr().err
 
 
 LOADED = {
-    "script": '<script src="https://x/x.js"></script>', "inline script": "<script>go()</script>",
-    "picture": '<img src="https://x/a.png">', "file": '<img src="a.png">', "style sheet": '<link rel="stylesheet" href="//x.css">',
-    "frame": '<iframe src="https://x"></iframe>', "style": "<style>@import 'x.css'</style>",
+    "script": '<script src="https://x/x.js"></script>',
+    "inline script": "<script>go()</script>",
+    "picture": '<img src="https://x/a.png">',
+    "file": '<img src="a.png">',
+    "style sheet": '<link rel="stylesheet" href="//x.css">',
+    "frame": '<iframe src="https://x"></iframe>',
+    "style": "<style>@import 'x.css'</style>",
     "font": "<style>a{src:url(https://x/f.woff)}</style>",
     "attribute": '<p style="background:url(https://x)">',
 }
 QUIET = {
-    "link": '<a href="https://example.org">x</a>', "picture inside": '<img src="data:image/png;base64,AA==">',
-    "style": "<style>a{background:url(data:image/png;base64,AA)}</style>", "text": "<pre>@import url(https://x) src='https://x'</pre>",
+    "link": '<a href="https://example.org">x</a>',
+    "picture inside": '<img src="data:image/png;base64,AA==">',
+    "style": "<style>a{background:url(data:image/png;base64,AA)}</style>",
+    "text": "<pre>@import url(https://x) src='https://x'</pre>",
 }
 
 
@@ -132,12 +197,22 @@ def test_loads_is_silent_on_what_is_inside_or_only_linked(body: str) -> None:
 def output_page(data: dict[str, object]) -> str:
     cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("display_data", data)])
     widgets = {"application/vnd.jupyter.widget-state+json": {}}
-    return pages.notebook_page(nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": widgets}))
+    return pages.notebook_page(
+        nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": widgets})
+    )
 
 
 def test_a_page_takes_the_picture_of_a_live_view_and_says_where_there_is_none() -> None:
     png = base64.b64encode(b"picture").decode()
-    assert pages.loads(live := output_page({"text/html": "<script src='https://x'></script>", "image/png": png})) == [] and png in live
+    assert (
+        pages.loads(
+            live := output_page(
+                {"text/html": "<script src='https://x'></script>", "image/png": png}
+            )
+        )
+        == []
+        and png in live
+    )
     assert pages.NO_PICTURE in output_page({"application/vnd.plotly.v1+json": {}})
     assert pages.NO_PICTURE not in live
 
@@ -149,9 +224,14 @@ def test_a_page_that_would_load_something_stops_the_tour(tmp_path: Path) -> None
 
 
 def test_a_formula_matplotlib_cannot_draw_stays_tex() -> None:
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(r"$\begin{matrix}a\end{matrix}$ and $x^2$")])
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell(r"$\begin{matrix}a\end{matrix}$ and $x^2$")]
+    )
     text = pages.notebook_page(book)
-    assert r"<code>\begin{matrix}a\end{matrix}</code>" in text and text.count("data:image/svg+xml") == 1
+    assert (
+        r"<code>\begin{matrix}a\end{matrix}</code>" in text
+        and text.count("data:image/svg+xml") == 1
+    )
 
 
 def test_collect_joins_tables_with_different_columns(tmp_path: Path) -> None:
@@ -160,7 +240,10 @@ def test_collect_joins_tables_with_different_columns(tmp_path: Path) -> None:
     (tmp_path / "notes.csv").write_text("x\n1\n")
     notebooks = [Path("00_start.ipynb"), Path("03_maps.ipynb")]
     assert tour.collect(tmp_path, notebooks).to_csv(index=False).splitlines() == [
-        "notebook,quantity,value,unit", "00_start,dice,0.90,", "03_maps,,1e-3,nats"]
+        "notebook,quantity,value,unit",
+        "00_start,dice,0.90,",
+        "03_maps,,1e-3,nats",
+    ]
     assert tour.collect(tmp_path / "nowhere", notebooks).empty
 
 

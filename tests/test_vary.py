@@ -33,7 +33,7 @@ def test_without_a_notebook_it_is_the_picture_of_the_defaults() -> None:
 
 def test_a_slider_and_a_tick_draw_anew(lab: None) -> None:
     view = show.vary(square, alt="squares", side=(1, 9))
-    (controls, shown) = view.children
+    controls, shown = view.children
     side, dark = controls.children
     assert size(shown.value) == 2
     side.value = 7
@@ -44,20 +44,32 @@ def test_a_slider_and_a_tick_draw_anew(lab: None) -> None:
 
 
 def test_limits_of_no_argument_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no argument depth with a default.*it has side, dark, colour"):
+    with pytest.raises(
+        ConfigError, match="no argument depth with a default.*it has side, dark, colour"
+    ):
         show.vary(square, alt="squares", depth=(0, 1))
     with pytest.raises(ConfigError, match="empty"):
         show.vary(square, alt=" ")
 
 
-def test_in_lab_the_picture_is_an_output_of_its_own_and_elsewhere_part_of_the_widgets(lab: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_lab_the_picture_is_an_output_of_its_own_and_elsewhere_part_of_the_widgets(
+    lab: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown, view = [], show.vary(square, alt="squares")
     monkeypatch.setattr("IPython.display.display", lambda thing, **more: shown.append(thing))
     view._ipython_display_()
     still, live = shown
     data, metadata = still._repr_mimebundle_()
-    assert WIDGET not in data and "ssltut-still" in data["text/html"] and data["image/png"] and metadata["image/png"]["alt"] == "squares"
-    assert set(live) == {WIDGET, "text/plain"} and "ssltut-still" not in view._repr_mimebundle_()[0]["text/html"]
+    assert (
+        WIDGET not in data
+        and "ssltut-still" in data["text/html"]
+        and data["image/png"]
+        and metadata["image/png"]["alt"] == "squares"
+    )
+    assert (
+        set(live) == {WIDGET, "text/plain"}
+        and "ssltut-still" not in view._repr_mimebundle_()[0]["text/html"]
+    )
     monkeypatch.setenv("SSLTUT_FRONTEND", "colab")
     view._ipython_display_()
     assert len(shown) == 3 and {WIDGET, "image/png", "text/html"} <= set(shown[2])

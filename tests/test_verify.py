@@ -1,4 +1,6 @@
-"""Verify: all findings of a file at once, cohort folders by pairs, and nothing to say about what is sound."""
+"""Verify: all findings of a file at once, cohort folders by pairs, and nothing to say about what is
+sound.
+"""
 
 import json
 from pathlib import Path
@@ -13,7 +15,13 @@ from ssltut.data.nifti_file import read_header
 from ssltut.data.verify import Report, verify_image, verify_pair, verify_paths
 from ssltut.errors import DataError, DataWarning
 
-SPLIT = {"labelled": ["a"], "unlabelled": ["b"], "validation": ["c"], "test": ["d"], "patients": {"a": "1", "b": "1", "c": "2", "d": "3"}}
+SPLIT = {
+    "labelled": ["a"],
+    "unlabelled": ["b"],
+    "validation": ["c"],
+    "test": ["d"],
+    "patients": {"a": "1", "b": "1", "c": "2", "d": "3"},
+}
 
 
 @pytest.fixture
@@ -37,7 +45,12 @@ def found(reports: list[Report]) -> str:
 def test_what_read_case_refuses_is_reported(tmp_path: Path, name: str) -> None:
     make, words = BAD_FILES[name]
     report = verify_image(make(tmp_path))
-    assert not report.ok and len(report.errors) == 1 and "ERROR" in str(report) and "Next: " in str(report)
+    assert (
+        not report.ok
+        and len(report.errors) == 1
+        and "ERROR" in str(report)
+        and "Next: " in str(report)
+    )
     with pytest.raises(DataError, match=words):
         raise report.errors[0]
 
@@ -45,7 +58,9 @@ def test_what_read_case_refuses_is_reported(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", BAD_LABELS)
 def test_what_read_case_refuses_of_a_label_is_reported(tmp_path: Path, name: str) -> None:
     how, words = BAD_LABELS[name]
-    report = verify_pair(save(tmp_path / "i.nii"), save(tmp_path / "l.nii", **{"values": LABEL, **how}), HIP)
+    report = verify_pair(
+        save(tmp_path / "i.nii"), save(tmp_path / "l.nii", **{"values": LABEL, **how}), HIP
+    )
     assert len(report.errors) == 1
     with pytest.raises(DataError, match=words):
         raise report.errors[0]
@@ -53,10 +68,16 @@ def test_what_read_case_refuses_of_a_label_is_reported(tmp_path: Path, name: str
 
 def test_all_findings_of_a_pair_come_together(tmp_path: Path) -> None:
     image = save(tmp_path / "i.nii", holed(HU), qform=AFFINE @ np.diag([0.5, 1, 1, 1]))
-    report = verify_pair(image, save(tmp_path / "l.nii", LABEL * 5, affine=AFFINE, scl_slope=np.nan), HIP)
-    assert [e.found.split()[0] for e in report.errors] == ["qform", "2", "2"] and len(report.warnings) == 1
+    report = verify_pair(
+        image, save(tmp_path / "l.nii", LABEL * 5, affine=AFFINE, scl_slope=np.nan), HIP
+    )
+    assert [e.found.split()[0] for e in report.errors] == ["qform", "2", "2"] and len(
+        report.warnings
+    ) == 1
     assert isinstance(report.warnings[0], DataWarning) and "spacing (mm)" not in report.facts
-    report = verify_pair(save(tmp_path / "i.nii", holed(HU)), save(tmp_path / "l.nii", LABEL * 5, shifted(1)), HIP)
+    report = verify_pair(
+        save(tmp_path / "i.nii", holed(HU)), save(tmp_path / "l.nii", LABEL * 5, shifted(1)), HIP
+    )
     assert [e.found.split()[0] for e in report.errors] == ["2", "2", "label"]
     assert len(verify_pair(tmp_path / "none.nii", tmp_path / "neither.nii").errors) == 2
 
@@ -64,24 +85,48 @@ def test_all_findings_of_a_pair_come_together(tmp_path: Path) -> None:
 def test_facts_of_a_sound_pair(tmp_path: Path) -> None:
     report = verify_pair(save(tmp_path / "i.nii.gz"), save(tmp_path / "l.nii.gz", LABEL), HIP)
     assert report.ok and not report.warnings
-    assert report.facts == {"shape": [5, 6, 7], "spacing (mm)": [2, 1.5, 3], "axes in the file": "RAS",
-                            "values (HU for CT)": f"{HU.min()} to {HU.max()}", "classes (voxels)": {"background": 70, "hip bone": 70, "femur": 70}}
-    assert "2 x 1.5 x 3" in str(report) and "hip bone 70" in str(report) and json.loads(json.dumps(report.to_dict()))["ok"]
+    assert report.facts == {
+        "shape": [5, 6, 7],
+        "spacing (mm)": [2, 1.5, 3],
+        "axes in the file": "RAS",
+        "values (HU for CT)": f"{HU.min()} to {HU.max()}",
+        "classes (voxels)": {"background": 70, "hip bone": 70, "femur": 70},
+    }
+    assert (
+        "2 x 1.5 x 3" in str(report)
+        and "hip bone 70" in str(report)
+        and json.loads(json.dumps(report.to_dict()))["ok"]
+    )
 
 
 def test_sound_cohort(cohort: Path) -> None:
     reports = verify_paths(cohort)
-    assert all(report.ok and not report.warnings for report in reports) and [r.path.name for r in reports[1:]] == [f"{n}.nii.gz" for n in "abcd"]
-    assert reports[0].facts == {"scans": 4, "labels": 3, "split": dict.fromkeys(("labelled", "unlabelled", "validation", "test"), 1)}
+    assert all(report.ok and not report.warnings for report in reports) and [
+        r.path.name for r in reports[1:]
+    ] == [f"{n}.nii.gz" for n in "abcd"]
+    assert reports[0].facts == {
+        "scans": 4,
+        "labels": 3,
+        "split": dict.fromkeys(("labelled", "unlabelled", "validation", "test"), 1),
+    }
     (cohort / "split.json").unlink()
     assert all(report.ok for report in verify_paths([cohort]))
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"test": ["d", "e"]}, "names 1 scans that are not there, the first is e"), ({"patients": {"a": "1", "c": "1"}}, "patient 1 is in training and in"),
-    ({"test": ["a", "d"]}, "patient 1 is in training and in test"), ({"labelled": ["a", "b"], "unlabelled": []}, "1 scans that need a label have none"),
-    ({"hash": "0"}, "do not fit their hash"), ({"table": "spleen"}, "no label table 'spleen'"), ({"labelled": 3}, "labelled is no list"),
-    ({"patients": [1]}, "not a split"), (None, "not a split")])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"test": ["d", "e"]}, "names 1 scans that are not there, the first is e"),
+        ({"patients": {"a": "1", "c": "1"}}, "patient 1 is in training and in"),
+        ({"test": ["a", "d"]}, "patient 1 is in training and in test"),
+        ({"labelled": ["a", "b"], "unlabelled": []}, "1 scans that need a label have none"),
+        ({"hash": "0"}, "do not fit their hash"),
+        ({"table": "spleen"}, "no label table 'spleen'"),
+        ({"labelled": 3}, "labelled is no list"),
+        ({"patients": [1]}, "not a split"),
+        (None, "not a split"),
+    ],
+)
 def test_flawed_split(cohort: Path, changes: dict[str, object] | None, words: str) -> None:
     (cohort / "split.json").write_text("{" if changes is None else json.dumps(SPLIT | changes))
     reports = verify_paths(cohort)
@@ -110,17 +155,24 @@ def test_files_and_folders(tmp_path: Path) -> None:
     files = [save(tmp_path / "a.nii"), save(tmp_path / "deep" / "er" / "b.nii.gz")]
     assert [(r.path, r.ok) for r in verify_paths(files)] == [(f, True) for f in files]
     assert [(r.path, r.ok) for r in verify_paths(tmp_path / "deep")] == [(files[1], True)]
-    assert "no .nii or .nii.gz files" in found(verify_paths(empty)) and "no such file" in found(verify_paths(str(tmp_path / "none")))
+    assert "no .nii or .nii.gz files" in found(verify_paths(empty)) and "no such file" in found(
+        verify_paths(str(tmp_path / "none"))
+    )
 
 
 def test_command(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(cohort)]) == 0 and "spacing (mm): 2 x 1.5 x 3" in capsys.readouterr().out
+    assert (
+        main(["verify", str(cohort)]) == 0
+        and "spacing (mm): 2 x 1.5 x 3" in capsys.readouterr().out
+    )
     assert main(["verify", "--json", str(cohort / "images"), str(cohort / "none")]) == 1
     assert [r["ok"] for r in json.loads(capsys.readouterr().out)] == [True] * 4 + [False]
 
 
 def test_real_scan(shared: Path) -> None:
     folder = shared / "totalsegmentator_example"
-    report = verify_pair(folder / "example_ct.nii.gz", folder / "example_seg_fast_force_split.nii.gz")
+    report = verify_pair(
+        folder / "example_ct.nii.gz", folder / "example_seg_fast_force_split.nii.gz"
+    )
     assert report.ok and not report.warnings and report.facts["classes (voxels)"]["77"] == 13166
     assert read_header(folder / "example_ct.nii.gz", pytest.fail)["qform_code"] == 0

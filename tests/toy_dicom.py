@@ -5,26 +5,51 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    RLELossless,
+    generate_uid,
+)
 
-HU = np.random.default_rng(0).integers(-1000, 2000, (6, 5, 8)).astype(np.int16)  # (column, row, slice)
-PERSON = {"PatientName": "Muster^Erika", "PatientID": "GEHEIM-4711", "PatientBirthDate": "19401231", "StudyDate": "20240229",
-          "InstitutionName": "Klinikum Nirgendwo", "ReferringPhysicianName": "Doktor^Niemand", "AccessionNumber": "ACC99887",
-          "StudyID": "ST5566",
-          "StudyDescription": "CT Huefte Muster Erika", "PatientAddress": "Hauptstrasse 12", "OtherPatientIDs": "VERS-0815"}
+HU = (
+    np.random.default_rng(0).integers(-1000, 2000, (6, 5, 8)).astype(np.int16)
+)  # (column, row, slice)
+PERSON = {
+    "PatientName": "Muster^Erika",
+    "PatientID": "GEHEIM-4711",
+    "PatientBirthDate": "19401231",
+    "StudyDate": "20240229",
+    "InstitutionName": "Klinikum Nirgendwo",
+    "ReferringPhysicianName": "Doktor^Niemand",
+    "AccessionNumber": "ACC99887",
+    "StudyID": "ST5566",
+    "StudyDescription": "CT Huefte Muster Erika",
+    "PatientAddress": "Hauptstrasse 12",
+    "OtherPatientIDs": "VERS-0815",
+}
 SPACING = (0.75, 0.5, 2.0)  # across columns, down rows, between slices
 
 
 def one_slice(k: int, stored: np.ndarray, series: str, **tags: object) -> pydicom.Dataset:
-    """Slice ``k`` of a series, ``stored`` (rows, columns) int16; ``tags`` are set last, None deletes one."""
+    """Slice ``k`` of a series, ``stored`` (rows, columns) int16; ``tags`` are set last, None
+    deletes one.
+    """
     data = pydicom.Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
     data.Modality, data.SeriesInstanceUID, data.StudyInstanceUID = "CT", series, "1.2.3"
-    data.ImageType, data.InstanceNumber = ["ORIGINAL", "PRIMARY", "AXIAL"], 99 - k  # numbers run against the positions
-    data.ImageOrientationPatient, data.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-20, -30, 100 + SPACING[2] * k]
+    data.ImageType, data.InstanceNumber = (
+        ["ORIGINAL", "PRIMARY", "AXIAL"],
+        99 - k,
+    )  # numbers run against the positions
+    data.ImageOrientationPatient, data.ImagePositionPatient = (
+        [1, 0, 0, 0, 1, 0],
+        [-20, -30, 100 + SPACING[2] * k],
+    )
     data.PixelSpacing = [SPACING[1], SPACING[0]]
     data.Rows, data.Columns = stored.shape
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -41,15 +66,27 @@ def one_slice(k: int, stored: np.ndarray, series: str, **tags: object) -> pydico
     return data
 
 
-def write_series(folder: Path, hu: np.ndarray = HU, *, skip: tuple[int, ...] = (), series: str = "1.2.3.4", name: str = "Muster_{:02d}.dcm",
-                 change=lambda k, data: None, **tags: object) -> Path:
-    """``hu`` (columns, rows, slices) as one file per slice; ``change`` may alter a slice before it is written."""
+def write_series(
+    folder: Path,
+    hu: np.ndarray = HU,
+    *,
+    skip: tuple[int, ...] = (),
+    series: str = "1.2.3.4",
+    name: str = "Muster_{:02d}.dcm",
+    change=lambda k, data: None,
+    **tags: object,
+) -> Path:
+    """``hu`` (columns, rows, slices) as one file per slice; ``change`` may alter a slice before it
+    is written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(hu.shape[2]):
         if k not in skip:
             data = one_slice(k, hu[..., k].T + 24, series, **tags)
             change(k, data)
-            data.save_as(folder / name.format((k * 5) % 8), enforce_file_format=True)  # names in another order than the slices
+            data.save_as(
+                folder / name.format((k * 5) % 8), enforce_file_format=True
+            )  # names in another order than the slices
     return folder
 
 
@@ -66,6 +103,7 @@ def claim_jpeg(data: pydicom.Dataset) -> None:
 def shift(mm_a_slice: float):
     def change(k: int, data: pydicom.Dataset) -> None:
         data.ImagePositionPatient = [-20, -30 + mm_a_slice * k, 100 + SPACING[2] * k]
+
     return change
 
 
@@ -73,24 +111,41 @@ def moved(k_moved: int, z: float):
     def change(k: int, data: pydicom.Dataset) -> None:
         if k == k_moved:
             data.ImagePositionPatient = [-20, -30, z]
+
     return change
 
 
 BAD_SERIES = {  # how to write it in a folder, and the words that must name the flaw
-    "missing slices": (lambda d: write_series(d, skip=(3, 4)),
-                       r"about 2 slices are missing: slices are 2 mm apart, but 6 mm between Muster_02.*Muster_01"),
-    "uneven slices": (lambda d: write_series(d, change=moved(7, 114.6)), "unevenly spaced, 2 to 2.6 mm"),
+    "missing slices": (
+        lambda d: write_series(d, skip=(3, 4)),
+        r"about 2 slices are missing: slices are 2 mm apart, but 6 mm between Muster_02.*Muster_01",
+    ),
+    "uneven slices": (
+        lambda d: write_series(d, change=moved(7, 114.6)),
+        "unevenly spaced, 2 to 2.6 mm",
+    ),
     "gantry tilt": (lambda d: write_series(d, change=shift(0.5)), r"tilted by 14 degrees.*3\.5 mm"),
-    "other pixels at one place": (lambda d: write_series(write_series(d), HU[..., ::-1], name="second_{}.dcm"),
-                                  "lie where another one lies"),
+    "other pixels at one place": (
+        lambda d: write_series(write_series(d), HU[..., ::-1], name="second_{}.dcm"),
+        "lie where another one lies",
+    ),
     "single slice": (lambda d: write_series(d, HU[..., :1]), "single slice"),
-    "cut off": (lambda d: truncate(write_series(d) / "Muster_05.dcm"), r"Muster_05\.dcm: the pixels cannot be read"),
-    "jpeg lossless": (lambda d: write_series(d, change=lambda k, data: claim_jpeg(data)), "compressed as JPEG Lossless.*pylibjpeg"),
+    "cut off": (
+        lambda d: truncate(write_series(d) / "Muster_05.dcm"),
+        r"Muster_05\.dcm: the pixels cannot be read",
+    ),
+    "jpeg lossless": (
+        lambda d: write_series(d, change=lambda k, data: claim_jpeg(data)),
+        "compressed as JPEG Lossless.*pylibjpeg",
+    ),
     "no rescale": (lambda d: write_series(d, RescaleIntercept=None), "no HU"),
     "slope NaN": (lambda d: write_series(d, RescaleSlope="nan"), "RescaleSlope is nan"),
     "slope 0": (lambda d: write_series(d, RescaleSlope=0), "RescaleSlope is 0"),
     "other units": (lambda d: write_series(d, RescaleType="US"), "no HU.*US"),
-    "skewed axes": (lambda d: write_series(d, ImageOrientationPatient=[1, 0, 0, 0.3, 1, 0]), "not at right angles"),
+    "skewed axes": (
+        lambda d: write_series(d, ImageOrientationPatient=[1, 0, 0, 0.3, 1, 0]),
+        "not at right angles",
+    ),
     "pixels of no size": (lambda d: write_series(d, PixelSpacing=[0, 1]), "pixels of 0"),
 }
 

@@ -8,11 +8,15 @@ import numpy as np
 
 from ssltut.errors import DataError
 
-LABELLED = "labelled classes"  # the entry of ``Case.meta`` that lists the classes labelled in a scan that lacks some; without it all are
+LABELLED = (  # the entry of ``Case.meta`` that lists the classes labelled in a scan that lacks some; without it all are
+    "labelled classes"
+)
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
-    """Voxel size in mm along the three array axes: the column norms of ``affine`` (4, 4), never a header's zooms."""
+    """Voxel size in mm along the three array axes: the column norms of ``affine`` (4, 4), never a
+    header's zooms.
+    """
     return tuple(float(v) for v in np.linalg.norm(np.asarray(affine, float)[:3, :3], axis=0))
 
 
@@ -24,7 +28,8 @@ class Case:
     label   (X, Y, Z) uint8, values of the cohort's label table, or None
     affine  (4, 4) float64, voxel index to mm in RAS+
     meta    what is known beside the voxels: difficulty, anatomy, pathology ...
-    source  the file it came from; orientation its axis codes there (for writing back on the original grid)
+    source  the file it came from; orientation its axis codes there (for writing back on the
+            original grid)
     """
 
     id: str
@@ -38,11 +43,17 @@ class Case:
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3:
-            raise DataError(f"the image has {self.image.ndim} dimensions, expected 3", where=self.id, fix="give one 3D volume per case")
+            raise DataError(
+                f"the image has {self.image.ndim} dimensions, expected 3",
+                where=self.id,
+                fix="give one 3D volume per case",
+            )
         if self.label is not None and self.label.shape != self.image.shape:
             raise DataError(
-                f"the label has shape {self.label.shape} but the image has {self.image.shape}", where=self.id,
-                fix="resample the label onto the image's grid")
+                f"the label has shape {self.label.shape} but the image has {self.image.shape}",
+                where=self.id,
+                fix="resample the label onto the image's grid",
+            )
 
     @property
     def spacing(self) -> tuple[float, float, float]:

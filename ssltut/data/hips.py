@@ -1,4 +1,6 @@
-"""The two hips of a pelvis, found by its labels or, without them, by its bone, and cut out as scans of their own."""
+"""The two hips of a pelvis, found by its labels or, without them, by its bone, and cut out as scans
+of their own.
+"""
 
 from dataclasses import replace
 
@@ -13,15 +15,20 @@ ASIDE = (50.0, 130.0)  # mm from the middle of the bones, where hip joints lie
 BONE, CORTEX = 150, 350  # HU
 FILLED = 0.6  # least share of the ball of HEAD mm above BONE; 0.73 to 0.94 in four real hips, porous ones among them
 SHELL = 0.04  # least share above CORTEX within 8 mm more: a kidney full of contrast medium has none, the four hips 0.11 to 0.46
-TO_CENTRE = (15.0, -10.0, -18.0)  # mm from that ball to the middle of the upper femur: outwards, back, down (mean of two hips with labels)
+TO_CENTRE = (
+    15.0,
+    -10.0,
+    -18.0,
+)  # mm from that ball to the middle of the upper femur: outwards, back, down (mean of two hips with labels)
 
 
 def crop_hips(case: Case, size_mm: float = 160.0) -> dict[str, Case]:
-    """The two hips of a pelvis, "left" and "right": cubes of ``size_mm`` around the upper 50 mm of each femur, clipped to the scan.
+    """The two hips of a pelvis, "left" and "right": cubes of ``size_mm`` around the upper 50 mm of
+    each femur, clipped to the scan.
 
-    With a label (1 hip bone, 2 femur) the femurs in it say where; without one the scan must be a CT in HU, and on each side the ball of
-    the size of a femoral head that holds most bone does. ``meta["found by"]`` says which. In RAS+ the first index grows to the patient's
-    right.
+    With a label (1 hip bone, 2 femur) the femurs in it say where; without one the scan must be a CT
+    in HU, and on each side the ball of the size of a femoral head that holds most bone does.
+    ``meta["found by"]`` says which. In RAS+ the first index grows to the patient's right.
     Raises DataError for a label without hip bone, or when one side has no femur or no joint.
     """
     centres = _by_bone(case) if case.label is None else _by_label(case)
@@ -31,29 +38,44 @@ def crop_hips(case: Case, size_mm: float = 160.0) -> dict[str, Case]:
 
 def _by_label(case: Case) -> dict[str, np.ndarray]:
     if not (case.label == 1).any():
-        raise DataError("there is no label with hip bone to find the hips by", where=case.id,
-                        fix="give a case with labels 1 hip bone, 2 femur")
+        raise DataError(
+            "there is no label with hip bone to find the hips by",
+            where=case.id,
+            fix="give a case with labels 1 hip bone, 2 femur",
+        )
     pelvis, femur = (np.argwhere(case.label == value) for value in (1, 2))
     middle = (pelvis[:, 0].min() + pelvis[:, 0].max()) / 2
     centres = {}
     for side in ("left", "right"):
         own = femur[(femur[:, 0] > middle) == (side == "right")]
         if not len(own):
-            raise DataError(f"there is no femur on the {side} side", where=case.id, fix="use a scan that shows both hips")
+            raise DataError(
+                f"there is no femur on the {side} side",
+                where=case.id,
+                fix="use a scan that shows both hips",
+            )
         centres[side] = own[own[:, 2] > own[:, 2].max() - 50 / case.spacing[2]].mean(axis=0)
     return centres
 
 
 def _by_bone(case: Case) -> dict[str, np.ndarray]:
-    """On each side of the bones' middle, the ball of the size of a femoral head that is fullest of bone, with cortical bone in or near
-    it."""
+    """On each side of the bones' middle, the ball of the size of a femoral head that is fullest of
+    bone, with cortical bone in or near
+    it.
+    """
     from scipy.ndimage import zoom
     from scipy.signal import fftconvolve
 
     spacing = np.array(case.spacing)
 
     def share(above: float, radius: float) -> tuple[np.ndarray, np.ndarray]:
-        mask = zoom((case.image > above).astype(np.float32), spacing / GRID, order=1, grid_mode=True, mode="nearest")
+        mask = zoom(
+            (case.image > above).astype(np.float32),
+            spacing / GRID,
+            order=1,
+            grid_mode=True,
+            mode="nearest",
+        )
         reach = int(radius // GRID)
         ball = np.linalg.norm(np.indices((2 * reach + 1,) * 3) - reach, axis=0) <= radius / GRID
         return mask, fftconvolve(mask, ball / ball.sum(), mode="same")
@@ -64,12 +86,20 @@ def _by_bone(case: Case) -> dict[str, np.ndarray]:
     centres = {}
     for side, sign in (("left", -1), ("right", 1)):
         aside = (across - middle) * GRID * sign
-        seen = np.where(((aside >= ASIDE[0]) & (aside <= ASIDE[1]))[:, None, None] & (shell >= SHELL), filled, 0)
+        seen = np.where(
+            ((aside >= ASIDE[0]) & (aside <= ASIDE[1]))[:, None, None] & (shell >= SHELL), filled, 0
+        )
         best = np.unravel_index(seen.argmax(), seen.shape)
         if seen[best] < FILLED:
-            raise DataError(f"no hip joint was found on the {side} side (the fullest ball of {HEAD:g} mm is {seen[best]:.0%} bone, a joint "
-                            f"{FILLED:.0%})", where=case.id, fix="leave out the cropping, or give labels of the hip bones and femurs")
-        centres[side] = ((np.array(best) + 0.5) * GRID + np.multiply(TO_CENTRE, (sign, 1, 1))) / spacing - 0.5
+            raise DataError(
+                f"no hip joint was found on the {side} side (the fullest ball of {HEAD:g} mm is"
+                f" {seen[best]:.0%} bone, a joint {FILLED:.0%})",
+                where=case.id,
+                fix="leave out the cropping, or give labels of the hip bones and femurs",
+            )
+        centres[side] = (
+            (np.array(best) + 0.5) * GRID + np.multiply(TO_CENTRE, (sign, 1, 1))
+        ) / spacing - 0.5
     return centres
 
 
@@ -81,5 +111,11 @@ def _cube(case: Case, side: str, centre: np.ndarray, size_mm: float, how: str) -
     box, affine = tuple(map(slice, low, high)), case.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ low
     label = None if case.label is None else case.label[box].copy()
-    return replace(case, id=f"{case.id}-{side}", image=case.image[box].copy(), label=label, affine=affine,
-                   meta={**case.meta, "side": side, "found by": how})
+    return replace(
+        case,
+        id=f"{case.id}-{side}",
+        image=case.image[box].copy(),
+        label=label,
+        affine=affine,
+        meta={**case.meta, "side": side, "found by": how},
+    )

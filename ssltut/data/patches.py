@@ -1,4 +1,6 @@
-"""Volumes cached once as int16 tensors on the device; patches are sliced and augmented there. No worker processes."""
+"""Volumes cached once as int16 tensors on the device; patches are sliced and augmented there. No
+worker processes.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +27,8 @@ class Intensity:
 
     @staticmethod
     def of(cases: Iterable[Case]) -> "Intensity":
-        """Mean and standard deviation over all voxels of ``cases`` (labelled and unlabelled training scans alike).
+        """Mean and standard deviation over all voxels of ``cases`` (labelled and unlabelled
+        training scans alike).
 
         Raises DataError when every voxel has the same value.
         """
@@ -37,7 +40,10 @@ class Intensity:
         mean = total / max(n, 1)
         std = float(np.sqrt(max(squares / max(n, 1) - mean**2, 0.0)))
         if std <= 1e-6 * max(1.0, abs(mean)):
-            raise DataError(f"the training scans have no contrast: every voxel is {mean:g}", fix="check that the images were read correctly")
+            raise DataError(
+                f"the training scans have no contrast: every voxel is {mean:g}",
+                fix="check that the images were read correctly",
+            )
         return Intensity(mean, std)
 
     def normalise(self, image: np.ndarray) -> np.ndarray:
@@ -48,7 +54,8 @@ class Place(NamedTuple):
     """Where a patch comes from: what the geometry of every scan tells, labelled or not.
 
     patient  whose scan it is
-    side     "left" or "right": the side of the body it shows. The scan says it in ``meta`` (as cropped hips do), else the half it lies in
+    side     "left" or "right": the side of the body it shows. The scan says it in ``meta`` (as
+             cropped hips do), else the half it lies in
     centre   of the patch, 0 to 1 along each axis of the scan (right, anterior, superior)
     extent   its sides as shares of those of the scan
     A mirrored patch shows the other side.
@@ -64,9 +71,9 @@ class Place(NamedTuple):
 class Batch:
     """What a method sees. There is no label of an unlabelled patch in it.
 
-    x_l (B, 1, X, Y, Z) float32, y_l (B, X, Y, Z) int64, x_u (B', 1, X, Y, Z) or None without unlabelled patches; ids of the cases;
-    places of the patches, in the order of the ids; known (B, C) bool: the classes that are labelled in the scan of each labelled patch,
-    None for all.
+    x_l (B, 1, X, Y, Z) float32, y_l (B, X, Y, Z) int64, x_u (B', 1, X, Y, Z) or None without
+    unlabelled patches; ids of the cases; places of the patches, in the order of the ids; known (B,
+    C) bool: the classes that are labelled in the scan of each labelled patch, None for all.
     """
 
     x_l: Tensor
@@ -82,7 +89,11 @@ class Batch:
 
     def known_classes(self) -> Tensor:
         """``known``, with every class where it is None; the background always is."""
-        return torch.ones(len(self.x_l), self.n_classes, dtype=torch.bool, device=self.x_l.device) if self.known is None else self.known
+        return (
+            torch.ones(len(self.x_l), self.n_classes, dtype=torch.bool, device=self.x_l.device)
+            if self.known is None
+            else self.known
+        )
 
     def noise(self, sigma: float, *key: object) -> Noise:
         """A replayable noise view of this batch: the same key gives the same noise again."""
@@ -94,28 +105,56 @@ class Batch:
 
 
 class PatchPool:
-    """The volumes of one part of a cohort as tensors, and random patches of them, randomised (ssltut.data.views) with strength ``randomise``."""
+    """The volumes of one part of a cohort as tensors, and random patches of them, randomised
+    (ssltut.data.views) with strength ``randomise``.
+    """
 
-    def __init__(self, cases: Sequence[Case], intensity: Intensity, patch: tuple[int, int, int], device: torch.device | str,
-                 randomise: float = 0.0) -> None:
-        self.ids, self.patients = tuple(case.id for case in cases), tuple(case.patient for case in cases)
-        self.sides = [case.meta.get("side") or case.meta.get("anatomy", {}).get("side") for case in cases]
-        self.partial = {case.id: tuple(case.meta[LABELLED]) for case in cases if LABELLED in case.meta}
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        intensity: Intensity,
+        patch: tuple[int, int, int],
+        device: torch.device | str,
+        randomise: float = 0.0,
+    ) -> None:
+        self.ids, self.patients = (
+            tuple(case.id for case in cases),
+            tuple(case.patient for case in cases),
+        )
+        self.sides = [
+            case.meta.get("side") or case.meta.get("anatomy", {}).get("side") for case in cases
+        ]
+        self.partial = {
+            case.id: tuple(case.meta[LABELLED]) for case in cases if LABELLED in case.meta
+        }
         self.patch, self.device, self.randomise = patch, device, randomise
         self.images = [self._image(case, intensity) for case in cases]
-        self.labels = [None if case.label is None else self._pad(torch.as_tensor(case.label), 0).to(device) for case in cases]
-        # Half of the labelled patches are centred on a foreground voxel, as bone fills a small part of a scan.
-        self.foreground = [None if label is None else torch.nonzero(label > 0) for label in self.labels]
+        self.labels = [
+            None if case.label is None else self._pad(torch.as_tensor(case.label), 0).to(device)
+            for case in cases
+        ]
+        # Half of the labelled patches are centred on a foreground voxel, as bone fills a small part
+        # of a scan.
+        self.foreground = [
+            None if label is None else torch.nonzero(label > 0) for label in self.labels
+        ]
 
     def known(self, ids: Sequence[str], n_classes: int) -> Tensor | None:
-        """Which classes are labelled in the scans ``ids``, (B, n_classes) bool; None where no scan of the pool lacks any."""
+        """Which classes are labelled in the scans ``ids``, (B, n_classes) bool; None where no scan
+        of the pool lacks any.
+        """
         if not self.partial:
             return None
-        rows = [[c == 0 or c in self.partial.get(i, range(n_classes)) for c in range(n_classes)] for i in ids]
+        rows = [
+            [c == 0 or c in self.partial.get(i, range(n_classes)) for c in range(n_classes)]
+            for i in ids
+        ]
         return torch.tensor(rows, device=self.device)
 
     def _image(self, case: Case, intensity: Intensity) -> Tensor:
-        steps = np.clip(np.rint(intensity.normalise(case.image) * SCALE), -32768, 32767).astype(np.int16)
+        steps = np.clip(np.rint(intensity.normalise(case.image) * SCALE), -32768, 32767).astype(
+            np.int16
+        )
         return self._pad(torch.from_numpy(steps), int(steps.min())).to(self.device)
 
     def _pad(self, volume: Tensor, value: int) -> Tensor:
@@ -135,27 +174,69 @@ class PatchPool:
     def _place(self, i: int, box: tuple[slice, ...], mirrored: bool) -> Place:
         sides = self.images[i].shape
         x, y, z = ((s.start + s.stop) / 2 / n for s, n in zip(box, sides, strict=True))
-        right = self.sides[i] == "right" if self.sides[i] else x > 0.5  # in RAS+ the first index grows to the right
+        right = (
+            self.sides[i] == "right" if self.sides[i] else x > 0.5
+        )  # in RAS+ the first index grows to the right
         extent = tuple((s.stop - s.start) / n for s, n in zip(box, sides, strict=True))
-        return Place(self.patients[i], "right" if right != mirrored else "left", (1.0 - x if mirrored else x, y, z), extent)
+        return Place(
+            self.patients[i],
+            "right" if right != mirrored else "left",
+            (1.0 - x if mirrored else x, y, z),
+            extent,
+        )
 
-    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
-        """``n`` augmented patches: images (n, 1, *patch) float32, labels (n, *patch) int64 or None, and the case ids."""
+    def sample(
+        self, n: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
+        """``n`` augmented patches: images (n, 1, *patch) float32, labels (n, *patch) int64 or None,
+        and the case ids.
+        """
         return self.sample_placed(n, generator)[:3]
 
-    def sample_placed(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None, tuple[str, ...], tuple[Place, ...]]:
+    def sample_placed(
+        self, n: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None, tuple[str, ...], tuple[Place, ...]]:
         """What ``sample`` gives, and the place of every patch."""
         which = torch.randint(len(self.ids), (n,), generator=generator, device=self.device).tolist()
-        boxes = [tuple(slice(c, c + p) for c, p in zip(self._corner(i, generator), self.patch)) for i in which]
+        boxes = [
+            tuple(slice(c, c + p) for c, p in zip(self._corner(i, generator), self.patch))
+            for i in which
+        ]
         augmentation = Augmentation.draw(n, generator)
         has_labels = all(self.labels[i] is not None for i in which)
         if self.randomise:
             view = Randomisation.draw(n, generator, self.randomise)
-            cuts = [view.cut(k, self.images[i], self.labels[i] if has_labels else None, [s.start for s in box], self.patch)
-                    for k, (i, box) in enumerate(zip(which, boxes))]
-            x, y = view(torch.stack([x for x, _ in cuts])[:, None] / SCALE), torch.stack([y for _, y in cuts]) if has_labels else None
+            cuts = [
+                view.cut(
+                    k,
+                    self.images[i],
+                    self.labels[i] if has_labels else None,
+                    [s.start for s in box],
+                    self.patch,
+                )
+                for k, (i, box) in enumerate(zip(which, boxes))
+            ]
+            x, y = (
+                view(torch.stack([x for x, _ in cuts])[:, None] / SCALE),
+                torch.stack([y for _, y in cuts]) if has_labels else None,
+            )
         else:
-            x = torch.stack([self.images[i][box] for i, box in zip(which, boxes)])[:, None].float() / SCALE
-            y = torch.stack([self.labels[i][box] for i, box in zip(which, boxes)]).long() if has_labels else None
-        places = tuple(self._place(*drawn) for drawn in zip(which, boxes, augmentation.mirror.tolist(), strict=True))
-        return augmentation.apply(x), None if y is None else augmentation.apply_label(y), tuple(self.ids[i] for i in which), places
+            x = (
+                torch.stack([self.images[i][box] for i, box in zip(which, boxes)])[:, None].float()
+                / SCALE
+            )
+            y = (
+                torch.stack([self.labels[i][box] for i, box in zip(which, boxes)]).long()
+                if has_labels
+                else None
+            )
+        places = tuple(
+            self._place(*drawn)
+            for drawn in zip(which, boxes, augmentation.mirror.tolist(), strict=True)
+        )
+        return (
+            augmentation.apply(x),
+            None if y is None else augmentation.apply_label(y),
+            tuple(self.ids[i] for i in which),
+            places,
+        )

@@ -12,11 +12,20 @@ from ssltut.data.views import derive_seed
 from ssltut.errors import ConfigError, DataError
 
 
-def pelvis_cohort(n: int = 40, *, seed: int = 0, spacing: float = 3.0, validation: int = 3, pathology_rate: float = 0.6) -> Cohort:
-    """``n`` synthetic CTs of pelves with confusers, for models that shall meet real scans: all labelled but the ``validation`` held out.
+def pelvis_cohort(
+    n: int = 40,
+    *,
+    seed: int = 0,
+    spacing: float = 3.0,
+    validation: int = 3,
+    pathology_rate: float = 0.6,
+) -> Cohort:
+    """``n`` synthetic CTs of pelves with confusers, for models that shall meet real scans: all
+    labelled but the ``validation`` held out.
 
-    Every third is cut down to one of its hips, as users' scans often are: the edge of a scan is then near, and less of it is air.
-    Made once and kept in the cache, bit-reproducible from ``seed``. Raises ConfigError when no scan is left to train on.
+    Every third is cut down to one of its hips, as users' scans often are: the edge of a scan is
+    then near, and less of it is air. Made once and kept in the cache, bit-reproducible from
+    ``seed``. Raises ConfigError when no scan is left to train on.
     """
     from ssltut.data.phantom.pelvis import VERSION
 
@@ -24,11 +33,31 @@ def pelvis_cohort(n: int = 40, *, seed: int = 0, spacing: float = 3.0, validatio
         raise ConfigError(f"{n} scans with {validation} for validation", fix="raise n")
     folder = cache_dir() / "pelvis" / f"v{VERSION}-{spacing:g}-{seed}-{pathology_rate:g}-cut"
     ids = [f"pelvis{i:03d}" for i in range(n)]
-    sources = {case_id: Source(case_id, True, f"pelvis v{VERSION} {spacing} {pathology_rate} {derive_seed(seed, i)} {cut_of(i)}",
-                               partial(_made_pelvis, folder / f"{case_id}.npz", derive_seed(seed, i), spacing, pathology_rate, cut_of(i)))
-               for i, case_id in enumerate(ids)}
+    sources = {
+        case_id: Source(
+            case_id,
+            True,
+            f"pelvis v{VERSION} {spacing} {pathology_rate} {derive_seed(seed, i)} {cut_of(i)}",
+            partial(
+                _made_pelvis,
+                folder / f"{case_id}.npz",
+                derive_seed(seed, i),
+                spacing,
+                pathology_rate,
+                cut_of(i),
+            ),
+        )
+        for i, case_id in enumerate(ids)
+    }
     split = Split(tuple(ids[validation:]), (), tuple(ids[:validation]), ())
-    return Cohort(f"synthetic pelves v{VERSION} (seed {seed}, {spacing:g} mm)", HIP, "CT", split, sources, spacing)
+    return Cohort(
+        f"synthetic pelves v{VERSION} (seed {seed}, {spacing:g} mm)",
+        HIP,
+        "CT",
+        split,
+        sources,
+        spacing,
+    )
 
 
 def cut_of(i: int) -> str:

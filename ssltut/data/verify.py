@@ -1,4 +1,6 @@
-"""Verify scans, labels and cohort folders before anyone trains on them: every finding with its size and the next step."""
+"""Verify scans, labels and cohort folders before anyone trains on them: every finding with its size
+and the next step.
+"""
 
 import json
 from collections.abc import Iterable
@@ -17,7 +19,9 @@ from ssltut.errors import DataError, DataWarning, SsltutError
 
 @dataclass
 class Report:
-    """What was found in ``path``: errors that forbid its use, warnings, and facts (spacing in mm, HU, voxels of each class)."""
+    """What was found in ``path``: errors that forbid its use, warnings, and facts (spacing in mm,
+    HU, voxels of each class).
+    """
 
     path: Path
     errors: list[SsltutError] = field(default_factory=list)
@@ -33,14 +37,26 @@ class Report:
 
     def to_dict(self) -> dict[str, object]:
         """The report as JSON holds it."""
+
         def told(findings: Iterable[SsltutError | DataWarning]) -> list[dict[str, object]]:
             return [{"found": f.found, "where": str(f.where), "next": f.fix} for f in findings]
-        return {"path": str(self.path), "ok": self.ok, "errors": told(self.errors), "warnings": told(self.warnings), "facts": self.facts}
+
+        return {
+            "path": str(self.path),
+            "ok": self.ok,
+            "errors": told(self.errors),
+            "warnings": told(self.warnings),
+            "facts": self.facts,
+        }
 
     def __str__(self) -> str:
         lines = [f"{'ok   ' if self.ok else 'ERROR'} {self.path}"]
         lines += [f"      {name}: {_told(value)}" for name, value in self.facts.items()]
-        lines += [f"      {kind}: {finding}" for kind, found in (("error", self.errors), ("warning", self.warnings)) for finding in found]
+        lines += [
+            f"      {kind}: {finding}"
+            for kind, found in (("error", self.errors), ("warning", self.warnings))
+            for finding in found
+        ]
         return "\n".join(lines)
 
 
@@ -58,7 +74,9 @@ def verify_image(path: Path) -> Report:
 
 
 def verify_pair(image: Path, label: Path, table: LabelTable | None = None) -> Report:
-    """Report on a scan and its label: each by itself, then their grids and the label's values (of ``table``, where one is given)."""
+    """Report on a scan and its label: each by itself, then their grids and the label's values (of
+    ``table``, where one is given).
+    """
     report, label = Report(Path(image)), Path(label)
     scan, mask = _scan(report), read_volume(label, report.note)
     if mask is None:
@@ -66,7 +84,10 @@ def verify_pair(image: Path, label: Path, table: LabelTable | None = None) -> Re
     check_label(mask.values, label, report.note, table)
     values, counts = np.unique(mask.values, return_counts=True)
     names = dict(enumerate(table.names)) if table else {}
-    report.facts["classes (voxels)"] = {str(names.get(v.item(), f"{v:g}")): int(n) for v, n in zip(values[:256], counts[:256], strict=True)}
+    report.facts["classes (voxels)"] = {
+        str(names.get(v.item(), f"{v:g}")): int(n)
+        for v, n in zip(values[:256], counts[:256], strict=True)
+    }
     if scan is not None:
         check_grid(scan, mask, label, report.note)
     return report
@@ -80,27 +101,42 @@ def _facts(report: Report, volume: Volume | None) -> Volume | None:
     if volume is not None:
         report.facts["shape"] = list(volume.values.shape)
         if volume.affine is not None:
-            report.facts |= {"spacing (mm)": [round(v, 6) for v in spacing_of(volume.affine)], "axes in the file": "".join(volume.orientation)}
+            report.facts |= {
+                "spacing (mm)": [round(v, 6) for v in spacing_of(volume.affine)],
+                "axes in the file": "".join(volume.orientation),
+            }
         finite = volume.values[np.isfinite(volume.values)]
-        report.facts["values (HU for CT)"] = f"{finite.min():g} to {finite.max():g}" if finite.size else "none that is finite"
+        report.facts["values (HU for CT)"] = (
+            f"{finite.min():g} to {finite.max():g}" if finite.size else "none that is finite"
+        )
         report.facts |= {"padding (voxels)": volume.padding} if volume.padding else {}
     return volume
 
 
 def _verify_folder(folder: Path) -> list[Report]:
-    """Every NIfTI file and every DICOM series below ``folder``; a first report holds what is neither."""
+    """Every NIfTI file and every DICOM series below ``folder``; a first report holds what is
+    neither.
+    """
     from ssltut.data.dicom import find_series, is_dicom, read_series
 
     files = sorted(p for p in folder.rglob("*") if not p.is_dir())
     nifti = [p for p in files if p.name.endswith((".nii", ".nii.gz"))]
     left = Report(folder)
     reports = [verify_image(path) for path in nifti]
-    for series in find_series([p for p in files if p not in set(nifti) and p.name != "DICOMDIR" and is_dicom(p)], left.note):
+    for series in find_series(
+        [p for p in files if p not in set(nifti) and p.name != "DICOMDIR" and is_dicom(p)],
+        left.note,
+    ):
         reports.append(Report(series.where, facts={"DICOM files": len(series.slices)}))
         _facts(reports[-1], read_series(series, reports[-1].note))
     if not reports:
-        left.note(DataError("there are no .nii or .nii.gz files and no DICOM series in this folder", where=folder,
-                            fix="give a folder with scans"))
+        left.note(
+            DataError(
+                "there are no .nii or .nii.gz files and no DICOM series in this folder",
+                where=folder,
+                fix="give a folder with scans",
+            )
+        )
     return [*([left] if left.errors or left.warnings else []), *reports]
 
 
@@ -113,11 +149,25 @@ def _verify_cohort(folder: Path) -> list[Report]:
         images, labels = by_id(folder / "images"), by_id(folder / "labels")
     except DataError as error:
         return [Report(folder, [error])]
-    report, about, table = Report(folder, facts={"scans": len(images), "labels": len(labels)}), {}, HIP
+    report, about, table = (
+        Report(folder, facts={"scans": len(images), "labels": len(labels)}),
+        {},
+        HIP,
+    )
     if not images:
-        report.note(DataError("there are no scans in images/", where=folder, fix="put .nii or .nii.gz files there"))
+        report.note(
+            DataError(
+                "there are no scans in images/", where=folder, fix="put .nii or .nii.gz files there"
+            )
+        )
     for lost in sorted(set(labels) - set(images)):
-        report.note(DataError("the label has no image", where=labels[lost], fix="give image and label the same file name"))
+        report.note(
+            DataError(
+                "the label has no image",
+                where=labels[lost],
+                fix="give image and label the same file name",
+            )
+        )
     if (file := folder / "split.json").exists():
         try:
             about = json.loads(file.read_text(encoding="utf-8"))
@@ -125,15 +175,43 @@ def _verify_cohort(folder: Path) -> list[Report]:
             if set(PARTS) & set(about):  # else the split is drawn when the cohort is read
                 split = Split.from_dict(about, file)
                 report.facts["split"] = {part: len(getattr(split, part)) for part in PARTS}
-                if bare := [i for part in PARTS if part != "unlabelled" for i in getattr(split, part) if i in images and i not in labels]:
-                    report.note(DataError(f"{len(bare)} scans that need a label have none, the first is {bare[0]}", where=file,
-                                          fix="add the labels, or list the scans as unlabelled"))
+                if bare := [
+                    i
+                    for part in PARTS
+                    if part != "unlabelled"
+                    for i in getattr(split, part)
+                    if i in images and i not in labels
+                ]:
+                    report.note(
+                        DataError(
+                            f"{len(bare)} scans that need a label have none, the first is"
+                            f" {bare[0]}",
+                            where=file,
+                            fix="add the labels, or list the scans as unlabelled",
+                        )
+                    )
                 split.check({i: str(about.get("patients", {}).get(i, i)) for i in images}, file)
         except SsltutError as error:
             report.note(error)
-        except (ValueError, TypeError, AttributeError) as error:  # not JSON, or not the lists and tables a split is made of
-            report.note(DataError(f"this is not a split ({error})", where=file, fix="mend the file or make the split again"))
-    return [report, *(verify_pair(path, labels[i], table) if i in labels else verify_image(path) for i, path in images.items())]
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+        ) as error:  # not JSON, or not the lists and tables a split is made of
+            report.note(
+                DataError(
+                    f"this is not a split ({error})",
+                    where=file,
+                    fix="mend the file or make the split again",
+                )
+            )
+    return [
+        report,
+        *(
+            verify_pair(path, labels[i], table) if i in labels else verify_image(path)
+            for i, path in images.items()
+        ),
+    ]
 
 
 def _verify_atrium(folder: Path) -> Report:
@@ -152,7 +230,8 @@ def _verify_atrium(folder: Path) -> Report:
 
 
 def verify_paths(paths: Path | Iterable[Path]) -> list[Report]:
-    """A report for every scan in ``paths``: files, cohort folders (images/, labels/ with the same names, split.json),
+    """A report for every scan in ``paths``: files, cohort folders (images/, labels/ with the same
+    names, split.json),
     the left-atrium folder, other folders with NIfTI or DICOM.
     """
     reports = []

@@ -1,4 +1,6 @@
-"""A cohort as a folder that read_cohort reads: images/, labels/, split.json and cases.json, all or nothing."""
+"""A cohort as a folder that read_cohort reads: images/, labels/, split.json and cases.json, all or
+nothing.
+"""
 
 import json
 import os
@@ -14,9 +16,17 @@ from ssltut.errors import ConfigError
 
 
 def write_cohort(cohort: Cohort, folder: Path) -> None:
-    """Write a cohort as images/, labels/, split.json and cases.json. All or nothing: raises ConfigError when the folder is not empty."""
-    about = {"name": cohort.name, "modality": cohort.modality, "table": cohort.table.to_dict(),
-             "patients": {i: source.patient for i, source in cohort.sources.items()}, **asdict(cohort.split), "hash": cohort.split.hash}
+    """Write a cohort as images/, labels/, split.json and cases.json. All or nothing: raises
+    ConfigError when the folder is not empty.
+    """
+    about = {
+        "name": cohort.name,
+        "modality": cohort.modality,
+        "table": cohort.table.to_dict(),
+        "patients": {i: source.patient for i, source in cohort.sources.items()},
+        **asdict(cohort.split),
+        "hash": cohort.split.hash,
+    }
     with whole_folder(folder) as part:
         meta = {}
         for case_id in cohort.sources:
@@ -28,10 +38,16 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into that becomes ``folder`` when all is done, and goes when anything fails. Raises ConfigError where it is not empty."""
+    """A folder to write into that becomes ``folder`` when all is done, and goes when anything
+    fails. Raises ConfigError where it is not empty.
+    """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError("the output folder is not empty", where=folder, fix="choose a new one; nothing was overwritten")
+        raise ConfigError(
+            "the output folder is not empty",
+            where=folder,
+            fix="choose a new one; nothing was overwritten",
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.parent / f".{folder.name}.{os.getpid()}.part"
     try:
@@ -45,7 +61,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_scan(case: Case, folder: Path) -> None:
-    """One case below ``folder``, as images/ID.nii.gz and, where it has a label, labels/ID.nii.gz."""
+    """One case below ``folder``, as images/ID.nii.gz and, where it has a label,
+    labels/ID.nii.gz.
+    """
     from ssltut.data.nifti import write_image, write_label
 
     write_image(case, folder / "images" / f"{case.id}.nii.gz")
@@ -54,6 +72,8 @@ def write_scan(case: Case, folder: Path) -> None:
 
 
 def write_about(folder: Path, about: Mapping[str, object], meta: Mapping[str, object]) -> None:
-    """split.json (table, patients and, where there is one, the split) and cases.json (what is known of each scan)."""
+    """split.json (table, patients and, where there is one, the split) and cases.json (what is known
+    of each scan).
+    """
     for name, what in (("split.json", about), ("cases.json", meta)):
         (folder / name).write_text(json.dumps(what, indent=1), encoding="utf-8")

@@ -36,14 +36,55 @@ from ssltut.methods.ua_mt import UAMT
 from ssltut.methods.urpc import URPC
 from ssltut.methods.versemi import VerSemi
 
-METHODS: dict[str, type[Method]] = {m.name: m for m in (
-    LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC,
-    SSNet, CAD, RPG, SelfPaced,
-    MEDL, TransMedSeg, M3HL, C3S3,
-    ERSR, VerSemi, MN,
-    EmbeddingMatching, NeighbourVote, RegionVote, PlaceVote, LateVote, ScanVote, EvidentialVote, AllLabels)}
+METHODS: dict[str, type[Method]] = {
+    m.name: m
+    for m in (
+        LabelsOnly,
+        MeanTeacher,
+        UAMT,
+        CPS,
+        FixMatch,
+        URPC,
+        DTC,
+        MCNetPlus,
+        BCP,
+        CCT,
+        MTC,
+        SSNet,
+        CAD,
+        RPG,
+        SelfPaced,
+        MEDL,
+        TransMedSeg,
+        M3HL,
+        C3S3,
+        ERSR,
+        VerSemi,
+        MN,
+        EmbeddingMatching,
+        NeighbourVote,
+        RegionVote,
+        PlaceVote,
+        LateVote,
+        ScanVote,
+        EvidentialVote,
+        AllLabels,
+    )
+}
 
-__all__ = ["IDEAS", "METHODS", "Batch", "Method", "Nets", "Plan", "Progress", "Role", "Term", "make_method", "method_table"]
+__all__ = [
+    "IDEAS",
+    "METHODS",
+    "Batch",
+    "Method",
+    "Nets",
+    "Plan",
+    "Progress",
+    "Role",
+    "Term",
+    "make_method",
+    "method_table",
+]
 
 
 def make_method(name: str, options: Mapping[str, object] | None = None) -> Method:
@@ -53,27 +94,53 @@ def make_method(name: str, options: Mapping[str, object] | None = None) -> Metho
     """
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, 1)
-        raise ConfigError(f"there is no method {name!r}", fix=f"did you mean {near[0]}?" if near else f"use one of {', '.join(METHODS)}")
+        raise ConfigError(
+            f"there is no method {name!r}",
+            fix=f"did you mean {near[0]}?" if near else f"use one of {', '.join(METHODS)}",
+        )
     known = {f.name: f.default for f in fields(METHODS[name])}
     chosen = {}
     for option, value in (options or {}).items():
         if option not in known:
-            raise ConfigError(f"there is no option {option!r}", where=name, fix=f"its options are {', '.join(known)}")
+            raise ConfigError(
+                f"there is no option {option!r}",
+                where=name,
+                fix=f"its options are {', '.join(known)}",
+            )
         default = known[option]
         if isinstance(default, tuple):
-            value = tuple(value.split(",") if isinstance(value, str) else value) if isinstance(value, str | list | tuple) else value
+            value = (
+                tuple(value.split(",") if isinstance(value, str) else value)
+                if isinstance(value, str | list | tuple)
+                else value
+            )
         elif isinstance(default, float) and type(value) is int:
             value = float(value)
         chosen[option] = value
         # threshold alone is a word or a number; its own method checks it
         if option != "threshold" and type(value) is not type(default):
-            raise ConfigError(f"option {option} is {json.dumps(value)}", where=name, fix=f"give a value like {known[option]}")
+            raise ConfigError(
+                f"option {option} is {json.dumps(value)}",
+                where=name,
+                fix=f"give a value like {known[option]}",
+            )
     return METHODS[name](**chosen)
 
 
 def method_table() -> list[dict[str, object]]:
-    """Name, title, paper, year, standing and ideas of every method, for tables and for ``ssltut methods --json``."""
+    """Name, title, paper, year, standing and ideas of every method, for tables and for ``ssltut
+    methods --json``.
+    """
     return [
-        {"name": m.name, "title": m.title, "paper": m.paper, "year": m.year, "kind": "exact" if m.exact else "reconstruction",
-         "uses": m.uses, "ideas": m.ideas, "options": m().options}
-        for m in METHODS.values()]
+        {
+            "name": m.name,
+            "title": m.title,
+            "paper": m.paper,
+            "year": m.year,
+            "kind": "exact" if m.exact else "reconstruction",
+            "uses": m.uses,
+            "ideas": m.ideas,
+            "options": m().options,
+        }
+        for m in METHODS.values()
+    ]

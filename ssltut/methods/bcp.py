@@ -15,7 +15,8 @@ class Pasted(NamedTuple):
     """What one step pasted, X1 of n patches and after them X2.
 
     out      the student's, for 2n pasted patches
-    target   (2n, X, Y, Z) their labels; true (2n, X, Y, Z) bool, where these are labels of the cohort and not the teacher's
+    target   (2n, X, Y, Z) their labels; true (2n, X, Y, Z) bool, where these are labels of the
+             cohort and not the teacher's
     teacher  the teacher's, for the unlabelled patches themselves
     pseudo   (B', X, Y, Z) the teacher's labels of these
     """
@@ -29,13 +30,18 @@ class Pasted(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BCP(Method):
-    """Labelled and unlabelled patches are pasted into each other, and the student learns the pasted label maps.
+    """Labelled and unlabelled patches are pasted into each other, and the student learns the pasted
+    label maps.
 
-    M is False in a random box of 2/3 of the sides; a, b labelled, u, v unlabelled with the teacher's labels (largest piece a class):
-      X1 = a M + u (1 - M), X2 = v M + b (1 - M), L = Σ over both of (CE + Dice)(true labels) + 0.5 (CE + Dice)(teacher's labels)
-    Before that, 2/17 of training paste labelled patches into each other, and the teacher follows the student at once; then EMA 0.99.
-    No ramp. Departures: CE + Dice in place of half of it; the teacher runs in eval mode and its buffers are averaged too; no choice of a
-    best model between the stages; Adam. There is no loss on unpasted patches, so at weight 0 nothing is pasted either: labels only.
+    M is False in a random box of 2/3 of the sides; a, b labelled, u, v unlabelled with the
+    teacher's labels (largest piece a class):
+      X1 = a M + u (1 - M), X2 = v M + b (1 - M), L = Σ over both of (CE + Dice)(true labels) + 0.5
+      (CE + Dice)(teacher's labels)
+    Before that, 2/17 of training paste labelled patches into each other, and the teacher follows
+    the student at once; then EMA 0.99. No ramp. Departures: CE + Dice in place of half of it; the
+    teacher runs in eval mode and its buffers are averaged too; no choice of a best model between
+    the stages; Adam. There is no loss on unpasted patches, so at weight 0 nothing is pasted either:
+    labels only.
 
     weight    of the teacher's labels
     pretrain  the fraction of training that pastes labelled patches alone
@@ -68,31 +74,53 @@ class BCP(Method):
             return {"supervised": Term(supervised_loss(z, torch.where(keep, y_a, y_b)))}
         teacher, pseudo = self.teach(batch, nets)
         mixed, target, true = self.mix(batch, pseudo)
-        pasted, n = Pasted(self.student(mixed, batch, nets), target, true, teacher, pseudo), len(mixed) // 2
-        real, copied = (sum(supervised_loss(*part) for part in zip(pasted.out.logits.split(n), target.split(n), region.split(n)))
-                        for region in (pasted.true, ~pasted.true))
-        return {"supervised": Term(real), "pasted": Term(copied, self.weight)} | self.further(batch, nets, progress, pasted)
+        pasted, n = (
+            Pasted(self.student(mixed, batch, nets), target, true, teacher, pseudo),
+            len(mixed) // 2,
+        )
+        real, copied = (
+            sum(
+                supervised_loss(*part)
+                for part in zip(pasted.out.logits.split(n), target.split(n), region.split(n))
+            )
+            for region in (pasted.true, ~pasted.true)
+        )
+        return {"supervised": Term(real), "pasted": Term(copied, self.weight)} | self.further(
+            batch, nets, progress, pasted
+        )
 
     @torch.no_grad()
     def teach(self, batch: Batch, nets: Nets) -> tuple[Out, Tensor]:
-        """What the teacher gives for the unlabelled patches, and their pseudo-labels (B', X, Y, Z)."""
+        """What the teacher gives for the unlabelled patches, and their pseudo-labels (B', X, Y,
+        Z).
+        """
         teacher = nets["teacher"](batch.x_u)
         return teacher, largest_component(teacher.logits.argmax(1), batch.n_classes)
 
     def mix(self, batch: Batch, pseudo: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """X1 of n patches and after them X2 (2n, 1, X, Y, Z); their labels, and where these are the cohort's (2n, X, Y, Z)."""
-        (a, b), (y_a, y_b), (u, v), (y_u, y_v) = (halves(part) for part in (batch.x_l, batch.y_l, batch.x_u, pseudo))
+        """X1 of n patches and after them X2 (2n, 1, X, Y, Z); their labels, and where these are the
+        cohort's (2n, X, Y, Z).
+        """
+        (a, b), (y_a, y_b), (u, v), (y_u, y_v) = (
+            halves(part) for part in (batch.x_l, batch.y_l, batch.x_u, pseudo)
+        )
         n = (min(len(batch.x_l), len(batch.x_u)) + 1) // 2
         keep = self.mask(batch, n).expand(n, *batch.y_l.shape[1:])
-        mixed = torch.cat([torch.where(keep[:, None], outer[:n], inner[:n]) for outer, inner in ((a, u), (v, b))])
-        target = torch.cat([torch.where(keep, outer[:n], inner[:n]) for outer, inner in ((y_a, y_u), (y_v, y_b))])
+        mixed = torch.cat(
+            [torch.where(keep[:, None], outer[:n], inner[:n]) for outer, inner in ((a, u), (v, b))]
+        )
+        target = torch.cat(
+            [torch.where(keep, outer[:n], inner[:n]) for outer, inner in ((y_a, y_u), (y_v, y_b))]
+        )
         return mixed, target, torch.cat([keep, ~keep])
 
     def mask(self, batch: Batch, n: int) -> Tensor:
         """(n or 1, X, Y, Z) bool: True where the patch that is pasted into stays as it is."""
         return box_mask(batch.x_l.shape[2:], self.box, batch.generator("box"))[None]
 
-    def further(self, batch: Batch, nets: Nets, progress: Progress, pasted: Pasted) -> dict[str, Term]:
+    def further(
+        self, batch: Batch, nets: Nets, progress: Progress, pasted: Pasted
+    ) -> dict[str, Term]:
         """What a method built on this one adds."""
         return {}
 

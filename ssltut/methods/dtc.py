@@ -13,12 +13,14 @@ from ssltut.methods.parts.distance import signed_distance
 
 @dataclass(frozen=True, kw_only=True)
 class DTC(Consistency):
-    """A second head draws the signed distance to the surface; turned back into a mask it must agree with the first.
+    """A second head draws the signed distance to the surface; turned back into a mask it must agree
+    with the first.
 
-    Terms: "distance", MSE of tanh(head) against the true map, weight 0.3, labelled patches; "consistency", mean of (σ(-k d) - p)^2 with
-    k = 1500 over all patches, weight ramp(t/T). Departures: softmax and one map a foreground class (published: one class, a sigmoid);
-    cross-entropy + Dice where the paper has Dice alone; the surface runs between voxels, and a patch without the class is far outside it
-    (``signed_distance``); Adam.
+    Terms: "distance", MSE of tanh(head) against the true map, weight 0.3, labelled patches;
+    "consistency", mean of (σ(-k d) - p)^2 with k = 1500 over all patches, weight ramp(t/T).
+    Departures: softmax and one map a foreground class (published: one class, a sigmoid);
+    cross-entropy + Dice where the paper has Dice alone; the surface runs between voxels, and a
+    patch without the class is far outside it (``signed_distance``); Adam.
     """
 
     name, title, year = "dtc", "DTC", 2021

@@ -14,12 +14,15 @@ from ssltut.methods.scan_vote import ScanVote
 
 @dataclass(frozen=True, kw_only=True)
 class EvidentialVote(ScanVote):
-    """MEDL throughout; from ``start`` on the place vote beside it, in scans that stand out from the other unlabelled ones.
+    """MEDL throughout; from ``start`` on the place vote beside it, in scans that stand out from the
+    other unlabelled ones.
 
-    Where nothing is new the scan vote is as good as the method it goes beside, and MEDL is better there than UA-MT; what MEDL lacks is a label
-    from elsewhere for what neither of its two networks has seen. So MEDL is left as it is, with its own schedules over the whole training.
-    Beside it stands a teacher, the average of the first network: it says which voxels are unsure, and its embeddings are the references. The
-    match teaches both networks. The vote has the scan vote's options; ``weight`` is that of MEDL's three terms. The two networks predict.
+    Where nothing is new the scan vote is as good as the method it goes beside, and MEDL is better
+    there than UA-MT; what MEDL lacks is a label from elsewhere for what neither of its two networks
+    has seen. So MEDL is left as it is, with its own schedules over the whole training. Beside it
+    stands a teacher, the average of the first network: it says which voxels are unsure, and its
+    embeddings are the references. The match teaches both networks. The vote has the scan vote's
+    options; ``weight`` is that of MEDL's three terms. The two networks predict.
     """
 
     name: ClassVar[str] = "evidential_vote"
@@ -30,7 +33,12 @@ class EvidentialVote(ScanVote):
 
     @property
     def medl(self) -> MEDL:
-        return MEDL(weight=self.weight, curriculum=self.weight, evidence=self.weight, sigma_student=self.sigma_student)
+        return MEDL(
+            weight=self.weight,
+            curriculum=self.weight,
+            evidence=self.weight,
+            sigma_student=self.sigma_student,
+        )
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         if batch.x_u is None or not self.voting(progress):

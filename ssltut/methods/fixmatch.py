@@ -17,11 +17,13 @@ from ssltut.uncertainty import eval_mode
 class FixMatch(Consistency):
     """What the student is sure of on a weak view, it must say on a strong one.
 
-    Term "consistency": 1[max p_weak >= 0.95] CE(z_strong, argmax p_weak), averaged over all voxels; weight 1, no ramp, as the share of sure
-    voxels rises by itself. Departures: an image has one label, a patch one a voxel, so views must not move voxels: weak is the common
-    augmentation and noise, strong adds contrast, brightness, more noise and a cut-out box (ours, for RandAugment); the weak pass runs in
-    eval mode; the student predicts, not an average of it. The code many papers compare with (SSL4MIS) keeps voxels below its threshold as
-    background; that is not offered.
+    Term "consistency": 1[max p_weak >= 0.95] CE(z_strong, argmax p_weak), averaged over all voxels;
+    weight 1, no ramp, as the share of sure voxels rises by itself. Departures: an image has one
+    label, a patch one a voxel, so views must not move voxels: weak is the common augmentation and
+    noise, strong adds contrast, brightness, more noise and a cut-out box (ours, for RandAugment);
+    the weak pass runs in eval mode; the student predicts, not an average of it. The code many
+    papers compare with (SSL4MIS) keeps voxels below its threshold as background; that is not
+    offered.
 
     confidence  0.95 (the paper); SSL4MIS 0.8
     loss        "ce" (the paper) or "ce_dice" (SSL4MIS, whose weight is 0.1 with ``rampup=1.0``)
@@ -45,11 +47,15 @@ class FixMatch(Consistency):
         """The student learns from strong views of unlabelled patches."""
         if part == "labelled":
             return super().view(batch, part)
-        return batch.noise(self.sigma_strong, "strong")(strong_view(batch.x_u, batch.generator("strong")))
+        return batch.noise(self.sigma_strong, "strong")(
+            strong_view(batch.x_u, batch.generator("strong"))
+        )
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
         with torch.no_grad(), eval_mode(nets["student"]):
-            sure, label = nets["student"](super().view(batch, "unlabelled")).logits.float().softmax(1).max(1)
+            sure, label = (
+                nets["student"](super().view(batch, "unlabelled")).logits.float().softmax(1).max(1)
+            )
         mask, logits = sure >= self.confidence, outs["student"].logits[len(batch.x_l) :]
         value = masked_cross_entropy(logits, label, mask, "all")
         if self.loss == "ce_dice":

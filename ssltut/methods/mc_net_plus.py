@@ -11,11 +11,13 @@ from ssltut.methods.parts.sharpen import sharpen
 
 @dataclass(frozen=True, kw_only=True)
 class MCNetPlus(Consistency):
-    """Three decoders that double the resolution in different ways disagree where it is hard; each follows the others, sharpened.
+    """Three decoders that double the resolution in different ways disagree where it is hard; each
+    follows the others, sharpened.
 
-    L_U = Σ_{i≠j} mean (p_i - sharpen(p_j))^2 over all patches, sharpen(p) = p^(1/T) / Σ_c p^(1/T), T = 0.1; weight ramp(t / (0.4 T)).
-    The first decoder predicts. As released, the gradient also flows through the sharpened side. Departures: supervised by the mean of
-    cross-entropy + Dice over the decoders where the paper has half the sum of Dice; Adam.
+    L_U = Σ_{i≠j} mean (p_i - sharpen(p_j))^2 over all patches, sharpen(p) = p^(1/T) / Σ_c p^(1/T),
+    T = 0.1; weight ramp(t / (0.4 T)). The first decoder predicts. As released, the gradient also
+    flows through the sharpened side. Departures: supervised by the mean of cross-entropy + Dice
+    over the decoders where the paper has half the sum of Dice; Adam.
 
     detach  True: the sharpened side is a fixed target
     """
@@ -23,7 +25,9 @@ class MCNetPlus(Consistency):
     name, title, year = "mc_net_plus", "MC-Net+", 2022
     paper = "Wu et al., Medical Image Analysis 2022, arXiv:2109.09960"
     ideas = ("consistency", "pseudo-labels")
-    roles: ClassVar = {"student": Role(heads={up: Head(up=up, supervised=True) for up in ("trilinear", "nearest")})}
+    roles: ClassVar = {
+        "student": Role(heads={up: Head(up=up, supervised=True) for up in ("trilinear", "nearest")})
+    }
 
     weight: float = 1.0
     rampup: float = 0.4
@@ -32,5 +36,10 @@ class MCNetPlus(Consistency):
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
         logits = [outs["student"].logits, *outs["student"].heads.values()]
-        pairs = [(z.float().softmax(1), sharpen(z.detach() if self.detach else z, self.temperature)) for z in logits]
-        return Term(sum((p - target).square().mean() for (p, _), (_, target) in permutations(pairs, 2)))
+        pairs = [
+            (z.float().softmax(1), sharpen(z.detach() if self.detach else z, self.temperature))
+            for z in logits
+        ]
+        return Term(
+            sum((p - target).square().mean() for (p, _), (_, target) in permutations(pairs, 2))
+        )

@@ -17,10 +17,11 @@ from ssltut.schedules import ramp
 class MeanTeacher(Method):
     """The student must predict what an average of its own past predicts under other noise.
 
-    Term "consistency": mean over voxels and classes of (p_student - p_teacher)^2. Weight 0.1 ramp(t/T): the published codes
-    ramp over their whole run (40 x 150 of 6,000 steps, 200 x 150 of 30,000). EMA decay min(1 - 1/(t+1), 0.99). Departures:
-    the teacher runs in eval mode, not in train mode, and EMA covers buffers (the released code forgets them);
-    noise on both sides is not clipped.
+    Term "consistency": mean over voxels and classes of (p_student - p_teacher)^2. Weight 0.1
+    ramp(t/T): the published codes ramp over their whole run (40 x 150 of 6,000 steps, 200 x 150 of
+    30,000). EMA decay min(1 - 1/(t+1), 0.99). Departures: the teacher runs in eval mode, not in
+    train mode, and EMA covers buffers (the released code forgets them); noise on both sides is not
+    clipped.
     """
 
     name: ClassVar[str] = "mean_teacher"
@@ -36,21 +37,36 @@ class MeanTeacher(Method):
     sigma_teacher: float = 0.1
 
     def decay_at(self, progress: Progress) -> float:
-        return min(1.0 - 1.0 / (progress.step + 1), self.ema_decay) if self.ema_warmup else self.ema_decay
+        return (
+            min(1.0 - 1.0 / (progress.step + 1), self.ema_decay)
+            if self.ema_warmup
+            else self.ema_decay
+        )
 
     @torch.no_grad()
     def teacher_probabilities(self, batch: Batch, nets: Nets) -> Tensor:
-        return nets["teacher"](batch.noise(self.sigma_teacher, "teacher", "unlabelled")(batch.x_u)).logits.float().softmax(1)
+        return (
+            nets["teacher"](batch.noise(self.sigma_teacher, "teacher", "unlabelled")(batch.x_u))
+            .logits.float()
+            .softmax(1)
+        )
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
         if batch.x_u is None or self.weight == 0.0:
             return {"supervised": self.supervised(batch, nets)}
         return self.terms(batch, nets, progress, *self.both(batch, nets))
 
-    def terms(self, batch: Batch, nets: Nets, progress: Progress, labelled: Out, unlabelled: Out) -> dict[str, Term]:
-        """Both terms; ``labelled`` and ``unlabelled`` are what the student gives for these patches."""
+    def terms(
+        self, batch: Batch, nets: Nets, progress: Progress, labelled: Out, unlabelled: Out
+    ) -> dict[str, Term]:
+        """Both terms; ``labelled`` and ``unlabelled`` are what the student gives for these
+        patches.
+        """
         difference = unlabelled.logits.float().softmax(1) - self.teacher_probabilities(batch, nets)
-        return {"supervised": Term(supervised_loss(labelled.logits, batch.y_l)), "consistency": self.consistency(difference, batch, nets, progress)}
+        return {
+            "supervised": Term(supervised_loss(labelled.logits, batch.y_l)),
+            "consistency": self.consistency(difference, batch, nets, progress),
+        }
 
     def consistency(self, difference: Tensor, batch: Batch, nets: Nets, progress: Progress) -> Term:
         """The unlabelled term; ``difference`` (B', C, X, Y, Z) is p_student - p_teacher."""

@@ -29,7 +29,9 @@ class LabelsOnly(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class AllLabels(LabelsOnly):
-    """Labels only with the labels of every training scan: the *upper bound* no semi-supervised method is shown beside without."""
+    """Labels only with the labels of every training scan: the *upper bound* no semi-supervised
+    method is shown beside without.
+    """
 
     name: ClassVar[str] = "all_labels"
     title: ClassVar[str] = "all labels (upper bound)"

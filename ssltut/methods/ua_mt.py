@@ -17,8 +17,9 @@ from ssltut.uncertainty import mc_dropout, published_threshold
 class UAMT(MeanTeacher):
     """Mean teacher whose consistency counts only where the teacher is sure.
 
-    Mask: entropy of the mean of ``passes`` dropout + noise passes below (0.75 + 0.25 ramp(t/T)) ln C. Term: the masked squared difference,
-    averaged over the masked voxels and the classes (the published sum(m d) / (2 sum(m)) with two classes). Departures as in mean teacher.
+    Mask: entropy of the mean of ``passes`` dropout + noise passes below (0.75 + 0.25 ramp(t/T)) ln
+    C. Term: the masked squared difference, averaged over the masked voxels and the classes (the
+    published sum(m d) / (2 sum(m)) with two classes). Departures as in mean teacher.
     """
 
     name: ClassVar[str] = "ua_mt"
@@ -31,6 +32,8 @@ class UAMT(MeanTeacher):
 
     def consistency(self, difference: Tensor, batch: Batch, nets: Nets, progress: Progress) -> Term:
         views = (batch.noise(self.sigma_teacher, "mc", m)(batch.x_u) for m in range(self.passes))
-        sure = mc_dropout(nets["teacher"], views).entropy_of_mean < published_threshold(progress.frac, batch.n_classes)
+        sure = mc_dropout(nets["teacher"], views).entropy_of_mean < published_threshold(
+            progress.frac, batch.n_classes
+        )
         value = masked_mean(difference.square().mean(1), sure)
         return Term(value, self.weight * ramp(progress.frac), sure.float().mean().item())

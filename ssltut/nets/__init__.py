@@ -15,8 +15,8 @@ class Out(NamedTuple):
     """What a network gives back.
 
     logits  (B, C, X, Y, Z) before the softmax
-    feats   "embedding" (B, D, X, Y, Z), the last decoder map before the 1x1x1 output; "half", the one before it, at half resolution;
-            "bottleneck", the deepest map of the encoder
+    feats   "embedding" (B, D, X, Y, Z), the last decoder map before the 1x1x1 output; "half", the
+            one before it, at half resolution; "bottleneck", the deepest map of the encoder
     heads   further outputs by name, at full resolution (empty unless asked for)
     """
 
@@ -27,21 +27,30 @@ class Out(NamedTuple):
     def split(self, n: int) -> tuple["Out", "Out"]:
         """The outputs of the first ``n`` items of the batch, and those of the others."""
         first, others = slice(None, n), slice(n, None)
-        return tuple(Out(self.logits[part], {k: v[part] for k, v in self.feats.items()}, {k: v[part] for k, v in self.heads.items()})
-                     for part in (first, others))
+        return tuple(
+            Out(
+                self.logits[part],
+                {k: v[part] for k, v in self.feats.items()},
+                {k: v[part] for k, v in self.heads.items()},
+            )
+            for part in (first, others)
+        )
 
 
 class Head(NamedTuple):
     """A further output a network can be given.
 
-    level       1x1x1 output on the main decoder's map at 1 / 2^level of the resolution, brought to full resolution trilinearly; levels
-                deeper than the network are left out, -1 is the deepest map. None: a decoder of its own
-    up          how that decoder doubles the resolution: "deconv", or "trilinear" or "nearest" and a 3x3x3 convolution
+    level       1x1x1 output on the main decoder's map at 1 / 2^level of the resolution, brought to
+                full resolution trilinearly; levels deeper than the network are left out, -1 is the
+                deepest map. None: a decoder of its own
+    up          how that decoder doubles the resolution: "deconv", or "trilinear" or "nearest" and a
+                3x3x3 convolution
     skips       whether that decoder sees every map of the encoder or the bottleneck alone
     background  False: no channel for the background
     supervised  whether it learns from the labels as the main output does
     project     not a 1x1x1 output but a projection to this many channels: 1x1x1, PReLU, 1x1x1
-    prompts     not a part of the network but the answers of a dynamic head over it (ssltut.nets.prompted), which give the main output too
+    prompts     not a part of the network but the answers of a dynamic head over it
+                (ssltut.nets.prompted), which give the main output too
     """
 
     level: int | None = None
@@ -54,14 +63,23 @@ class Head(NamedTuple):
 
 
 class SegNet(nn.Module):
-    """What all networks share. A network adds ``encode`` (maps from full resolution to the bottleneck), ``decode`` (the same maps of the way
-    back), the names of its ``encoder`` parts, a ``classifier``, and ``factor``, which it halves its first ``sides`` sides by."""
+    """What all networks share. A network adds ``encode`` (maps from full resolution to the
+    bottleneck), ``decode`` (the same maps of the way
+    back), the names of its ``encoder`` parts, a ``classifier``, and ``factor``, which it halves its
+    first ``sides`` sides by.
+    """
 
     sides = 3
 
-    def add_heads(self, heads: Mapping[str, Head], n_classes: int, twin: Callable[..., "SegNet"]) -> None:
-        """After initialisation, so that a network's own weights are the same with heads. A head's decoder is a ``twin`` without encoder."""
-        self.specs = {name: head for name, head in heads.items() if 2 ** (head.level or 0) <= self.factor}
+    def add_heads(
+        self, heads: Mapping[str, Head], n_classes: int, twin: Callable[..., "SegNet"]
+    ) -> None:
+        """After initialisation, so that a network's own weights are the same with heads. A head's
+        decoder is a ``twin`` without encoder.
+        """
+        self.specs = {
+            name: head for name, head in heads.items() if 2 ** (head.level or 0) <= self.factor
+        }
         self.heads = nn.ModuleDict()
         for name, head in self.specs.items():
             channels = n_classes - (not head.background)
@@ -70,14 +88,25 @@ class SegNet(nn.Module):
                 for part in self.encoder:
                     delattr(self.heads[name], part)
             else:
-                width = self.classifier.in_channels * (self.factor if head.level < 0 else 2**head.level)
+                width = self.classifier.in_channels * (
+                    self.factor if head.level < 0 else 2**head.level
+                )
                 self.heads[name] = nn.Conv3d(width, head.project or channels, 1)
                 if head.project:
-                    self.heads[name] = nn.Sequential(nn.Conv3d(width, width, 1), nn.PReLU(width), self.heads[name])
+                    self.heads[name] = nn.Sequential(
+                        nn.Conv3d(width, width, 1), nn.PReLU(width), self.heads[name]
+                    )
         he_init(self.heads)
 
-    def forward(self, x: Tensor, heads: bool = False, perturb: Callable[[str, Tensor, Tensor], Tensor] | None = None) -> Out:
-        """``heads`` asks for them; ``perturb(name, map, logits)`` gives what the decoder of that head sees in place of an encoder map."""
+    def forward(
+        self,
+        x: Tensor,
+        heads: bool = False,
+        perturb: Callable[[str, Tensor, Tensor], Tensor] | None = None,
+    ) -> Out:
+        """``heads`` asks for them; ``perturb(name, map, logits)`` gives what the decoder of that
+        head sees in place of an encoder map.
+        """
         check_size(x, self.factor, self.sides)
         features = self.encode(x)
         maps = self.decode(features)
@@ -88,16 +117,27 @@ class SegNet(nn.Module):
                 seen = features if perturb is None else [perturb(name, f, logits) for f in features]
                 found[name] = part.classifier(part.decode(seen)[0])
             else:
-                found[name] = F.interpolate(part(maps[head.level]), logits.shape[2:], mode="trilinear")
-        return Out(logits, {"embedding": maps[0], "half": maps[min(1, len(maps) - 1)], "bottleneck": features[-1]}, found)
+                found[name] = F.interpolate(
+                    part(maps[head.level]), logits.shape[2:], mode="trilinear"
+                )
+        return Out(
+            logits,
+            {"embedding": maps[0], "half": maps[min(1, len(maps) - 1)], "bottleneck": features[-1]},
+            found,
+        )
 
 
 def upsampling(kind: str, c_in: int, c_out: int, step: tuple[int, ...] = (2, 2, 2)) -> nn.Module:
-    """Doubles the resolution by a transposed convolution ("deconv"), or by interpolation and a convolution ("trilinear", "nearest")."""
+    """Doubles the resolution by a transposed convolution ("deconv"), or by interpolation and a
+    convolution ("trilinear", "nearest").
+    """
     if kind == "deconv":
         return nn.ConvTranspose3d(c_in, c_out, step, stride=step)
     kernel = tuple(2 * s - 1 for s in step)
-    return nn.Sequential(nn.Upsample(scale_factor=step, mode=kind), nn.Conv3d(c_in, c_out, kernel, padding=tuple(s - 1 for s in step)))
+    return nn.Sequential(
+        nn.Upsample(scale_factor=step, mode=kind),
+        nn.Conv3d(c_in, c_out, kernel, padding=tuple(s - 1 for s in step)),
+    )
 
 
 def norm_layer(kind: str, channels: int) -> nn.Module:
@@ -121,19 +161,35 @@ def he_init(net: nn.Module) -> None:
 
 
 def check_size(x: Tensor, factor: int, sides: int = 3) -> None:
-    """Raises ConfigError when one of the first ``sides`` sides of ``x`` (B, C, X, Y, Z) cannot be halved and doubled without loss."""
+    """Raises ConfigError when one of the first ``sides`` sides of ``x`` (B, C, X, Y, Z) cannot be
+    halved and doubled without loss.
+    """
     if any(side % factor for side in x.shape[2 : 2 + sides]):
         raise ConfigError(
-            f"the network halves its input {factor.bit_length() - 1} times, but the patch is {tuple(x.shape[2:])}",
-            fix=f"choose patch sides that are multiples of {factor}, or a smaller depth")
+            f"the network halves its input {factor.bit_length() - 1} times, but the patch is"
+            f" {tuple(x.shape[2:])}",
+            fix=f"choose patch sides that are multiples of {factor}, or a smaller depth",
+        )
 
 
-def build_net(arch: str, in_channels: int, n_classes: int, *, width: int, depth: int, dropout: float, norm: str, seed: int,
-              heads: Mapping[str, Head] | None = None) -> nn.Module:
-    """A freshly initialised network; the same ``seed`` gives the same weights whatever was drawn before.
+def build_net(
+    arch: str,
+    in_channels: int,
+    n_classes: int,
+    *,
+    width: int,
+    depth: int,
+    dropout: float,
+    norm: str,
+    seed: int,
+    heads: Mapping[str, Head] | None = None,
+) -> nn.Module:
+    """A freshly initialised network; the same ``seed`` gives the same weights whatever was drawn
+    before.
 
-    arch "unet" (half the widths of Çiçek et al. 2016 at width 16), "vnet" or "resnet" (a V-Net with the encoder of a ResNet-34); with "2d"
-    after its name it sees slice by slice; "package.module:function" is somebody's own 2D network (ssltut.nets.slices). Raises ConfigError
+    arch "unet" (half the widths of Çiçek et al. 2016 at width 16), "vnet" or "resnet" (a V-Net with
+    the encoder of a ResNet-34); with "2d" after its name it sees slice by slice;
+    "package.module:function" is somebody's own 2D network (ssltut.nets.slices). Raises ConfigError
     for another name. ``heads`` are further outputs by name.
     """
     from ssltut.nets.prompted import FEATURES, Prompted
@@ -142,14 +198,29 @@ def build_net(arch: str, in_channels: int, n_classes: int, *, width: int, depth:
     from ssltut.nets.unet import UNet
     from ssltut.nets.vnet import VNet
 
-    kinds, kind, own = {"unet": UNet, "vnet": VNet, "resnet": ResNet}, arch.removesuffix("2d"), ":" in arch
+    kinds, kind, own = (
+        {"unet": UNet, "vnet": VNet, "resnet": ResNet},
+        arch.removesuffix("2d"),
+        ":" in arch,
+    )
     if kind not in kinds and not own:
-        raise ConfigError(f"there is no network {arch!r}", fix=f"use one of {', '.join(kinds)}, with 2d after its name for slices")
+        raise ConfigError(
+            f"there is no network {arch!r}",
+            fix=f"use one of {', '.join(kinds)}, with 2d after its name for slices",
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if own:
             return imported(arch, in_channels, n_classes)
-        make = partial(kinds[kind], in_channels, width=width, depth=depth, dropout=dropout, norm=norm, flat=arch != kind)
+        make = partial(
+            kinds[kind],
+            in_channels,
+            width=width,
+            depth=depth,
+            dropout=dropout,
+            norm=norm,
+            flat=arch != kind,
+        )
         prompts = [name for name, head in (heads or {}).items() if head.prompts]
         net = make(FEATURES if prompts else n_classes)
         he_init(net)

@@ -11,7 +11,9 @@ from ssltut.nets import Out
 
 
 class Slices(nn.Module):
-    """``net``, which takes (N, 1, X, Y) to logits (N, C, X, Y), on every axial slice of a patch (B, 1, X, Y, Z)."""
+    """``net``, which takes (N, 1, X, Y) to logits (N, C, X, Y), on every axial slice of a patch (B,
+    1, X, Y, Z).
+    """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -23,20 +25,26 @@ class Slices(nn.Module):
 
 
 def imported(where: str, in_channels: int, n_classes: int) -> Slices:
-    """The network that the function ``where`` ("package.module:function") makes of (in_channels, n_classes), slice by slice.
+    """The network that the function ``where`` ("package.module:function") makes of (in_channels,
+    n_classes), slice by slice.
 
-    It repeats the grey image to three channels itself where it needs colours. Raises ConfigError when there is no such function.
+    It repeats the grey image to three channels itself where it needs colours. Raises ConfigError
+    when there is no such function.
     """
     module, _, function = where.partition(":")
     try:
         make = getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"there is no network {where!r} ({error})", fix="name a function as package.module:function") from None
+        raise ConfigError(
+            f"there is no network {where!r} ({error})",
+            fix="name a function as package.module:function",
+        ) from None
     return Slices(make(in_channels, n_classes))
 
 
 def load_pretrained(net: nn.Module, weights: Path) -> None:
-    """The weights of ``net`` from a .safetensors file of its state dict, or the folder of a run (its predicting network).
+    """The weights of ``net`` from a .safetensors file of its state dict, or the folder of a run
+    (its predicting network).
 
     Raises CheckpointError when there are none, or they are those of another network.
     """
@@ -50,6 +58,9 @@ def load_pretrained(net: nn.Module, weights: Path) -> None:
         try:
             tensors = load_file(weights)
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"the weights cannot be read ({error})", where=weights,
-                                  fix="give a .safetensors file or the folder of a run") from None
+            raise CheckpointError(
+                f"the weights cannot be read ({error})",
+                where=weights,
+                fix="give a .safetensors file or the folder of a run",
+            ) from None
     load_net(getattr(net, "net", net), tensors, weights)

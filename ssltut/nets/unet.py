@@ -1,4 +1,6 @@
-"""The 3D U-Net of Çiçek et al. 2016 (arXiv 1606.06650), at half width and with dropout as in Xie et al. 2024."""
+"""The 3D U-Net of Çiçek et al. 2016 (arXiv 1606.06650), at half width and with dropout as in Xie et
+al. 2024.
+"""
 
 from functools import partial
 
@@ -8,7 +10,9 @@ from torch import Tensor, nn
 from ssltut.nets import SegNet, norm_layer, upsampling
 
 
-def conv_unit(c_in: int, c_out: int, dropout: float, norm: str, kernel: tuple[int, ...]) -> nn.Sequential:
+def conv_unit(
+    c_in: int, c_out: int, dropout: float, norm: str, kernel: tuple[int, ...]
+) -> nn.Sequential:
     conv = nn.Conv3d(c_in, c_out, kernel, padding=tuple(k // 2 for k in kernel))
     return nn.Sequential(conv, norm_layer(norm, c_out), nn.ReLU(inplace=True), nn.Dropout(dropout))
 
@@ -16,22 +20,42 @@ def conv_unit(c_in: int, c_out: int, dropout: float, norm: str, kernel: tuple[in
 class UNet(SegNet):
     """Encoder levels of (w, 2w), (2w, 4w), (4w, 8w) ... channels, mirrored decoder, 1x1x1 output.
 
-    width     w, the channels of the very first convolution (16 in Xie et al.: the embedding then has 32 channels)
+    width     w, the channels of the very first convolution (16 in Xie et al.: the embedding then
+              has 32 channels)
     depth     number of levels (4 in both papers)
     dropout   after every convolution but the output
-    norm      "batch" as in the papers; "instance" and "group" take their statistics from the patch, which misleads them where a
-              patch holds one tissue only
-    flat      kernels and pooling leave the last axis alone: a 2D network that sees every axial slice by itself
+    norm      "batch" as in the papers; "instance" and "group" take their statistics from the patch,
+              which misleads them where a patch holds one tissue only
+    flat      kernels and pooling leave the last axis alone: a 2D network that sees every axial
+              slice by itself
     up, skips  as in ``Head``
     """
 
     encoder = ("down",)
 
-    def __init__(self, in_channels: int, n_classes: int, *, width: int = 16, depth: int = 4, dropout: float = 0.15, norm: str = "batch",
-                 flat: bool = False, up: str = "deconv", skips: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        n_classes: int,
+        *,
+        width: int = 16,
+        depth: int = 4,
+        dropout: float = 0.15,
+        norm: str = "batch",
+        flat: bool = False,
+        up: str = "deconv",
+        skips: bool = True,
+    ):
         super().__init__()
-        self.factor, self.sides, self.skips, self.step = 2 ** (depth - 1), 2 if flat else 3, skips, (2, 2, 1) if flat else (2, 2, 2)
-        unit = partial(conv_unit, dropout=dropout, norm=norm, kernel=(3, 3, 1) if flat else (3, 3, 3))
+        self.factor, self.sides, self.skips, self.step = (
+            2 ** (depth - 1),
+            2 if flat else 3,
+            skips,
+            (2, 2, 1) if flat else (2, 2, 2),
+        )
+        unit = partial(
+            conv_unit, dropout=dropout, norm=norm, kernel=(3, 3, 1) if flat else (3, 3, 3)
+        )
         self.down, self.up, self.merge = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         c_in = in_channels
         for level in range(depth):
@@ -41,7 +65,9 @@ class UNet(SegNet):
         for level in reversed(range(depth - 1)):
             c_skip = width * 2 ** (level + 1)
             self.up.append(upsampling(up, 2 * c_skip, 2 * c_skip, self.step))
-            self.merge.append(nn.Sequential(unit((3 if skips else 2) * c_skip, c_skip), unit(c_skip, c_skip)))
+            self.merge.append(
+                nn.Sequential(unit((3 if skips else 2) * c_skip, c_skip), unit(c_skip, c_skip))
+            )
         self.classifier = nn.Conv3d(2 * width, n_classes, 1)
 
     def encode(self, x: Tensor) -> list[Tensor]:

@@ -1,4 +1,6 @@
-"""The 3D V-Net (Milletari et al. 2016, arXiv 1606.04797) in the form most semi-supervised papers use."""
+"""The 3D V-Net (Milletari et al. 2016, arXiv 1606.04797) in the form most semi-supervised papers
+use.
+"""
 
 from functools import partial
 from itertools import pairwise
@@ -13,7 +15,11 @@ CONVS = (1, 2, 3, 3, 3)  # convolutions per stage, from full resolution down
 def stage(n_convs: int, c_in: int, c_out: int, norm: str, kernel: tuple[int, ...]) -> nn.Sequential:
     layers, padding = [], tuple(k // 2 for k in kernel)
     for i in range(n_convs):
-        layers += [nn.Conv3d(c_in if i == 0 else c_out, c_out, kernel, padding=padding), norm_layer(norm, c_out), nn.ReLU(inplace=True)]
+        layers += [
+            nn.Conv3d(c_in if i == 0 else c_out, c_out, kernel, padding=padding),
+            norm_layer(norm, c_out),
+            nn.ReLU(inplace=True),
+        ]
     return nn.Sequential(*layers)
 
 
@@ -22,7 +28,8 @@ def resample(conv: nn.Module, c_out: int, norm: str) -> nn.Sequential:
 
 
 class VNet(SegNet):
-    """Strided convolutions down, transposed convolutions up, summation skips; dropout at the bottleneck and before the output.
+    """Strided convolutions down, transposed convolutions up, summation skips; dropout at the
+    bottleneck and before the output.
 
     width    channels of the first stage (16 in the papers), doubled at every stage
     depth    number of stages, at most 5 (5 in the papers)
@@ -33,15 +40,37 @@ class VNet(SegNet):
 
     encoder = ("down_stages", "downs")
 
-    def __init__(self, in_channels: int, n_classes: int, *, width: int = 16, depth: int = 5, dropout: float = 0.5, norm: str = "batch",
-                 flat: bool = False, up: str = "deconv", skips: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        n_classes: int,
+        *,
+        width: int = 16,
+        depth: int = 5,
+        dropout: float = 0.5,
+        norm: str = "batch",
+        flat: bool = False,
+        up: str = "deconv",
+        skips: bool = True,
+    ):
         super().__init__()
-        self.factor, self.sides, self.skips, step = 2 ** (depth - 1), 2 if flat else 3, skips, (2, 2, 1) if flat else (2, 2, 2)
+        self.factor, self.sides, self.skips, step = (
+            2 ** (depth - 1),
+            2 if flat else 3,
+            skips,
+            (2, 2, 1) if flat else (2, 2, 2),
+        )
         widths, convs = [width * 2**i for i in range(depth)], CONVS[:depth]
         block = partial(stage, norm=norm, kernel=(3, 3, 1) if flat else (3, 3, 3))
-        self.down_stages = nn.ModuleList(block(n, in_channels if i == 0 else w, w) for i, (n, w) in enumerate(zip(convs, widths)))
-        self.downs = nn.ModuleList(resample(nn.Conv3d(a, b, step, stride=step), b, norm) for a, b in pairwise(widths))
-        self.ups = nn.ModuleList(resample(upsampling(up, b, a, step), a, norm) for a, b in pairwise(widths))
+        self.down_stages = nn.ModuleList(
+            block(n, in_channels if i == 0 else w, w) for i, (n, w) in enumerate(zip(convs, widths))
+        )
+        self.downs = nn.ModuleList(
+            resample(nn.Conv3d(a, b, step, stride=step), b, norm) for a, b in pairwise(widths)
+        )
+        self.ups = nn.ModuleList(
+            resample(upsampling(up, b, a, step), a, norm) for a, b in pairwise(widths)
+        )
         self.up_stages = nn.ModuleList(block(n, w, w) for n, w in zip(convs[:-1], widths[:-1]))
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv3d(width, n_classes, 1)

@@ -19,7 +19,9 @@ WIDE = {"description_width": "initial"}
 
 
 def spoken(text: str) -> str:
-    """HTML of a line that changes: large enough for the back row, and read out by a screen reader when it does."""
+    """HTML of a line that changes: large enough for the back row, and read out by a screen reader
+    when it does.
+    """
     return f'<div aria-live="polite" style="font-size: 115%; line-height: 1.5">{text}</div>'
 
 
@@ -47,42 +49,101 @@ def pane(plane: str, alt: str, mouse: bool) -> ipywidgets.DOMWidget:
             shown = Pane(alt=alt)
         except ImportError:  # the sliders do all a mouse does
             pass
-    return classed(shown or ipywidgets.Image(format="jpeg", layout={"object_fit": "contain", "margin": "0 6px 0 0"}), plane)
+    return classed(
+        shown
+        or ipywidgets.Image(format="jpeg", layout={"object_fit": "contain", "margin": "0 6px 0 0"}),
+        plane,
+    )
 
 
 class SliceExplorer(View):
     """Three linked planes of one scan.
 
-    sliders  {"x", "y", "z", "opacity"};  images {plane: picture};  layer a Dropdown of ``scenes``;  windows {preset: Button}
+    sliders  {"x", "y", "z", "opacity"};  images {plane: picture};  layer a Dropdown of ``scenes``;
+             windows {preset: Button}
     grey     FloatRangeSlider of the values shown black and white;  readout, key: HTML
     """
 
-    def __init__(self, scenes: Mapping[str, Scene], still: Picture, *, title: str | None, unit: str, mouse: bool) -> None:
+    def __init__(
+        self,
+        scenes: Mapping[str, Scene],
+        still: Picture,
+        *,
+        title: str | None,
+        unit: str,
+        mouse: bool,
+    ) -> None:
         self.scenes, self.unit, self.moving, self.framed = dict(scenes), unit, False, {}
         first = next(iter(self.scenes.values()))
         self.image = first.image
         axes = {"xyz"[PLANES[plane][0]]: plane for plane in PLANES}
-        self.sliders = {axis: classed(ipywidgets.IntSlider(first.centre["xyz".index(axis)], 0, self.image.shape["xyz".index(axis)] - 1,
-                                                           description=f"{plane} {axis}"), axis) for axis, plane in axes.items()}
-        self.sliders["opacity"] = classed(ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.1, description="opacity"), "opacity")
+        self.sliders = {
+            axis: classed(
+                ipywidgets.IntSlider(
+                    first.centre["xyz".index(axis)],
+                    0,
+                    self.image.shape["xyz".index(axis)] - 1,
+                    description=f"{plane} {axis}",
+                ),
+                axis,
+            )
+            for axis, plane in axes.items()
+        }
+        self.sliders["opacity"] = classed(
+            ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.1, description="opacity"), "opacity"
+        )
         self.images = {plane: pane(plane, f"{plane} plane. {still.alt}", mouse) for plane in PLANES}
-        self.layer = classed(ipywidgets.Dropdown(options=list(self.scenes), description="layer"), "layer")
+        self.layer = classed(
+            ipywidgets.Dropdown(options=list(self.scenes), description="layer"), "layer"
+        )
         whole, (low, high) = limits_of(self.image, "whole"), first.limits
         ends = (min(low, whole[0]), max(high, whole[1]))
-        self.grey = classed(ipywidgets.FloatRangeSlider(value=(low, high), min=ends[0], max=ends[1], step=(ends[1] - ends[0]) / 400 or 1.0, description="window", layout={"width": "28em"},
-                                                        readout_format=".0f" if ends[1] - ends[0] > 20 else ".2f"), "grey")
-        self.windows = {name: classed(ipywidgets.Button(description=text, layout={"width": "auto"}), f"window-{name}") for name, text in PRESETS.items()
-                        if unit == "HU" or name in ("whole", "percentile")}
-        self.readout, self.key = classed(ipywidgets.HTML(), "readout"), classed(ipywidgets.HTML(legend(first)), "legend")
-        columns = [ipywidgets.VBox([self.images[plane], self.sliders[axis]]) for axis, plane in axes.items()]
+        self.grey = classed(
+            ipywidgets.FloatRangeSlider(
+                value=(low, high),
+                min=ends[0],
+                max=ends[1],
+                step=(ends[1] - ends[0]) / 400 or 1.0,
+                description="window",
+                layout={"width": "28em"},
+                readout_format=".0f" if ends[1] - ends[0] > 20 else ".2f",
+            ),
+            "grey",
+        )
+        self.windows = {
+            name: classed(
+                ipywidgets.Button(description=text, layout={"width": "auto"}), f"window-{name}"
+            )
+            for name, text in PRESETS.items()
+            if unit == "HU" or name in ("whole", "percentile")
+        }
+        self.readout, self.key = (
+            classed(ipywidgets.HTML(), "readout"),
+            classed(ipywidgets.HTML(legend(first)), "legend"),
+        )
+        columns = [
+            ipywidgets.VBox([self.images[plane], self.sliders[axis]])
+            for axis, plane in axes.items()
+        ]
         rows = [ipywidgets.HTML(f"<b>{html.escape(title)}</b>")] if title else []
-        super().__init__([*rows, ipywidgets.HBox(columns), self.readout, ipywidgets.HBox([self.layer, self.sliders["opacity"], self.key]),
-                          ipywidgets.HBox([self.grey, *self.windows.values()])], still, "explorer")
+        super().__init__(
+            [
+                *rows,
+                ipywidgets.HBox(columns),
+                self.readout,
+                ipywidgets.HBox([self.layer, self.sliders["opacity"], self.key]),
+                ipywidgets.HBox([self.grey, *self.windows.values()]),
+            ],
+            still,
+            "explorer",
+        )
         for control in (*self.sliders.values(), self.grey):
             control.observe(self.redraw, names="value")
         self.layer.observe(self.chosen, names="value")
         for name, button in self.windows.items():
-            button.on_click(lambda _, name=name: self.grey.set_trait("value", limits_of(self.image, name)))
+            button.on_click(
+                lambda _, name=name: self.grey.set_trait("value", limits_of(self.image, name))
+            )
         for plane, shown in self.images.items():
             shown.on_msg(lambda _, message, __, plane=plane: self.touched(plane, message))
         self.redraw()
@@ -127,14 +188,26 @@ class SliceExplorer(View):
         """Say what is at voxel ``at``: the image's value, and the name or value of every layer."""
         told = [f"{self.image[at]:.4g} {self.unit}".strip()]
         for name, scene in self.scenes.items():
-            labels = {name if name != "as given" else "label": scene.overlay} | dict(scene.contours or {})
-            told += [f"{of}: {scene.table.names[int(array[at])]}" for of, array in labels.items() if array is not None]
-            told += [f"{scene.heat_label or 'heat'} {scene.heat[at]:.3f}"] if scene.heat is not None else []
+            labels = {name if name != "as given" else "label": scene.overlay} | dict(
+                scene.contours or {}
+            )
+            told += [
+                f"{of}: {scene.table.names[int(array[at])]}"
+                for of, array in labels.items()
+                if array is not None
+            ]
+            told += (
+                [f"{scene.heat_label or 'heat'} {scene.heat[at]:.3f}"]
+                if scene.heat is not None
+                else []
+            )
         text = html.escape(" · ".join(dict.fromkeys(told)))
         self.readout.value = spoken(f"{where} ({', '.join(map(str, at))}): <b>{text}</b>")
 
     def touched(self, plane: str, message: Mapping[str, object]) -> None:
-        """What the mouse did on a plane: {"kind": "click", "hover", "leave" or "wheel", "x", "y": share of width and height, "steps"}."""
+        """What the mouse did on a plane: {"kind": "click", "hover", "leave" or "wheel", "x", "y":
+        share of width and height, "steps"}.
+        """
         axis, across, up, _ = PLANES[plane]
         if message["kind"] == "wheel":
             self.sliders["xyz"[axis]].value += int(message["steps"])
@@ -149,7 +222,9 @@ class SliceExplorer(View):
 
 
 class Backdrop:
-    """A matplotlib figure drawn once, on which points are ringed again and again: a redraw would take a hundred times as long."""
+    """A matplotlib figure drawn once, on which points are ringed again and again: a redraw would
+    take a hundred times as long.
+    """
 
     def __init__(self, fig: Figure) -> None:
         self.base, self.axes = rendered(fig), fig.axes
@@ -164,6 +239,10 @@ class Backdrop:
         for ax, *point in points:
             x, y = self.place[ax].transform(point)
             for radius, colour, width in ((11, "white", 7), (10, "black", 4)):
-                pen.ellipse([x - radius, shown.height - y - radius, x + radius, shown.height - y + radius], outline=colour, width=width)
+                pen.ellipse(
+                    [x - radius, shown.height - y - radius, x + radius, shown.height - y + radius],
+                    outline=colour,
+                    width=width,
+                )
         shown.save(out, "png", compress_level=1)
         return out.getvalue()

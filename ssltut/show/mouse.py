@@ -1,4 +1,6 @@
-"""A picture that tells the kernel where it is clicked, hovered over and scrolled: the one thing ipywidgets.Image lacks."""
+"""A picture that tells the kernel where it is clicked, hovered over and scrolled: the one thing
+ipywidgets.Image lacks.
+"""
 
 import anywidget
 import traitlets
@@ -50,7 +52,9 @@ export default { render };
 
 
 class Pane(anywidget.AnyWidget):
-    """JPEG ``value`` with its ``alt`` text; sends {"kind": "click" | "hover" | "leave" | "wheel", "x", "y", "steps"} (``on_msg``)."""
+    """JPEG ``value`` with its ``alt`` text; sends {"kind": "click" | "hover" | "leave" | "wheel",
+    "x", "y", "steps"} (``on_msg``).
+    """
 
     _esm = SCRIPT
     value = traitlets.Bytes().tag(sync=True)

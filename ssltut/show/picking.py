@@ -12,7 +12,16 @@ from ssltut.matching import KERNELS
 from ssltut.show.explorer import crossed, framed, legend, pixels_per_mm
 from ssltut.show.frontends import frontend
 from ssltut.show.live import View, classed, pane
-from ssltut.show.matches import Matcher, Question, agreeing, bones, lines, reference_scene, target_scene, verdicts
+from ssltut.show.matches import (
+    Matcher,
+    Question,
+    agreeing,
+    bones,
+    lines,
+    reference_scene,
+    target_scene,
+    verdicts,
+)
 from ssltut.show.pictures import Picture, picture
 from ssltut.show.slices import PLANES, Scene
 from ssltut.show.space import MATCHES, Room, drawn, figure_widget, layout, traces
@@ -24,15 +33,35 @@ MOST = 30  # neighbours a slider reaches
 class MatchExplorer(View):
     """Pick a voxel, see who vouches for it.
 
-    sliders    {"x", "y", "z"} of the picked voxel;  target, reference {plane: picture}; a click on ``target`` picks
-    scan, kernel   Dropdowns;  k, band, draw, neighbour   IntSliders; ``neighbour`` is the rank of the reference that ``reference`` is cut at
-    answer     HTML: the vote, the kernel, the teacher, the truth;  legends   HTML of both rows of pictures
-    space      plotly FigureWidget; where there is none, an ipywidgets.Image that the Button ``redraw_space`` fills
+    sliders    {"x", "y", "z"} of the picked voxel;  target, reference {plane: picture}; a click on
+               ``target`` picks
+    scan, kernel   Dropdowns;  k, band, draw, neighbour   IntSliders; ``neighbour`` is the rank of
+                   the reference that ``reference`` is cut at
+    answer     HTML: the vote, the kernel, the teacher, the truth;  legends   HTML of both rows of
+               pictures
+    space      plotly FigureWidget; where there is none, an ipywidgets.Image that the Button
+               ``redraw_space`` fills
     match      the ``Match`` that is shown;  ``pick(at)`` picks a voxel
     """
 
-    def __init__(self, matcher: Matcher, table: LabelTable, at: Sequence[int], question: Question, still: Picture, *, name: str, title: str | None) -> None:
-        self.matcher, self.table, self.name, self.still, self.busy = matcher, table, name, still, False
+    def __init__(
+        self,
+        matcher: Matcher,
+        table: LabelTable,
+        at: Sequence[int],
+        question: Question,
+        still: Picture,
+        *,
+        name: str,
+        title: str | None,
+    ) -> None:
+        self.matcher, self.table, self.name, self.still, self.busy = (
+            matcher,
+            table,
+            name,
+            still,
+            False,
+        )
         site, scans = matcher.target, list(matcher.labelled)
         self.target_bones, self.bones = bones(site, table), {}
         self.plain = target_scene(site, table, at)
@@ -41,30 +70,77 @@ class MatchExplorer(View):
         def slider(role: str, value: int, low: int, high: int, words: str) -> ipywidgets.IntSlider:
             return classed(ipywidgets.IntSlider(value, low, high, description=words), role)
 
-        self.sliders = {a: slider(a, at["xyz".index(a)], 0, site.image.shape["xyz".index(a)] - 1, f"{plane} {a}") for a, plane in AXES.items()}
-        self.target = {plane: pane(plane, f"{plane} plane of {name}; a click picks a voxel. {still.alt}", True) for plane in PLANES}
-        self.reference = {plane: pane(plane, f"{plane} plane of the labelled scan, with the similarity to the picked voxel.", False) for plane in PLANES}
+        self.sliders = {
+            a: slider(
+                a, at["xyz".index(a)], 0, site.image.shape["xyz".index(a)] - 1, f"{plane} {a}"
+            )
+            for a, plane in AXES.items()
+        }
+        self.target = {
+            plane: pane(plane, f"{plane} plane of {name}; a click picks a voxel. {still.alt}", True)
+            for plane in PLANES
+        }
+        self.reference = {
+            plane: pane(
+                plane,
+                f"{plane} plane of the labelled scan, with the similarity to the picked voxel.",
+                False,
+            )
+            for plane in PLANES
+        }
         self.scan = classed(ipywidgets.Dropdown(options=scans, description="labelled"), "scan")
-        self.kernel = classed(ipywidgets.Dropdown(options=list(KERNELS), value=question.kernel, description="kernel"), "kernel")
+        self.kernel = classed(
+            ipywidgets.Dropdown(options=list(KERNELS), value=question.kernel, description="kernel"),
+            "kernel",
+        )
         self.k = slider("k", question.k, 1, max(MOST, question.k), "k")
         self.band = slider("band", question.band, 1, max(4, question.band), "band")
         self.draw = slider("draw", question.draw, 0, max(9, question.draw), "draw")
         self.neighbour = slider("neighbour", 1, 1, question.k, "neighbour")
         self.answer = classed(ipywidgets.HTML(layout={"width": "310px"}), "answer")
-        self.legends = {side: classed(ipywidgets.HTML(), f"{side}-key") for side in ("target", "reference")}
+        self.legends = {
+            side: classed(ipywidgets.HTML(), f"{side}-key") for side in ("target", "reference")
+        }
         self.legends["target"].value = legend(self.plain)
         self.space = self.new_space(self.find())
         self.redraw_space = classed(ipywidgets.Button(description="draw in 3D"), "redraw-space")
         self.redraw_space.on_click(lambda _: self.show_space(now=True))
         room = [self.space] if hasattr(self.space, "data") else [self.redraw_space, self.space]
-        super().__init__([
-            *([ipywidgets.HTML(f"<b>{html.escape(title)}</b>")] if title else []),
-            classed(ipywidgets.HBox([ipywidgets.VBox([self.target[plane], self.sliders[a]]) for a, plane in AXES.items()]), "target"), self.legends["target"],
-            classed(ipywidgets.HBox(list(self.reference.values())), "reference"), self.legends["reference"],
-            ipywidgets.HBox([self.scan, self.kernel, self.neighbour]), ipywidgets.HBox([self.k, self.band, self.draw]),
-            ipywidgets.HBox([self.answer, classed(ipywidgets.VBox(room, layout={"width": "720px"}), "space")]),
-        ], still, "matches")
-        for control in (*self.sliders.values(), self.kernel, self.k, self.band, self.draw, self.scan):
+        super().__init__(
+            [
+                *([ipywidgets.HTML(f"<b>{html.escape(title)}</b>")] if title else []),
+                classed(
+                    ipywidgets.HBox(
+                        [
+                            ipywidgets.VBox([self.target[plane], self.sliders[a]])
+                            for a, plane in AXES.items()
+                        ]
+                    ),
+                    "target",
+                ),
+                self.legends["target"],
+                classed(ipywidgets.HBox(list(self.reference.values())), "reference"),
+                self.legends["reference"],
+                ipywidgets.HBox([self.scan, self.kernel, self.neighbour]),
+                ipywidgets.HBox([self.k, self.band, self.draw]),
+                ipywidgets.HBox(
+                    [
+                        self.answer,
+                        classed(ipywidgets.VBox(room, layout={"width": "720px"}), "space"),
+                    ]
+                ),
+            ],
+            still,
+            "matches",
+        )
+        for control in (
+            *self.sliders.values(),
+            self.kernel,
+            self.k,
+            self.band,
+            self.draw,
+            self.scan,
+        ):
             control.observe(self.changed, names="value")
         self.neighbour.observe(self.looked, names="value")
         for plane, shown in self.target.items():
@@ -113,7 +189,9 @@ class MatchExplorer(View):
         if self.scan.value not in self.bones:
             self.bones[self.scan.value] = bones(self.site, self.table)
         sides = (self.target_bones, self.bones[self.scan.value])
-        return lines(self.matcher.target, self.site, self.at, self.match, sides, (self.name, self.scan.value))
+        return lines(
+            self.matcher.target, self.site, self.at, self.match, sides, (self.name, self.scan.value)
+        )
 
     def changed(self, change: Mapping[str, object] | None = None) -> None:
         """Another voxel, scan or question: everything is looked up and drawn again."""
@@ -140,21 +218,41 @@ class MatchExplorer(View):
             return
         place = tuple(int(v) for v in self.match.place[self.neighbour.value - 1])
         scene = reference_scene(self.site, self.table, self.match, place)
-        marks = f"{legend(replace(scene, heat=None))}&emsp;marks: the {self.k.value} nearest references, seen through the slices"
-        self.legends["reference"].value = f"{marks}&emsp;in colour: the most similar quarter, {self.match.alike.max() - scene.top:.3f} to {self.match.alike.max():.3f}"
+        marks = (
+            f"{legend(replace(scene, heat=None))}&emsp;marks: the {self.k.value} nearest"
+            " references, seen through the slices"
+        )
+        self.legends["reference"].value = (
+            f"{marks}&emsp;in colour: the most similar quarter,"
+            f" {self.match.alike.max() - scene.top:.3f} to {self.match.alike.max():.3f}"
+        )
         for plane, shown in self.reference.items():
-            shown.value = crossed(self.ringed(framed(scene, plane, place, 0.5), scene, plane), scene, plane, place)
+            shown.value = crossed(
+                self.ringed(framed(scene, plane, place, 0.5), scene, plane), scene, plane, place
+            )
 
     def ringed(self, shown: object, scene: Scene, plane: str) -> object:
-        """A mark on each neighbour, as seen through the slices: a circle where it agrees, a square where not."""
+        """A mark on each neighbour, as seen through the slices: a circle where it agrees, a square
+        where not.
+        """
         from PIL import ImageDraw
 
         _, across, up, _ = PLANES[plane]
         pen, scale = ImageDraw.Draw(shown), pixels_per_mm(scene)
-        for place, agrees in zip(self.match.place[::-1], agreeing(self.matcher.target, self.at, self.match)[::-1]):
-            x, y = ((scene.image.shape[a] - place[a] - 0.5) * scene.spacing[a] * scale for a in (across, up))
+        for place, agrees in zip(
+            self.match.place[::-1], agreeing(self.matcher.target, self.at, self.match)[::-1]
+        ):
+            x, y = (
+                (scene.image.shape[a] - place[a] - 0.5) * scene.spacing[a] * scale
+                for a in (across, up)
+            )
             draw = pen.ellipse if agrees else pen.rectangle
-            draw([x - 6, y - 6, x + 6, y + 6], fill=MATCHES[0 if agrees else 1]["color"], outline="white", width=2)
+            draw(
+                [x - 6, y - 6, x + 6, y + 6],
+                fill=MATCHES[0 if agrees else 1]["color"],
+                outline="white",
+                width=2,
+            )
         return shown
 
     def words(self) -> str:
@@ -162,13 +260,21 @@ class MatchExplorer(View):
         says = verdicts(self.matcher.target, self.at, self.match, self.question)
         names = [html.escape(name) for name in self.table.names]
         mark = {True: " &#10003; right", False: " &#10007; wrong"}
-        told = "".join(f"<tr><td>{who}</td><td><b>{names[c]}</b>{mark[c == says['truth']] if 'truth' in says and who != 'truth' else ''}</td></tr>"
-                       for who, c in says.items())
-        rows = "".join(f"<tr><td>{name}</td><td>{share:.0%}</td><td>{'absent' if np.isnan(score) else f'{score:.3f}'}</td></tr>"
-                       for name, share, score in zip(names, self.match.vote, self.match.score))
+        told = "".join(
+            f"<tr><td>{who}</td><td><b>{names[c]}</b>{mark[c == says['truth']] if 'truth' in says and who != 'truth' else ''}</td></tr>"
+            for who, c in says.items()
+        )
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{share:.0%}</td><td>{'absent' if np.isnan(score) else f'{score:.3f}'}</td></tr>"
+            for name, share, score in zip(names, self.match.vote, self.match.score)
+        )
         place = ", ".join(map(str, self.at))
-        return (f'<div aria-live="polite" style="font-size:16px;line-height:1.5"><b>voxel ({place})</b><table style="width:100%">{told}</table>'
-                f'<table style="width:100%"><tr><th align="left">class</th><th align="left">vote</th><th align="left">kernel</th></tr>{rows}</table></div>')
+        return (
+            '<div aria-live="polite" style="font-size:16px;line-height:1.5"><b>voxel'
+            f' ({place})</b><table style="width:100%">{told}</table><table'
+            ' style="width:100%"><tr><th align="left">class</th><th align="left">vote</th><th'
+            f' align="left">kernel</th></tr>{rows}</table></div>'
+        )
 
     def new_space(self, scene: Room) -> object:
         """The room in 3D: plotly's where its widget runs, else a picture that a button draws."""
@@ -180,7 +286,9 @@ class MatchExplorer(View):
         return ipywidgets.Image(format="png", layout={"width": "700px"})
 
     def show_space(self, *, now: bool, anew: bool = False) -> None:
-        """The lines, and with another scan (``anew``) its bones too. A picture takes a second, so it waits for its button."""
+        """The lines, and with another scan (``anew``) its bones too. A picture takes a second, so
+        it waits for its button.
+        """
         if isinstance(self.space, ipywidgets.Image):
             self.space.value = picture(drawn(self.room, None), self.still.alt).png if now else b""
             return
@@ -189,6 +297,8 @@ class MatchExplorer(View):
                 self.space.data = []
                 self.space.add_traces(traces(self.room))
                 return
-            for trace, (name, path) in zip(self.space.data[len(self.room.meshes):], self.room.matches):
+            for trace, (name, path) in zip(
+                self.space.data[len(self.room.meshes) :], self.room.matches
+            ):
                 trace.x, trace.y, trace.z = path.astype(np.float32).T
                 trace.name = name

@@ -15,12 +15,35 @@ from ssltut.show.frontends import frontend
 
 # Read from the back row and on a dark page: large type, thick lines, a white ground of its own.
 STYLE = {
-    "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white", "figure.dpi": 90, "font.size": 13, "axes.titlesize": 14,
-    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd",
-    "axes.axisbelow": True, "lines.linewidth": 2.5, "lines.markersize": 8, "legend.frameon": False, "legend.fontsize": 12,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.facecolor": "white",
+    "figure.dpi": 90,
+    "font.size": 13,
+    "axes.titlesize": 14,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "axes.axisbelow": True,
+    "lines.linewidth": 2.5,
+    "lines.markersize": 8,
+    "legend.frameon": False,
+    "legend.fontsize": 12,
 }
-UNCERTAINTY = "viridis"  # the one map for uncertainty: sequential, even to the eye, safe for colour-blind readers
-SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe-Ito, dark ones first
+UNCERTAINTY = (  # the one map for uncertainty: sequential, even to the eye, safe for colour-blind readers
+    "viridis"
+)
+SERIES = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)  # Okabe-Ito, dark ones first
 DASHES = ("-", "--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (3, 2)), (0, (1, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 styled = matplotlib.rc_context(STYLE)
@@ -29,12 +52,17 @@ styled = matplotlib.rc_context(STYLE)
 def described(alt: str) -> str:
     """``alt`` itself. Raises ConfigError when it says nothing."""
     if not isinstance(alt, str) or not alt.strip():
-        raise ConfigError("the alt text is empty", fix="say in one sentence what the picture shows, for a reader who cannot see it")
+        raise ConfigError(
+            "the alt text is empty",
+            fix="say in one sentence what the picture shows, for a reader who cannot see it",
+        )
     return " ".join(alt.split())
 
 
-# JupyterLab shows the richest form of an output it knows, and of a widget whose kernel is gone only an error. So the picture is an output
-# of its own, before the widget's; this style hides an ssltut-still while a widget follows it, and beside either kind of picture the error.
+# JupyterLab shows the richest form of an output it knows, and of a widget whose kernel is gone only
+# an error. So the picture is an output
+# of its own, before the widget's; this style hides an ssltut-still while a widget follows it, and
+# beside either kind of picture the error.
 ONE_OF_TWO = """<style>
 .jp-OutputArea-child:has(.ssltut-still):has(+ .jp-OutputArea-child > .jp-OutputArea-output:not(.jp-RenderedText) > *) { display: none }
 .jp-OutputArea:has(.ssltut-still, .ssltut-beside) > .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *))
@@ -46,9 +74,10 @@ ONE_OF_TWO = """<style>
 class Picture:
     """A PNG and what it shows in words. As the last line of a cell it displays itself.
 
-    JupyterLab 4.6 and nbconvert's lab pages drop the alt text of an image/png output, so the picture comes as an HTML <img> too;
-    viewers that take the PNG find the text in its metadata. Before a widget its ``role`` is "still" (hidden in JupyterLab for as long as the
-    widget lives) or "beside". Raises ConfigError when ``alt`` is empty.
+    JupyterLab 4.6 and nbconvert's lab pages drop the alt text of an image/png output, so the
+    picture comes as an HTML <img> too; viewers that take the PNG find the text in its metadata.
+    Before a widget its ``role`` is "still" (hidden in JupyterLab for as long as the widget lives)
+    or "beside". Raises ConfigError when ``alt`` is empty.
     """
 
     png: bytes
@@ -61,11 +90,19 @@ class Picture:
     def __repr__(self) -> str:
         return f"Picture({self.alt!r})"
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, str], dict[str, object]]:
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, str], dict[str, object]]:
         code = base64.b64encode(self.png).decode()
-        tag = f'<img alt="{html.escape(self.alt)}" style="max-width: 100%" src="data:image/png;base64,{code}">'
+        tag = (
+            f'<img alt="{html.escape(self.alt)}" style="max-width: 100%"'
+            f' src="data:image/png;base64,{code}">'
+        )
         tag = f'{ONE_OF_TWO}<div class="ssltut-{self.role}">{tag}</div>' if self.role else tag
-        return {"text/plain": self.alt, "text/html": tag, "image/png": code}, {"alt": self.alt, "image/png": {"alt": self.alt}}
+        return {"text/plain": self.alt, "text/html": tag, "image/png": code}, {
+            "alt": self.alt,
+            "image/png": {"alt": self.alt},
+        }
 
     def save(self, path: Path | str) -> Path:
         """Write the PNG to ``path``."""
@@ -88,9 +125,11 @@ def rendered(fig: Figure) -> object:
 
 
 def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
-    """Render a matplotlib figure (256 colours, which keeps a notebook small) and close it, so that no backend shows it a second time.
+    """Render a matplotlib figure (256 colours, which keeps a notebook small) and close it, so that
+    no backend shows it a second time.
 
-    ``quick`` leaves the colours as they are: larger, sooner, and for pictures that will be replaced.
+    ``quick`` leaves the colours as they are: larger, sooner, and for pictures that will be
+    replaced.
     """
     alt, out, still = described(alt), io.BytesIO(), rendered(fig)
     if quick:
@@ -99,7 +138,9 @@ def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
     # maximum coverage: median cut gives a thin line the colour of the grey around it
     from PIL import Image
 
-    still.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(out, "png", optimize=True)
+    still.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(
+        out, "png", optimize=True
+    )
     return Picture(out.getvalue(), alt)
 
 
@@ -107,20 +148,30 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class Illustrated:
-    """Mixed into a widget class, adds its static picture: shown when a saved notebook is opened, and by nbconvert and GitHub."""
+    """Mixed into a widget class, adds its static picture: shown when a saved notebook is opened,
+    and by nbconvert and GitHub.
+    """
 
     illustration: Picture | None = None
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, object], dict[str, object]]:
         data, metadata = self.illustration._repr_mimebundle_()
-        return data | {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}}, metadata
+        return (
+            data | {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}},
+            metadata,
+        )
 
     def _ipython_display_(self) -> None:
-        """In JupyterLab two outputs, the picture and the widget, of which one is seen; elsewhere one that holds both."""
+        """In JupyterLab two outputs, the picture and the widget, of which one is seen; elsewhere
+        one that holds both.
+        """
         from IPython.display import display
 
         data, metadata = self._repr_mimebundle_()
         if frontend() == "lab":
             display(replace(self.illustration, role="still"))
-            data, metadata = {WIDGET: data[WIDGET], "text/plain": "(a live view: run the cell to see it)"}, {}
+            data, metadata = (
+                {WIDGET: data[WIDGET], "text/plain": "(a live view: run the cell to see it)"},
+                {},
+            )
         display(data, metadata=metadata, raw=True)

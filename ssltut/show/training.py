@@ -1,4 +1,6 @@
-"""Watching a run while it trains: curves that grow, and a look at what the networks say meanwhile."""
+"""Watching a run while it trains: curves that grow, and a look at what the networks say
+meanwhile.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +21,23 @@ LIMIT = 0.015  # of the time that a run takes may go into redraws
 
 
 @styled
-def board(groups: Mapping[str, Sequence[str]], scenes: Mapping[str, Scene]) -> tuple[Figure, list[Axes], list[Axes]]:
-    """An empty figure behind ``LiveCurves``: panels of curves, and below them one for a slice of each scene, with their key."""
+def board(
+    groups: Mapping[str, Sequence[str]], scenes: Mapping[str, Scene]
+) -> tuple[Figure, list[Axes], list[Axes]]:
+    """An empty figure behind ``LiveCurves``: panels of curves, and below them one for a slice of
+    each scene, with their key.
+    """
     rows, columns = panel_rows(groups)
     low = 3.6 if scenes else 0.0
-    fig = Figure(figsize=(max(4.2 * columns, 4.2 * len(scenes), 7), 3.4 * rows + low + 0.4), layout="constrained")
-    above, *below = fig.subfigures(2, 1, height_ratios=(3.4 * rows, low)) if scenes else (fig.subfigures(),)
+    fig = Figure(
+        figsize=(max(4.2 * columns, 4.2 * len(scenes), 7), 3.4 * rows + low + 0.4),
+        layout="constrained",
+    )
+    above, *below = (
+        fig.subfigures(2, 1, height_ratios=(3.4 * rows, low)) if scenes else (fig.subfigures(),)
+    )
     slots = list(below[0].subplots(1, max(columns, len(scenes)), squeeze=False)[0]) if below else []
-    for ax in slots[len(scenes):]:
+    for ax in slots[len(scenes) :]:
         ax.axis("off")
     if below:
         key(below[0], list(scenes.values()), slots)
@@ -34,8 +45,16 @@ def board(groups: Mapping[str, Sequence[str]], scenes: Mapping[str, Scene]) -> t
 
 
 @styled
-def redrawn(fig: Figure, panels: list[Axes], slots: list[Axes], history: pd.DataFrame, groups: Mapping[str, Sequence[str]],
-            scenes: Mapping[str, Scene], plane: str, status: str) -> None:
+def redrawn(
+    fig: Figure,
+    panels: list[Axes],
+    slots: list[Axes],
+    history: pd.DataFrame,
+    groups: Mapping[str, Sequence[str]],
+    scenes: Mapping[str, Scene],
+    plane: str,
+    status: str,
+) -> None:
     """Curves and slices of now on a board, in the place of those before."""
     for ax in (*panels, *slots):
         ax.clear()
@@ -47,20 +66,33 @@ def redrawn(fig: Figure, panels: list[Axes], slots: list[Axes], history: pd.Data
 
 
 class LiveCurves:
-    """Training curves that grow while a run trains: ``with LiveCurves(alt=...) as live: train(..., watch=live)``.
+    """Training curves that grow while a run trains: ``with LiveCurves(alt=...) as live: train(...,
+    watch=live)``.
 
-    steps          of the whole run: adds how many are done and the time left;  learning_rate is named beside them
-    look           look(nets, batch) -> {title: keywords of Scene}, called at each redraw: one slice of each is drawn in ``plane`` below the curves,
-                   for example the pseudo-labels of a fixed patch as they change
-    groups         panels as in ``curves`` (default: loss terms, weights, shares of voxels, validation scores)
-    At most one redraw per ``every`` seconds, and as few as it takes to spend no more than 1.5 % of the run on them; the final picture stays in
-    the notebook.
+    steps          of the whole run: adds how many are done and the time left;  learning_rate is
+                   named beside them
+    look           look(nets, batch) -> {title: keywords of Scene}, called at each redraw: one slice
+                   of each is drawn in ``plane`` below the curves, for example the pseudo-labels of
+                   a fixed patch as they change
+    groups         panels as in ``curves`` (default: loss terms, weights, shares of voxels,
+                   validation scores)
+    At most one redraw per ``every`` seconds, and as few as it takes to spend no more than 1.5 % of
+    the run on them; the final picture stays in the notebook.
     In the static frontend only the final one is drawn. ``spent`` are the seconds all of it took.
     Raises ConfigError for an empty alt text.
     """
 
-    def __init__(self, *, alt: str, every: float = 0.5, groups: Mapping[str, Sequence[str]] | None = None, steps: int | None = None,
-                 learning_rate: float | None = None, look: Look | None = None, plane: str = "coronal") -> None:
+    def __init__(
+        self,
+        *,
+        alt: str,
+        every: float = 0.5,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        steps: int | None = None,
+        learning_rate: float | None = None,
+        look: Look | None = None,
+        plane: str = "coronal",
+    ) -> None:
         self.alt, self.every, self.groups = described(alt), max(every, 0.5), groups
         self.steps, self.learning_rate, self.look, self.plane = steps, learning_rate, look, plane
         self.rows: list[dict[str, float]] = []
@@ -74,7 +106,9 @@ class LiveCurves:
     def __exit__(self, *problem: object) -> None:
         self.redraw(final=True)
 
-    def __call__(self, step: int, nets: Mapping[str, object], batch: object, terms: Mapping[str, object]) -> None:
+    def __call__(
+        self, step: int, nets: Mapping[str, object], batch: object, terms: Mapping[str, object]
+    ) -> None:
         """As ``watch`` of ssltut.train.train."""
         from ssltut.train import history_row
 
@@ -82,7 +116,9 @@ class LiveCurves:
         self.add(history_row(step, sum(term.weight * term.value for term in terms.values()), terms))
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None:
-        """The validation scores of ``step``, whose row is there already; train calls it where its watch has it."""
+        """The validation scores of ``step``, whose row is there already; train calls it where its
+        watch has it.
+        """
         self.rows[-1] |= {f"validation {name}": value for name, value in scores.items()}
 
     def add(self, row: Mapping[str, float]) -> None:
@@ -94,7 +130,9 @@ class LiveCurves:
             self.redraw()
 
     def pause(self, now: float) -> float:
-        """Seconds from one redraw to the next that spread ``LIMIT`` evenly over the run, with three put aside for the first and the last."""
+        """Seconds from one redraw to the next that spread ``LIMIT`` evenly over the run, with three
+        put aside for the first and the last.
+        """
         whole = now - self.first
         if self.steps:
             whole += whole / len(self.rows) * max(0, self.steps - 1 - self.rows[-1]["step"])
@@ -108,23 +146,35 @@ class LiveCurves:
         rate = self.rows[-1].get("lr", self.learning_rate)
         told += [f"learning rate {rate:g}"] if rate is not None else []
         scored = next((row for row in reversed(self.rows) if "validation dice" in row), None)
-        told += [f"validation Dice {scored['validation dice']:.3f} at step {int(scored['step']) + 1}"] if scored else []
+        told += (
+            [f"validation Dice {scored['validation dice']:.3f} at step {int(scored['step']) + 1}"]
+            if scored
+            else []
+        )
         if self.steps and len(self.rows) > 1:
             left = (time.monotonic() - self.first) / (len(self.rows) - 1) * (self.steps - done)
             told.append(f"{left / 60:.1f} min left" if left > 0 else "done")
         return ", ".join(told)
 
     def picture(self, *, quick: bool = False) -> Picture:
-        """What there is to see now. ``quick`` draws on the board of the picture before, whose layout took most of the time.
+        """What there is to see now. ``quick`` draws on the board of the picture before, whose
+        layout took most of the time.
 
-        Raises ConfigError for a column of ``groups`` that no row has, unless it is a validation score.
+        Raises ConfigError for a column of ``groups`` that no row has, unless it is a validation
+        score.
         """
         history = pd.DataFrame(self.rows)
         groups = self.groups or default_groups([c for c in history.columns if c != "step"])
-        for column in {c for names in groups.values() for c in names if c.startswith("validation ")} - set(history.columns):
+        for column in {
+            c for names in groups.values() for c in names if c.startswith("validation ")
+        } - set(history.columns):
             history[column] = np.nan  # a score that is still to come
         refuse_missing(history, groups)
-        scenes = {title: Scene(**scene) for title, scene in self.look(*self.latest).items()} if self.look and self.latest else {}
+        scenes = (
+            {title: Scene(**scene) for title, scene in self.look(*self.latest).items()}
+            if self.look and self.latest
+            else {}
+        )
         form = (tuple(groups), tuple(scenes))
         if not quick or self.form != form:
             self.board, self.form = board(groups, scenes), form

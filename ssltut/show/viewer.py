@@ -1,4 +1,6 @@
-"""A whole scan in three dimensions: always a picture, and in JupyterLab the best viewer that works there below it."""
+"""A whole scan in three dimensions: always a picture, and in JupyterLab the best viewer that works
+there below it.
+"""
 
 import os
 import socket
@@ -32,7 +34,9 @@ HOSTS = ("cdn.jsdelivr.net", "lib.imjoy.io")  # two of those that itkwidgets loa
 
 @cache
 def reachable(hosts: tuple[str, ...] = HOSTS, seconds: float = 2.0) -> bool:
-    """Whether this machine reaches ``hosts``, asked once and never for longer than ``seconds``: some networks swallow what they do not allow."""
+    """Whether this machine reaches ``hosts``, asked once and never for longer than ``seconds``:
+    some networks swallow what they do not allow.
+    """
     answered = []
 
     def knock() -> None:
@@ -41,28 +45,39 @@ def reachable(hosts: tuple[str, ...] = HOSTS, seconds: float = 2.0) -> bool:
                 socket.create_connection((host, 443), timeout=seconds).close()
                 answered.append(host)
 
-    asking = Thread(target=knock, daemon=True)  # a name server may keep one waiting for longer than any time-out of ours
+    asking = Thread(
+        target=knock, daemon=True
+    )  # a name server may keep one waiting for longer than any time-out of ours
     asking.start()
     asking.join(seconds)
     return len(answered) == len(hosts)
 
 
 def obstacles() -> dict[str, str]:
-    """What keeps each of VIEWERS from working here, "" where nothing does. That the browser has the kernel's network is assumed."""
+    """What keeps each of VIEWERS from working here, "" where nothing does. That the browser has the
+    kernel's network is assumed.
+    """
     found = {name: "" if find_spec(name) else f"{name} is not installed" for name in VIEWERS}
     if not found["itkwidgets"] and not offline.installed() and not reachable():
-        found["itkwidgets"] = "the scripts of itkwidgets are not on this machine and their hosts cannot be reached (ssltut viewer install fetches them once)"
+        found["itkwidgets"] = (
+            "the scripts of itkwidgets are not on this machine and their hosts cannot be reached"
+            " (ssltut viewer install fetches them once)"
+        )
     return found
 
 
 def candidates() -> tuple[list[str], str]:
-    """The viewers to try, best first, and why the first of VIEWERS is not among them ("" when it is).
+    """The viewers to try, best first, and why the first of VIEWERS is not among them ("" when it
+    is).
 
     The environment's SSLTUT_VIEWER names the one to take. Raises ConfigError when it names none.
     """
     chosen = os.environ.get("SSLTUT_VIEWER")
     if chosen and chosen not in VIEWERS:
-        raise ConfigError(f"SSLTUT_VIEWER is {chosen!r}", fix=f"set it to one of {', '.join(VIEWERS)}, or unset it")
+        raise ConfigError(
+            f"SSLTUT_VIEWER is {chosen!r}",
+            fix=f"set it to one of {', '.join(VIEWERS)}, or unset it",
+        )
     if chosen:
         return [chosen], "" if chosen == VIEWERS[0] else "SSLTUT_VIEWER asks for it"
     found = obstacles()
@@ -71,7 +86,9 @@ def candidates() -> tuple[list[str], str]:
 
 @dataclass(frozen=True)
 class Solid:
-    """What a viewer is given: image, label (X, Y, Z), spacing in mm, points (N, 3) mm from the centre of voxel (0, 0, 0), names and colours."""
+    """What a viewer is given: image, label (X, Y, Z), spacing in mm, points (N, 3) mm from the
+    centre of voxel (0, 0, 0), names and colours.
+    """
 
     image: np.ndarray
     spacing: Sequence[float]
@@ -84,7 +101,14 @@ class Solid:
         """The surface of each class."""
         classes = [] if self.label is None else [int(c) for c in np.unique(self.label) if c > 0]
         found = [surface(self.label, c, spacing=self.spacing, table=self.table) for c in classes]
-        return found if self.table else [m._replace(colour=SERIES[k % len(SERIES)], name=f"class {c}") for k, (c, m) in enumerate(zip(classes, found))]
+        return (
+            found
+            if self.table
+            else [
+                m._replace(colour=SERIES[k % len(SERIES)], name=f"class {c}")
+                for k, (c, m) in enumerate(zip(classes, found))
+            ]
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,7 +136,9 @@ class Volume(Picture):
 
 
 def open_itkwidgets(solid: Solid) -> None:
-    """Image, labels and points; the browser draws them when it has the scripts, and the kernel does not wait for it."""
+    """Image, labels and points; the browser draws them when it has the scripts, and the kernel does
+    not wait for it.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of dask, about how it guesses dtypes
         itk_view()(**layers(solid))
@@ -123,7 +149,11 @@ def layers(solid: Solid) -> dict[str, object]:
     from ngff_zarr import to_ngff_image
 
     def grid(array: np.ndarray) -> object:  # the viewer counts x to the left and y to the back
-        return to_ngff_image(np.ascontiguousarray(array[::-1, ::-1].T), dims=["z", "y", "x"], scale=dict(zip("xyz", map(float, solid.spacing))))
+        return to_ngff_image(
+            np.ascontiguousarray(array[::-1, ::-1].T),
+            dims=["z", "y", "x"],
+            scale=dict(zip("xyz", map(float, solid.spacing))),
+        )
 
     given = {"image": grid(solid.image)}
     if solid.label is not None:
@@ -143,12 +173,29 @@ def open_k3d(solid: Solid) -> None:
     bounds = np.stack([-0.5 * spacing, (shape - 0.5) * spacing], -1).ravel()
     low, high = np.percentile(solid.image, (60, 99.8))
     plot = k3d.plot(camera_auto_fit=False, grid_visible=False, height=480)
-    plot += k3d.volume(np.ascontiguousarray(solid.image.T, np.float32), color_range=[float(low), float(max(high, low + 1e-6))], bounds=bounds,
-                       alpha_coef=8, name="image", color_map=k3d.colormaps.matplotlib_color_maps.Gray)
+    plot += k3d.volume(
+        np.ascontiguousarray(solid.image.T, np.float32),
+        color_range=[float(low), float(max(high, low + 1e-6))],
+        bounds=bounds,
+        alpha_coef=8,
+        name="image",
+        color_map=k3d.colormaps.matplotlib_color_maps.Gray,
+    )
     for mesh in solid.meshes:
-        plot += k3d.mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32), color=packed(mesh.colour), opacity=0.6, name=mesh.name)
+        plot += k3d.mesh(
+            mesh.vertices.astype(np.float32),
+            mesh.faces.astype(np.uint32),
+            color=packed(mesh.colour),
+            opacity=0.6,
+            name=mesh.name,
+        )
     if solid.points is not None:
-        plot += k3d.points(solid.points.astype(np.float32), point_size=2 * float(spacing.max()), color=packed(POINT["color"]), name="points")
+        plot += k3d.points(
+            solid.points.astype(np.float32),
+            point_size=2 * float(spacing.max()),
+            color=packed(POINT["color"]),
+            name="points",
+        )
     plot.camera = [float(v) for v in view_from_the_front(shape * spacing)]
     display(plot)
 
@@ -171,24 +218,49 @@ def open_plotly(solid: Solid) -> None:
 
     from ssltut.show.space import figure_widget, layout
 
-    drawn = [go.Mesh3d(**dict(zip("xyz", m.vertices.astype(np.float32).T)), **dict(zip("ijk", m.faces.astype(np.int32).T)), color=m.colour, opacity=0.7,
-                       name=m.name, hoverinfo="name", showlegend=True) for m in solid.meshes]
+    drawn = [
+        go.Mesh3d(
+            **dict(zip("xyz", m.vertices.astype(np.float32).T)),
+            **dict(zip("ijk", m.faces.astype(np.int32).T)),
+            color=m.colour,
+            opacity=0.7,
+            name=m.name,
+            hoverinfo="name",
+            showlegend=True,
+        )
+        for m in solid.meshes
+    ]
     if solid.points is not None:
-        drawn.append(go.Scatter3d(**dict(zip("xyz", solid.points.astype(np.float32).T)), mode="markers", name="points",
-                                  marker={"size": 5, "color": POINT["color"], "line": {"color": "black", "width": 1}}))
+        drawn.append(
+            go.Scatter3d(
+                **dict(zip("xyz", solid.points.astype(np.float32).T)),
+                mode="markers",
+                name="points",
+                marker={"size": 5, "color": POINT["color"], "line": {"color": "black", "width": 1}},
+            )
+        )
     if not drawn:
-        raise ConfigError("there is neither a label nor a point to draw", where="plotly", fix="install itkwidgets or k3d to see an image alone")
+        raise ConfigError(
+            "there is neither a label nor a point to draw",
+            where="plotly",
+            fix="install itkwidgets or k3d to see an image alone",
+        )
     display(figure_widget(drawn, layout(None)))
 
 
-OPENERS: dict[str, Callable[[Solid], None]] = {"itkwidgets": open_itkwidgets, "k3d": open_k3d, "plotly": open_plotly}
+OPENERS: dict[str, Callable[[Solid], None]] = {
+    "itkwidgets": open_itkwidgets,
+    "k3d": open_k3d,
+    "plotly": open_plotly,
+}
 
 
 def itk_view() -> Callable[..., object]:
     """itkwidgets' ``view``; the one place that imports it.
 
-    Importing it puts a watcher in the place of the kernel's execute_request handler, which then waits for a browser for ever and loses
-    every output under papermill: the kernel's own handler is put back at once. Its demand for imjoy_elfinder is met by an empty module.
+    Importing it puts a watcher in the place of the kernel's execute_request handler, which then
+    waits for a browser for ever and loses every output under papermill: the kernel's own handler is
+    put back at once. Its demand for imjoy_elfinder is met by an empty module.
     """
     sys.modules.setdefault("imjoy_elfinder", ModuleType("imjoy_elfinder"))
     try:
@@ -203,19 +275,38 @@ def itk_view() -> Callable[..., object]:
     return view
 
 
-def volume(image: np.ndarray, *, spacing: Sequence[float], alt: str, label_image: np.ndarray | None = None, point_set: ArrayLike | None = None,
-           table: LabelTable | None = None, title: str | None = None) -> Picture:
-    """A whole scan: its brightest values from the front and its labels as surfaces; in JupyterLab a viewer below.
+def volume(
+    image: np.ndarray,
+    *,
+    spacing: Sequence[float],
+    alt: str,
+    label_image: np.ndarray | None = None,
+    point_set: ArrayLike | None = None,
+    table: LabelTable | None = None,
+    title: str | None = None,
+) -> Picture:
+    """A whole scan: its brightest values from the front and its labels as surfaces; in JupyterLab a
+    viewer below.
 
-    That is itkwidgets (image, labels, points), where it can work, else k3d, else plotly (surfaces and points), and one line says why.
+    That is itkwidgets (image, labels, points), where it can work, else k3d, else plotly (surfaces
+    and points), and one line says why.
 
-    image (X, Y, Z);  label_image (X, Y, Z);  point_set (N, 3) mm from the centre of voxel (0, 0, 0);  spacing in mm.
-    Raises ConfigError when the label has another shape than the image.
+    image (X, Y, Z);  label_image (X, Y, Z);  point_set (N, 3) mm from the centre of voxel (0, 0,
+    0);  spacing in mm. Raises ConfigError when the label has another shape than the image.
     """
     if label_image is not None and np.shape(label_image) != np.shape(image):
-        raise ConfigError(f"label_image has shape {np.shape(label_image)} but the image has {np.shape(image)}", fix="put both on one grid")
+        raise ConfigError(
+            f"label_image has shape {np.shape(label_image)} but the image has {np.shape(image)}",
+            fix="put both on one grid",
+        )
     points = None if point_set is None else np.asarray(point_set, float).reshape(-1, 3)
-    solid = Solid(np.asarray(image), spacing, None if label_image is None else np.asarray(label_image), points, table)
+    solid = Solid(
+        np.asarray(image),
+        spacing,
+        None if label_image is None else np.asarray(label_image),
+        points,
+        table,
+    )
     still = picture(projected(solid, title), alt)
     return Volume(still.png, still.alt, solid) if frontend() == "lab" else still
 
@@ -229,7 +320,14 @@ def projected(solid: Solid, title: str | None) -> Figure:
     fig = Figure(figsize=(6 / share, 6))
     ax = fig.add_axes((0.02, 0.02, share - 0.04, 0.84))
     bright = image.max(1).T[::-1, ::-1]
-    ax.imshow(bright, cmap="gray", vmin=np.percentile(bright, 20), vmax=np.percentile(bright, 99.8), extent=(0, width, 0, height), interpolation="bilinear")
+    ax.imshow(
+        bright,
+        cmap="gray",
+        vmin=np.percentile(bright, 20),
+        vmax=np.percentile(bright, 99.8),
+        extent=(0, width, 0, height),
+        interpolation="bilinear",
+    )
     decorate(ax, "RLSI", width, height, True)
     ax.set_title("brightest value from front to back")
     if points is not None:

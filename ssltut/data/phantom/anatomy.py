@@ -1,4 +1,6 @@
-"""Every parameter of the synthetic hip CT with its unit, range and source; each can be set or drawn."""
+"""Every parameter of the synthetic hip CT with its unit, range and source; each can be set or
+drawn.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -26,8 +28,12 @@ class Range(NamedTuple):
 RANGES: dict[str, Range] = {
     "head_radius": Range(20.0, 27.0, "mm", NOBLE),
     "neck_shaft_angle": Range(120.0, 140.0, "deg", "Gilligan et al. 2013, J Anat 223:133"),
-    "anteversion": Range(5.0, 25.0, "deg", "Tönnis and Heinecke 1999, J Bone Joint Surg Am 81:1747"),
-    "neck_length": Range(2.0, 2.35, "head radii", NOBLE + " (head centre to shaft axis, from the offset)"),
+    "anteversion": Range(
+        5.0, 25.0, "deg", "Tönnis and Heinecke 1999, J Bone Joint Surg Am 81:1747"
+    ),
+    "neck_length": Range(
+        2.0, 2.35, "head radii", NOBLE + " (head centre to shaft axis, from the offset)"
+    ),
     "shaft_radius": Range(12.5, 16.0, "mm", NOBLE),
     "centre_edge_angle": Range(20.0, 45.0, "deg", "Wiberg 1939, Acta Chir Scand 83 Suppl 58"),
     "cup_inclination": Range(42.0, 52.0, "deg", MURRAY),
@@ -36,7 +42,9 @@ RANGES: dict[str, Range] = {
     "cortex_shaft": Range(4.0, 6.0, "mm", TREECE),
     "cortex_thin": Range(1.0, 2.2, "mm", TREECE + " (head, trochanters, pelvis)"),
     "cortex_hu": Range(1100.0, 1600.0, "HU", OWN),
-    "trabecular_hu": Range(180.0, 380.0, "HU", "Schreiber et al. 2011, J Bone Joint Surg Am 93:1057, and " + OWN),
+    "trabecular_hu": Range(
+        180.0, 380.0, "HU", "Schreiber et al. 2011, J Bone Joint Surg Am 93:1057, and " + OWN
+    ),
     "marrow_hu": Range(-70.0, 20.0, "HU", OWN),
     "fat_thickness": Range(8.0, 28.0, "mm", OWN),
     "muscle_hu": Range(45.0, 65.0, "HU", OWN),
@@ -81,12 +89,14 @@ class Anatomy:
 
 @dataclass(frozen=True, kw_only=True)
 class Pathology:
-    """What is ill, each from 0 (absent) to 1 (severe); ``implant`` is a nail with a lag screw, present or not.
+    """What is ill, each from 0 (absent) to 1 (severe); ``implant`` is a nail with a lag screw,
+    present or not.
 
     osteoarthritis  narrow, eccentric joint space, osteophytes, sclerosis, cysts
     dysplasia       small centre-edge angle, steep cup, lateral head, steep neck
     osteoporosis    thin cortex, faint trabecular bone, wide canal
-    implant         metal and its streaks; bone labels run through the metal, as it lies inside the bone
+    implant         metal and its streaks; bone labels run through the metal, as it lies inside the
+                    bone
     """
 
     osteoarthritis: float = 0.0
@@ -97,21 +107,30 @@ class Pathology:
     def __post_init__(self) -> None:
         for name in ("osteoarthritis", "dysplasia", "osteoporosis"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"{name} is {getattr(self, name)}", fix="give a severity from 0 to 1")
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}", fix="give a severity from 0 to 1"
+                )
 
     def applied_to(self, anatomy: Anatomy) -> Anatomy:
         """The anatomy with the parameters that illness changes."""
         oa, dys, por = self.osteoarthritis, self.dysplasia, self.osteoporosis
         return replace(
-            anatomy, joint_space=anatomy.joint_space * (1.0 - 0.8 * oa),
-            centre_edge_angle=anatomy.centre_edge_angle * (1.0 - 0.6 * dys), cup_inclination=anatomy.cup_inclination + 8.0 * dys,
-            neck_shaft_angle=anatomy.neck_shaft_angle + 10.0 * dys, cortex_shaft=anatomy.cortex_shaft * (1.0 - 0.5 * por),
-            cortex_thin=anatomy.cortex_thin * (1.0 - 0.4 * por), trabecular_hu=anatomy.trabecular_hu * (1.0 - 0.65 * por))
+            anatomy,
+            joint_space=anatomy.joint_space * (1.0 - 0.8 * oa),
+            centre_edge_angle=anatomy.centre_edge_angle * (1.0 - 0.6 * dys),
+            cup_inclination=anatomy.cup_inclination + 8.0 * dys,
+            neck_shaft_angle=anatomy.neck_shaft_angle + 10.0 * dys,
+            cortex_shaft=anatomy.cortex_shaft * (1.0 - 0.5 * por),
+            cortex_thin=anatomy.cortex_thin * (1.0 - 0.4 * por),
+            trabecular_hu=anatomy.trabecular_hu * (1.0 - 0.65 * por),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scanner:
-    """Resolution (mm, full width at half maximum), noise, and how its HU differ from another scanner's."""
+    """Resolution (mm, full width at half maximum), noise, and how its HU differ from another
+    scanner's.
+    """
 
     fwhm_plane: float = 1.2
     fwhm_z: float = 2.0
@@ -124,16 +143,38 @@ T = TypeVar("T", Anatomy, Scanner)
 
 
 def draw(kind: type[T], rng: np.random.Generator, fixed: Mapping[str, object] | None = None) -> T:
-    """Draw every parameter of ``Anatomy`` or ``Scanner`` from its range; ``fixed`` ones are set. Raises ConfigError for an unknown name."""
-    drawn = {f.name: rng.choice(["left", "right"]).item() if f.name == "side" else float(rng.uniform(*RANGES[f.name][:2])) for f in fields(kind)}
+    """Draw every parameter of ``Anatomy`` or ``Scanner`` from its range; ``fixed`` ones are set.
+    Raises ConfigError for an unknown name.
+    """
+    drawn = {
+        f.name: (
+            rng.choice(["left", "right"]).item()
+            if f.name == "side"
+            else float(rng.uniform(*RANGES[f.name][:2]))
+        )
+        for f in fields(kind)
+    }
     if unknown := sorted(set(fixed or {}) - set(drawn)):
-        raise ConfigError(f"{kind.__name__} has no parameter {', '.join(unknown)}", fix=f"use one of {', '.join(drawn)}")
+        raise ConfigError(
+            f"{kind.__name__} has no parameter {', '.join(unknown)}",
+            fix=f"use one of {', '.join(drawn)}",
+        )
     return kind(**drawn | dict(fixed or {}))
 
 
 def draw_pathology(rng: np.random.Generator, rate: float) -> Pathology:
-    """Healthy with probability 1 - ``rate``; else one illness, or metal, at random with a random severity."""
-    ill, which, severity = rng.random() < rate, rng.choice(4, p=[0.4, 0.25, 0.2, 0.15]), float(rng.uniform(0.4, 1.0))
+    """Healthy with probability 1 - ``rate``; else one illness, or metal, at random with a random
+    severity.
+    """
+    ill, which, severity = (
+        rng.random() < rate,
+        rng.choice(4, p=[0.4, 0.25, 0.2, 0.15]),
+        float(rng.uniform(0.4, 1.0)),
+    )
     if not ill:
         return Pathology()
-    return Pathology(implant=True) if which == 3 else Pathology(**{("osteoarthritis", "dysplasia", "osteoporosis")[which]: severity})
+    return (
+        Pathology(implant=True)
+        if which == 3
+        else Pathology(**{("osteoarthritis", "dysplasia", "osteoporosis")[which]: severity})
+    )

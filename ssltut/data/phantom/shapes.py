@@ -1,4 +1,6 @@
-"""Signed distance fields: negative inside, in mm. A point array ``p`` is (3, X, Y, Z) float32 in mm."""
+"""Signed distance fields: negative inside, in mm. A point array ``p`` is (3, X, Y, Z) float32 in
+mm.
+"""
 
 from collections.abc import Sequence
 
@@ -17,7 +19,11 @@ def norm(p: np.ndarray) -> np.ndarray:
 
 
 def along(p: np.ndarray, direction: Vector) -> np.ndarray:
-    return np.float32(direction[0]) * p[0] + np.float32(direction[1]) * p[1] + np.float32(direction[2]) * p[2]
+    return (
+        np.float32(direction[0]) * p[0]
+        + np.float32(direction[1]) * p[1]
+        + np.float32(direction[2]) * p[2]
+    )
 
 
 def ball(p: np.ndarray, centre: Vector, radius: float) -> np.ndarray:
@@ -31,7 +37,9 @@ def ellipsoid(p: np.ndarray, centre: Vector, radii: Vector) -> np.ndarray:
     return level * (level - 1.0) / np.maximum(slope, 1e-6)
 
 
-def limb(p: np.ndarray, start: Vector, end: Vector, r_start: float, r_end: float | None = None) -> np.ndarray:
+def limb(
+    p: np.ndarray, start: Vector, end: Vector, r_start: float, r_end: float | None = None
+) -> np.ndarray:
     """A rounded limb from ``start`` to ``end`` whose radius changes linearly."""
     r_end = r_start if r_end is None else r_end
     axis = np.asarray(end, np.float32) - np.asarray(start, np.float32)
@@ -40,7 +48,9 @@ def limb(p: np.ndarray, start: Vector, end: Vector, r_start: float, r_end: float
     return norm(q - column(axis) * t) - (np.float32(r_start) + np.float32(r_end - r_start) * t)
 
 
-def plate(p: np.ndarray, centre: Vector, rotation: np.ndarray, half: Vector, rounding: float) -> np.ndarray:
+def plate(
+    p: np.ndarray, centre: Vector, rotation: np.ndarray, half: Vector, rounding: float
+) -> np.ndarray:
     """A rounded box with half sizes ``half`` whose axes are the rows of ``rotation`` (3, 3)."""
     q = np.tensordot(rotation.astype(np.float32), p - column(centre), 1)
     d = np.abs(q) - column(half) + np.float32(rounding)
@@ -69,5 +79,7 @@ def rotation(axis: int, degrees: float) -> np.ndarray:
 
 
 def occupancy(distance: np.ndarray, voxel: float) -> np.ndarray:
-    """Share of a voxel inside the surface, 0 ... 1, from the distance of its centre: the partial volume effect."""
+    """Share of a voxel inside the surface, 0 ... 1, from the distance of its centre: the partial
+    volume effect.
+    """
     return np.clip(0.5 - distance / np.float32(voxel), 0.0, 1.0)

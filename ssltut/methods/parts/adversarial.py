@@ -1,4 +1,6 @@
-"""Virtual adversarial training: the small change of a scan that changes its segmentation most (Miyato et al. 2018, arXiv:1704.03976)."""
+"""Virtual adversarial training: the small change of a scan that changes its segmentation most
+(Miyato et al. 2018, arXiv:1704.03976).
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,14 +30,20 @@ def unit(d: Tensor) -> Tensor:
 
 
 def change(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-    """Soft Dice loss of the foreground ``net`` sees in ``x`` against probabilities ``target`` (B, C, X, Y, Z)."""
+    """Soft Dice loss of the foreground ``net`` sees in ``x`` against probabilities ``target`` (B,
+    C, X, Y, Z).
+    """
     return soft_dice_loss(net(x).logits.float().softmax(1)[:, 1:], target[:, 1:])
 
 
-def adversarial_direction(net: nn.Module, x: Tensor, target: Tensor, length: float, generator: torch.Generator) -> Tensor:
-    """The direction (B, 1, X, Y, Z), of length 1 a sample, in which ``change`` grows fastest, taken ``length`` from ``x`` in a random one.
+def adversarial_direction(
+    net: nn.Module, x: Tensor, target: Tensor, length: float, generator: torch.Generator
+) -> Tensor:
+    """The direction (B, 1, X, Y, Z), of length 1 a sample, in which ``change`` grows fastest, taken
+    ``length`` from ``x`` in a random one.
 
-    One step of the power iteration, in float32. No parameter gets a gradient; it works under ``torch.no_grad`` too.
+    One step of the power iteration, in float32. No parameter gets a gradient; it works under
+    ``torch.no_grad`` too.
     """
     net = getattr(net, "module", net)  # Fabric's wrapper forbids every backward pass but the loop's
     d = unit(torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) - 0.5)

@@ -1,6 +1,8 @@
-"""Subjective logic on voxels: evidence of a Dirichlet distribution, belief and uncertainty, their fusion, and losses of evidence.
+"""Subjective logic on voxels: evidence of a Dirichlet distribution, belief and uncertainty, their
+fusion, and losses of evidence.
 
-α (B, K, ...) are the parameters of the Dirichlet distribution, α = evidence + 1; S = Σ_n α_n; belief b_n = (α_n - 1) / S; u = K / S.
+α (B, K, ...) are the parameters of the Dirichlet distribution, α = evidence + 1; S = Σ_n α_n;
+belief b_n = (α_n - 1) / S; u = K / S.
 """
 
 from typing import NamedTuple
@@ -19,7 +21,9 @@ class Opinion(NamedTuple):
 
 
 def dirichlet(logits: Tensor) -> Tensor:
-    """α = exp(z) + 1. With this evidence the shares of the belief, b_n / Σ b, are the softmax of z."""
+    """α = exp(z) + 1. With this evidence the shares of the belief, b_n / Σ b, are the softmax of
+    z.
+    """
     return logits.float().clamp(max=MOST).exp() + 1.0
 
 
@@ -29,7 +33,9 @@ def opinion(alpha: Tensor) -> Opinion:
 
 
 def fuse(first: Opinion, second: Opinion) -> Opinion:
-    """b_n ∝ b_n b'_n + (b_n u' + b'_n u) / (1 + K), u ∝ u u': who knows nothing changes nothing. Full conflict leaves full uncertainty."""
+    """b_n ∝ b_n b'_n + (b_n u' + b'_n u) / (1 + K), u ∝ u u': who knows nothing changes nothing.
+    Full conflict leaves full uncertainty.
+    """
     (b, u), (c, v) = ((o.belief, o.uncertainty[:, None]) for o in (first, second))
     belief = b * c + (b * v + c * u) / (1 + b.shape[1])
     total = belief.sum(1, keepdim=True) + u * v
@@ -38,32 +44,43 @@ def fuse(first: Opinion, second: Opinion) -> Opinion:
 
 
 def reliability(fused: Opinion) -> Tensor:
-    """R = exp(-(u + H)), H = -Σ b log2 b in bits, (B, ...) in (0, 1]: 1 where one class has all belief."""
+    """R = exp(-(u + H)), H = -Σ b log2 b in bits, (B, ...) in (0, 1]: 1 where one class has all
+    belief.
+    """
     b = fused.belief
-    return torch.exp(-fused.uncertainty + (b * b.clamp(min=torch.finfo(b.dtype).tiny).log2()).sum(1))
+    return torch.exp(
+        -fused.uncertainty + (b * b.clamp(min=torch.finfo(b.dtype).tiny).log2()).sum(1)
+    )
 
 
 def rank(values: Tensor, bins: int = 4096) -> Tensor:
-    """2 rank / V - 1 in [-1, 1], -1 the smallest: ranks from a histogram of the logarithms, without sorting; equals share a rank."""
+    """2 rank / V - 1 in [-1, 1], -1 the smallest: ranks from a histogram of the logarithms, without
+    sorting; equals share a rank.
+    """
     level = values.log()
     low, high = level.min(), level.max()
     which = ((level - low) / (high - low).clamp(min=1e-12) * (bins - 1)).round().long().flatten()
     count = torch.bincount(which, minlength=bins)
-    middle = count.cumsum(0) - (count + 1) / 2  # the mean rank, counted from 0, of the voxels of a bin
+    middle = (
+        count.cumsum(0) - (count + 1) / 2
+    )  # the mean rank, counted from 0, of the voxels of a bin
     return (2.0 * middle[which] / max(values.numel() - 1, 1) - 1.0).view_as(values)
 
 
 def log_det_fisher(alpha: Tensor) -> Tensor:
-    """log |I(α)| = Σ_n log ψ1(α_n) + log(1 - Σ_n ψ1(S) / ψ1(α_n)) of a Dirichlet distribution, (B, ...); ψ1 the trigamma function."""
+    """log |I(α)| = Σ_n log ψ1(α_n) + log(1 - Σ_n ψ1(S) / ψ1(α_n)) of a Dirichlet distribution, (B,
+    ...); ψ1 the trigamma function.
+    """
     curve, whole = torch.polygamma(1, alpha), torch.polygamma(1, alpha.sum(1, keepdim=True))
     return curve.log().sum(1) + (1.0 - (whole / curve).sum(1)).clamp(min=1e-7).log()
 
 
 def fisher_loss(alpha: Tensor, target: Tensor, det_weight: float) -> Tensor:
-    """Σ_n ((y_n - α_n / S)^2 + α_n (S - α_n) / (S^2 (S + 1))) ψ1(α_n) - det_weight log |I(α)|, (B, ...), target (B, ...) int64.
+    """Σ_n ((y_n - α_n / S)^2 + α_n (S - α_n) / (S^2 (S + 1))) ψ1(α_n) - det_weight log |I(α)|, (B,
+    ...), target (B, ...) int64.
 
-    Fisher-information evidential learning (Deng et al., ICML 2023, arXiv:2303.02045). Where there is much evidence for a class, ψ1 is
-    small: a wrong label there costs little.
+    Fisher-information evidential learning (Deng et al., ICML 2023, arXiv:2303.02045). Where there
+    is much evidence for a class, ψ1 is small: a wrong label there costs little.
     """
     y = torch.nn.functional.one_hot(target, alpha.shape[1]).movedim(-1, 1).to(alpha.dtype)
     s = alpha.sum(1, keepdim=True)

@@ -6,7 +6,9 @@ from torch import Tensor
 
 
 def box_mask(size: tuple[int, ...], ratio: float, generator: torch.Generator) -> Tensor:
-    """(X, Y, Z) bool, False inside one box with sides of ``ratio`` times those of ``size``, anywhere it fits."""
+    """(X, Y, Z) bool, False inside one box with sides of ``ratio`` times those of ``size``,
+    anywhere it fits.
+    """
     mask = torch.ones(tuple(size), dtype=torch.bool, device=generator.device)
     draw = torch.rand(len(size), generator=generator, device=generator.device).tolist()
     sides = [max(1, int(s * ratio)) for s in size]  # a patch of one slice is cut in its plane
@@ -16,12 +18,16 @@ def box_mask(size: tuple[int, ...], ratio: float, generator: torch.Generator) ->
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Two halves of a batch; of an odd one the middle item is in both, so one patch pastes into itself."""
+    """Two halves of a batch; of an odd one the middle item is in both, so one patch pastes into
+    itself.
+    """
     return x[: (len(x) + 1) // 2], x[len(x) // 2 :]
 
 
 def main_pieces(label: Tensor, n_classes: int, share: float) -> Tensor:
-    """Hard labels (B, X, Y, Z) without the pieces (26-neighbourhood) of a foreground class that have less than ``share`` of the voxels of its largest."""
+    """Hard labels (B, X, Y, Z) without the pieces (26-neighbourhood) of a foreground class that
+    have less than ``share`` of the voxels of its largest.
+    """
     from scipy.ndimage import label as pieces
 
     found = label.cpu().numpy()
@@ -32,7 +38,7 @@ def main_pieces(label: Tensor, n_classes: int, share: float) -> Tensor:
             if count:
                 sizes = np.bincount(number.flat)[1:]
                 large = sizes >= share * sizes.max()
-                large[sizes.argmax() + 1:] &= share < 1  # of equals the first
+                large[sizes.argmax() + 1 :] &= share < 1  # of equals the first
                 out[np.concatenate([[False], large])[number]] = c
     return torch.from_numpy(kept).to(label.device)
 
@@ -42,14 +48,20 @@ def largest_component(label: Tensor, n_classes: int) -> Tensor:
     return main_pieces(label, n_classes, 1.0)
 
 
-def block_masks(n: int, size: tuple[int, ...], blocks: int, smallest: int, generator: torch.Generator) -> Tensor:
-    """(n, X, Y, Z) bool, False in half of the blocks that every side is cut into, drawn anew for each of the ``n``.
+def block_masks(
+    n: int, size: tuple[int, ...], blocks: int, smallest: int, generator: torch.Generator
+) -> Tensor:
+    """(n, X, Y, Z) bool, False in half of the blocks that every side is cut into, drawn anew for
+    each of the ``n``.
 
-    A side has ``blocks`` of them, fewer where they would have less than ``smallest`` voxels, but 2 at least (1 where it is one voxel long).
+    A side has ``blocks`` of them, fewer where they would have less than ``smallest`` voxels, but 2
+    at least (1 where it is one voxel long).
     """
     counts = [min(s, max(2, min(blocks, s // smallest))) for s in size]
     total = int(np.prod(counts))
-    order = torch.stack([torch.randperm(total, generator=generator, device=generator.device) for _ in range(n)])
+    order = torch.stack(
+        [torch.randperm(total, generator=generator, device=generator.device) for _ in range(n)]
+    )
     mask = (order >= total // 2).view(n, *counts)
     for axis, (count, side) in enumerate(zip(counts, size), start=1):
         mask = mask.index_select(axis, torch.arange(side, device=mask.device) * count // side)

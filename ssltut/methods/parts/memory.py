@@ -1,4 +1,6 @@
-"""Memories across scans: of reference embeddings, first in, first out, and of a score for every scan."""
+"""Memories across scans: of reference embeddings, first in, first out, and of a score for every
+scan.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +12,8 @@ from ssltut.data.views import derive_seed
 
 
 class ReferenceMemory(nn.Module):
-    """The last ``size`` reference vectors of every class: buffers, so they are saved and restored with the networks.
+    """The last ``size`` reference vectors of every class: buffers, so they are saved and restored
+    with the networks.
 
     vectors (C, size, D); filled (C,) how many are valid; position (C,) where the next one goes.
     """
@@ -24,7 +27,9 @@ class ReferenceMemory(nn.Module):
 
     @torch.no_grad()
     def store(self, vectors: Tensor, labels: Tensor) -> None:
-        """Append vectors (R, D) with classes ``labels`` (R,); the oldest of a full class go first."""
+        """Append vectors (R, D) with classes ``labels`` (R,); the oldest of a full class go
+        first.
+        """
         for c in labels.unique().tolist():
             new = vectors[labels == c][-self.size :]
             slots = (int(self.position[c]) + torch.arange(len(new), device=new.device)) % self.size
@@ -36,12 +41,16 @@ class ReferenceMemory(nn.Module):
         """All remembered vectors (R, D) and their classes (R,)."""
         counts = self.filled.tolist()
         vectors = torch.cat([self.vectors[c, :n] for c, n in enumerate(counts)])
-        labels = torch.cat([torch.full((n,), c, device=vectors.device) for c, n in enumerate(counts)])
+        labels = torch.cat(
+            [torch.full((n,), c, device=vectors.device) for c, n in enumerate(counts)]
+        )
         return vectors, labels
 
 
 class ScoreTable(nn.Module):
-    """The last score of every scan, by its id: buffers, saved and restored with the networks. The oldest of ``size`` goes first."""
+    """The last score of every scan, by its id: buffers, saved and restored with the networks. The
+    oldest of ``size`` goes first.
+    """
 
     def __init__(self, size: int = 4096) -> None:
         super().__init__()
@@ -68,7 +77,9 @@ class ScoreTable(nn.Module):
         return None if slot is None else self.scores[slot].item()
 
     def limit(self, share: float) -> float:
-        """The score below or at which the ``share`` of all scans with the lowest scores lie; -inf while there is none."""
+        """The score below or at which the ``share`` of all scans with the lowest scores lie; -inf
+        while there is none.
+        """
         known = self.scores[: self.filled].sort().values
         return known[max(1, math.ceil(share * len(known))) - 1].item() if len(known) else -math.inf
 
