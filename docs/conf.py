@@ -62,7 +62,7 @@ def as_rst(
                     for part in re.split(r"(``.+?``)", text, flags=re.DOTALL)
                 )
             )
-    lines[:] = "\n\n".join(made).splitlines() + [""]
+    lines[:] = [*"\n\n".join(made).splitlines(), ""]
 
 
 def skip(

@@ -32,21 +32,19 @@ def made(folder: Path, changes: dict[str, object] | None = None) -> Path:
 
 def test_a_sound_folder(tmp_path: Path) -> None:
     assert not is_atrium(tmp_path)
-    assert is_atrium(made(tmp_path)) and atrium_ids(tmp_path) == ["B", "A"]
+    assert is_atrium(made(tmp_path))
+    assert atrium_ids(tmp_path) == ["B", "A"]
     case = load_atrium(tmp_path, "A")
-    assert (
-        case.image.dtype == np.float32
-        and np.array_equal(case.image, GOOD["image"] * 0.25 - 1.5)
-        and np.array_equal(case.label, GOOD["label"])
-    )
-    assert (
-        case.label.dtype == np.uint8
-        and case.spacing == (0.625,) * 3
-        and case.meta["orientation"] == "unknown"
-        and case.patient == "A"
-    )
+    assert case.image.dtype == np.float32
+    assert np.array_equal(case.image, GOOD["image"] * 0.25 - 1.5)
+    assert np.array_equal(case.label, GOOD["label"])
+    assert case.label.dtype == np.uint8
+    assert case.spacing == (0.625,) * 3
+    assert case.meta["orientation"] == "unknown"
+    assert case.patient == "A"
     (tmp_path / "manifest.json").unlink()
-    assert is_atrium(tmp_path) and load_atrium(tmp_path, "A").image.shape == (3, 4, 5)
+    assert is_atrium(tmp_path)
+    assert load_atrium(tmp_path, "A").image.shape == (3, 4, 5)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +87,8 @@ def test_what_is_missing(tmp_path: Path) -> None:
 
 def test_verify_finds_every_bad_scan(tmp_path: Path) -> None:
     reports = verify_paths(made(tmp_path))
-    assert [e.found for e in reports[0].errors] == ["the scan is missing"] and reports[0].facts == {
-        "scans": 2
-    }
+    assert [e.found for e in reports[0].errors] == ["the scan is missing"]
+    assert reports[0].facts == {"scans": 2}
     (tmp_path / "train.list").write_text("A")
     assert verify_paths(tmp_path)[0].ok
     (tmp_path / "train.list").unlink()
@@ -102,14 +99,13 @@ def test_real_scans_are_those_published(shared: Path) -> None:
     h5py = pytest.importorskip("h5py")
     folder = shared / "left_atrium"
     ids = atrium_ids(folder)
-    assert (
-        is_atrium(folder) and len(ids) == 80 and all((folder / f"{i}.npz").is_file() for i in ids)
-    )
+    assert is_atrium(folder)
+    assert len(ids) == 80
+    assert all((folder / f"{i}.npz").is_file() for i in ids)
     case = load_atrium(folder, ids[0])
     with h5py.File(folder / "original_h5" / f"{ids[0]}.h5") as original:
-        assert np.abs(case.image - original["image"][:]).max() < 1e-3 and np.array_equal(
-            case.label, original["label"][:]
-        )
+        assert np.abs(case.image - original["image"][:]).max() < 1e-3
+        assert np.array_equal(case.label, original["label"][:])
     assert case.label.max() < ATRIUM.n_classes
 
 
@@ -141,11 +137,12 @@ def test_the_published_test_scans_leave_all_others_to_training(tmp_path: Path) -
     assert (whole.split.test, whole.split.validation) == (
         ("T1", "T2"),
         tuple(names[30:]),
-    ) and whole.split.labelled == alone.labelled == tuple(names[:8])
-    assert [case.id for case in whole.test()] == held and whole.with_budget(
-        16
-    ).split.labelled == tuple(names[:16])
-    assert whole.name == "left atrium, published test" and whole.hash != read_cohort(folder).hash
+    )
+    assert whole.split.labelled == alone.labelled == tuple(names[:8])
+    assert [case.id for case in whole.test()] == held
+    assert whole.with_budget(16).split.labelled == tuple(names[:16])
+    assert whole.name == "left atrium, published test"
+    assert whole.hash != read_cohort(folder).hash
 
 
 def test_a_test_list_that_cannot_be_used(tmp_path: Path) -> None:

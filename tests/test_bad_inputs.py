@@ -132,19 +132,19 @@ def test_a_bad_scan_is_one_line_and_the_good_one_beside_it_is_used(
     ], out
     code, out, _ = ssltut("verify", folder, "--json")
     flawed = [report for report in json.loads(out) if not report["ok"]]
-    assert (
-        code == 1
-        and len(flawed) == 1
-        and flawed[0]["path"] == str(bad)
-        and re.search(words, f"{flawed[0]['errors'][0]['found']} {flawed[0]['errors'][0]['next']}")
-    )
+    assert code == 1
+    assert len(flawed) == 1
+    assert flawed[0]["path"] == str(bad)
+    assert re.search(words, f"{flawed[0]['errors'][0]['found']} {flawed[0]['errors'][0]['next']}")
     code, out, err = ssltut(
         "predict", "run", bad, good, "--out", tmp_path / "predictions", "--workers", 0
     )
-    assert code == 1 and len(err) == 3 and str(bad) in err[-1] and "Next: " in err[-1]
-    assert [p.name for p in (tmp_path / "predictions").iterdir()] == [
-        "good_prediction.nii.gz"
-    ] and everything(folder) == before
+    assert code == 1
+    assert len(err) == 3
+    assert str(bad) in err[-1]
+    assert "Next: " in err[-1]
+    assert [p.name for p in (tmp_path / "predictions").iterdir()] == ["good_prediction.nii.gz"]
+    assert everything(folder) == before
 
 
 LABELS = BAD_LABELS | {
@@ -183,11 +183,9 @@ def test_a_bad_label_is_one_line_and_the_good_case_is_used(tmp_path: Path, name:
     assert [p.name for p in (tmp_path / "out" / "labels").iterdir()] == ["case002.nii.gz"]
     code, out, _ = ssltut("verify", tmp_path / "in", "--json")
     errors = [error for report in json.loads(out) for error in report["errors"]]
-    assert (
-        code == 1
-        and 1 <= len(errors) <= 2
-        and re.search(words, f"{errors[0]['found']} {errors[0]['next']}")
-    )  # verify tells all it finds
+    assert code == 1
+    assert 1 <= len(errors) <= 2
+    assert re.search(words, f"{errors[0]['found']} {errors[0]['next']}")
 
 
 @pytest.mark.parametrize("name", BAD_SERIES)
@@ -208,11 +206,9 @@ def test_a_bad_series_is_one_line_and_the_good_one_beside_it_is_used(
     ), err
     assert len(list((tmp_path / "out" / "images").iterdir())) == 1
     code, out, _ = ssltut("verify", tmp_path / "in", "--json")
-    assert (
-        code == 1
-        and [report["ok"] for report in json.loads(out)].count(False) == 1
-        and everything(tmp_path / "in") == before
-    )
+    assert code == 1
+    assert [report["ok"] for report in json.loads(out)].count(False) == 1
+    assert everything(tmp_path / "in") == before
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
@@ -220,12 +216,10 @@ def test_scouts_and_mixed_series_are_left_out_by_name(tmp_path: Path, name: str)
     tags, words = LEFT_OUT[name]
     write_series(write_series(tmp_path / "in"), SLICES[..., :1], name="odd.dcm", **tags)
     code, _, err = ssltut("ingest", tmp_path / "in", "--out", tmp_path / "out")
-    assert (
-        code == 0
-        and len(err) == 1
-        and err[0].startswith(f"note: {tmp_path / 'in' / 'odd.dcm'}: left out")
-        and re.search(words, err[0])
-    )
+    assert code == 0
+    assert len(err) == 1
+    assert err[0].startswith(f"note: {tmp_path / 'in' / 'odd.dcm'}: left out")
+    assert re.search(words, err[0])
     assert np.array_equal(
         np.asarray(nib.load(tmp_path / "out" / "images" / "case001.nii.gz").dataobj),
         SLICES[::-1, ::-1],
@@ -237,13 +231,11 @@ def test_an_unreadable_slice_is_named_and_the_gap_it_leaves_too(tmp_path: Path) 
     write_series(tmp_path / "in" / "good", series="7.7")
     written(tmp_path / "in" / "bad" / "Muster_05.dcm", b"garbage" * 50)
     code, _, err = ssltut("ingest", tmp_path / "in", "--out", tmp_path / "out")
-    assert (
-        code == 1 and len(err) == 2 and "Muster_05.dcm: this is not a DICOM file" in "\n".join(err)
-    )
-    assert (
-        any("1 slices are missing" in line for line in err)
-        and len(list((tmp_path / "out" / "images").iterdir())) == 1
-    )
+    assert code == 1
+    assert len(err) == 2
+    assert "Muster_05.dcm: this is not a DICOM file" in "\n".join(err)
+    assert any("1 slices are missing" in line for line in err)
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 1
 
 
 # What is odd, and right
@@ -300,13 +292,16 @@ def test_int64_labels_are_kept_as_uint8(tmp_path: Path) -> None:
     )
     assert ssltut("ingest", tmp_path / "in", "--labels", "hip", "--out", tmp_path / "out")[0] == 0
     label = nib.load(tmp_path / "out" / "labels" / "case001.nii.gz")
-    assert label.get_data_dtype() == np.uint8 and np.array_equal(np.asarray(label.dataobj), LABEL)
+    assert label.get_data_dtype() == np.uint8
+    assert np.array_equal(np.asarray(label.dataobj), LABEL)
 
 
 def test_duplicate_slices_are_used_once(tmp_path: Path) -> None:
     write_series(write_series(tmp_path / "in"), SLICES[..., :3], name="copy_{}.dcm")
     code, _, err = ssltut("ingest", tmp_path / "in", "--out", tmp_path / "out")
-    assert code == 0 and len(err) == 1 and "3 slices are there twice" in err[0]
+    assert code == 0
+    assert len(err) == 1
+    assert "3 slices are there twice" in err[0]
     assert np.array_equal(
         np.asarray(nib.load(tmp_path / "out" / "images" / "case001.nii.gz").dataobj),
         SLICES[::-1, ::-1],
@@ -324,12 +319,10 @@ def test_paths_with_spaces_and_other_letters(tmp_path: Path, word: str) -> None:
     code, _, err = ssltut(
         "ingest", base / "in", "--labels", "hip", "--out", base / "out", "--key", base / "key.csv"
     )
-    assert (
-        code == 0
-        and not err
-        and len(list((base / "out" / "images").iterdir())) == 2
-        and len(list((base / "out" / "labels").iterdir())) == 1
-    )
+    assert code == 0
+    assert not err
+    assert len(list((base / "out" / "images").iterdir())) == 2
+    assert len(list((base / "out" / "labels").iterdir())) == 1
     assert (
         ssltut(
             "predict",
@@ -345,7 +338,8 @@ def test_paths_with_spaces_and_other_letters(tmp_path: Path, word: str) -> None:
     code, out, _ = ssltut(
         "export", base / "out", *sorted((base / "p").iterdir()), "--out", base / "back", "--json"
     )
-    assert code == 0 and len(json.loads(out)) == 2
+    assert code == 0
+    assert len(json.loads(out)) == 2
 
 
 # Folders and commands
@@ -359,14 +353,12 @@ def test_nothing_to_take_in(tmp_path: Path) -> None:
         (tmp_path / "nowhere", "no such folder"),
     ):
         code, out, err = ssltut("ingest", folder, "--out", tmp_path / "out")
-        assert (
-            code == 2
-            and not out
-            and len(err) == 1
-            and words in err[0]
-            and "Next: " in err[0]
-            and not (tmp_path / "out").exists()
-        )
+        assert code == 2
+        assert not out
+        assert len(err) == 1
+        assert words in err[0]
+        assert "Next: " in err[0]
+        assert not (tmp_path / "out").exists()
 
 
 def test_all_bad_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
@@ -374,12 +366,10 @@ def test_all_bad_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     for name in "ab":
         written(tmp_path / "in" / f"{name}.nii", b"")
     code, out, err = ssltut("ingest", tmp_path / "in", "--out", tmp_path / "out")
-    assert (
-        code == 2
-        and not out
-        and len(err) == 1
-        and "a.nii: the file is empty (0 bytes) (the first of 2 findings)" in err[0]
-    )
+    assert code == 2
+    assert not out
+    assert len(err) == 1
+    assert "a.nii: the file is empty (0 bytes) (the first of 2 findings)" in err[0]
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
@@ -398,14 +388,12 @@ def test_options_that_cannot_work(tmp_path: Path, words: list, message: str) -> 
     (tmp_path / "in").mkdir()
     save(tmp_path / "in" / "s.nii.gz")
     code, out, err = ssltut("ingest", tmp_path / "in", "--out", tmp_path / "out", *words)
-    assert (
-        code == 2
-        and not out
-        and len(err) == 1
-        and message in err[0]
-        and "Next: " in err[0]
-        and not (tmp_path / "out").exists()
-    )
+    assert code == 2
+    assert not out
+    assert len(err) == 1
+    assert message in err[0]
+    assert "Next: " in err[0]
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_existing_cohort_is_not_touched(tmp_path: Path) -> None:
@@ -413,11 +401,9 @@ def test_an_existing_cohort_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "out" / "thesis.txt").write_text("years of work")
     save(tmp_path / "s.nii.gz")
     code, _, err = ssltut("ingest", tmp_path / "s.nii.gz", "--out", tmp_path / "out")
-    assert (
-        code == 2
-        and "not empty" in err[0]
-        and [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
-    )
+    assert code == 2
+    assert "not empty" in err[0]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
 def read_only(folder: Path) -> Path:
@@ -453,7 +439,8 @@ def test_a_read_only_disk(material: Path, name: str) -> None:
     assert (
         code == 2 and not stdout and len(err) == 1 and str(out) in err[0] and "Next: " in err[0]
     ), err
-    assert everything(material) == before and not out.exists()
+    assert everything(material) == before
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -475,4 +462,5 @@ def test_a_full_disk(material: Path, name: str) -> None:
         and str(material / "out") in err[0]
         and os.strerror(errno.EFBIG) in err[0]
     ), err
-    assert "Next: " in err[0] and everything(material) == before
+    assert "Next: " in err[0]
+    assert everything(material) == before

@@ -62,9 +62,8 @@ def test_cps_is_the_cross_entropy_to_the_labels_of_the_other(on):
         -a.gather(1, b.argmax(1, keepdim=True)).mean() for a, b in ((log_p, log_q), (log_q, log_p))
     )
     assert terms["consistency"].value.item() == pytest.approx(expected.item(), rel=1e-4)
-    assert terms["consistency"].weight == pytest.approx(0.1 * rise(0.5)) and not torch.equal(
-        log_p, log_q
-    )
+    assert terms["consistency"].weight == pytest.approx(0.1 * rise(0.5))
+    assert not torch.equal(log_p, log_q)
     for role, name in (("student", "supervised"), ("second", "second supervised")):
         assert terms[name].value.item() == pytest.approx(
             supervised_loss(nets[role](batch.x_l).logits, batch.y_l).item(), rel=1e-5
@@ -81,7 +80,9 @@ def test_cps_labels_carry_no_gradient_to_the_network_that_gave_them():
     assert all(
         torch.equal(a, b)
         for a, b in zip(
-            torch.autograd.grad(again["consistency"].value, [*nets["student"].parameters()]), both
+            torch.autograd.grad(again["consistency"].value, [*nets["student"].parameters()]),
+            both,
+            strict=False,
         )
     )
 
@@ -100,10 +101,8 @@ def test_fixmatch_learns_strong_views_where_the_weak_one_is_sure(loss):
         dice_loss(logits, label, mask) if loss == "ce_dice" else 0.0
     )
     assert terms["consistency"].value.item() == pytest.approx(expected.item(), rel=1e-4)
-    assert (
-        terms["consistency"].share == pytest.approx(mask.double().mean().item())
-        and terms["consistency"].weight == 1.0
-    )
+    assert terms["consistency"].share == pytest.approx(mask.double().mean().item())
+    assert terms["consistency"].weight == 1.0
     assert step("fixmatch", options | {"weight": 0.1, "rampup": 1.0})[0][
         "consistency"
     ].weight == pytest.approx(0.1 * rise(0.5))
@@ -114,7 +113,8 @@ def test_a_strong_view_moves_no_voxel_and_cuts_one_box():
     x[:, :, 0] = 7.0  # a mirror would move this side
     seen = perturb.strong_view(x, generator_for("cpu", 0))
     assert torch.equal(seen, perturb.strong_view(x, generator_for("cpu", 0)))
-    assert all((sample == 0).sum() == 27 for sample in seen) and not torch.equal(seen[0], seen[1])
+    assert all((sample == 0).sum() == 27 for sample in seen)
+    assert not torch.equal(seen[0], seen[1])
     assert all(
         sample[0, 0][sample[0, 0] != 0].min() > sample[0, 1:][sample[0, 1:] != 0].max()
         for sample in seen
@@ -133,9 +133,8 @@ def test_urpc_rectifies_by_the_divergence_from_the_mean():
     for q in p:
         d = (mean * (mean / q).log()).sum(1, keepdim=True)
         expected += (((mean - q) ** 2 * (-d).exp()).mean() / (-d).exp().mean() + d.mean()) / 4
-    assert term.value.item() == pytest.approx(
-        expected.item(), rel=1e-4
-    ) and term.weight == pytest.approx(0.1 * rise(0.5))
+    assert term.value.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert term.weight == pytest.approx(0.1 * rise(0.5))
 
 
 def test_urpc_learns_labels_at_every_scale_and_a_shallow_network_has_fewer():
@@ -156,9 +155,8 @@ def test_dtc_turns_distance_into_a_mask_in_closed_form(n_classes):
     assert d.shape[1] == n_classes - 1
     expected = (1 / (1 + (5.0 * d).exp()) - logits.softmax(1)[:, 1:]).square().mean()
     assert terms["consistency"].value.item() == pytest.approx(expected.item(), rel=1e-4)
-    assert (
-        terms["consistency"].weight == pytest.approx(rise(0.5)) and terms["distance"].weight == 0.3
-    )
+    assert terms["consistency"].weight == pytest.approx(rise(0.5))
+    assert terms["distance"].weight == 0.3
     truth = signed_distance(batch.y_l, n_classes).double()
     assert terms["distance"].value.item() == pytest.approx(
         (d[:2] - truth).square().mean().item(), rel=1e-4
@@ -177,9 +175,9 @@ def test_signed_distance_of_a_cube_by_hand():
     assert found[0, 3, 3, :].tolist() == pytest.approx(
         [1.5 / far, 0.5 / far, -0.5 / 1.5, -1.0, -0.5 / 1.5, 0.5 / far, 1.5 / far], rel=1e-5
     )
-    assert (
-        found[0, 0, 0, 0] == 1.0 and (found[1] == -1.0).all() and (found[2] == 1.0).all()
-    )  # all inside, and nothing to be near to
+    assert found[0, 0, 0, 0] == 1.0
+    assert (found[1] == -1.0).all()
+    assert (found[2] == 1.0).all()
 
 
 @pytest.mark.parametrize("detach", [False, True])
@@ -190,9 +188,10 @@ def test_mc_net_plus_follows_the_sharpened_others(detach):
     sharp = [q**10 / (q**10).sum(1, keepdim=True) for q in p]
     expected = sum((p[i] - sharp[j]).square().mean() for i, j in permutations(range(3), 2))
     assert terms["consistency"].value.item() == pytest.approx(expected.item(), rel=1e-4)
-    assert terms["consistency"].weight == pytest.approx(1.0) and step(
-        "mc_net_plus", progress=Progress(20, 100)
-    )[0]["consistency"].weight == (pytest.approx(rise(0.5)))  # the ramp ends after 0.4 of training
+    assert terms["consistency"].weight == pytest.approx(1.0)
+    assert step("mc_net_plus", progress=Progress(20, 100))[0]["consistency"].weight == (
+        pytest.approx(rise(0.5))
+    )
     mean = sum(supervised_loss(z[:2], batch.y_l) for z in (logits, *heads.values())) / 3
     assert terms["supervised"].value.item() == pytest.approx(mean.item(), rel=1e-4)
     fixed = [s.detach() if detach else s for s in sharp]
@@ -212,9 +211,8 @@ def test_sharpening_by_hand():
 def test_the_three_decoders_upsample_in_three_ways_and_share_one_encoder():
     net = build_nets(make_method("mc_net_plus"), STILL, 2)["student"]
     kinds = [type(net.up[0]), *(head.up[0][0].mode for head in net.heads.values())]
-    assert kinds == [torch.nn.ConvTranspose3d, "trilinear", "nearest"] and not any(
-        "down" in name for name, _ in net.heads.named_parameters()
-    )
+    assert kinds == [torch.nn.ConvTranspose3d, "trilinear", "nearest"]
+    assert not any("down" in name for name, _ in net.heads.named_parameters())
 
 
 def test_bcp_pastes_both_ways_and_weighs_the_regions():
@@ -260,7 +258,7 @@ def test_bcp_first_pastes_labelled_patches_into_each_other_and_the_teacher_is_th
     assert (method.plan(then, Plan(2, 2)), method.decay_at(then)) == (Plan(2, 2), 0.99)
 
 
-@pytest.mark.parametrize("n_labelled, n_unlabelled", [(1, 1), (1, 2), (3, 2), (4, 4)])
+@pytest.mark.parametrize(("n_labelled", "n_unlabelled"), [(1, 1), (1, 2), (3, 2), (4, 4)])
 def test_bcp_pastes_batches_of_any_size(n_labelled, n_unlabelled):
     batch, method = make_batch(), make_method("bcp")
     many = replace(
@@ -278,11 +276,11 @@ def test_the_box_has_two_thirds_of_every_side_and_lies_anywhere(size):
     sides = [max(1, 2 * s // 3) for s in size]
     for mask in masks:
         hole = (~mask).nonzero()
-        assert len(hole) == math.prod(sides) and (hole.amax(0) - hole.amin(0) + 1).tolist() == sides
+        assert len(hole) == math.prod(sides)
+        assert (hole.amax(0) - hole.amin(0) + 1).tolist() == sides
     corners = torch.stack([(~mask).nonzero().amin(0) for mask in masks])
-    assert corners.amin(0).tolist() == [0, 0, 0] and corners.amax(0).tolist() == [
-        s - b for s, b in zip(size, sides)
-    ]
+    assert corners.amin(0).tolist() == [0, 0, 0]
+    assert corners.amax(0).tolist() == [s - b for s, b in zip(size, sides, strict=False)]
 
 
 def test_the_largest_piece_of_each_class_stays():
@@ -316,9 +314,8 @@ def test_pieces_below_a_share_of_the_largest_go_and_of_equals_the_first_is_the_l
     assert torch.equal(main_pieces(label, 2, 0.0), label)
     half, alone = label.clone(), label.clone()
     half[0, 0, 5, 0], alone[0, 0, 5, 0], alone[0, 5, 5], alone[1, 4, 4, 4] = 0, 0, 0, 0
-    assert torch.equal(main_pieces(label, 2, 0.5), half) and torch.equal(
-        main_pieces(label, 2, 1.0), alone
-    )
+    assert torch.equal(main_pieces(label, 2, 0.5), half)
+    assert torch.equal(main_pieces(label, 2, 1.0), alone)
 
 
 def test_cct_auxiliary_decoders_follow_the_main_one_and_do_not_teach_it():
@@ -339,10 +336,8 @@ def test_cct_auxiliary_decoders_follow_the_main_one_and_do_not_teach_it():
         head = net.heads[name]
         z = head.classifier(head.decode([function(f, main, draws[name]) for f in maps])[0]).double()
         expected += (z.softmax(1) - main.double().softmax(1)).square().sum(1).mean() / len(names)
-    assert (
-        terms["consistency"].value.item() == pytest.approx(expected.item(), rel=1e-4)
-        and len(names) == 5
-    )
+    assert terms["consistency"].value.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert len(names) == 5
     assert terms["consistency"].weight == pytest.approx(30 / 21)  # from a tenth of training on
     assert step("cct", progress=Progress(5, 100))[0]["consistency"].weight == pytest.approx(
         30 / 21 * rise(0.5)
@@ -352,11 +347,11 @@ def test_cct_auxiliary_decoders_follow_the_main_one_and_do_not_teach_it():
         for (n, _), g in zip(
             net.named_parameters(),
             torch.autograd.grad(terms["consistency"].value, [*net.parameters()], allow_unused=True),
+            strict=False,
         )
     }
-    assert taught["down.0.0.0.weight"] and all(
-        taught[f"heads.{name}.classifier.weight"] for name in names
-    )
+    assert taught["down.0.0.0.weight"]
+    assert all(taught[f"heads.{name}.classifier.weight"] for name in names)
     assert not any(
         learns for n, learns in taught.items() if n.split(".")[0] in ("up", "merge", "classifier")
     )
@@ -371,16 +366,13 @@ def test_perturbations_of_maps_by_hand():
     logits = torch.zeros(2, 3, 8, 8, 8)
     logits[:, 1, :4] = 1.0  # the first half is an object
     noise = perturb.feature_noise(f, logits, generator) / f - 1
-    assert (
-        noise.abs().max() <= 0.3 + 1e-5
-        and abs(noise.mean().item()) < 0.01
-        and noise.std().item() == pytest.approx(0.6 / 12**0.5, rel=0.05)
-    )
+    assert noise.abs().max() <= 0.3 + 1e-5
+    assert abs(noise.mean().item()) < 0.01
+    assert noise.std().item() == pytest.approx(0.6 / 12**0.5, rel=0.05)
     dropped = perturb.channel_dropout(f, logits, generator)
     share = (dropped != 0).float().mean((2, 3, 4))
-    assert set(share.unique().tolist()) == {0.0, 1.0} and share.mean().item() == pytest.approx(
-        0.5, abs=0.15
-    )
+    assert set(share.unique().tolist()) == {0.0, 1.0}
+    assert share.mean().item() == pytest.approx(0.5, abs=0.15)
     assert torch.allclose(dropped[dropped != 0], 2 * f[dropped != 0])
     assert torch.equal(
         perturb.hide_objects(f, logits, generator) != 0,
@@ -391,9 +383,8 @@ def test_perturbations_of_maps_by_hand():
     )
     ladder = torch.linspace(0.01, 1.0, 64).view(1, 1, 4, 4, 4).expand(1, 8, 4, 4, 4)
     limits = {(perturb.feature_drop(ladder, logits, generator)).max().item() for _ in range(50)}
-    assert (
-        0.68 < min(limits) < 0.75 and 0.85 < max(limits) < 0.9
-    )  # what is left lies below U(0.7, 0.9) of the largest
+    assert 0.68 < min(limits) < 0.75
+    assert 0.85 < max(limits) < 0.9
 
 
 def test_mtc_redraws_every_class_where_it_is_seen():
@@ -407,19 +398,16 @@ def test_mtc_redraws_every_class_where_it_is_seen():
     )
     for c in range(3):
         expected += p[:, c].mean() * (r[:, c] - x * p[:, c]).square().mean()
-    assert (
-        terms["consistency"].value.item() == pytest.approx(expected.item(), rel=1e-4)
-        and terms["consistency"].weight == 0.1
-    )
+    assert terms["consistency"].value.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert terms["consistency"].weight == 0.1
     net = nets["student"]
     taught = torch.autograd.grad(
         terms["consistency"].value,
         [net.classifier.weight, net.down[0][0][0].weight],
         allow_unused=True,
     )
-    assert (
-        taught[0] is None and taught[1].abs().sum() > 0
-    )  # the encoder learns, the first decoder does not
+    assert taught[0] is None
+    assert taught[1].abs().sum() > 0
 
 
 @pytest.mark.parametrize("arch", ["unet", "vnet", "unet2d"])
@@ -434,13 +422,13 @@ def test_heads_leave_the_network_as_it_was(arch):
         "blind": Head(skips=False),
     }
     plain, rich = build_net(arch, 1, 3, **make), build_net(arch, 1, 3, **make, heads=heads)
-    assert (
-        all(torch.equal(v, rich.state_dict()[k]) for k, v in plain.state_dict().items())
-        and not plain.heads
-    )
+    assert all(torch.equal(v, rich.state_dict()[k]) for k, v in plain.state_dict().items())
+    assert not plain.heads
     x = torch.randn(2, 1, 8, 8, 8)
     out, asked = plain(x), rich(x, heads=True)
-    assert torch.equal(out.logits, asked.logits) and out.heads == {} and rich(x).heads == {}
+    assert torch.equal(out.logits, asked.logits)
+    assert out.heads == {}
+    assert rich(x).heads == {}
     assert {n: h.shape[1] for n, h in asked.heads.items()} == {
         "scale 2": 3,
         "distance": 2,
@@ -480,7 +468,7 @@ def test_a_run_started_from_another_takes_its_body_and_keeps_its_own_heads(tmp_p
 
 
 @pytest.mark.parametrize(
-    "name, option, words",
+    ("name", "option", "words"),
     [
         ("cps", {"on": "labelled"}, "use all or unlabelled"),
         ("fixmatch", {"loss": "dice"}, "use ce"),

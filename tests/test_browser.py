@@ -98,7 +98,8 @@ def test_the_guards_see_a_request_that_leaves_and_an_error(
 ) -> None:
     fresh = lab.Desk(window, *room)
     fresh.page.goto("about:blank")
-    assert fresh.outside == [] and fresh.errors == []
+    assert fresh.outside == []
+    assert fresh.errors == []
     assert (
         fresh.page.evaluate(
             "() => fetch('https://example.org/x.js').then(() => 'came', () => 'refused')"
@@ -106,15 +107,15 @@ def test_the_guards_see_a_request_that_leaves_and_an_error(
         == "refused"
     )
     fresh.page.evaluate("() => console.error('loud')")
-    assert fresh.outside == ["https://example.org/x.js"] and any(
-        "loud" in error for error in fresh.errors
-    )
+    assert fresh.outside == ["https://example.org/x.js"]
+    assert any("loud" in error for error in fresh.errors)
     fresh.close()
 
 
 def test_without_a_browser_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSLTUT_CHROMIUM", "/nowhere/chromium")
-    assert lab.chromium() is None and "SSLTUT_CHROMIUM" in wanting()
+    assert lab.chromium() is None
+    assert "SSLTUT_CHROMIUM" in wanting()
     monkeypatch.delenv("SSLTUT_CHROMIUM")
     monkeypatch.setenv("PATH", "")
     assert lab.chromium() is None
@@ -136,7 +137,8 @@ def test_dragging_a_slider_moves_the_slice(desk: lab.Desk) -> None:
     before, was = desk.settled(axial), int(value.inner_text())
     desk.drag(*lab.middle(shown.locator(".ssltut-z .noUi-handle")), 30, 0)
     after = desk.settled(axial, until=lambda png: png != before)
-    assert int(value.inner_text()) > was and (lab.pixels(after) != lab.pixels(before)).mean() > 0.05
+    assert int(value.inner_text()) > was
+    assert (lab.pixels(after) != lab.pixels(before)).mean() > 0.05
     desk.shot("01_slice_dragged", shown)
 
 
@@ -164,7 +166,8 @@ def test_a_click_on_the_picture_reads_the_voxel(desk: lab.Desk) -> None:
         before,
         lambda: shown.locator(".ssltut-coronal img").click(position={"x": 60, "y": 90}),
     )
-    assert told.startswith(("crosshair", "cursor")) and "HU" in told
+    assert told.startswith(("crosshair", "cursor"))
+    assert "HU" in told
 
 
 @on(LOADING)
@@ -376,5 +379,6 @@ def test_papermill_keeps_every_output_of_the_live_views(
         if "def " not in cell.source
         and ("print(" in cell.source or "\nshow." in f"\n{cell.source}")
     ]
-    assert len(speaks) > 10 and [cell.source for cell in speaks if not cell.outputs] == []
+    assert len(speaks) > 10
+    assert [cell.source for cell in speaks if not cell.outputs] == []
     assert len(nbformat.writes(book)) < LIMIT_BYTES

@@ -39,7 +39,7 @@ def test_the_winner_fits_the_labels_best_by_four_parts_of_cross_entropy_and_one_
     assert method.compete({"student": better_ce, "rival": better_ce}) == ("student", "rival")
 
 
-@pytest.mark.parametrize("winner, loser", [("student", "rival"), ("rival", "student")])
+@pytest.mark.parametrize(("winner", "loser"), [("student", "rival"), ("rival", "student")])
 def test_the_loser_learns_and_the_winner_does_not(winner, loser):
     method, batch = make_method("c3s3"), make_batch()
     nets = build_nets(method, STILL, 3)
@@ -53,7 +53,8 @@ def test_the_loser_learns_and_the_winner_does_not(winner, loser):
         [nets[role].classifier.bias for role in (winner, loser)],
         allow_unused=True,
     )
-    assert gradient[0] is None and gradient[1].abs().sum() > 0
+    assert gradient[0] is None
+    assert gradient[1].abs().sum() > 0
 
 
 def test_the_terms_of_a_step_in_float64():
@@ -85,7 +86,7 @@ def test_the_terms_of_a_step_in_float64():
     assert terms["agreement"].value.item() == pytest.approx(agreement.item(), rel=1e-3)
     winner, loser = sorted(losses, key=losses.get)
     competition = 0.0
-    for mine, target in zip(outs[loser], outs[winner]):
+    for mine, target in zip(outs[loser], outs[winner], strict=False):
         p, q = mine.logits[2:].double().softmax(1), target.logits[2:].double().softmax(1)
         competition += (p - q**10 / (q**10).sum(1, keepdim=True)).square().mean()
     assert terms["competition"].value.item() == pytest.approx(competition.item(), rel=1e-4)
@@ -115,7 +116,7 @@ def test_the_contrast_by_hand():
         torch.tensor([1, 0, 0]),
     )
     e = [
-        [math.exp(m * v / 0.5) for m, v in zip(mask, (0.9, 0.2, -0.3))]
+        [math.exp(m * v / 0.5) for m, v in zip(mask, (0.9, 0.2, -0.3), strict=False)]
         for mask in ((1, 0, 0), (0, 1, 1), (0, 0, 1), (1, 1, 0))
     ]
     inside, outside_in, outside, inside_out = e  # I, 1 - I, 1 - U, U
@@ -136,7 +137,9 @@ def test_the_contrast_pulls_together_where_both_agree_and_apart_where_they_do_no
     s = torch.tensor([0.5, 0.5, 0.5], requires_grad=True)
     contrast(s, torch.tensor([1, 1, 0]), torch.tensor([1, 0, 0]), 2, 0.1).backward()
     agreed, disputed, background = s.grad.tolist()
-    assert agreed < disputed and background < disputed and disputed > 0
+    assert agreed < disputed
+    assert background < disputed
+    assert disputed > 0
 
 
 def test_the_projection_of_vectors_is_that_of_the_map():

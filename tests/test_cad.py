@@ -37,7 +37,8 @@ def test_the_region_is_the_largest_low_confidence_component():
     )  # a corner belongs to it (26-neighbourhood), a surer voxel does not
     expected = torch.zeros(12, 12, 12, dtype=torch.bool)
     expected[large], expected[9, 8, 8] = True, True
-    assert torch.equal(low_confidence(p, 0.6)[0], expected) and not low_confidence(p, 0.4).any()
+    assert torch.equal(low_confidence(p, 0.6)[0], expected)
+    assert not low_confidence(p, 0.4).any()
     assert torch.equal(low_confidence(torch.cat([p, sure((12, 12, 12))]), 0.6)[0], expected)
 
 
@@ -47,11 +48,9 @@ def test_the_box_is_that_of_the_region_clipped_to_the_side_where_it_covers_most(
     region[2:9, 3:5, 10] = True
     region[6:9, 3:5, 11] = True
     box = target_box(region, 1 / 3)
-    assert (
-        [b.stop - b.start for b in box] == [4, 2, 2]
-        and region[box].sum() == 14
-        and box[0].start == 5
-    )
+    assert [b.stop - b.start for b in box] == [4, 2, 2]
+    assert region[box].sum() == 14
+    assert box[0].start == 5
     whole = target_box(region, 1.0)
     assert whole == (slice(2, 9), slice(3, 5), slice(10, 12))
     assert [b.stop - b.start for b in target_box(region, 0.01)] == [1, 1, 1]
@@ -85,21 +84,16 @@ def test_displacement_pastes_scan_and_probabilities_from_the_next_scan_and_nothi
     set_to(p[:1], (slice(1, 3), slice(2, 4), slice(3, 5)), 0.5)
     x = torch.arange(2 * 216.0).view(2, 1, 6, 6, 6)
     moved = displace(x, p, 0.6, 1 / 3)
-    assert (
-        moved.where[0].nonzero().amin(0).tolist() == [1, 2, 3]
-        and moved.where[0].sum() == 8
-        and not moved.where[1].any()
-    )
+    assert moved.where[0].nonzero().amin(0).tolist() == [1, 2, 3]
+    assert moved.where[0].sum() == 8
+    assert not moved.where[1].any()
     box = moved.where[0]
-    assert set(moved.x[0, 0][box].tolist()) <= set(x[1].flatten().tolist()) and torch.equal(
-        moved.x[0, 0][~box], x[0, 0][~box]
-    )
-    assert (moved.p[0, 0][box] == 0.99).all() and torch.equal(
-        moved.p[:, 0][~moved.where], p[:, 0][~moved.where]
-    )
-    assert torch.equal(moved.x[1], x[1]) and torch.equal(
-        x, torch.arange(2 * 216.0).view(2, 1, 6, 6, 6)
-    )
+    assert set(moved.x[0, 0][box].tolist()) <= set(x[1].flatten().tolist())
+    assert torch.equal(moved.x[0, 0][~box], x[0, 0][~box])
+    assert (moved.p[0, 0][box] == 0.99).all()
+    assert torch.equal(moved.p[:, 0][~moved.where], p[:, 0][~moved.where])
+    assert torch.equal(moved.x[1], x[1])
+    assert torch.equal(x, torch.arange(2 * 216.0).view(2, 1, 6, 6, 6))
     alone = displace(x[:1], p[:1], 0.6, 1 / 3)
     assert (alone.p[0].amax(0) >= 0.6).all()  # one scan gives to itself
 

@@ -14,7 +14,7 @@ from ssltut.show.explorer import framed
 from ssltut.show.slices import Scene, draw, key
 
 
-@pytest.mark.parametrize("view, along", [(show.budget_curves, "budget"), (show.strata, "part")])
+@pytest.mark.parametrize(("view", "along"), [(show.budget_curves, "budget"), (show.strata, "part")])
 def test_a_table_with_two_rows_for_one_point_is_refused(view, along):
     with pytest.raises(ConfigError, match=f"more than one row for method low and {along} "):
         view(
@@ -35,20 +35,16 @@ def test_points_stand_at_their_budget_and_bounds_are_bars():
     ticks = {8: "eight", 2: "two", 4: "four"}
     ax = steps(STEPS, "budget", ticks, "x", "y", ["low", "high"]).axes[0]
     points = next(line for line in ax.lines if line.get_label() == "ours")
-    assert points.get_xdata().tolist() == [1.0, 2.0, 0.0] and points.get_ydata() == pytest.approx(
-        [0.72, 0.74, 0.78]
-    )
+    assert points.get_xdata().tolist() == [1.0, 2.0, 0.0]
+    assert points.get_ydata() == pytest.approx([0.72, 0.74, 0.78])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["eight", "two", "four"]
     bars = {c.get_label(): c.get_segments() for c in ax.collections}
-    assert [segment[0, 1] for segment in bars["high"]] == pytest.approx([0.92, 0.94, 0.98]) and set(
-        bars
-    ) >= {"low", "high"}
+    assert [segment[0, 1] for segment in bars["high"]] == pytest.approx([0.92, 0.94, 0.98])
+    assert set(bars) >= {"low", "high"}
     many = pd.concat([STEPS[STEPS["method"] == "ours"].assign(method=f"m{k}") for k in range(12)])
     ax = steps(many, "budget", ticks, "x", "y", []).axes[0]
-    assert (
-        len(ax.lines) == 12
-        and len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 12
-    )  # points alone, all different
+    assert len(ax.lines) == 12
+    assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 12
 
 
 def test_a_part_of_one_case_is_said_to_be_one(monkeypatch):
@@ -97,7 +93,7 @@ def test_a_method_without_values_keeps_its_row_and_says_nothing(recwarn):
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "ours",
         "failed",
-    ] and not recwarn.list
-    assert [np.mean(line.get_xdata()) for line in axes.lines[1:3]] == pytest.approx(
-        [0.2, 0.2]
-    ) and len(axes.lines) == 4
+    ]
+    assert not recwarn.list
+    assert [np.mean(line.get_xdata()) for line in axes.lines[1:3]] == pytest.approx([0.2, 0.2])
+    assert len(axes.lines) == 4

@@ -40,11 +40,9 @@ def test_round_trip(tmp_path):
         META,
     )
     groups, meta = load_checkpoint(tmp_path / "new" / "c.safetensors")
-    assert (
-        meta == META
-        and set(groups) == {"net.student", "other"}
-        and groups["other"]["a/b"].dtype == torch.bfloat16
-    )
+    assert meta == META
+    assert set(groups) == {"net.student", "other"}
+    assert groups["other"]["a/b"].dtype == torch.bfloat16
     assert all(torch.equal(v, groups["net.student"][k]) for k, v in net.state_dict().items())
     twin = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2))
     load_net(twin, groups["net.student"], tmp_path)
@@ -106,7 +104,7 @@ def test_a_foreign_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "net, words",
+    ("net", "words"),
     [
         (nn.Linear(4, 2), "weight"),
         (nn.Linear(3, 2, bias=False), "bias"),
@@ -124,7 +122,8 @@ def test_a_failed_write_leaves_the_old_file(file, monkeypatch):
     monkeypatch.setattr("safetensors.torch.save_file", fail)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(file, {"net.student": {"w": torch.zeros(1)}}, {"step": 4})
-    assert file.read_bytes() == old and [p.name for p in file.parent.iterdir()] == [file.name]
+    assert file.read_bytes() == old
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
 
 
 def test_a_failed_replacement_leaves_the_old_text(tmp_path, monkeypatch):
@@ -132,4 +131,5 @@ def test_a_failed_replacement_leaves_the_old_text(tmp_path, monkeypatch):
     monkeypatch.setattr(ssltut.checkpoint.os, "replace", fail)
     with pytest.raises(OSError, match="No space"):
         write_atomically(tmp_path / "run.json", "new")
-    assert (tmp_path / "run.json").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+    assert (tmp_path / "run.json").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1

@@ -61,28 +61,22 @@ def made(tmp_path_factory):
 
 def test_train_answers_and_reports(made):
     folder, answer, err = made
-    assert (
-        answer["folder"] == str(folder / "run")
-        and answer["method"] == "mean_teacher"
-        and answer["selected"]["step"] == 2
-    )
+    assert answer["folder"] == str(folder / "run")
+    assert answer["method"] == "mean_teacher"
+    assert answer["selected"]["step"] == 2
     assert [line for line in err if line.startswith("mean teacher: step 2/2, loss ")]
     found = json.loads((folder / "run" / "run.json").read_text())
-    assert (
-        found["options"]["weight"] == 0.5
-        and found["config"]["patch"] == [8, 8, 8]
-        and found["finished"]
-    )
+    assert found["options"]["weight"] == 0.5
+    assert found["config"]["patch"] == [8, 8, 8]
+    assert found["finished"]
 
 
 def test_the_same_train_command_finds_its_run(made):
     before = everything(made[0] / "run")
     code, out, err = ssltut("train", made[0] / "cohort", *METHOD, "--out", made[0] / "run", *QUICK)
-    assert (
-        code == 0
-        and "found the finished run" in err[-1]
-        and out.startswith("mean teacher: weights of step 2 (rule: dice")
-    )
+    assert code == 0
+    assert "found the finished run" in err[-1]
+    assert out.startswith("mean teacher: weights of step 2 (rule: dice")
     assert everything(made[0] / "run") == before
 
 
@@ -113,12 +107,10 @@ def test_train_from_a_teacher_on_bone(made, tmp_path):
     )
     found = json.loads((tmp_path / "student" / "run.json").read_text())
     assert code == 0, err
-    assert (
-        found["table"]["name"] == "bone"
-        and found["options"]["use"] == ["UA", "NN"]
-        and found["init"]
-        and found["config"]["seed"] == 5
-    )
+    assert found["table"]["name"] == "bone"
+    assert found["options"]["use"] == ["UA", "NN"]
+    assert found["init"]
+    assert found["config"]["seed"] == 5
 
 
 def test_predictions_lie_on_the_grid_of_their_scan(made, tmp_path):
@@ -141,11 +133,9 @@ def test_predictions_lie_on_the_grid_of_their_scan(made, tmp_path):
         "flipped_prediction.nii.gz",
     ]
     straight, turned = (nib.load(f) for f in files)
-    assert (
-        np.allclose(turned.affine, flipped.affine)
-        and turned.shape == flipped.shape
-        and np.allclose(straight.affine, scan.affine)
-    )
+    assert np.allclose(turned.affine, flipped.affine)
+    assert turned.shape == flipped.shape
+    assert np.allclose(straight.affine, scan.affine)
     assert np.array_equal(np.asarray(straight.dataobj), np.asarray(turned.dataobj)[::-1])
     assert set(np.unique(straight.dataobj)) <= {0, 1, 2}
 
@@ -163,12 +153,16 @@ def test_evaluate(made, tmp_path):
     )
     assert code == 0, err
     rows, saved = json.loads(out)["rows"], pd.read_csv(tmp_path / "new" / "s.csv")
-    assert len(rows) == len(saved) == 2 * 2 * 5 and {row["case"] for row in rows} == {
+    assert len(rows) == len(saved) == 2 * 2 * 5
+    assert {row["case"] for row in rows} == {
         "case6",
         "case7",
     }
     code, out, _ = ssltut("evaluate", made[0] / "run", made[0] / "cohort")
-    assert code == 0 and "1 scans scored" in out and "femur" in out and "hd95" in out
+    assert code == 0
+    assert "1 scans scored" in out
+    assert "femur" in out
+    assert "hd95" in out
 
 
 def test_answers_hold_no_nan(made):
@@ -196,21 +190,20 @@ def test_compare(made, tmp_path):
     code, out, err = ssltut(*words, "--json")
     assert code == 0, err
     answer = json.loads(out)
-    assert [row["method"] for row in answer["summary"]] == ["labels_only", "ua_mt"] and answer[
-        "paired"
-    ][0]["method"] == "ua_mt"
-    assert (
-        len(pd.read_csv(answer["csv"])) == 2 * 2 * 2 * 5
-        and len([line for line in err if line.startswith("[")]) == 2
-    )
+    assert [row["method"] for row in answer["summary"]] == ["labels_only", "ua_mt"]
+    assert answer["paired"][0]["method"] == "ua_mt"
+    assert len(pd.read_csv(answer["csv"])) == 2 * 2 * 2 * 5
+    assert len([line for line in err if line.startswith("[")]) == 2
     runs = [json.loads(file.read_text()) for file in (tmp_path / "c" / "runs").glob("*/run.json")]
     assert {run["cohort"] for run in runs} == {
         read_cohort(made[0] / "cohort").with_budget(2).hash
     }  # the first two of the split
     code, out, _ = ssltut(*words)
-    assert code == 0 and "No difference to the baseline holds" in out
+    assert code == 0
+    assert "No difference to the baseline holds" in out
     code, out, _ = ssltut(*words, "--largest-component", "--json")
-    assert code == 0 and set(pd.read_csv(json.loads(out)["csv"])["kept"]) == {"largest piece"}
+    assert code == 0
+    assert set(pd.read_csv(json.loads(out)["csv"])["kept"]) == {"largest piece"}
 
 
 def test_a_patch_may_have_three_sides(made, tmp_path):
@@ -233,17 +226,15 @@ def test_a_patch_may_have_three_sides(made, tmp_path):
 
 def test_methods_and_doctor(monkeypatch):
     code, out, _ = ssltut("methods", "--json")
-    assert code == 0 and [m["name"] for m in json.loads(out)] == list(METHODS)
-    assert {"paper", "year", "kind"} <= set(json.loads(out)[0]) and all(
-        name in ssltut("methods")[1] for name in METHODS
-    )
+    assert code == 0
+    assert [m["name"] for m in json.loads(out)] == list(METHODS)
+    assert {"paper", "year", "kind"} <= set(json.loads(out)[0])
+    assert all(name in ssltut("methods")[1] for name in METHODS)
     code, out, _ = ssltut("doctor", "--json")
     found = json.loads(out)
-    assert (
-        code == 0
-        and found["ssltut"] == __version__
-        and {"python", "device", "precision", "frontend", "torch"} <= set(found)
-    )
+    assert code == 0
+    assert found["ssltut"] == __version__
+    assert {"python", "device", "precision", "frontend", "torch"} <= set(found)
     assert "precision" in ssltut("doctor")[1]
 
 
@@ -271,19 +262,16 @@ def test_phantom_and_verify(tmp_path):
         "scans": 3,
         "split": cohort.split.hash,
     }
-    assert cohort.case("hip000").image.shape == (24, 24, 24) and set(
-        np.unique(cohort.case("hip000").label)
-    ) == {0, 1, 2}
+    assert cohort.case("hip000").image.shape == (24, 24, 24)
+    assert set(np.unique(cohort.case("hip000").label)) == {0, 1, 2}
     code, out, err = ssltut("verify", tmp_path / "p", "--json")
     assert code == 0 and all(report["ok"] for report in json.loads(out)), out
     (tmp_path / "p" / "images" / "hip001.nii.gz").write_bytes(b"garbage")
     code, out, err = ssltut("verify", tmp_path / "p")
-    assert (
-        code == 1
-        and "ERROR" in out
-        and "hip001" in out
-        and not any("Traceback" in line for line in err)
-    )
+    assert code == 1
+    assert "ERROR" in out
+    assert "hip001" in out
+    assert not any("Traceback" in line for line in err)
 
 
 def test_the_entry_point():
@@ -493,18 +481,17 @@ def test_bad_input_is_one_line_and_loses_nothing(places, name):
     assert (
         len(err) == 1 and err[0].startswith("ssltut") and message in err[0] and "Next: " in err[0]
     ), err
-    assert everything(folder) == before and not names["new"].exists()
+    assert everything(folder) == before
+    assert not names["new"].exists()
 
 
 def test_an_existing_prediction_is_kept(made, tmp_path):
     (tmp_path / "case1_prediction.nii.gz").write_text("corrected by hand")
     scans = [made[0] / "cohort" / "images" / f"case{i}.nii.gz" for i in (0, 1)]
     code, _, err = ssltut("predict", made[0] / "run", *scans, "--out", tmp_path)
-    assert (
-        code == 2
-        and "exists already" in err[0]
-        and [p.name for p in tmp_path.iterdir()] == ["case1_prediction.nii.gz"]
-    )
+    assert code == 2
+    assert "exists already" in err[0]
+    assert [p.name for p in tmp_path.iterdir()] == ["case1_prediction.nii.gz"]
 
 
 def test_a_failed_run_of_a_comparison_is_told(made, tmp_path, monkeypatch):
@@ -532,10 +519,14 @@ def test_a_failed_run_of_a_comparison_is_told(made, tmp_path, monkeypatch):
         0,
         *QUICK,
     )
-    assert code == 1 and "failed: loss term consistency" in "\n".join(err)
+    assert code == 1
+    assert "failed: loss term consistency" in "\n".join(err)
 
 
 @pytest.mark.parametrize("path", ["{missing}", "{file}", "{used}"])
 def test_verify_of_what_is_no_scan(places, path):
     code, out, err = ssltut("verify", path.format(**places[1]))
-    assert code == 1 and err == [] and "ERROR" in out and "Next: " in out
+    assert code == 1
+    assert err == []
+    assert "ERROR" in out
+    assert "Next: " in out

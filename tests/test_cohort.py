@@ -41,7 +41,8 @@ def test_the_hash_of_a_split_is_that_of_its_lists():
         replace(SPLIT, validation=("e",), test=("d",)),
         replace(SPLIT, unlabelled=()),
     ]
-    assert len({split.hash for split in [SPLIT, *others]}) == 4 and len(SPLIT.hash) == 12
+    assert len({split.hash for split in [SPLIT, *others]}) == 4
+    assert len(SPLIT.hash) == 12
 
 
 def test_a_split_is_read_back():
@@ -58,7 +59,7 @@ def test_a_split_is_read_back():
 
 
 @pytest.mark.parametrize(
-    "found, words",
+    ("found", "words"),
     [
         (as_dict(test=["d"]), "the lists do not fit their hash"),
         ({"labelled": []}, "no list unlabelled, validation, test"),
@@ -72,7 +73,7 @@ def test_a_split_file_that_cannot_be_right_is_refused(found, words):
 
 
 @pytest.mark.parametrize(
-    "split, patients, words",
+    ("split", "patients", "words"),
     [
         (replace(SPLIT, test=("z",)), PATIENTS, "names 1 scans that are not there, the first is z"),
         (SPLIT, PATIENTS | {"e": "A"}, r"patient A is in training and in test \(scan e\)"),
@@ -99,7 +100,8 @@ def test_make_split_keeps_patients_together():
     labelled = {f"scan{i:02d}": f"patient{i // 2}" for i in range(40)}
     split = make_split(labelled, {"extra": "patient99", "second": "patient0"}, seed=3)
     split.check(labelled | {"extra": "patient99", "second": "patient0"}, "made")
-    assert (len(split.validation), len(split.test)) == (4, 8) and "extra" in split.unlabelled
+    assert (len(split.validation), len(split.test)) == (4, 8)
+    assert "extra" in split.unlabelled
     held_out = {labelled[i] for i in (*split.validation, *split.test)}
     assert ("second" in split.unlabelled) == ("patient0" not in held_out)
     assert (
@@ -128,12 +130,13 @@ def test_tables_by_name_and_by_their_classes():
     assert [table_named(name) for name in TABLES] == [HIP, BONE, ATRIUM]
     assert table_named(json.loads(json.dumps(HIP.to_dict()))) == HIP
     own = table_named({"names": ["background", "liver", "spleen", "kidney"]})
-    assert own.n_classes == 4 == len(set(own.colours)) and own.name == "own"
+    assert own.n_classes == 4 == len(set(own.colours))
+    assert own.name == "own"
     assert to_bone(np.array([0, 1, 2], np.uint8)).tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize(
-    "table, words",
+    ("table", "words"),
     [
         ("knee", "no label table 'knee'"),
         (None, "no label table None"),
@@ -153,12 +156,11 @@ def test_impossible_tables_are_refused(table, words):
 
 def test_unlabelled_cases_have_no_label_even_when_it_is_known():
     cohort = toy_cohort()
-    assert (
-        all(case.label is None for case in cohort.training("unlabelled"))
-        and len(cohort.training("unlabelled")) == 3
-    )
+    assert all(case.label is None for case in cohort.training("unlabelled"))
+    assert len(cohort.training("unlabelled")) == 3
     for part in (cohort.training("labelled"), cohort.validation(), cohort.test()):
-        assert part and all(case.label is not None for case in part)
+        assert part
+        assert all(case.label is not None for case in part)
 
 
 def test_a_labelled_part_without_labels_is_refused():
@@ -200,7 +202,8 @@ def test_the_hash_changes_with_content_split_and_view():
         cohort.resampled(3.0).hash,
         Cohort.from_cases(changed, cohort.split, HIP, "toy").hash,
     ]
-    assert cohort.hash == other.hash and len(set(hashes)) == len(hashes)
+    assert cohort.hash == other.hash
+    assert len(set(hashes)) == len(hashes)
     assert fingerprint(toy_case(1)) != fingerprint(toy_case(1).without_label())
 
 
@@ -208,16 +211,14 @@ def test_budgets():
     cohort = toy_cohort(12, labelled=2)
     training = {*cohort.split.labelled, *cohort.split.unlabelled}
     assert cohort.with_budget(4).split.labelled == ("case0", "case1", "case2", "case3")
-    assert (
-        cohort.with_budget("all").split.unlabelled == ()
-        and set(cohort.with_budget("all").split.labelled) == training
-    )
+    assert cohort.with_budget("all").split.unlabelled == ()
+    assert set(cohort.with_budget("all").split.labelled) == training
     drawn = [cohort.with_budget(4, seed).split for seed in range(4)]
-    assert (
-        len({split.labelled for split in drawn}) > 1 and drawn[0] == cohort.with_budget(4, 0).split
-    )
+    assert len({split.labelled for split in drawn}) > 1
+    assert drawn[0] == cohort.with_budget(4, 0).split
     for split in drawn:
-        assert {*split.labelled, *split.unlabelled} == training and len(split.labelled) == 4
+        assert {*split.labelled, *split.unlabelled} == training
+        assert len(split.labelled) == 4
         assert (split.validation, split.test) == (cohort.split.validation, cohort.split.test)
     assert cohort.with_budget(4, np.int64(3)).split == drawn[3]  # a seed read from a table
     assert set(cohort.with_budget(2, 5).split.labelled) < set(
@@ -232,11 +233,10 @@ def test_budgets():
 
 def test_bone_against_rest():
     bone = toy_cohort().as_bone()
-    assert bone.table == BONE and set(np.unique(bone.case("case0").label)) == {0, 1}
-    assert (
-        np.array_equal(bone.case("case0").label > 0, toy_case(0).label > 0)
-        and bone.training("unlabelled")[0].label is None
-    )
+    assert bone.table == BONE
+    assert set(np.unique(bone.case("case0").label)) == {0, 1}
+    assert np.array_equal(bone.case("case0").label > 0, toy_case(0).label > 0)
+    assert bone.training("unlabelled")[0].label is None
     with pytest.raises(ConfigError, match="are no hip"):
         bone.as_bone()
 
@@ -264,14 +264,13 @@ def rounded(spacing=2.0, n=40):
 def test_resampling_keeps_the_corners_in_mm(spacing):
     case = rounded()
     new = resample(case, (spacing,) * 3, 3)
-    assert new.spacing == pytest.approx(
-        tuple(80.0 / n for n in new.image.shape)
-    ) and new.spacing == pytest.approx((spacing,) * 3, rel=0.05)
+    assert new.spacing == pytest.approx(tuple(80.0 / n for n in new.image.shape))
+    assert new.spacing == pytest.approx((spacing,) * 3, rel=0.05)
     corners = np.array(list(np.ndindex(2, 2, 2)), float)
     outer = [apply_affine(c.affine, corners * c.image.shape - 0.5) for c in (case, new)]
-    assert (
-        outer[0] == pytest.approx(outer[1]) and new.image.dtype == np.int16 and new.source is None
-    )
+    assert outer[0] == pytest.approx(outer[1])
+    assert new.image.dtype == np.int16
+    assert new.source is None
     for value in (1, 2):
         centres, volumes = zip(
             *(
@@ -283,9 +282,8 @@ def test_resampling_keeps_the_corners_in_mm(spacing):
             ),
             strict=True,
         )
-        assert centres[0] == pytest.approx(centres[1], abs=0.5) and volumes[1] == pytest.approx(
-            volumes[0], rel=0.1
-        )
+        assert centres[0] == pytest.approx(centres[1], abs=0.5)
+        assert volumes[1] == pytest.approx(volumes[0], rel=0.1)
 
 
 def test_resampling_to_the_same_voxels_changes_nothing():
@@ -316,10 +314,10 @@ def test_resampled_cohorts():
     cohort = toy_cohort().resampled(4.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
-        assert cohort.case("case0").spacing == (4.0, 4.0, 4.0) and cohort.as_bone().case(
-            "case0"
-        ).image.shape == (8, 8, 8)
-    assert cohort.spacing == 4.0 and cohort.split == toy_cohort().split
+        assert cohort.case("case0").spacing == (4.0, 4.0, 4.0)
+        assert cohort.as_bone().case("case0").image.shape == (8, 8, 8)
+    assert cohort.spacing == 4.0
+    assert cohort.split == toy_cohort().split
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(ConfigError, match="a voxel size of"):
             toy_cohort().resampled(wrong)
@@ -350,18 +348,18 @@ def test_synthetic_scans_are_made_once(monkeypatch, tmp_path):
         cohort.hash
         == synthetic_cohort(8, size=16, **sizes).hash
         != synthetic_cohort(8, size=16, seed=1, **sizes).hash
-        and not made
     )
+    assert not made
     first, again = cohort.case("hip003"), synthetic_cohort(8, size=16, **sizes).case("hip003")
-    assert (
-        len(made) == 1
-        and fingerprint(first) == fingerprint(again)
-        and again.meta == {"difficulty": 0.5, "pathology": ["cyst"]}
-    )
-    assert again.patient == "hip003" and [p.name for p in tmp_path.rglob("*.npz")] == ["hip003.npz"]
+    assert len(made) == 1
+    assert fingerprint(first) == fingerprint(again)
+    assert again.meta == {"difficulty": 0.5, "pathology": ["cyst"]}
+    assert again.patient == "hip003"
+    assert [p.name for p in tmp_path.rglob("*.npz")] == ["hip003.npz"]
     assert [len(getattr(cohort.split, part)) for part in PARTS] == [2, 3, 1, 2]
     synthetic_cohort(9, size=16, **sizes).case("hip003")
-    assert len(made) == 1 and len({cohort.sources[i].fingerprint for i in cohort.sources}) == 8
+    assert len(made) == 1
+    assert len({cohort.sources[i].fingerprint for i in cohort.sources}) == 8
     for wrong in ({"labelled": 6}, {"labelled": 0}):
         with pytest.raises(ConfigError, match="8 scans cannot give"):
             synthetic_cohort(8, **sizes | wrong)
@@ -407,15 +405,14 @@ def test_a_cohort_is_read_as_it_was_written(written):
     )
     for case_id in cohort.sources:
         a, b = cohort.case(case_id), found.case(case_id)
-        assert (
-            np.array_equal(a.image, b.image)
-            and np.array_equal(a.label, b.label)
-            and np.array_equal(a.affine, b.affine)
-        )
+        assert np.array_equal(a.image, b.image)
+        assert np.array_equal(a.label, b.label)
+        assert np.array_equal(a.affine, b.affine)
         assert (a.patient, dict(a.meta)) == (
             b.patient,
             dict(b.meta),
-        ) and a.image.dtype == b.image.dtype
+        )
+        assert a.image.dtype == b.image.dtype
     assert found.training("unlabelled")[0].label is None
     assert sorted(p.name for p in written.parent.iterdir()) == ["toy"]
 
@@ -430,23 +427,20 @@ def test_own_classes_patients_and_unlabelled_scans_travel_along(tmp_path):
     write_cohort(Cohort.from_cases(cases, split, own, "abdomens", "MR"), tmp_path / "c")
     found = read_cohort(tmp_path / "c")
     assert (found.table, found.modality, found.sources["case3"].patient) == (own, "MR", "p1")
-    assert (
-        not found.sources["case1"].has_label
-        and found.case("case1").label is None
-        and found.case("case0").image.dtype == np.float32
-    )
+    assert not found.sources["case1"].has_label
+    assert found.case("case1").label is None
+    assert found.case("case0").image.dtype == np.float32
 
 
 def test_without_split_json_one_is_made(copy):
     (copy / "split.json").unlink()
     (copy / "labels" / "case2.nii.gz").unlink()
     found = read_cohort(copy)
-    assert (
-        found.split.unlabelled == ("case2",)
-        and len(found.split.all) == 8
-        and found.split == read_cohort(copy).split
-    )
-    assert found.name == "copy" and found.table == HIP
+    assert found.split.unlabelled == ("case2",)
+    assert len(found.split.all) == 8
+    assert found.split == read_cohort(copy).split
+    assert found.name == "copy"
+    assert found.table == HIP
 
 
 def test_a_folder_with_files_is_refused_and_nothing_lost(tmp_path):
@@ -468,7 +462,7 @@ def test_a_failure_leaves_no_half_written_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spoil, error, words",
+    ("spoil", "error", "words"),
     [
         (
             lambda f: change(f, test=["case6"]),

@@ -61,7 +61,8 @@ def test_on_colab_every_view_works_without_a_foreign_widget(name: str, colab: Pa
     live = [
         output for output in outputs if "application/vnd.jupyter.widget-view+json" in output.data
     ]
-    assert live and all(
+    assert live
+    assert all(
         output.metadata["image/png"]["alt"] and "image/png" in output.data for output in live
     )
     made = {

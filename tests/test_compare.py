@@ -26,9 +26,6 @@ from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, TrainingError
 from ssltut.methods import METHODS
 from ssltut.metrics import METRICS
-from ssltut.profiles import (
-    TrainConfig,
-)  # noqa: F401 - the killed script reads settings in its words
 from ssltut.statistics import report, summary
 
 TINY = replace(SMALL, steps=1, validate_every=1)
@@ -51,13 +48,12 @@ def swept(tmp_path_factory):
 
 def test_one_row_per_case_class_and_metric(swept):
     folder, rows, said = swept
-    assert (
-        len(rows) == 3 * 2 * 2 * 2 * 2 * len(METRICS)
-        and len(said) == 12
-        and said[0].startswith("[1/12] labels only, 2 labelled, seed 0: Dice")
-    )
+    assert len(rows) == 3 * 2 * 2 * 2 * 2 * len(METRICS)
+    assert len(said) == 12
+    assert said[0].startswith("[1/12] labels only, 2 labelled, seed 0: Dice")
     assert not rows.duplicated(["method", "budget", "seed", "case", "class", "metric"]).any()
-    assert set(rows["case"]) == set(toy_cohort().split.test) and set(rows["class"]) == {
+    assert set(rows["case"]) == set(toy_cohort().split.test)
+    assert set(rows["class"]) == {
         "hip bone",
         "femur",
     }
@@ -74,15 +70,11 @@ def test_one_row_per_case_class_and_metric(swept):
         "selected_step",
         "difficulty",
     ]
-    assert (
-        rows[needed].notna().all().all()
-        and (rows["selection"] == "dice").all()
-        and rows["error"].isna().all()
-    )
-    assert (
-        json.loads(rows["settings"].iloc[0])["lr"] == TINY.lr
-        and json.loads(rows["options"][rows["method"] == "ua_mt"].iloc[0])["passes"] == 8
-    )
+    assert rows[needed].notna().all().all()
+    assert (rows["selection"] == "dice").all()
+    assert rows["error"].isna().all()
+    assert json.loads(rows["settings"].iloc[0])["lr"] == TINY.lr
+    assert json.loads(rows["options"][rows["method"] == "ua_mt"].iloc[0])["passes"] == 8
     assert list(rows.columns) == list(COLUMNS)
     read = read_rows(folder / "results.csv")
     pd.testing.assert_frame_equal(read, rows)
@@ -161,9 +153,8 @@ def test_scans_are_drawn_or_taken_in_the_published_order(tmp_path, monkeypatch):
             draw=draw,
             say=lambda s: None,
         )
-        assert seen["labels_only"] == seen["ua_mt"] and len(set(seen["ua_mt"])) == (
-            3 if draw else 1
-        )
+        assert seen["labels_only"] == seen["ua_mt"]
+        assert len(set(seen["ua_mt"])) == (3 if draw else 1)
         assert draw or seen["ua_mt"][0] == ("case0", "case1", "case2")
 
 
@@ -173,10 +164,8 @@ def test_a_larger_budget_keeps_the_scans_of_a_smaller_one():
         for n in (2, 4)
         for seed in range(3)
     }
-    assert (
-        all(drawn[4, seed][:2] == drawn[2, seed] for seed in range(3))
-        and len({drawn[4, seed] for seed in range(3)}) == 3
-    )
+    assert all(drawn[4, seed][:2] == drawn[2, seed] for seed in range(3))
+    assert len({drawn[4, seed] for seed in range(3)}) == 3
 
 
 def test_a_failed_run_is_a_row_and_is_tried_again(tmp_path, monkeypatch):
@@ -198,13 +187,12 @@ def test_a_failed_run_is_a_row_and_is_tried_again(tmp_path, monkeypatch):
         say=said.append,
     )
     failed = rows[rows["method"] == "ua_mt"]
-    assert (
-        len(failed) == 1
-        and failed["status"].iloc[0] == "failed"
-        and "consistency is not finite" in failed["error"].iloc[0]
-    )
+    assert len(failed) == 1
+    assert failed["status"].iloc[0] == "failed"
+    assert "consistency is not finite" in failed["error"].iloc[0]
     assert failed[["config", "command", "commit", "machine", "settings"]].notna().all().all()
-    assert "failed: " in said[0] and (rows["method"] == "labels_only").sum() == 4 * len(METRICS)
+    assert "failed: " in said[0]
+    assert (rows["method"] == "labels_only").sum() == 4 * len(METRICS)
     assert summary(rows, "dice").set_index("method").loc["ua_mt", "failed"] == 1
     monkeypatch.undo()
     mended = compare(
@@ -216,9 +204,8 @@ def test_a_failed_run_is_a_row_and_is_tried_again(tmp_path, monkeypatch):
         seeds=[0],
         say=said.append,
     )
-    assert not (mended["status"] == "failed").any() and (
-        mended["method"] == "ua_mt"
-    ).sum() == 4 * len(METRICS)
+    assert not (mended["status"] == "failed").any()
+    assert (mended["method"] == "ua_mt").sum() == 4 * len(METRICS)
 
 
 @pytest.mark.parametrize(
@@ -244,15 +231,16 @@ def test_whatever_goes_wrong_in_a_run_the_sweep_goes_on(tmp_path, monkeypatch, e
         say=lambda s: None,
     )
     told = rows.loc[rows["status"] == "failed", "error"].tolist()
-    assert len(told) == 1 and told[0].startswith(type(error).__name__) and "\n" not in told[0]
+    assert len(told) == 1
+    assert told[0].startswith(type(error).__name__)
+    assert "\n" not in told[0]
     assert (rows["method"] == "ua_mt").sum() == 4 * len(METRICS)
     assert summary(rows, "dice").set_index("method")["failed"].to_dict() == {
         "labels_only": 1,
         "ua_mt": 0,
     }
-    assert "UA-MT" in report(rows, "dice") and "there is nothing to compare" in report(
-        rows, "dice"
-    )  # the baseline failed: a table all the same
+    assert "UA-MT" in report(rows, "dice")
+    assert "there is nothing to compare" in report(rows, "dice")
 
 
 def test_a_sweep_in_which_all_fails_still_has_its_table(tmp_path, monkeypatch):
@@ -270,9 +258,8 @@ def test_a_sweep_in_which_all_fails_still_has_its_table(tmp_path, monkeypatch):
         seeds=[0],
         say=lambda s: None,
     )
-    assert rows["error"].tolist() == ["MemoryError: no memory"] * 2 and summary(rows, "dice")[
-        "failed"
-    ].tolist() == [1, 1]
+    assert rows["error"].tolist() == ["MemoryError: no memory"] * 2
+    assert summary(rows, "dice")["failed"].tolist() == [1, 1]
     assert "nothing to compare" in report(rows, "dice")
 
 
@@ -299,7 +286,8 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path, workers, one_thread):
     ):
         time.sleep(0.02)
     sweep.kill()
-    assert sweep.wait() != 0 and 1 <= len(records) < 4
+    assert sweep.wait() != 0
+    assert 1 <= len(records) < 4
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in records}
     went_on, whole = (
         compare(
@@ -308,9 +296,8 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path, workers, one_thread):
         for name in ("killed", "whole")
     )
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in records} == before
-    assert went_on["value"].tolist() == whole["value"].tolist() and len(went_on) == 4 * 4 * len(
-        METRICS
-    )
+    assert went_on["value"].tolist() == whole["value"].tolist()
+    assert len(went_on) == 4 * 4 * len(METRICS)
 
 
 def test_a_comparison_stopped_in_its_first_run_goes_on(tmp_path, monkeypatch):
@@ -346,26 +333,23 @@ def test_the_largest_piece_alone_is_scored_where_asked_and_the_rows_say_so(swept
     case = toy_case(3)
     stray = case.label.copy()
     stray[0, 0, 0] = 1  # far from the rest of its class, and one voxel
-    assert case.label[0, 0, 0] == 0 and case.label[1, 1, 1] == 0
+    assert case.label[0, 0, 0] == 0
+    assert case.label[1, 1, 1] == 0
     run = SimpleNamespace(predict=lambda case: stray, table=HIP)
     whole, largest = (
         score_run(run, [case], largest=largest).set_index(["class", "metric"])["value"]
         for largest in (False, True)
     )
-    assert (
-        whole["hip bone", "dice"] < largest["hip bone", "dice"] == 1
-        and largest["hip bone", "hd95"] == 0
-    )
+    assert whole["hip bone", "dice"] < largest["hip bone", "dice"] == 1
+    assert largest["hip bone", "hd95"] == 0
     settings = {"config": TINY, "budgets": [2], "seeds": [0], "say": lambda line: None}
     plain, alone = (
         compare(toy_cohort(), ["labels_only"], tmp_path / "c", largest=largest, **settings)
         for largest in (False, True)
     )
-    assert (
-        set(plain["kept"]) == {"all"}
-        and set(alone["kept"]) == {"largest piece"}
-        and set(plain["config"]) == set(alone["config"])
-    )
+    assert set(plain["kept"]) == {"all"}
+    assert set(alone["kept"]) == {"largest piece"}
+    assert set(plain["config"]) == set(alone["config"])
 
 
 def test_scoring_needs_labels(swept):
@@ -377,12 +361,11 @@ def test_scoring_needs_labels(swept):
 
 def test_a_record_is_read_and_where_there_is_none_it_is_empty():
     found, none = recorded("synthetic_class"), recorded("nowhere")
-    assert (
-        len(found) == 1800
-        and set(found["method"]) >= {"labels_only", "all_labels"}
-        and isinstance(found["case"].iloc[0], str)
-    )
-    assert none.empty and list(none.columns) == list(COLUMNS)
+    assert len(found) == 1800
+    assert set(found["method"]) >= {"labels_only", "all_labels"}
+    assert isinstance(found["case"].iloc[0], str)
+    assert none.empty
+    assert list(none.columns) == list(COLUMNS)
 
 
 @pytest.mark.parametrize("tag", ["052673293222", "15707295e803", "4c2446e69022"])
@@ -407,11 +390,9 @@ def test_a_record_says_once_what_is_the_same_for_a_run_and_is_read_whole(swept, 
         rows.sort_values(columns, ignore_index=True),
     )
     values, runs = (pd.read_csv(tmp_path / name) for name in ("toy.csv", "toy_runs.csv"))
-    assert (
-        "settings" not in values
-        and len(values) == len(rows)
-        and len(runs) == len(rows.groupby(["method", "budget", "seed"]))
-    )
+    assert "settings" not in values
+    assert len(values) == len(rows)
+    assert len(runs) == len(rows.groupby(["method", "budget", "seed"]))
 
 
 def test_a_record_made_in_parts_keeps_what_was_not_done_again_in_the_order_of_the_methods(
@@ -421,16 +402,16 @@ def test_a_record_made_in_parts_keeps_what_was_not_done_again_in_the_order_of_th
     of_bound = rows["method"] == "labels_only"
     write_record(rows[of_bound], "toy", list(METHODS), tmp_path)
     whole = write_record(rows[~of_bound], "toy", list(METHODS), tmp_path)
-    assert len(whole) == len(rows) and whole["method"].iloc[0] == "labels_only"
+    assert len(whole) == len(rows)
+    assert whole["method"].iloc[0] == "labels_only"
     again = write_record(
         rows[of_bound].assign(value=0.5, config=rows["config"] + "0"),
         "toy",
         list(METHODS),
         tmp_path,
     )
-    assert len(again) == len(rows) and set(again["config"]) == set(
-        rows["config"].where(~of_bound, rows["config"] + "0")
-    )
+    assert len(again) == len(rows)
+    assert set(again["config"]) == set(rows["config"].where(~of_bound, rows["config"] + "0"))
     assert (
         recorded("toy", tmp_path)
         .loc[lambda table: table["method"] == "labels_only", "value"]
@@ -441,7 +422,8 @@ def test_a_record_made_in_parts_keeps_what_was_not_done_again_in_the_order_of_th
 
 def test_provenance_says_how_a_row_was_made(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/ssltut", "compare", "cohort"])
-    assert provenance()["command"] == "ssltut compare cohort" and set(provenance()) == {
+    assert provenance()["command"] == "ssltut compare cohort"
+    assert set(provenance()) == {
         "command",
         "commit",
         "machine",

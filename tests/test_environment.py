@@ -47,7 +47,8 @@ def test_constraints_are_plain_versions_and_leave_elfinder_out() -> None:
     assert all(
         re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in pins().values()
     )  # no local version such as +cpu, no range
-    assert "imjoy-elfinder" not in pins() and "pydantic" not in pins()
+    assert "imjoy-elfinder" not in pins()
+    assert "pydantic" not in pins()
 
 
 def test_the_extra_all_names_every_other_extra() -> None:
@@ -58,13 +59,12 @@ def test_the_extra_all_names_every_other_extra() -> None:
 def test_conda_brings_python_and_pip_and_nothing_else() -> None:
     conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python, *rest = conda["dependencies"]
-    assert conda["name"] == project()["name"] and conda["channels"] == ["conda-forge"]
+    assert conda["name"] == project()["name"]
+    assert conda["channels"] == ["conda-forge"]
     assert rest == ["pip", {"pip": ["-c constraints.txt", "-e .[all]"]}]
-    assert (
-        python.startswith("python=")
-        and project()["requires-python"] == ">=3.11,<3.13"
-        and python[7:] in ("3.11", "3.12")
-    )
+    assert python.startswith("python=")
+    assert project()["requires-python"] == ">=3.11,<3.13"
+    assert python[7:] in ("3.11", "3.12")
 
 
 @pytest.mark.parametrize("module", ["ssltut", "ssltut.data", "ssltut.show"])

@@ -47,9 +47,8 @@ def rotation(degrees):
 def test_an_ellipse_is_recovered_from_its_mask(degrees):
     truth = ellipse((48, 40), (22.3, 18.7), (14.0, 8.5), rotation(degrees))
     found = find_shape(truth <= 1, False, 0.0, 0.9)
-    assert found.centre == pytest.approx(
-        [22.3, 18.7], abs=0.15
-    ) and found.half_axes() == pytest.approx([14.0, 8.5], abs=0.25)
+    assert found.centre == pytest.approx([22.3, 18.7], abs=0.15)
+    assert found.half_axes() == pytest.approx([14.0, 8.5], abs=0.25)
     assert abs(mirror_through([found]).normal @ rotation(degrees)[:, 1]) == pytest.approx(
         1.0, abs=2e-3
     )  # across the short axis
@@ -59,30 +58,26 @@ def test_an_ellipse_is_recovered_from_its_mask(degrees):
 def test_a_sphere_is_recovered_even_where_the_patch_cuts_it(cut):
     mask = (ellipse((32, 32, 32), (15.2, 16.4, 14.9), (10.0,) * 3) <= 1)[cut:]
     found = find_shape(mask, True, 0.0, 0.9)
-    assert found.centre == pytest.approx(
-        [15.2 - cut, 16.4, 14.9], abs=0.1
-    ) and found.half_axes() == pytest.approx([10.0] * 3, abs=0.1)
+    assert found.centre == pytest.approx([15.2 - cut, 16.4, 14.9], abs=0.1)
+    assert found.half_axes() == pytest.approx([10.0] * 3, abs=0.1)
 
 
 def test_an_ellipsoid_is_recovered():
     found = find_shape(
         ellipse((36, 32, 28), (17.1, 15.6, 13.3), (14.0, 10.0, 7.0)) <= 1, False, 0.0, 0.9
     )
-    assert found.centre == pytest.approx(
-        [17.1, 15.6, 13.3], abs=0.1
-    ) and found.half_axes() == pytest.approx([14.0, 10.0, 7.0], abs=0.2)
+    assert found.centre == pytest.approx([17.1, 15.6, 13.3], abs=0.1)
+    assert found.half_axes() == pytest.approx([14.0, 10.0, 7.0], abs=0.2)
 
 
 def test_points_on_a_shape_give_it_exactly():
     angle = np.linspace(0, 6, 9)
     points = np.stack([3 + 5 * np.cos(angle), -2 + 2 * np.sin(angle)], 1)
-    assert fit_shape(points).centre == pytest.approx([3, -2]) and fit_shape(
-        points
-    ).matrix == pytest.approx(np.diag([1 / 25, 1 / 4]))
+    assert fit_shape(points).centre == pytest.approx([3, -2])
+    assert fit_shape(points).matrix == pytest.approx(np.diag([1 / 25, 1 / 4]))
     circle = fit_shape(np.stack([3 + 5 * np.cos(angle), -2 + 5 * np.sin(angle)], 1), sphere=True)
-    assert circle.centre == pytest.approx([3, -2]) and circle.matrix == pytest.approx(
-        np.eye(2) / 25
-    )
+    assert circle.centre == pytest.approx([3, -2])
+    assert circle.matrix == pytest.approx(np.eye(2) / 25)
 
 
 @pytest.mark.parametrize(
@@ -102,14 +97,10 @@ def test_no_ellipse_is_found_in_nothing_a_point_a_line_a_parabola_or_a_hyperbola
 def test_a_mask_that_is_no_ellipse_is_refused_and_one_that_is_is_not():
     cross = np.zeros((40, 40), bool)
     cross[18:22, 2:38] = cross[2:38, 18:22] = True
-    assert (
-        find_shape(cross, False, 0.0, 0.8) is None
-        and find_shape(ellipse((40, 40), (20, 20), (9, 6)) <= 1, False, 0.0, 0.8) is not None
-    )
-    assert (
-        find_shape(np.zeros((8, 8), bool), False, 0.0, 0.8) is None
-        and find_shape(np.ones((8, 8), bool), False, 1.25, 0.8) is None
-    )
+    assert find_shape(cross, False, 0.0, 0.8) is None
+    assert find_shape(ellipse((40, 40), (20, 20), (9, 6)) <= 1, False, 0.0, 0.8) is not None
+    assert find_shape(np.zeros((8, 8), bool), False, 0.0, 0.8) is None
+    assert find_shape(np.ones((8, 8), bool), False, 1.25, 0.8) is None
 
 
 def test_the_head_is_found_on_its_femur():
@@ -120,9 +111,8 @@ def test_the_head_is_found_on_its_femur():
     )  # a rod towards the centre of the head
     assert find_shape(head | neck, True, 0.0, 0.8) is None
     found = find_shape(head | neck, True, 1.25, 0.8)
-    assert found.centre == pytest.approx([26.0, 20.0, 28.0], abs=0.7) and found.half_axes()[
-        0
-    ] == pytest.approx(9.0, abs=0.4)
+    assert found.centre == pytest.approx([26.0, 20.0, 28.0], abs=0.7)
+    assert found.half_axes()[0] == pytest.approx(9.0, abs=0.4)
 
 
 def test_the_repaired_mask_by_hand():
@@ -142,11 +132,9 @@ def test_the_repaired_mask_by_hand():
 
 def test_the_mirror_of_a_point_by_hand():
     partner, left = Mirror(np.array([1.5, 0.0]), np.array([1.0, 0.0])).partners((4, 2))
-    assert (
-        partner[0, 1].tolist() == [3.0, 1.0]
-        and partner[2, 0].tolist() == [1.0, 0.0]
-        and left[:, 0].tolist() == [True, True, False, False]
-    )
+    assert partner[0, 1].tolist() == [3.0, 1.0]
+    assert partner[2, 0].tolist() == [1.0, 0.0]
+    assert left[:, 0].tolist() == [True, True, False, False]
     tilted = Mirror(np.zeros(2), np.array([1.0, -1.0]) / 2**0.5).partners((3, 3))[0]
     assert np.allclose(tilted[2, 1], [1, 2])  # across the diagonal the coordinates change places
 
@@ -161,7 +149,8 @@ def test_two_heads_give_the_middle_plane_and_heads_above_each_other_do_not():
     )
     heads = [find_shape(piece, True, 0.0, 0.8) for piece in pieces(both, 2)]
     mirror = mirror_through(heads)
-    assert mirror.point == pytest.approx([19.5, 10.0, 9.5], abs=0.1) and mirror.normal[0] > 0.99
+    assert mirror.point == pytest.approx([19.5, 10.0, 9.5], abs=0.1)
+    assert mirror.normal[0] > 0.99
     assert heads[0].half_axes()[0] > heads[1].half_axes()[0]  # the largest piece first
     assert mirror_through([h._replace(centre=np.roll(h.centre, 1)) for h in heads]) is None
 
@@ -170,7 +159,8 @@ def test_regularity_ranks_a_disc_before_a_ragged_mask_and_knows_what_it_cannot_r
     disc = (ellipse((32, 32), (16, 16), (9, 7)) <= 1).astype(float)
     ragged = np.where(np.random.default_rng(0).random((32, 32)) < 0.2, 1 - disc, disc)
     assert regularity(disc) < regularity(ragged)
-    assert regularity(disc * 0.4) is None and regularity(np.ones((4, 4))) is None
+    assert regularity(disc * 0.4) is None
+    assert regularity(np.ones((4, 4))) is None
     step = np.zeros((6, 6))
     step[3:] = (
         1.0  # Sobel 4 on the two rows at the edge; distances 0 0 0 1 2 3, Laplacian 1 on the row before the edge, -1 on the last
@@ -182,13 +172,13 @@ def test_the_table_keeps_the_last_score_of_every_scan():
     table = ScoreTable(3)
     assert table.limit(0.5) == -np.inf
     table.store(["a", "b", "a"], [3.0, 2.0, 1.0])
-    assert int(table.count) == 2 and table.limit(0.5) == 1.0 and table.limit(1.0) == 2.0
+    assert int(table.count) == 2
+    assert table.limit(0.5) == 1.0
+    assert table.limit(1.0) == 2.0
     table.store(["c", "d"], [5.0, 6.0])  # the table is full: a, the oldest, goes
-    assert (
-        sorted(table.scores.tolist()) == [2.0, 5.0, 6.0]
-        and table.recall("c") == 5.0
-        and table.recall("a") is None
-    )
+    assert sorted(table.scores.tolist()) == [2.0, 5.0, 6.0]
+    assert table.recall("c") == 5.0
+    assert table.recall("a") is None
 
 
 def round_batch(seed=0):
@@ -221,10 +211,8 @@ def test_every_term_against_its_equation():
     assert torch.equal(
         found.used, torch.from_numpy(inside.any((1, 2))[:, None, None]).expand_as(found.used)
     )
-    assert (
-        not found.mask[1, ..., 14:].any()
-        and (found.mask.numpy() == inside)[found.used.numpy()].mean() > 0.97
-    )
+    assert not found.mask[1, ..., 14:].any()
+    assert (found.mask.numpy() == inside)[found.used.numpy()].mean() > 0.97
     terms = method.losses(batch, nets, progress)
 
     def p_of(x):
@@ -272,12 +260,11 @@ def test_a_mirrored_image_is_its_own_mirror_image_inside_the_region():
 
 
 def test_points_on_two_crossing_lines_have_no_ellipse_and_raise_no_warning(recwarn):
-    assert (
-        fit_shape(np.array([[3.0, 3.0], [0.0, 1.0], [1.0, 1.0], [3.0, 0.0], [3.0, 1.0]])) is None
-        and not recwarn.list
-    )
+    assert fit_shape(np.array([[3.0, 3.0], [0.0, 1.0], [1.0, 1.0], [3.0, 0.0], [3.0, 1.0]])) is None
+    assert not recwarn.list
     circle = np.array([[np.cos(t), np.sin(t)] for t in range(6)])
-    assert fit_shape(circle) is not None and not recwarn.list
+    assert fit_shape(circle) is not None
+    assert not recwarn.list
 
 
 def test_failed_fits_and_irregular_patches_teach_nothing():
@@ -291,9 +278,8 @@ def test_failed_fits_and_irregular_patches_teach_nothing():
     assert used.sum() == 1  # but at least half of the batch is kept, the more regular half
     blank = replace(batch, x_u=torch.zeros_like(batch.x_u))
     terms = method.losses(blank, nets, Progress(70, 100))
-    assert [terms[n].value.item() for n in ("shape", "mirror images", "mirror halves")] == [
-        0.0
-    ] * 3 and terms["shape"].share == 0.0
+    assert [terms[n].value.item() for n in ("shape", "mirror images", "mirror halves")] == [0.0] * 3
+    assert terms["shape"].share == 0.0
 
 
 @pytest.mark.parametrize("shape", ["sphere", "ellipsoid"])
@@ -312,11 +298,11 @@ def test_two_hips_are_mirrored_at_the_plane_between_them(shape):
     )
     nets = sure_teacher(build_nets(method, STILL, 2))
     found = method.refine(batch, nets, 1.0)
-    assert found.used.all() and torch.equal(found.left[0, :, 0, 0], torch.arange(32) < 15.5)
+    assert found.used.all()
+    assert torch.equal(found.left[0, :, 0, 0], torch.arange(32) < 15.5)
     x = torch.rand(batch.x_u.shape)
-    assert torch.allclose(found.reflect(x), x.flip(2), atol=1e-3) and torch.equal(
-        found.region, found.mask
-    )
+    assert torch.allclose(found.reflect(x), x.flip(2), atol=1e-3)
+    assert torch.equal(found.region, found.mask)
     one = replace(batch, x_u=batch.x_u * (torch.arange(32) < 16).view(32, 1, 1))
     assert not method.refine(one, nets, 1.0).used.any()  # with one hip there is nothing to mirror
     assert torch.isfinite(
@@ -338,7 +324,8 @@ def head_case(i, two=False):
         centre = (
             7.0 + 17.0 * side if two else 12.0,
             *((8.0, 8.0) if two else (12.0, 8.0)),
-        ) + rng.uniform(-1, 1, 3)
+            *rng.uniform(-1, 1, 3),
+        )
         heads.append(
             ellipse(
                 size, centre, rng.uniform(4.0, 5.0) if two else rng.uniform((6, 5, 5), (8, 7, 7))
@@ -358,7 +345,7 @@ def head_cohort(two=False):
 
 
 @pytest.mark.parametrize(
-    "options, config, two",
+    ("options", "config", "two"),
     [
         ({}, {"arch": "unet2d", "patch": (24, 24, 1)}, False),
         ({"shape": "ellipsoid"}, {"patch": (24, 24, 16)}, False),
@@ -373,18 +360,16 @@ def test_it_learns_on_slices_in_3d_and_on_two_hips_and_fits_are_found(
         make_method("ersr", options), head_cohort(two), config, tmp_path / "r", say=lambda s: None
     ).history
     scores = history["validation dice"].dropna()
-    assert (
-        scores.iloc[-1] > max(0.7, scores.iloc[0] - 0.02)
-        and history["shape share"].iloc[-10:].mean() > 0.3
-    )
+    assert scores.iloc[-1] > max(0.7, scores.iloc[0] - 0.02)
+    assert history["shape share"].iloc[-10:].mean() > 0.3
 
 
 def test_labels_come_first_and_the_teacher_is_the_student_until_then():
     method = make_method("ersr")
-    assert method.plan(Progress(24, 100), Plan(2, 2)) == Plan(2, 0) and method.plan(
-        Progress(25, 100), Plan(2, 2)
-    ) == Plan(2, 2)
-    assert method.decay_at(Progress(24, 100)) == 0.0 and method.decay_at(Progress(25, 100)) == 0.99
+    assert method.plan(Progress(24, 100), Plan(2, 2)) == Plan(2, 0)
+    assert method.plan(Progress(25, 100), Plan(2, 2)) == Plan(2, 2)
+    assert method.decay_at(Progress(24, 100)) == 0.0
+    assert method.decay_at(Progress(25, 100)) == 0.99
 
 
 def test_scores_are_those_of_scans_and_survive_a_run(tmp_path):
@@ -404,14 +389,13 @@ def test_photometric_changes_are_drawn_for_every_patch():
     x = torch.rand(400, 1, 6, 6, 2)
     y = photometric(x, generator_for("cpu", 0))
     same = (x == y).flatten(1).all(1).float().mean().item()
-    assert same == pytest.approx(0.8**4, abs=0.08) and torch.equal(
-        y, photometric(x, generator_for("cpu", 0))
-    )
+    assert same == pytest.approx(0.8**4, abs=0.08)
+    assert torch.equal(y, photometric(x, generator_for("cpu", 0)))
     assert torch.isfinite(photometric(torch.zeros(50, 1, 4, 4, 1), generator_for("cpu", 1))).all()
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    ("options", "words"),
     [
         ({"shape": "cube"}, "use ellipse, sphere, ellipsoid"),
         ({"mirror": "x"}, "use axis, sagittal"),
@@ -432,7 +416,8 @@ def test_surface_points_lie_between_voxels_and_not_on_the_border():
 
 def test_femurs_are_round_in_many_slices_of_the_synthetic_hips(tmp_path):
     before, after, run = trained_on_hips("ersr", tmp_path / "r", patch=(32, 32, 8))
-    assert after > before + 0.1 and run.history["shape share"].iloc[-10:].mean() > 0.1
+    assert after > before + 0.1
+    assert run.history["shape share"].iloc[-10:].mean() > 0.1
 
 
 def test_the_heads_of_synthetic_femurs_are_found_and_two_hips_have_a_plane_between_them():
@@ -451,10 +436,11 @@ def test_the_heads_of_synthetic_femurs_are_found_and_two_hips_have_a_plane_betwe
     )  # in RAS+ the first index grows to the right
     mask, _, left, partner = method.repaired(both.astype(np.float32))
     middle = (cases["left"][0].centre + cases["right"][0].centre + [32, 0, 0]) / 2
-    assert left[:29].all() and not left[34:].any() and middle[0] == pytest.approx(31.5, abs=2)
-    assert (mask & both).sum() > 0.95 * both.sum() and method.repaired(
-        np.concatenate([both[:32], 0 * both[:32]]).astype(np.float32)
-    ) is None
+    assert left[:29].all()
+    assert not left[34:].any()
+    assert middle[0] == pytest.approx(31.5, abs=2)
+    assert (mask & both).sum() > 0.95 * both.sum()
+    assert method.repaired(np.concatenate([both[:32], 0 * both[:32]]).astype(np.float32)) is None
     assert np.allclose(
         (partner[tuple(np.round(middle).astype(int))] + np.round(middle)) / 2, middle, atol=0.6
     )

@@ -47,14 +47,13 @@ def test_uncertainty_maps_are_reproducible(run):
         16,
         16,
         16,
-    ) and found.mean_of_entropies.shape == found.entropy_of_mean.shape == (16, 16, 16)
-    assert all(
-        np.array_equal(a, b) for a, b in zip(found, again, strict=True)
-    ) and not np.array_equal(found.entropy_of_mean, other.entropy_of_mean)
+    )
+    assert found.mean_of_entropies.shape == found.entropy_of_mean.shape == (16, 16, 16)
+    assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
+    assert not np.array_equal(found.entropy_of_mean, other.entropy_of_mean)
     assert found.probabilities.sum(0) == pytest.approx(1.0, abs=1e-4)
-    assert (
-        found.mean_of_entropies <= found.entropy_of_mean + 1e-5
-    ).all() and found.mean_of_entropies.min() >= -1e-6
+    assert (found.mean_of_entropies <= found.entropy_of_mean + 1e-5).all()
+    assert found.mean_of_entropies.min() >= -1e-6
     assert found.entropy_of_mean.max() <= np.log(3) + 1e-5
 
 
@@ -64,9 +63,8 @@ def test_an_uncertainty_map_draws_from_a_stream_of_its_own(run):
     torch.manual_seed(5)
     modes = [m.training for m in run.nets["teacher"].modules()]
     uncertainty_map(run, toy_case(7), role="teacher", passes=1)
-    assert torch.equal(torch.rand(3), expected) and modes == [
-        m.training for m in run.nets["teacher"].modules()
-    ]
+    assert torch.equal(torch.rand(3), expected)
+    assert modes == [m.training for m in run.nets["teacher"].modules()]
 
 
 def test_a_network_that_is_not_there_is_named(run):
@@ -89,13 +87,14 @@ def test_a_scan_matched_with_itself_finds_the_same_voxels(run):
     # 5000 of fewer voxels: drawn with replacement, so nearly all are there; the best match of one
     # that is there is itself
     itself = (found.reference[:, 0] == query).all(1)
-    assert itself.mean() > 0.8 and found.similarity[itself, 0] == pytest.approx(1.0, abs=1e-5)
-    assert (found.reference_class[itself, 0] == 1).all() and (
-        np.diff(found.similarity, axis=1) <= 1e-6
-    ).all()
+    assert itself.mean() > 0.8
+    assert found.similarity[itself, 0] == pytest.approx(1.0, abs=1e-5)
+    assert (found.reference_class[itself, 0] == 1).all()
+    assert (np.diff(found.similarity, axis=1) <= 1e-6).all()
     place = tuple(found.reference.reshape(-1, 3).T)
     assert np.array_equal(case.label[place], found.reference_class.ravel())
-    assert found.vote.shape == (40, 3) and found.vote.sum(1) == pytest.approx(1.0)
+    assert found.vote.shape == (40, 3)
+    assert found.vote.sum(1) == pytest.approx(1.0)
     again = correspond(
         embedding, query, embedding, case.label, k=3, band=16, references=5000, n_classes=3
     )
@@ -172,15 +171,13 @@ def test_accuracy_on_unreliable_voxels_by_hand():
     none = found._replace(unreliable=line([0] * 4, torch.bool), trusted=line([0] * 4, torch.bool))
     method.assign = lambda *args: none
     values = accuracy_on_unreliable(method, nets, batch, truth, Progress(0, 1))
-    assert (
-        np.isnan(values["match right"])
-        and values["pull of a voxel"] == 0.0
-        and values["teacher right where reliable"] == 0.5
-    )
+    assert np.isnan(values["match right"])
+    assert values["pull of a voxel"] == 0.0
+    assert values["teacher right where reliable"] == 0.5
 
 
 @pytest.mark.parametrize(
-    "name, options, norm",
+    ("name", "options", "norm"),
     [
         ("embedding_matching", {}, "instance"),
         ("neighbour_vote", {"memory": 8}, "batch"),
@@ -198,15 +195,11 @@ def test_probing_does_not_disturb_training(name, options, norm, tmp_path):
         a, b = (run.nets[role].state_dict() for run in runs)
         assert all(torch.equal(a[k], b[k]) for k in a), role
     frame = probe.frame()
-    assert (
-        frame["step"].tolist() == [0, 1, 2, 3]
-        and frame["match weight"].is_monotonic_increasing
-        and frame["match weight"].gt(0).all()
-    )
-    assert (
-        frame["unreliable share"].between(0, 1).all()
-        and frame["teacher right where reliable"].dropna().between(0, 1).all()
-    )
+    assert frame["step"].tolist() == [0, 1, 2, 3]
+    assert frame["match weight"].is_monotonic_increasing
+    assert frame["match weight"].gt(0).all()
+    assert frame["unreliable share"].between(0, 1).all()
+    assert frame["teacher right where reliable"].dropna().between(0, 1).all()
 
 
 def test_a_probed_run_that_is_found_has_its_table_too():
@@ -214,11 +207,9 @@ def test_a_probed_run_that_is_found_has_its_table_too():
     (first, table), (again, same) = (
         probed_run(method, toy_cohort(), SMALL, every=1, say=lambda s: None) for _ in range(2)
     )
-    assert (
-        table["step"].tolist() == [0, 1, 2, 3]
-        and table.equals(same)
-        and first.folder == again.folder
-    )
+    assert table["step"].tolist() == [0, 1, 2, 3]
+    assert table.equals(same)
+    assert first.folder == again.folder
 
 
 def test_a_probed_run_can_be_watched_too():
@@ -241,7 +232,8 @@ def test_a_probed_run_can_be_watched_too():
         watch=watch,
         say=lambda s: None,
     )
-    assert watch.steps == [(step, True) for step in range(4)] and watch.scored[-1] == (
+    assert watch.steps == [(step, True) for step in range(4)]
+    assert watch.scored[-1] == (
         3,
         "dice",
         "hd95",
@@ -260,7 +252,8 @@ def test_where_no_truth_is_kept_validation_scans_are_probed(tmp_path):
         file=tmp_path / "p.csv",
         patches=2,
     )
-    assert probe.truth.shape == (2, 8, 8, 8) and probe.frame().empty
+    assert probe.truth.shape == (2, 8, 8, 8)
+    assert probe.frame().empty
 
 
 def test_only_matching_can_be_probed(tmp_path):

@@ -58,7 +58,9 @@ def test_a_short_run_has_half_of_the_steps_smaller_patches_and_one_validation():
 
 
 def test_all_pages_have_a_picture_and_a_term():
-    assert set(NAMES) == set(PORTRAITS) and len(NAMES) == 11 and set(NAMES) < set(METHODS)
+    assert set(NAMES) == set(PORTRAITS)
+    assert len(NAMES) == 11
+    assert set(NAMES) < set(METHODS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,38 +73,36 @@ def test_a_page_shows_picture_term_and_result_and_looking_changes_nothing(name, 
     torch.manual_seed(7)
     state = torch.get_rng_state()
     drawn, again = page.picture(), page.picture()
-    assert torch.equal(torch.get_rng_state(), state) and drawn.png == again.png
+    assert torch.equal(torch.get_rng_state(), state)
+    assert drawn.png == again.png
     assert all(
         torch.equal(v, page.run.nets[role].state_dict()[k])
         for role, found in before.items()
         for k, v in found.items()
     )
     said = capsys.readouterr().out
-    assert METHODS[name].paper in said and METHODS[name].title in said and "nan" not in said
-    assert any(digit in drawn.alt for digit in "0123456789") and len(drawn.alt.split()) > 20
+    assert METHODS[name].paper in said
+    assert METHODS[name].title in said
+    assert "nan" not in said
+    assert any(digit in drawn.alt for digit in "0123456789")
+    assert len(drawn.alt.split()) > 20
     table = page.result()
-    assert (
-        list(table.index) == ["mean teacher", METHODS[name].title]
-        and table["Dice against mean teacher"].iloc[0] == 0
-    )
-    assert 3 <= len(
-        repr(page.term()).splitlines()
-    ) <= 25 and page.term()._repr_markdown_().startswith("```python")
+    assert list(table.index) == ["mean teacher", METHODS[name].title]
+    assert table["Dice against mean teacher"].iloc[0] == 0
+    assert 3 <= len(repr(page.term()).splitlines()) <= 25
+    assert page.term()._repr_markdown_().startswith("```python")
 
 
 def test_an_excerpt_ends_where_its_last_statement_does():
     whole = gallery.excerpt(pair_losses)
-    assert whole.startswith("@full_precision\ndef pair_losses") and whole.endswith(
-        "return near.logsumexp(1, keepdim=True) - near"
-    )
+    assert whole.startswith("@full_precision\ndef pair_losses")
+    assert whole.endswith("return near.logsumexp(1, keepdim=True) - near")
     part = gallery.excerpt(
         METHODS["versemi"].losses, 'terms = {"supervised"', 'terms = {"supervised"'
     )
-    assert (
-        len(part.splitlines()) == 2
-        and part.endswith("if c and rows.any()))}")
-        and part.startswith("terms")
-    )
+    assert len(part.splitlines()) == 2
+    assert part.endswith("if c and rows.any()))}")
+    assert part.startswith("terms")
     with pytest.raises(ConfigError, match="no line of pair_losses begins with 'far ='"):
         gallery.excerpt(pair_losses, "far =", "return")
 
@@ -123,10 +123,8 @@ def test_scans_that_are_too_small_are_refused():
 
 def test_the_scan_is_cut_in_the_middle(book):
     case = gallery.middle(toy_case(0), [8, 16, 8])
-    assert (
-        case.image.shape == case.label.shape == (8, 16, 8)
-        and (case.image == toy_case(0).image[4:12, :, 4:12]).all()
-    )
+    assert case.image.shape == case.label.shape == (8, 16, 8)
+    assert (case.image == toy_case(0).image[4:12, :, 4:12]).all()
     assert book.scan()["overlay"] is book.scans[2].label
 
 
@@ -140,10 +138,11 @@ def test_a_sure_ball_is_fitted_in_its_slices_and_leaves_nothing_to_displace(
     cad.picture()
     said = capsys.readouterr().out
     fitted = int(said.split("a shape fits in ")[1].split()[0])
-    assert "sees its target in 10 slices" in said and 4 <= fitted <= 10 and "repair moves" in said
-    assert (
-        "the largest region has 0 voxels; a box of 0 covers 0%" in said and "In the box" not in said
-    )
+    assert "sees its target in 10 slices" in said
+    assert 4 <= fitted <= 10
+    assert "repair moves" in said
+    assert "the largest region has 0 voxels; a box of 0 covers 0%" in said
+    assert "In the box" not in said
 
 
 def test_the_attack_has_the_length_the_loss_uses():
@@ -156,20 +155,20 @@ def test_the_attack_has_the_length_the_loss_uses():
 
 def test_ideas_are_among_those_that_are_defined_and_only_the_bounds_have_none():
     table = ideas()
-    assert (
-        all(set(m.ideas) <= set(IDEAS) for m in METHODS.values())
-        and list(table.columns) == list(IDEAS)
-        and table.any().all()
-    )
+    assert all(set(m.ideas) <= set(IDEAS) for m in METHODS.values())
+    assert list(table.columns) == list(IDEAS)
+    assert table.any().all()
     assert [name for name, m in METHODS.items() if not m.ideas] == ["labels_only", "all_labels"]
     assert [row["ideas"] for row in method_table()] == [m.ideas for m in METHODS.values()]
-    assert table.loc["CAD"].sum() == 4 and table.loc["mean teacher", "consistency"]
+    assert table.loc["CAD"].sum() == 4
+    assert table.loc["mean teacher", "consistency"]
 
 
 def test_passes_and_networks_are_counted_and_memory_grows_with_them():
     names = ("labels_only", "mean_teacher", "ua_mt", "ss_net", "cps", "mn")
     table = costs(toy_cohort(), names, replace(TINY, patch=(8, 8, 8)), repeats=1)
-    assert list(table.columns) == list(COLUMNS) and (table["seconds a step"] > 0).all()
+    assert list(table.columns) == list(COLUMNS)
+    assert (table["seconds a step"] > 0).all()
     assert table["forward passes"].tolist() == [
         1,
         2,

@@ -91,39 +91,27 @@ def test_a_folder_becomes_a_cohort(tmp_path: Path) -> None:
     intake = ingest(
         folder_of(tmp_path / "in"), tmp_path / "out", Options(LABEL_MAPS["hip"]), **QUIET
     )
-    assert (
-        not intake.refused
-        and not intake.warnings
-        and [row["case"] for row in intake.rows] == [f"case00{i}" for i in (1, 2, 3, 4)]
-    )
+    assert not intake.refused
+    assert not intake.warnings
+    assert [row["case"] for row in intake.rows] == [f"case00{i}" for i in (1, 2, 3, 4)]
     cohort = read_cohort(tmp_path / "out")
-    assert (
-        len(cohort.split.labelled) == 2
-        and len(cohort.split.validation) == len(cohort.split.test) == 1
-        and cohort.table == HIP
-    )
+    assert len(cohort.split.labelled) == 2
+    assert len(cohort.split.validation) == len(cohort.split.test) == 1
+    assert cohort.table == HIP
     case = cohort.case("case002")
-    assert (
-        np.array_equal(case.image, HU + 1)
-        and np.array_equal(case.label, LABEL)
-        and np.array_equal(case.affine, AFFINE)
-        and case.patient == "p002"
-    )
-    assert all(
-        report.ok for report in verify_paths(tmp_path / "out")
-    ) and b"ller" not in everything(tmp_path / "out")
+    assert np.array_equal(case.image, HU + 1)
+    assert np.array_equal(case.label, LABEL)
+    assert np.array_equal(case.affine, AFFINE)
+    assert case.patient == "p002"
+    assert all(report.ok for report in verify_paths(tmp_path / "out"))
+    assert b"ller" not in everything(tmp_path / "out")
     page = (tmp_path / "out" / "reports" / "case002.html").read_text()
-    assert (
-        "2 x 1.5 x 3" in page
-        and "10 x 9 x 21" in page
-        and "femur 0.6 ml" in page
-        and 'alt="case002 in axial' in page
-    )
-    assert (
-        tmp_path / "out" / "reports" / "case002.png"
-    ).stat().st_size > 1000 and "case004.html" in (
-        tmp_path / "out" / "reports" / "index.html"
-    ).read_text()
+    assert "2 x 1.5 x 3" in page
+    assert "10 x 9 x 21" in page
+    assert "femur 0.6 ml" in page
+    assert 'alt="case002 in axial' in page
+    assert (tmp_path / "out" / "reports" / "case002.png").stat().st_size > 1000
+    assert "case004.html" in (tmp_path / "out" / "reports" / "index.html").read_text()
 
 
 def test_without_labels_the_split_waits(tmp_path: Path) -> None:
@@ -133,18 +121,15 @@ def test_without_labels_the_split_waits(tmp_path: Path) -> None:
         read_cohort(tmp_path / "out")
     for i in (1, 2, 3):
         write_label(LABEL, AFFINE, tmp_path / "out" / "labels" / f"case00{i}.nii.gz")
-    assert len(read_cohort(tmp_path / "out").split.all) == 4 and read_cohort(
-        tmp_path / "out"
-    ).split.unlabelled == ("case004",)
+    assert len(read_cohort(tmp_path / "out").split.all) == 4
+    assert read_cohort(tmp_path / "out").split.unlabelled == ("case004",)
 
 
 def test_labels_without_a_mapping_are_left_out_and_told(tmp_path: Path) -> None:
     intake = ingest(folder_of(tmp_path / "in", 2), tmp_path / "out", **QUIET)
-    assert (
-        len(intake.rows) == 2
-        and len(intake.warnings) == 2
-        and "nothing says what its values mean" in str(intake.warnings[0])
-    )
+    assert len(intake.rows) == 2
+    assert len(intake.warnings) == 2
+    assert "nothing says what its values mean" in str(intake.warnings[0])
     assert not (tmp_path / "out" / "labels").exists()
 
 
@@ -152,7 +137,8 @@ def test_the_same_scan_twice_is_taken_once(tmp_path: Path) -> None:
     folder_of(tmp_path / "in", 2)
     save(tmp_path / "in" / "images" / "copy.nii.gz", HU)
     intake = ingest(tmp_path / "in", tmp_path / "out", Options(LABEL_MAPS["hip"]), **QUIET)
-    assert len(intake.rows) == 2 and "same voxels as" in str(intake.warnings[0])
+    assert len(intake.rows) == 2
+    assert "same voxels as" in str(intake.warnings[0])
 
 
 def test_a_sub_folder_is_a_patient_unless_told_otherwise(tmp_path: Path) -> None:
@@ -187,10 +173,8 @@ def test_the_key_is_written_only_on_request_and_outside(tmp_path: Path) -> None:
         **QUIET,
     )
     rows = list(csv.reader((tmp_path / "key.csv").open(encoding="utf-8")))
-    assert (
-        rows[1] == ["case001", str(tmp_path / "in" / "images" / "Müller 0.nii.gz")]
-        and len(rows) == 3
-    )
+    assert rows[1] == ["case001", str(tmp_path / "in" / "images" / "Müller 0.nii.gz")]
+    assert len(rows) == 3
 
 
 def test_other_modalities_keep_their_values(tmp_path: Path) -> None:
@@ -207,7 +191,8 @@ def test_other_modalities_keep_their_values(tmp_path: Path) -> None:
 
 def test_mappings_by_name() -> None:
     total = LABEL_MAPS["totalsegmentator"](np.array([0, 25, 75, 76, 77, 78, 117], np.uint8), "x")
-    assert total.tolist() == [0, 0, 2, 2, 1, 1, 0] and total.dtype == np.uint8
+    assert total.tolist() == [0, 0, 2, 2, 1, 1, 0]
+    assert total.dtype == np.uint8
     assert LABEL_MAPS["ctpelvic1k"](np.array([[0, 1], [2, 3], [4, 4]]), "x").tolist() == [
         [0, 0],
         [1, 1],
@@ -225,11 +210,9 @@ def test_mappings_from_yaml(tmp_path: Path) -> None:
         " [3]\nfiles: '{name}_m.nii'\n"
     )
     mine = label_map(str(tmp_path / "m.yaml"))
-    assert (
-        mine.table.names[2] == "tibia"
-        and mine.files == ("{name}_m.nii",)
-        and mine(np.array([5, 9, 3, 0]), "x").tolist() == [1, 2, 0, 0]
-    )
+    assert mine.table.names[2] == "tibia"
+    assert mine.files == ("{name}_m.nii",)
+    assert mine(np.array([5, 9, 3, 0]), "x").tolist() == [1, 2, 0, 0]
     with pytest.raises(DataError, match="4 "):
         mine(np.array([4]), "x")
     (tmp_path / "m.yaml").write_text("values: {5: femur}\nothers: background\n")
@@ -279,13 +262,14 @@ def test_masks_in_a_folder_per_scan(tmp_path: Path) -> None:
         )
         save(
             tmp_path / "in" / "s01" / "segmentations" / f"{name}.nii.gz",
-            ((value > 0) & (LABEL == value) & half).astype(np.uint8),
+            ((value > 0) & (value == LABEL) & half).astype(np.uint8),
         )
     save(tmp_path / "in" / "s01" / "ct.nii.gz")
     intake = ingest(
         tmp_path / "in", tmp_path / "out", Options(LABEL_MAPS["totalsegmentator"]), **QUIET
     )
-    assert not intake.refused and not intake.warnings
+    assert not intake.refused
+    assert not intake.warnings
     assert np.array_equal(
         np.asarray(nib.load(tmp_path / "out" / "labels" / "case001.nii.gz").dataobj), LABEL
     )
@@ -306,11 +290,9 @@ def test_names_of_other_collections_are_paired(tmp_path: Path) -> None:
         save(tmp_path / "in" / f"{image}.nii.gz", HU + np.int16(i))
         save(tmp_path / "in" / f"{label}.nii.gz", LABEL)
     intake = ingest(tmp_path / "in", tmp_path / "out", Options(LABEL_MAPS["hip"]), **QUIET)
-    assert (
-        len(intake.rows) == 3
-        and all("femur" in row["labels"] for row in intake.rows)
-        and not intake.warnings
-    )
+    assert len(intake.rows) == 3
+    assert all("femur" in row["labels"] for row in intake.rows)
+    assert not intake.warnings
 
 
 def test_two_possible_labels_are_refused(tmp_path: Path) -> None:
@@ -327,11 +309,9 @@ def test_two_possible_labels_are_refused(tmp_path: Path) -> None:
 def test_a_label_without_a_scan_is_told(tmp_path: Path) -> None:
     save(folder_of(tmp_path / "in", 2) / "labels" / "lost.nii.gz", LABEL)
     intake = ingest(tmp_path / "in", tmp_path / "out", Options(LABEL_MAPS["hip"]), **QUIET)
-    assert (
-        len(intake.warnings) == 1
-        and "no scan has its name" in str(intake.warnings[0])
-        and intake.warnings[0].where.name == "lost.nii.gz"
-    )
+    assert len(intake.warnings) == 1
+    assert "no scan has its name" in str(intake.warnings[0])
+    assert intake.warnings[0].where.name == "lost.nii.gz"
 
 
 # Identities
@@ -346,9 +326,8 @@ def test_nothing_that_identifies_a_person_reaches_the_cohort(tmp_path: Path) -> 
         change=lambda k, d: setattr(d, "RescaleIntercept", -30),
     )
     intake = ingest(tmp_path / "Muster Erika 1940", tmp_path / "out", **QUIET)
-    assert len(intake.rows) == 2 == len(list((tmp_path / "out" / "images").iterdir())) and {
-        row["patient"] for row in intake.rows
-    } == {"p001"}
+    assert len(intake.rows) == 2 == len(list((tmp_path / "out" / "images").iterdir()))
+    assert {row["patient"] for row in intake.rows} == {"p001"}
     data = everything(tmp_path / "out").lower()
     words = {
         word
@@ -378,11 +357,9 @@ def test_nothing_that_identifies_a_real_patient_reaches_the_cohort(
         for e in header
         if e.VR in ("PN", "LO", "SH", "DA", "TM", "UI", "AS", "LT") and len(str(e.value)) > 4
     }
-    assert (
-        "TCGA-09-2043" in words
-        and len(words) > 20
-        and not [word for word in words if word.encode() in data]
-    )
+    assert "TCGA-09-2043" in words
+    assert len(words) > 20
+    assert not [word for word in words if word.encode() in data]
 
 
 # Hips
@@ -395,12 +372,14 @@ def test_hips_are_found_with_and_without_labels() -> None:
         assert (by_label[side].meta["found by"], by_bone[side].meta["found by"]) == (
             "labels",
             "bone",
-        ) and by_bone[side].label is None
+        )
+        assert by_bone[side].label is None
         centres = [
             apply_affine(c.affine, (np.array(c.image.shape) - 1) / 2)
             for c in (by_label[side], by_bone[side])
         ]
-        assert abs(centres[0][0] - (x - 140)) < 20 and np.linalg.norm(centres[0] - centres[1]) < 25
+        assert abs(centres[0][0] - (x - 140)) < 20
+        assert np.linalg.norm(centres[0] - centres[1]) < 25
     assert (
         apply_affine(by_bone["right"].affine, (0, 0, 0))[0]
         > 0
@@ -441,15 +420,14 @@ def test_resampling_keeps_volumes_or_says_so(tmp_path: Path) -> None:
     fine = ingest(
         tmp_path / "in", tmp_path / "fine", Options(LABEL_MAPS["hip"], spacing=2), **QUIET
     )
-    assert not fine.warnings and fine.rows[0]["spacing (mm)"] == "1.99 x 1.99 x 2"
+    assert not fine.warnings
+    assert fine.rows[0]["spacing (mm)"] == "1.99 x 1.99 x 2"
     coarse = ingest(
         tmp_path / "in", tmp_path / "coarse", Options(LABEL_MAPS["hip"], spacing=14), **QUIET
     )
-    assert (
-        coarse.warnings
-        and "changed its volume by" in str(coarse.warnings[0])
-        and "changed its volume" in coarse.rows[0]["warnings"]
-    )
+    assert coarse.warnings
+    assert "changed its volume by" in str(coarse.warnings[0])
+    assert "changed its volume" in coarse.rows[0]["warnings"]
 
 
 def surface(mask: np.ndarray) -> np.ndarray:
@@ -487,11 +465,9 @@ def test_export_puts_predictions_back_within_half_a_voxel(
     written = export(tmp_path / "out", predictions, tmp_path / "back")
     assert [path.name for path in written] == ["case001_prediction.nii.gz"]
     back, truth = nib.load(written[0]), nib.load(tmp_path / "in" / "labels" / "a.nii.gz")
-    assert (
-        np.array_equal(back.affine, truth.affine)
-        and back.shape == truth.shape
-        and back.get_data_dtype() == np.uint8
-    )
+    assert np.array_equal(back.affine, truth.affine)
+    assert back.shape == truth.shape
+    assert back.get_data_dtype() == np.uint8
     new, old = np.asarray(back.dataobj), np.asarray(truth.dataobj)
     if not options:
         assert np.array_equal(new, old)
@@ -505,7 +481,8 @@ def test_export_puts_predictions_back_within_half_a_voxel(
         off = distance_transform_edt(~surface(a), sampling=nib.affines.voxel_sizes(affine))[
             surface(b)
         ]
-        assert off.mean() < 0.5 * 2.5 and abs(a.sum() - b.sum()) < 0.03 * a.sum()
+        assert off.mean() < 0.5 * 2.5
+        assert abs(a.sum() - b.sum()) < 0.03 * a.sum()
     assert not new[~inside].any()
     with pytest.raises(ConfigError, match="exists already"):
         export(tmp_path / "out", predictions, tmp_path / "back")
@@ -568,7 +545,8 @@ def test_real_pelvis_with_labels(shared: Path, tmp_path: Path) -> None:
         **{**LABEL_MAPS["totalsegmentator"].__dict__, "files": ("example_seg*.nii.gz",)}
     )
     intake = ingest(source, tmp_path / "out", Options(mapping), **QUIET)
-    assert [row["case"] for row in intake.rows] == ["case001", "case002"] and not intake.refused
+    assert [row["case"] for row in intake.rows] == ["case001", "case002"]
+    assert not intake.refused
     label = np.asarray(nib.load(tmp_path / "out" / "labels" / "case001.nii.gz").dataobj)
     assert np.bincount(label.ravel()).tolist()[1:] == [26214, 8884]
     written = export(
@@ -579,8 +557,7 @@ def test_real_pelvis_with_labels(shared: Path, tmp_path: Path) -> None:
         np.asarray(nib.load(written[0]).dataobj) > 0,
         np.isin(np.asarray(raw.dataobj), (75, 76, 77, 78)),
     )
+    assert np.allclose(nib.load(written[0]).affine, raw.affine)
     assert (
-        np.allclose(nib.load(written[0]).affine, raw.affine)
-        and json.loads((tmp_path / "out" / "split.json").read_text())["patients"]["case002"]
-        == "p002"
+        json.loads((tmp_path / "out" / "split.json").read_text())["patients"]["case002"] == "p002"
     )

@@ -51,8 +51,9 @@ def test_labels_only_and_embedding_matching_run_unchanged_on_real_scans(atrium, 
     )
     assert (rows["status"] != "failed").all(), rows["error"].dropna().tolist()
     dice = rows[rows["metric"] == "dice"]
-    assert sorted(dice["method"].unique()) == ["embedding_matching", "labels_only"] and set(
-        dice["class"]
-    ) == {"left atrium"}
-    assert dice["value"].between(0, 1).all() and np.isfinite(rows["value"]).all()
-    assert len(summary(rows, "dice")) == 2 and len(paired(rows, "hd95")) == 1
+    assert sorted(dice["method"].unique()) == ["embedding_matching", "labels_only"]
+    assert set(dice["class"]) == {"left atrium"}
+    assert dice["value"].between(0, 1).all()
+    assert np.isfinite(rows["value"]).all()
+    assert len(summary(rows, "dice")) == 2
+    assert len(paired(rows, "hd95")) == 1

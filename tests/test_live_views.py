@@ -76,21 +76,20 @@ def mapped(n: int = 40, **more: object) -> object:
 @pytest.mark.parametrize("view", [explorer, doubting, mapped])
 def test_each_view_is_a_picture_and_a_widget(view, monkeypatch):
     data, metadata = view(title="a title")._repr_mimebundle_()
-    assert (
-        "application/vnd.jupyter.widget-view+json" in data and metadata["alt"] == data["text/plain"]
-    )
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert metadata["alt"] == data["text/plain"]
     monkeypatch.setenv("SSLTUT_FRONTEND", "static")
     still = view(title="a title")
-    assert isinstance(still, show.Picture) and Image.open(io.BytesIO(still.png)).width > 500
+    assert isinstance(still, show.Picture)
+    assert Image.open(io.BytesIO(still.png)).width > 500
     monkeypatch.setenv("SSLTUT_FRONTEND", "colab")
     assert "image/png" in view()._repr_mimebundle_()[0]
 
 
 def test_a_click_moves_the_crosshair_and_the_wheel_the_slice():
     view = explorer()
-    assert {type(pane).__name__ for pane in view.images.values()} == {"Pane"} and view.images[
-        "axial"
-    ].alt.startswith("axial plane. a scan")
+    assert {type(pane).__name__ for pane in view.images.values()} == {"Pane"}
+    assert view.images["axial"].alt.startswith("axial plane. a scan")
     view.touched("axial", {"kind": "click", "x": 0.01, "y": 0.99})  # on the patient's right behind
     assert view.at == (11, 0, 4)
     view.touched("sagittal", {"kind": "click", "x": 0.0, "y": 0.0})  # in front and on top
@@ -118,25 +117,23 @@ def test_readout_says_value_unit_and_names_of_the_voxel_under_cursor_and_crossha
         f"crosshair (7, 3, 3): <b>{IMAGE[7, 3, 3]:.4g} HU · label: femur · truth: femur"
         in view.readout.value
     )
-    assert (
-        f"uncertainty (nats) {DOUBT[7, 3, 3]:.3f}" in view.readout.value
-        and f"error: {'error' if WRONG[7, 3, 3] else 'no'}" in view.readout.value
-    )
+    assert f"uncertainty (nats) {DOUBT[7, 3, 3]:.3f}" in view.readout.value
+    assert f"error: {'error' if WRONG[7, 3, 3] else 'no'}" in view.readout.value
     view.touched("axial", {"kind": "hover", "x": 0.5, "y": 0.5})
-    assert "cursor (5, 4, 3)" in view.readout.value and view.at == (7, 3, 3)
+    assert "cursor (5, 4, 3)" in view.readout.value
+    assert view.at == (7, 3, 3)
     view.touched("axial", {"kind": "leave"})
     assert "crosshair (7, 3, 3)" in view.readout.value
-    assert (
-        " HU" not in explorer(window=None).readout.value
-        and " s " in explorer(unit="s").readout.value
-    )
+    assert " HU" not in explorer(window=None).readout.value
+    assert " s " in explorer(unit="s").readout.value
 
 
 def test_go_draws_each_plane_once(monkeypatch):
     view, drawn = explorer(), []
     monkeypatch.setattr("ssltut.show.live.crossed", lambda *given: drawn.append(given[2]) or b"")
     view.go((1, 2, 3))
-    assert drawn == ["axial", "coronal", "sagittal"] and view.at == (1, 2, 3)
+    assert drawn == ["axial", "coronal", "sagittal"]
+    assert view.at == (1, 2, 3)
 
 
 def test_layers_are_switched_and_named():
@@ -168,7 +165,8 @@ def test_layers_are_switched_and_named():
 
 def test_windows_set_the_grey_values_and_grey_values_the_picture():
     view = explorer(layers=None)
-    assert list(view.windows) == ["bone", "soft", "whole", "percentile"] and view.grey.value == (
+    assert list(view.windows) == ["bone", "soft", "whole", "percentile"]
+    assert view.grey.value == (
         -500,
         1300,
     )
@@ -181,7 +179,9 @@ def test_windows_set_the_grey_values_and_grey_values_the_picture():
 
 
 def test_without_mouse_the_pictures_are_those_of_core_ipywidgets(monkeypatch):
-    kinds = lambda view: {type(shown).__name__ for shown in view.images.values()}
+    def kinds(view):
+        return {type(shown).__name__ for shown in view.images.values()}
+
     assert kinds(explorer(mouse=False)) == {"Image"}
     monkeypatch.setenv("SSLTUT_FRONTEND", "colab")
     assert kinds(explorer()) == {"Image"}
@@ -228,7 +228,8 @@ def test_layers_that_do_not_fit_are_refused(layer, match):
 def test_doubt_counts_by_hand():
     doubt = Doubt(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, False, True, False]))
     assert doubt.sides(0.3) == [("reliable", 2, 0.5, 1.0), ("unreliable", 2, 0.5, 0.5)]
-    assert doubt.caught(0.3) == 1 and doubt.caught(0.35) == 0
+    assert doubt.caught(0.3) == 1
+    assert doubt.caught(0.35) == 0
     assert doubt.point(0.35) == (0.75, pytest.approx(1 / 3))
     assert [doubt.threshold(p) for p in (0, 50, 75)] == [0.1, 0.3, 0.4]
     assert doubt.kept(doubt.threshold(100)) == 4
@@ -257,17 +258,15 @@ def test_nats_and_percentile_move_together():
     assert view.percentile.value == pytest.approx(95, abs=0.1)
     before = view.curve.value, view.explorer.images["axial"].value
     view.percentile.value = 50
-    assert view.nats.value == pytest.approx(
-        np.median(DOUBT), abs=0.002
-    ) and view.percentile.value == pytest.approx(50, abs=0.1)
+    assert view.nats.value == pytest.approx(np.median(DOUBT), abs=0.002)
+    assert view.percentile.value == pytest.approx(50, abs=0.1)
     view.nats.value = 0.25
     assert view.percentile.value == pytest.approx(100 * (DOUBT < 0.25).mean())
     right = 1 - WRONG[DOUBT < 0.25].mean()
-    assert (
-        f"{(DOUBT < 0.25).sum():,} voxels" in view.counts.value
-        and f"{right:.1%} of them right" in view.counts.value
-    )
-    assert view.curve.value != before[0] and view.explorer.images["axial"].value != before[1]
+    assert f"{(DOUBT < 0.25).sum():,} voxels" in view.counts.value
+    assert f"{right:.1%} of them right" in view.counts.value
+    assert view.curve.value != before[0]
+    assert view.explorer.images["axial"].value != before[1]
     assert (
         view.explorer.scenes["reliable and unreliable"].overlay == verdict(DOUBT, WRONG, 0.25)
     ).all()
@@ -275,7 +274,8 @@ def test_nats_and_percentile_move_together():
 
 def test_without_truth_there_are_two_sides():
     view = doubting(wrong=None)
-    assert "right" not in view.counts.value and view.explorer.scene.table.n_classes == 2
+    assert "right" not in view.counts.value
+    assert view.explorer.scene.table.n_classes == 2
     assert view.explorer.layer.options == (
         "reliable and unreliable",
         "uncertainty (nats)",
@@ -318,7 +318,8 @@ def test_other_maps_are_used_where_installed_and_asked_for_in_one_line(monkeypat
 
     monkeypatch.setitem(sys.modules, "sklearn.manifold", SimpleNamespace(TSNE=Fake))
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
-    assert (flatten(x, "tsne", 5)[0] == x[:, :2]).all() and flatten(x, "umap", 5)[1] == [
+    assert (flatten(x, "tsne", 5)[0] == x[:, :2]).all()
+    assert flatten(x, "umap", 5)[1] == [
         "UMAP 1, no unit",
         "UMAP 2, no unit",
     ]
@@ -337,7 +338,7 @@ def test_other_maps_are_used_where_installed_and_asked_for_in_one_line(monkeypat
             flatten(x, method)
 
 
-@pytest.mark.parametrize("method, module", [("tsne", "sklearn"), ("umap", "umap")])
+@pytest.mark.parametrize(("method", "module"), [("tsne", "sklearn"), ("umap", "umap")])
 def test_other_maps_keep_groups_together(method, module):
     pytest.importorskip(module)
     rng = np.random.default_rng(0)
@@ -347,7 +348,8 @@ def test_other_maps_keep_groups_together(method, module):
     )
     place, _ = flatten(x, method)
     apart = np.linalg.norm(place[:, None] - place[None], axis=-1) + np.diag(np.full(180, np.inf))
-    assert (group[apart.argmin(1)] == group).all() and np.allclose(place, flatten(x, method)[0])
+    assert (group[apart.argmin(1)] == group).all()
+    assert np.allclose(place, flatten(x, method)[0])
 
 
 @pytest.mark.parametrize(
@@ -363,15 +365,14 @@ def test_embedding_map_leads_to_the_voxel(monkeypatch):
     assert hasattr(view.map, "batch_update")
     view.point.value = 17
     place = np.argwhere(LABEL >= 0)[:: LABEL.size // 40][17]
-    assert view.explorer.at == tuple(place) and f"voxel {tuple(map(int, place))}" in view.told.value
+    assert view.explorer.at == tuple(place)
+    assert f"voxel {tuple(map(int, place))}" in view.told.value
     ring = view.map.data[-1]
     view.colour.value = "right"
     trace = view.map.data[1]
-    assert (
-        trace.name == "wrong"
-        and trace.marker.symbol == "square"
-        and len(trace.x) == (WRONG[tuple(np.argwhere(LABEL >= 0)[::24][:40].T)]).sum()
-    )
+    assert trace.name == "wrong"
+    assert trace.marker.symbol == "square"
+    assert len(trace.x) == (WRONG[tuple(np.argwhere(LABEL >= 0)[::24][:40].T)]).sum()
     (
         trace._dispatch_on_click(SimpleNamespace(point_inds=[2]), None)
         if hasattr(trace, "_dispatch_on_click")
@@ -382,7 +383,8 @@ def test_embedding_map_leads_to_the_voxel(monkeypatch):
     plain = mapped(reliable=None)
     before = plain.map.value
     plain.point.value = 3
-    assert plain.map.value != before and Image.open(io.BytesIO(plain.map.value)).width > 500
+    assert plain.map.value != before
+    assert Image.open(io.BytesIO(plain.map.value)).width > 500
 
 
 def test_the_browser_hears_of_a_figure_when_it_is_whole(monkeypatch):
@@ -396,7 +398,8 @@ def test_the_browser_hears_of_a_figure_when_it_is_whole(monkeypatch):
         ),
     )
     view = mapped()
-    assert states == [len(view.map.data)] == [4] and view.map.model_id
+    assert states == [len(view.map.data)] == [4]
+    assert view.map.model_id
 
 
 def test_an_embedding_map_of_unequal_lengths_is_refused():
@@ -448,12 +451,14 @@ def test_slices_of_the_networks_are_looked_at_when_redrawn(monkeypatch):
 
     with show.LiveCurves(alt="training", look=look, every=60) as live:
         steps(live, 4)
-    assert asked == [({"student": None}, "batch")] * 2 and len(shown) == 2
+    assert asked == [({"student": None}, "batch")] * 2
+    assert len(shown) == 2
     heights = [
         Image.open(io.BytesIO(picture.png)).height
         for picture in (shown[-1], show.curves(live.rows, alt="without slices"))
     ]
-    assert heights[0] > heights[1] + 200 and shown[-1].alt == "training step 4"
+    assert heights[0] > heights[1] + 200
+    assert shown[-1].alt == "training step 4"
 
 
 def test_a_panel_waits_for_its_validation_score_and_for_nothing_else():
@@ -487,9 +492,11 @@ def test_redraws_keep_to_their_share_of_the_time(monkeypatch, steps, most):
         for step in range(steps or 2000):
             clock.now += 0.1
             live.add({"step": step, "total": 1.0})
-    assert drawn[0] < 1 and len(drawn) <= most
+    assert drawn[0] < 1
+    assert len(drawn) <= most
     if steps != 20:  # of a run of two seconds the first picture and the last are more than that
-        assert live.spent <= 0.02 * clock.now and len(drawn) >= 5
+        assert live.spent <= 0.02 * clock.now
+        assert len(drawn) >= 5
     if steps == 2000:
         assert max(np.diff(drawn)) < 30  # over the whole run
 

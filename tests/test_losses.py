@@ -55,7 +55,8 @@ def test_masked_mean_of_nothing_is_zero_with_zero_gradient():
     values = torch.ones(3, requires_grad=True)
     result = masked_mean(values, torch.zeros(3, dtype=torch.bool))
     result.backward()
-    assert result.item() == 0.0 and values.grad.tolist() == [0.0, 0.0, 0.0]
+    assert result.item() == 0.0
+    assert values.grad.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_masked_mean_refuses_an_unknown_normalisation():

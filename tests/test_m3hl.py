@@ -19,7 +19,7 @@ HALF = Progress(50, 100)
 
 
 @pytest.mark.parametrize(
-    "size, counts",
+    ("size", "counts"),
     [
         ((112, 112, 80), (4, 4, 4)),
         ((96, 64, 32), (4, 4, 2)),
@@ -29,18 +29,21 @@ HALF = Progress(50, 100)
 )
 def test_half_of_the_blocks_go_and_each_is_whole(size, counts):
     masks = block_masks(3, size, 4, 16, generator_for("cpu", 0))
-    assert masks.shape == (3, *size) and not torch.equal(masks[0], masks[1])
+    assert masks.shape == (3, *size)
+    assert not torch.equal(masks[0], masks[1])
     total = counts[0] * counts[1] * counts[2]
     for mask in masks:
-        shape = [n for c, s in zip(counts, size) for n in (c, s // c)]
+        shape = [n for c, s in zip(counts, size, strict=False) for n in (c, s // c)]
         blocks = mask.view(shape).permute(0, 2, 4, 1, 3, 5).reshape(total, -1)
-        assert (blocks.all(1) | ~blocks.any(1)).all() and blocks.all(1).sum() == total - total // 2
+        assert (blocks.all(1) | ~blocks.any(1)).all()
+        assert blocks.all(1).sum() == total - total // 2
 
 
 def test_a_side_that_does_not_divide_has_blocks_of_nearly_the_same_length():
     mask = block_masks(1, (35, 16, 16), 4, 8, generator_for("cpu", 0))[0]
     lengths = torch.tensor([i * 4 // 35 for i in range(35)]).bincount().tolist()
-    assert lengths == [9, 9, 9, 8] and mask.shape == (35, 16, 16)
+    assert lengths == [9, 9, 9, 8]
+    assert mask.shape == (35, 16, 16)
 
 
 def test_what_one_mix_has_of_one_kind_the_other_has_of_the_other_kind():
@@ -53,7 +56,8 @@ def test_what_one_mix_has_of_one_kind_the_other_has_of_the_other_kind():
     nets["student"].register_forward_pre_hook(lambda net, x: seen.append(x[0]))
     method.losses(batch, nets, HALF)
     first, second = seen[0]
-    assert torch.equal(first + second, torch.ones(1, 8, 8, 8)) and first.mean() == 0.5
+    assert torch.equal(first + second, torch.ones(1, 8, 8, 8))
+    assert first.mean() == 0.5
 
 
 @pytest.mark.parametrize("pool", [False, True])
@@ -99,11 +103,10 @@ def test_the_terms_of_a_step_in_float64(pool):
 
 def test_there_is_no_first_stage_and_each_pair_has_its_own_mask():
     method, batch = make_method("m3hl"), make_batch(size=16)
-    assert (
-        method.plan(Progress(0, 100), Plan(2, 2)) == Plan(2, 2)
-        and method.decay_at(Progress(0, 100)) == 0.99
-    )
+    assert method.plan(Progress(0, 100), Plan(2, 2)) == Plan(2, 2)
+    assert method.decay_at(Progress(0, 100)) == 0.99
     masks = method.mask(batch, 3)
-    assert len(masks) == 3 and not torch.equal(masks[0], masks[1])
+    assert len(masks) == 3
+    assert not torch.equal(masks[0], masks[1])
     off = make_method("m3hl", {"features": 0.0})
     assert set(off.losses(batch, build_nets(off, SMALL, 3), HALF)) == {"supervised", "pasted"}

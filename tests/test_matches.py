@@ -64,10 +64,8 @@ def test_match_is_what_the_kernel_says_of_every_voxel(kernel: str) -> None:
     assert found.alike == pytest.approx(
         cosine if kernel.endswith("cosine") else 1 / (1 + ((f - v) ** 2).sum(-1)), abs=1e-5
     )
-    assert (
-        found.value == pytest.approx(found.alike[tuple(found.place.T)])
-        and (np.diff(found.value) <= 0).all()
-    )
+    assert found.value == pytest.approx(found.alike[tuple(found.place.T)])
+    assert (np.diff(found.value) <= 0).all()
     assert (found.classes == other.label[tuple(found.place.T)]).all()
     assert found.vote == pytest.approx([(found.classes == c).mean() for c in range(3)])
     assert len(np.unique(found.place, axis=0)) == 7
@@ -83,13 +81,13 @@ def test_score_is_the_published_similarity_of_the_drawn_references_and_only_thei
     found = matcher(AT, "one", Question())
     index, present = matcher.references("one", 2, 0)
     vectors = other.embedding.flatten(1).T[index]
-    assert present.tolist() == [0, 1] and np.isnan(found.score[2])
+    assert present.tolist() == [0, 1]
+    assert np.isnan(found.score[2])
     assert found.score[:2] == pytest.approx(
         similarity(vectors, target.embedding[(slice(None), *AT)][None])[:, 0].numpy()
     )
-    assert (matcher.references("one", 2, 1)[0] != index).any() and matcher.references("one", 2, 0)[
-        0
-    ] is index
+    assert (matcher.references("one", 2, 1)[0] != index).any()
+    assert matcher.references("one", 2, 0)[0] is index
     thin, wide = (matcher.references("one", band, 0)[0][1].unique().numel() for band in (1, 3))
     assert thin < wide
 
@@ -103,16 +101,17 @@ def test_who_says_what_and_who_agrees() -> None:
         "teacher": 2,
         "truth": 1,
     }
-    assert agreeing(target, AT, match).all() and line_names(target)[0] == "match of the right class"
+    assert agreeing(target, AT, match).all()
+    assert line_names(target)[0] == "match of the right class"
     unlabelled = replace(target, label=None)
-    assert (
-        "truth" not in verdicts(unlabelled, AT, match, Question())
-        and not agreeing(unlabelled, AT, match).any()
-    )
+    assert "truth" not in verdicts(unlabelled, AT, match, Question())
+    assert not agreeing(unlabelled, AT, match).any()
     assert line_names(unlabelled)[0] == "match of the teacher's class"
     nothing = replace(unlabelled, answer=None)
-    assert agreeing(nothing, AT, match).all() and line_names(nothing)[0] == "match"
-    assert len(bones(nothing, HIP)) == 1 and [m.name for m in bones(target, HIP)] == [
+    assert agreeing(nothing, AT, match).all()
+    assert line_names(nothing)[0] == "match"
+    assert len(bones(nothing, HIP)) == 1
+    assert [m.name for m in bones(target, HIP)] == [
         "hip bone",
         "femur",
     ]
@@ -156,10 +155,8 @@ def test_explorer_refuses_what_does_not_fit(broken: dict, message: str) -> None:
 @pytest.mark.parametrize("more", [{}, {"question": {"k": 60}}, {"title": "Who vouches?"}])
 def test_static_picture_takes_what_fits(more: dict) -> None:
     data, metadata = explorer(**more)._repr_mimebundle_()
-    assert (
-        Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 1000
-        and metadata["alt"] == "an explorer"
-    )
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 1000
+    assert metadata["alt"] == "an explorer"
     bare = show.explore_matches(
         scan(0, label=None), {"one": scan(1)}, table=HIP, at=AT, alt="neither truth nor teacher"
     )
@@ -179,23 +176,17 @@ def lines_of(view: object) -> np.ndarray:
 def test_every_control_asks_again(lab: None) -> None:
     view = explorer(title="Who vouches?")
     data, metadata = view._repr_mimebundle_()
-    assert (
-        "application/vnd.jupyter.widget-view+json" in data
-        and metadata["alt"] == "an explorer"
-        and "ssltut-matches" in view._dom_classes
-    )
-    assert (
-        view.at == AT
-        and "hip bone</b> &#10003; right" in view.answer.value
-        and len(lines_of(view)) == 9
-    )
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert metadata["alt"] == "an explorer"
+    assert "ssltut-matches" in view._dom_classes
+    assert view.at == AT
+    assert "hip bone</b> &#10003; right" in view.answer.value
+    assert len(lines_of(view)) == 9
     before = {name: shown.value for name, shown in view.reference.items()}
     view.pick((10, 5, 5))
-    assert (
-        view.at == (10, 5, 5)
-        and int(view.match.vote.argmax()) == 2
-        and "voxel (10, 5, 5)" in view.answer.value
-    )
+    assert view.at == (10, 5, 5)
+    assert int(view.match.vote.argmax()) == 2
+    assert "voxel (10, 5, 5)" in view.answer.value
     assert all(shown.value != before[name] for name, shown in view.reference.items())
     ends = lines_of(view)
     for control, value in (
@@ -209,11 +200,9 @@ def test_every_control_asks_again(lab: None) -> None:
         old = view.match
         control.value = value
         assert view.match is not old
-    assert (
-        view.question == Question("max_euclid", 5, 3, 4)
-        and len(lines_of(view)) == 5
-        and lines_of(view) != pytest.approx(ends[:5])
-    )
+    assert view.question == Question("max_euclid", 5, 3, 4)
+    assert len(lines_of(view)) == 5
+    assert lines_of(view) != pytest.approx(ends[:5])
     shown = view.reference["axial"].value
     view.neighbour.value = 4
     assert view.reference["axial"].value != shown
@@ -261,15 +250,13 @@ def test_without_a_live_room_a_button_draws_it(
         monkeypatch.setattr("plotly.graph_objects.FigureWidget", Broken)
         monkeypatch.setitem(sys.modules, "ssltut.show.mouse", None)
     view = explorer()
-    assert {type(shown).__name__ for shown in (*view.target.values(), view.space)} == {
-        "Image"
-    } and view.space.value == b""
+    assert {type(shown).__name__ for shown in (*view.target.values(), view.space)} == {"Image"}
+    assert view.space.value == b""
     view.redraw_space.click()
     assert Image.open(io.BytesIO(view.space.value)).width > 1000
     view.sliders["y"].value = 4
-    assert (
-        view.space.value == b"" and "voxel (4, 4, 6)" in view.answer.value
-    )  # no picture of another voxel stays
+    assert view.space.value == b""
+    assert "voxel (4, 4, 6)" in view.answer.value
 
 
 def test_names_from_a_table_are_text(lab: None) -> None:

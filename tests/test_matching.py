@@ -58,7 +58,8 @@ def test_references_lie_in_the_region_and_carry_their_class():
     assert references.present.tolist() == [True, True, True, False]
     for c in range(3):
         flat = references.index[c].flatten()
-        assert (y.flatten()[flat] == c).all() and shell.flatten()[flat].all()
+        assert (y.flatten()[flat] == c).all()
+        assert shell.flatten()[flat].all()
         assert len(flat.unique()) == 15  # enough candidates: none twice
 
 
@@ -171,7 +172,8 @@ def test_the_product_of_two_places_falls_with_their_distance_in_the_scan():
     # voxels lie at 1/16 or 3/16, and at 1/2.
     corner, whole = (Place("a", "left", (c, c, c), (2 * c, 2 * c, 2 * c)) for c in (0.125, 0.5))
     vectors, middle = place_vectors([corner], (2, 2, 1)), place_vectors([whole], (1, 1, 1))
-    assert vectors.shape == (4, 6) and torch.allclose(vectors.norm(dim=1), torch.ones(4))
+    assert vectors.shape == (4, 6)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(4))
     at = [
         (x, y, 0.125) for x in (1 / 16, 3 / 16) for y in (1 / 16, 3 / 16)
     ]  # as a flattened label runs
@@ -179,7 +181,7 @@ def test_the_product_of_two_places_falls_with_their_distance_in_the_scan():
         [sum(cos(pi * (0.5 - c)) for c in p) / 3 for p in at]
     )
     assert (vectors @ vectors[0]).tolist() == pytest.approx(
-        [sum(cos(pi * (c - d)) for c, d in zip(p, at[0])) / 3 for p in at]
+        [sum(cos(pi * (c - d)) for c, d in zip(p, at[0], strict=False)) / 3 for p in at]
     )
 
 
@@ -189,6 +191,5 @@ def test_left_and_right_are_counted_from_the_outside_of_the_body():
         Place("b", "right", (0.75, 0.5, 0.5), (0.5, 1.0, 1.0)),
     )
     vectors = place_vectors([left, right], (4, 2, 2)).view(2, 4, 2, 2, 6)
-    assert torch.allclose(vectors[0], vectors[1].flip(0)) and not torch.allclose(
-        vectors[0], vectors[1]
-    )
+    assert torch.allclose(vectors[0], vectors[1].flip(0))
+    assert not torch.allclose(vectors[0], vectors[1])

@@ -21,7 +21,7 @@ from ssltut.train import build_nets, train
 from ssltut.uncertainty import MCResult, quantile_threshold, regional_mean
 
 
-@pytest.mark.parametrize("rampup, rise", [(1.0, ramp(0.3)), (0.3, 1.0), (0.6, ramp(0.5))])
+@pytest.mark.parametrize(("rampup", "rise"), [(1.0, ramp(0.3)), (0.3, 1.0), (0.6, ramp(0.5))])
 def test_the_weights_stand_at_their_height_after_the_rampup(rampup, rise):
     method = make_method("embedding_matching", {"rampup": rampup})
     terms = method.losses(make_batch(), build_nets(method, SMALL, 3), Progress(30, 100))
@@ -73,13 +73,11 @@ def test_a_memory_is_as_wide_as_what_is_matched(layer, place, tmp_path):
     )
     run = train(method, toy_cohort(), SMALL, tmp_path / "r", say=lambda s: None)
     filled, dim = run.nets["memory"].filled, run.nets["memory"].vectors.shape[2]
-    assert (
-        filled.gt(0).all()
-        and dim == run.method.vectors(run.nets["student"](batch.x_u), batch.places_u).shape[1]
-    )
+    assert filled.gt(0).all()
+    assert dim == run.method.vectors(run.nets["student"](batch.x_u), batch.places_u).shape[1]
 
 
-@pytest.mark.parametrize("layer, maps", [("bottleneck", 1), ("both", 2)])
+@pytest.mark.parametrize(("layer", "maps"), [("bottleneck", 1), ("both", 2)])
 def test_maps_and_place_add_up_in_the_cosine(layer, maps):
     plain, placed = (
         make_method("region_vote", {"layer": layer}),
@@ -122,7 +120,8 @@ def test_of_voxels_that_look_alike_the_place_decides():
     votes = method.vote(
         batch, nets, method.vectors(looks_alike, batch.places_l), surface, query
     ).view(2, 8, 8, 8, 2)
-    assert votes[0, ..., 1:, 1].mean() > 0.95 and votes[1, ..., :-1, 0].mean() > 0.95
+    assert votes[0, ..., 1:, 1].mean() > 0.95
+    assert votes[1, ..., :-1, 0].mean() > 0.95
 
 
 @pytest.mark.parametrize("gate", [0.0, 0.85])
@@ -146,13 +145,10 @@ def test_a_region_is_the_mean_of_the_cube_around_a_voxel_as_far_as_it_lies_in_th
     map_ = torch.zeros(1, 4, 4, 4)
     map_[0, 1, 1, 1] = 1.0
     means = regional_mean(map_, 3)
-    assert (
-        means[0, 1, 1, 1].item() == means[0, 2, 2, 2].item() == pytest.approx(1 / 27)
-        and means[0, 3, 1, 1] == 0
-    )
-    assert means[0, 0, 0, 0].item() == pytest.approx(1 / 8) and means[
-        0, 0, 1, 1
-    ].item() == pytest.approx(1 / 18)
+    assert means[0, 1, 1, 1].item() == means[0, 2, 2, 2].item() == pytest.approx(1 / 27)
+    assert means[0, 3, 1, 1] == 0
+    assert means[0, 0, 0, 0].item() == pytest.approx(1 / 8)
+    assert means[0, 0, 1, 1].item() == pytest.approx(1 / 18)
     assert regional_mean(map_, 1) is map_
     assert regional_mean(map_[..., 1:2], 7)[0, 3, 1, 0].item() == pytest.approx(
         1 / 16
@@ -178,15 +174,12 @@ def test_below_the_floor_nothing_is_unreliable(n_classes):
             )
     uncertainty = found[0.18].uncertainty
     top = quantile_threshold(uncertainty, 0.1)
-    assert (
-        torch.equal(
-            found[0.18].unreliable, (uncertainty >= top) & (uncertainty >= 0.18 * log(n_classes))
-        )
-        and found[0.18].unreliable.any()
+    assert torch.equal(
+        found[0.18].unreliable, (uncertainty >= top) & (uncertainty >= 0.18 * log(n_classes))
     )
-    assert (
-        torch.equal(found[0.0].unreliable, uncertainty >= top) and not found[0.999].unreliable.any()
-    )
+    assert found[0.18].unreliable.any()
+    assert torch.equal(found[0.0].unreliable, uncertainty >= top)
+    assert not found[0.999].unreliable.any()
 
 
 def test_the_first_round_is_ua_mt_and_the_second_the_place_vote_at_its_height():
@@ -215,7 +208,7 @@ def test_the_first_round_is_ua_mt_and_the_second_the_place_vote_at_its_height():
 
 
 @pytest.mark.parametrize(
-    "options, step, rates",
+    ("options", "step", "rates"),
     [
         ({}, 0, {}),
         ({}, 79, {}),
@@ -229,7 +222,7 @@ def test_the_second_round_learns_at_a_share_of_the_rate(options, step, rates):
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    ("options", "words"),
     [
         ({"start": 0.0}, "start is 0.0"),
         ({"start": 1.0}, "start is 1.0"),
@@ -331,7 +324,7 @@ def test_only_scans_that_stand_out_from_the_others_are_matched():
 
 
 @pytest.mark.parametrize(
-    "options, step, rates",
+    ("options", "step", "rates"),
     [
         ({}, 79, {}),
         ({}, 80, {"student": 0.25}),
@@ -371,11 +364,9 @@ def test_an_evidential_vote_is_medl_throughout_and_from_its_start_on_the_match_t
     ]
     forget(nets, vote)
     match = vote.losses(batch, nets, Progress(99, 100))["match"]
-    assert (
-        found.trusted.any()
-        and match.value.item() == pytest.approx(sum(expected).item(), rel=1e-4)
-        and match.weight == 10.0
-    )
+    assert found.trusted.any()
+    assert match.value.item() == pytest.approx(sum(expected).item(), rel=1e-4)
+    assert match.weight == 10.0
     match.value.backward()
     assert all(
         net.classifier.weight.grad is not None
@@ -388,14 +379,15 @@ def test_both_networks_of_an_evidential_vote_predict_and_both_slow_down():
     vote, batch = make_method("evidential_vote"), make_batch()
     nets = build_nets(vote, replace(SMALL, dropout=0.0), 3)
     assert torch.equal(vote.predict(nets, batch.x_u), make_method("medl").predict(nets, batch.x_u))
-    assert vote.rates(Progress(79, 100)) == {} and vote.rates(Progress(80, 100)) == {
+    assert vote.rates(Progress(79, 100)) == {}
+    assert vote.rates(Progress(80, 100)) == {
         "student": 0.25,
         "second": 0.25,
     }
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    ("options", "words"),
     [
         ({"slow": 1.1}, "slow is 1.1"),
         ({"slow": -0.1}, "slow is -0.1"),
@@ -408,7 +400,7 @@ def test_wrong_values_of_a_scan_vote_are_refused(options, words):
 
 
 @pytest.mark.parametrize(
-    "options, words",
+    ("options", "words"),
     [
         ({"region": 4}, "region is 4"),
         ({"region": 0}, "region is 0"),

@@ -38,28 +38,26 @@ def test_belief_and_uncertainty_add_up_to_one_and_fusion_keeps_it_so():
     first, second = (opinion(dirichlet(3 * torch.randn(2, 3, 4, 4, 4))) for _ in range(2))
     for o in (first, second, fuse(first, second)):
         assert torch.allclose(o.belief.sum(1) + o.uncertainty, torch.ones(2, 4, 4, 4), atol=1e-6)
-        assert o.belief.min() >= 0 and o.uncertainty.min() > 0
+        assert o.belief.min() >= 0
+        assert o.uncertainty.min() > 0
 
 
 def test_without_evidence_nothing_is_believed_and_with_it_the_shares_are_the_softmax():
     nothing = opinion(torch.ones(1, 4))
-    assert nothing.belief.tolist() == [[0.0] * 4] and nothing.uncertainty.item() == 1.0
+    assert nothing.belief.tolist() == [[0.0] * 4]
+    assert nothing.uncertainty.item() == 1.0
     z = torch.tensor([[2.0, -1.0, 0.5]])
     b = opinion(dirichlet(z)).belief
-    assert (
-        torch.allclose(b / b.sum(), z.softmax(1))
-        and torch.isfinite(dirichlet(torch.tensor([[500.0]]))).all()
-    )
+    assert torch.allclose(b / b.sum(), z.softmax(1))
+    assert torch.isfinite(dirichlet(torch.tensor([[500.0]]))).all()
 
 
 @pytest.mark.parametrize("other", [[0.0, 0.0, 0.0], [0.2, 0.1, 0.1]])
 def test_a_certain_opinion_stays_certain(other):
     certain, unsure = of([0.0, 1.0, 0.0], 0.0), of(other, 1.0 - sum(other))
     for fused in (fuse(certain, unsure), fuse(unsure, certain)):
-        assert (
-            fused.belief.tolist() == [pytest.approx([0.0, 1.0, 0.0])]
-            and fused.uncertainty.item() == 0.0
-        )
+        assert fused.belief.tolist() == [pytest.approx([0.0, 1.0, 0.0])]
+        assert fused.uncertainty.item() == 0.0
 
 
 def test_fusion_by_hand():
@@ -74,7 +72,8 @@ def test_fusion_by_hand():
     )
     assert fuse(of([0.0, 0.0], 1.0), of([0.0, 0.0], 1.0)).uncertainty.item() == 1.0
     conflict = fuse(of([1.0, 0.0], 0.0), of([0.0, 1.0], 0.0))
-    assert conflict.belief.tolist() == [[0.0, 0.0]] and conflict.uncertainty.item() == 1.0
+    assert conflict.belief.tolist() == [[0.0, 0.0]]
+    assert conflict.uncertainty.item() == 1.0
 
 
 def test_reliability_by_hand():
@@ -123,9 +122,8 @@ def test_the_error_is_the_expected_square_under_the_dirichlet_weighted_by_its_cu
 def test_sure_voxels_count_more_at_first_and_unsure_ones_at_the_end():
     method, psi = make_method("medl"), torch.tensor([-1.0, 0.0, 1.0])
     early, half, late = (method.omega(psi, Progress(s, 100)).tolist() for s in (0, 50, 100))
-    assert early == pytest.approx(
-        [1 + 0.5 * math.tanh(1), 1.0, 1 - 0.5 * math.tanh(1)]
-    ) and late == pytest.approx(early[::-1])
+    assert early == pytest.approx([1 + 0.5 * math.tanh(1), 1.0, 1 - 0.5 * math.tanh(1)])
+    assert late == pytest.approx(early[::-1])
     assert half == [1.0, 1.0, 1.0]
 
 
@@ -147,7 +145,7 @@ def test_every_term_in_float64(n_classes):
     fused = fuse(*opinions)
     label, trust = fused.belief[2:].argmax(1), reliability(fused)[2:]
     pseudo = curriculum = evidence = 0.0
-    for x, a, o in zip(z, alphas, opinions):
+    for x, a, o in zip(z, alphas, opinions, strict=False):
         ce = -x[2:].log_softmax(1).gather(1, label[:, None])[:, 0]
         pseudo += (trust * ce).mean() + dice_loss(x[2:], label, trust)
         unsure = (o.uncertainty + fused.uncertainty) / 2
@@ -166,9 +164,8 @@ def test_every_term_in_float64(n_classes):
         supervised_loss(z[1][:2], batch.y_l).item(), rel=1e-4
     )
     weights = {name: term.weight for name, term in terms.items()}
-    assert weights.pop("evidence") == pytest.approx(math.exp(-5 * 0.8**2)) and set(
-        weights.values()
-    ) == {1.0}
+    assert weights.pop("evidence") == pytest.approx(math.exp(-5 * 0.8**2))
+    assert set(weights.values()) == {1.0}
 
 
 def test_doubt_weighs_the_dice_of_a_voxel():

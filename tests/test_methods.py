@@ -89,16 +89,14 @@ def test_a_step_is_finite_and_teaches_only_what_should_learn(name, n_classes, em
     for role, spec in method.roles.items():
         gradients = [p.grad for p in nets[role].parameters()]
         if role in learners:
-            assert spec.ema_of is None and all(
-                g is not None and torch.isfinite(g).all() for g in gradients
-            )
+            assert spec.ema_of is None
+            assert all(g is not None and torch.isfinite(g).all() for g in gradients)
         else:
             assert all(g is None for g in gradients)
             assert all(torch.equal(before[role][k], v) for k, v in nets[role].state_dict().items())
     p = method.predict(nets, batch.x_l)
-    assert p.shape == (2, n_classes, 8, 8, 8) and torch.allclose(
-        p.sum(1), torch.ones(2, 8, 8, 8), atol=1e-5
-    )
+    assert p.shape == (2, n_classes, 8, 8, 8)
+    assert torch.allclose(p.sum(1), torch.ones(2, 8, 8, 8), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -134,7 +132,8 @@ def test_a_step_is_finite_where_every_network_is_sure_and_where_none_is(name, ce
             nets[role].classifier.bias.zero_()[0] = 50.0 * certain
     terms = method.losses(make_batch(), nets, Progress(50, 100))
     total(terms).backward()
-    assert len(terms) > 1 and all(torch.isfinite(t.value) for t in terms.values())
+    assert len(terms) > 1
+    assert all(torch.isfinite(t.value) for t in terms.values())
     assert all(
         p.grad is None or torch.isfinite(p.grad).all()
         for role in method.roles
@@ -223,7 +222,8 @@ def test_batch_norm_averages_over_labelled_and_unlabelled_patches_together(name)
     method.losses(batch, nets, Progress(50, 100))
     trained = [nets[role] for role in method.learners(Progress(50, 100))]
     norms = [m for net in trained for m in net.modules() if isinstance(m, torch.nn.BatchNorm3d)]
-    assert norms and all(m.num_batches_tracked == 1 for m in norms)
+    assert norms
+    assert all(m.num_batches_tracked == 1 for m in norms)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -231,9 +231,8 @@ def test_batch_norm_averages_over_labelled_and_unlabelled_patches_together(name)
 def test_bf16_on_a_cpu_is_finite(name, arch, tmp_path):
     config = replace(SMALL, precision="bf16-mixed", steps=2, arch=arch)
     run = train(make_method(name), toy_cohort(), config, tmp_path / "r", say=lambda s: None)
-    assert run.history["total"].notna().all() and all(
-        torch.isfinite(v).all() for n in run.nets.values() for v in n.state_dict().values()
-    )
+    assert run.history["total"].notna().all()
+    assert all(torch.isfinite(v).all() for n in run.nets.values() for v in n.state_dict().values())
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -353,7 +352,7 @@ def test_the_entropy_term_has_the_published_floor():
 
 
 @pytest.mark.parametrize(
-    "use, present",
+    ("use", "present"),
     [((), set()), (("UA",), {"reliable"}), (("NN",), {"match"}), (("EN",), {"entropy"})],
 )
 def test_every_term_has_an_off_switch(use, present):
@@ -368,11 +367,9 @@ def test_without_unreliable_voxels_nothing_is_matched():
     with torch.no_grad():
         nets["teacher"].classifier.bias.copy_(torch.tensor([50.0, 0.0, 0.0]))
     terms = method.losses(make_batch(), nets, Progress(50, 100))
-    assert (
-        terms["match"].value.item() == 0.0
-        and terms["match"].share == 0.0
-        and terms["entropy"].value.item() == 0.0
-    )
+    assert terms["match"].value.item() == 0.0
+    assert terms["match"].share == 0.0
+    assert terms["entropy"].value.item() == 0.0
 
 
 def test_the_gate_lets_only_clear_votes_through():
@@ -387,10 +384,8 @@ def test_the_gate_lets_only_clear_votes_through():
         )
     clear = found.scores.max(1).values > 0.85
     assert found.unreliable.float().mean().item() == pytest.approx(0.5, abs=0.01)
-    assert (
-        torch.equal(found.trusted[found.unreliable], clear)
-        and not found.trusted[~found.unreliable].any()
-    )
+    assert torch.equal(found.trusted[found.unreliable], clear)
+    assert not found.trusted[~found.unreliable].any()
     assert torch.equal(found.match[found.unreliable], found.scores.argmax(1))
 
 
@@ -409,9 +404,8 @@ def test_the_uncertainty_option_changes_the_measure():
                 Progress(0, 1),
                 voxel_vectors(nets["student"](batch.x_u).feats["embedding"]),
             ).uncertainty
-    assert (
-        found["mean_of_entropies"] <= found["entropy_of_mean"] + 1e-5
-    ).all() and not torch.equal(*found.values())
+    assert (found["mean_of_entropies"] <= found["entropy_of_mean"] + 1e-5).all()
+    assert not torch.equal(*found.values())
 
 
 def test_ema_against_its_closed_form_with_buffers():
@@ -449,13 +443,12 @@ def test_memory_is_first_in_first_out():
     memory.store(torch.tensor([[1.0], [2.0], [9.0]]), torch.tensor([0, 0, 1]))
     memory.store(torch.tensor([[3.0], [4.0]]), torch.tensor([0, 0]))
     vectors, labels = memory.recall()
-    assert sorted(vectors[labels == 0].flatten().tolist()) == [2.0, 3.0, 4.0] and vectors[
-        labels == 1
-    ].tolist() == [[9.0]]
+    assert sorted(vectors[labels == 0].flatten().tolist()) == [2.0, 3.0, 4.0]
+    assert vectors[labels == 1].tolist() == [[9.0]]
 
 
 @pytest.mark.parametrize(
-    "name, options, words",
+    ("name", "options", "words"),
     [
         ("embeding_matching", {}, "did you mean embedding_matching"),
         ("zzz", {}, "labels_only"),
@@ -476,12 +469,10 @@ def test_wrong_methods_and_options_are_refused(name, options, words):
 
 def test_the_method_table_names_every_method():
     table = method_table()
-    assert [row["name"] for row in table] == ALL and all(
-        row["paper"] and row["kind"] in ("exact", "reconstruction") for row in table
-    )
+    assert [row["name"] for row in table] == ALL
+    assert all(row["paper"] and row["kind"] in ("exact", "reconstruction") for row in table)
 
 
 def test_toy_cases_are_alike_for_one_seed():
-    assert (toy_case(1).image == toy_case(1).image).all() and (
-        toy_case(1).image != toy_case(2).image
-    ).any()
+    assert (toy_case(1).image == toy_case(1).image).all()
+    assert (toy_case(1).image != toy_case(2).image).any()

@@ -13,13 +13,13 @@ SPACING = (0.5, 1.0, 3.0)
 
 def box(lo, hi, shape=(24, 24, 24)):
     mask = np.zeros(shape, bool)
-    mask[tuple(slice(a, b) for a, b in zip(lo, hi))] = True
+    mask[tuple(slice(a, b) for a, b in zip(lo, hi, strict=False))] = True
     return mask
 
 
 def ball(radius_mm, spacing, shape):
     grid = np.meshgrid(
-        *[(np.arange(n) - n // 2) * s for n, s in zip(shape, spacing)], indexing="ij"
+        *[(np.arange(n) - n // 2) * s for n, s in zip(shape, spacing, strict=False)], indexing="ij"
     )
     return sum(g**2 for g in grid) <= radius_mm**2
 
@@ -27,7 +27,8 @@ def ball(radius_mm, spacing, shape):
 def test_identical_masks():
     mask = box((4, 4, 4), (12, 12, 12))
     status, values = score_mask(mask, mask, SPACING)
-    assert status == "ok" and values == {
+    assert status == "ok"
+    assert values == {
         "dice": 1.0,
         "iou": 1.0,
         "hd95": 0.0,
@@ -45,7 +46,8 @@ def test_a_shifted_slab_is_off_by_the_spacing_of_its_axis(axis):
     status, values = score_mask(a, box(lo, hi), SPACING)
     assert status == "ok"
     assert values["hd95"] == pytest.approx(2 * SPACING[axis])
-    assert values["dice"] == pytest.approx(0.5) and values["iou"] == pytest.approx(1 / 3)
+    assert values["dice"] == pytest.approx(0.5)
+    assert values["iou"] == pytest.approx(1 / 3)
 
 
 def test_concentric_balls_differ_by_their_radii():
@@ -67,7 +69,8 @@ def test_surface_dice_counts_what_lies_within_two_millimetres():
 def test_both_empty_is_counted_but_has_no_value():
     empty = np.zeros((8, 8, 8), bool)
     status, values = score_mask(empty, empty, SPACING)
-    assert status == "both_empty" and all(math.isnan(v) for v in values.values())
+    assert status == "both_empty"
+    assert all(math.isnan(v) for v in values.values())
 
 
 @pytest.mark.parametrize("missed", [True, False])
@@ -114,10 +117,10 @@ def test_auroc_counts_pairs_with_ties_as_one_half():
     )
     pairs = [(a > b) + 0.5 * (a == b) for a in score[positive] for b in score[~positive]]
     assert auroc(score, positive) == pytest.approx(np.mean(pairs)) == pytest.approx(4.5 / 9)
-    assert auroc(positive, positive) == 1.0 and auroc(~positive, positive) == 0.0
-    assert np.isnan(auroc(score, np.zeros_like(positive))) and np.isnan(
-        auroc(score, np.ones_like(positive))
-    )
+    assert auroc(positive, positive) == 1.0
+    assert auroc(~positive, positive) == 0.0
+    assert np.isnan(auroc(score, np.zeros_like(positive)))
+    assert np.isnan(auroc(score, np.ones_like(positive)))
 
 
 def test_risk_at_coverage_of_a_good_a_useless_and_a_perfect_uncertainty():

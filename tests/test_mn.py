@@ -37,9 +37,8 @@ OWN = f"{__name__}:small_2d"
 def test_the_batch_has_ever_more_unlabelled_patches():
     method, of = make_method("mn"), Plan(3, 2)
     plans = [method.plan(Progress(step, 4000), of) for step in range(4000)]
-    assert all(plan.labelled + plan.unlabelled == 5 for plan in plans) and all(
-        plan == Plan(5, 0) for plan in plans[:500]
-    )
+    assert all(plan.labelled + plan.unlabelled == 5 for plan in plans)
+    assert all(plan == Plan(5, 0) for plan in plans[:500])
     assert [plan.unlabelled for plan in plans[500:]] == [
         5 * i // 3500 for i in range(3500)
     ]  # as published, in epochs
@@ -61,17 +60,16 @@ def test_both_learn_first_then_they_take_turns():
 def test_the_learning_rate_warms_up_falls_and_starts_again():
     method = make_method("mn", {"rate_2d": 10.0})
     rates = [method.rates(Progress(step, 4000))["student"] for step in range(4000)]
-    assert (
-        rates[0] == pytest.approx(0.01)
-        and rates[25] == pytest.approx(0.505)
-        and rates[50] == pytest.approx(1.0)
-    )
-    assert rates[275] == pytest.approx(0.5) and rates[499] < 1e-4 and rates[500] == 1.0
-    assert rates[500 + 875] == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4)) and rates[-1] < 1e-6
-    assert (
-        method.rates(Progress(25, 4000))["slices"] == pytest.approx(5.05)
-        and make_method("mn", {"weight": 0.0}).rates(SLICES) == {}
-    )
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[25] == pytest.approx(0.505)
+    assert rates[50] == pytest.approx(1.0)
+    assert rates[275] == pytest.approx(0.5)
+    assert rates[499] < 1e-4
+    assert rates[500] == 1.0
+    assert rates[500 + 875] == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4))
+    assert rates[-1] < 1e-6
+    assert method.rates(Progress(25, 4000))["slices"] == pytest.approx(5.05)
+    assert make_method("mn", {"weight": 0.0}).rates(SLICES) == {}
 
 
 def test_the_rate_of_each_role_reaches_its_weights(tmp_path, monkeypatch):
@@ -96,7 +94,8 @@ def test_the_rate_of_each_role_reaches_its_weights(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "progress, learner, frozen", [(SLICES, "slices", "student"), (VOLUMES, "student", "slices")]
+    ("progress", "learner", "frozen"),
+    [(SLICES, "slices", "student"), (VOLUMES, "student", "slices")],
 )
 def test_the_terms_by_hand_and_the_partner_is_frozen(progress, learner, frozen):
     method, batch = make_method("mn", {"sigma_student": 0.0}), make_batch()
@@ -121,9 +120,8 @@ def test_the_terms_by_hand_and_the_partner_is_frozen(progress, learner, frozen):
         pytest.approx(0.6),
     )  # 2 and 3 of 5 patches
     total(terms).backward()
-    assert all(p.grad is None for p in nets[frozen].parameters()) and all(
-        torch.equal(before[k], v) for k, v in nets[frozen].state_dict().items()
-    )
+    assert all(p.grad is None for p in nets[frozen].parameters())
+    assert all(torch.equal(before[k], v) for k, v in nets[frozen].state_dict().items())
 
 
 def test_a_run_moves_only_the_network_whose_turn_it_is(tmp_path):
@@ -197,14 +195,14 @@ def test_to_mimic_oneself_costs_nothing_and_a_sure_target_costs_its_cross_entrop
 def test_any_2d_network_can_be_passed_and_trained(tmp_path):
     method = make_method("mn", {"backbone": OWN})
     net, x = build_nets(method, SMALL, 3)["slices"], torch.randn(2, 1, 8, 8, 4)
-    assert isinstance(net, Slices) and torch.allclose(
-        net(x).logits[1, :, :, :, 2], net.net(x[1:, :, :, :, 2])[0], atol=1e-6
-    )
+    assert isinstance(net, Slices)
+    assert torch.allclose(net(x).logits[1, :, :, :, 2], net.net(x[1:, :, :, :, 2])[0], atol=1e-6)
     assert isinstance(
         build_nets(method, replace(SMALL, arch="unet2d"), 3)["slices"], Slices
     )  # its name is no kind of ours
     run = train(method, toy_cohort(), SMALL, tmp_path / "r", say=lambda s: None)
-    assert run.history["total"].notna().all() and isinstance(run.nets["slices"], Slices)
+    assert run.history["total"].notna().all()
+    assert isinstance(run.nets["slices"], Slices)
     same = build_nets(method, SMALL, 3)["slices"].state_dict()
     assert all(
         torch.equal(v, same[k]) for k, v in net.state_dict().items()
@@ -248,9 +246,8 @@ def test_pretrained_weights_come_from_disk_and_without_any_it_says_so(kind, tmp_
         for k, v in run.nets["slices"].state_dict().items()
         if "running" not in k and "tracked" not in k
     )
-    assert close == (kind != "none") and any("starts at random" in line for line in said) == (
-        kind == "none"
-    )
+    assert close == (kind != "none")
+    assert any("starts at random" in line for line in said) == (kind == "none")
 
 
 def test_weights_that_are_missing_damaged_or_of_another_network_are_refused(tmp_path):
@@ -284,5 +281,7 @@ def test_other_weights_are_another_run(tmp_path):
     save_file(small_2d(1, 3).state_dict(), path)
     first = digest({"weights": str(path)})
     save_file(small_2d(1, 3).state_dict(), path)
-    assert first != digest({"weights": str(path)}) and digest({}) == digest({})
-    assert Role().weights is None and make_method("mn").roles["slices"].weights == ""
+    assert first != digest({"weights": str(path)})
+    assert digest({}) == digest({})
+    assert Role().weights is None
+    assert make_method("mn").roles["slices"].weights == ""

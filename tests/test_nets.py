@@ -27,9 +27,8 @@ def test_the_half_width_unet_has_the_channels_of_the_paper():
     assert [c.out_channels for c in convs] == [16, 32, 32, 64, 64, 128, 128, 256]
     assert net.classifier.in_channels == 32
     drops = [m for m in net.modules() if isinstance(m, torch.nn.Dropout)]
-    assert len(drops) == 14 and all(
-        d.p == 0.15 for d in drops
-    )  # after every convolution but the output
+    assert len(drops) == 14
+    assert all(d.p == 0.15 for d in drops)
 
 
 def test_he_initialisation_keeps_the_spread():
@@ -46,9 +45,8 @@ def test_the_seed_decides_the_weights_and_nothing_else_is_drawn():
     a = build_net("unet", 1, 2, **DEFAULTS)
     assert torch.equal(torch.rand(1), expected)
     b, c = build_net("unet", 1, 2, **DEFAULTS), build_net("unet", 1, 2, **DEFAULTS | {"seed": 1})
-    assert torch.equal(a.classifier.weight, b.classifier.weight) and not torch.equal(
-        a.classifier.weight, c.classifier.weight
-    )
+    assert torch.equal(a.classifier.weight, b.classifier.weight)
+    assert not torch.equal(a.classifier.weight, c.classifier.weight)
 
 
 def test_gradients_reach_every_parameter():
@@ -81,7 +79,8 @@ def test_the_encoder_of_the_resnet_has_the_blocks_of_a_resnet_34():
         for m in part.modules()
         if isinstance(m, Residual)
     ]
-    assert len(encoder) == 3 + 4 + 6 + 3 and [d.body[0].in_channels for d in net.downs] == [
+    assert len(encoder) == 3 + 4 + 6 + 3
+    assert [d.body[0].in_channels for d in net.downs] == [
         2,
         4,
         8,
@@ -115,7 +114,8 @@ def test_a_projection_of_the_embedding_and_of_the_deepest_map():
     for arch in ("unet", "vnet", "resnet", "unet2d"):
         net = build_net(arch, 1, 2, **DEFAULTS, heads=heads)
         out = net(torch.randn(1, 1, 8, 8, 8), heads=True)
-        assert out.heads["near"].shape == (1, 6, 8, 8, 8) and out.heads["deep"].shape == (
+        assert out.heads["near"].shape == (1, 6, 8, 8, 8)
+        assert out.heads["deep"].shape == (
             1,
             5,
             8,

@@ -47,18 +47,15 @@ def test_axes_turn_to_ras_and_back(tmp_path: Path, codes: tuple[str, ...], suffi
     )
     case = read_case(image, mask, table=HIP)
     assert (case.orientation, case.id, case.patient, case.source) == (codes, "scan", "scan", image)
-    assert (
-        case.image.dtype == np.int16
-        and np.array_equal(case.image, HU)
-        and np.array_equal(case.label, LABEL)
-    )
-    assert np.array_equal(case.affine, AFFINE) and case.spacing == (2, 1.5, 3)
+    assert case.image.dtype == np.int16
+    assert np.array_equal(case.image, HU)
+    assert np.array_equal(case.label, LABEL)
+    assert np.array_equal(case.affine, AFFINE)
+    assert case.spacing == (2, 1.5, 3)
     write_like_source(case.label, case, tmp_path / "back.nii.gz")
     back = nib.load(tmp_path / "back.nii.gz")
-    assert (
-        np.array_equal(np.asanyarray(back.dataobj), oriented(LABEL, codes)[0])
-        and back.get_data_dtype() == np.uint8
-    )
+    assert np.array_equal(np.asanyarray(back.dataobj), oriented(LABEL, codes)[0])
+    assert back.get_data_dtype() == np.uint8
     assert np.array_equal(back.affine, nib.load(image).affine)
 
 
@@ -67,7 +64,8 @@ def test_label_with_other_axes_is_on_the_same_grid(tmp_path: Path) -> None:
         save(tmp_path / "i.nii", *oriented(HU, ("L", "P", "S"))),
         save(tmp_path / "l.nii", *oriented(LABEL, ("S", "L", "A"))),
     )
-    assert np.array_equal(case.image, HU) and np.array_equal(case.label, LABEL)
+    assert np.array_equal(case.image, HU)
+    assert np.array_equal(case.label, LABEL)
 
 
 def test_image_written_and_read(tmp_path: Path) -> None:
@@ -75,11 +73,9 @@ def test_image_written_and_read(tmp_path: Path) -> None:
         case = Case("a", "p", values, None, AFFINE)
         write_image(case, tmp_path / f"{values.dtype}.nii.gz")
         again = read_case(tmp_path / f"{values.dtype}.nii.gz", id="a", patient="q")
-        assert (
-            again.image.dtype == values.dtype
-            and np.array_equal(again.image, values)
-            and np.array_equal(again.affine, AFFINE)
-        )
+        assert again.image.dtype == values.dtype
+        assert np.array_equal(again.image, values)
+        assert np.array_equal(again.affine, AFFINE)
         assert (again.id, again.patient) == ("a", "q")
     assert read_case(tmp_path / "int16.nii.gz", modality="MR").image.dtype == np.float32
 
@@ -113,18 +109,17 @@ def test_hu_stay_whole_where_they_are(
     tmp_path: Path, values: np.ndarray, fields: dict[str, float], expected: np.ndarray
 ) -> None:
     image = read_case(save(tmp_path / "scan.nii", values, **fields)).image
-    assert image.dtype == expected.dtype and np.array_equal(image, expected)
+    assert image.dtype == expected.dtype
+    assert np.array_equal(image, expected)
 
 
 def test_nifti2_and_real_scan(tmp_path: Path, shared: Path) -> None:
     nib.save(nib.Nifti2Image(HU, AFFINE), tmp_path / "two.nii.gz")
     assert np.array_equal(read_case(tmp_path / "two.nii.gz").image, HU)
     real = read_case(shared / "totalsegmentator_example" / "example_ct.nii.gz")
-    assert (
-        real.image.dtype == np.int16
-        and real.image.shape == (122, 101, 112)
-        and (real.image.min(), real.image.max()) == (-1207, 3382)
-    )
+    assert real.image.dtype == np.int16
+    assert real.image.shape == (122, 101, 112)
+    assert (real.image.min(), real.image.max()) == (-1207, 3382)
     assert real.spacing == (3, 3, 3)
 
 
@@ -139,11 +134,9 @@ def test_bad_file_is_named_without_allocating(tmp_path: Path, name: str) -> None
         assert tracemalloc.get_traced_memory()[1] < 8e6
     finally:
         tracemalloc.stop()
-    assert (
-        str(path) in str(caught.value)
-        and "Next: " in str(caught.value)
-        and "\n" not in str(caught.value)
-    )
+    assert str(path) in str(caught.value)
+    assert "Next: " in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +152,8 @@ def test_bad_file_is_named_without_allocating(tmp_path: Path, name: str) -> None
 )
 def test_sound_geometry_is_silent(tmp_path: Path, make) -> None:
     case = read_case(make(tmp_path))
-    assert np.allclose(case.affine, AFFINE, atol=1e-3) and np.array_equal(case.image, HU)
+    assert np.allclose(case.affine, AFFINE, atol=1e-3)
+    assert np.array_equal(case.image, HU)
 
 
 def test_bomb_within_the_gzip_ratio_is_read(tmp_path: Path) -> None:
@@ -169,18 +163,15 @@ def test_bomb_within_the_gzip_ratio_is_read(tmp_path: Path) -> None:
 
 def test_what_the_caller_may_decide(tmp_path: Path) -> None:
     bare = save(tmp_path / "bare.nii", sform_code=0, qform_code=0)
-    assert read_case(bare, assume_spacing=0.7).spacing == (0.7,) * 3 and read_case(
-        bare, assume_spacing=(1, 2, 3)
-    ).spacing == (1, 2, 3)
+    assert read_case(bare, assume_spacing=0.7).spacing == (0.7,) * 3
+    assert read_case(bare, assume_spacing=(1, 2, 3)).spacing == (1, 2, 3)
     for spacing in (0, -1, np.nan, (1, 2)):
         with pytest.raises(ConfigError, match="one number or three"):
             read_case(bare, assume_spacing=spacing)
     filled = read_case(save(tmp_path / "nan.nii", holed(HU)), fill=-1024).image
-    assert (
-        filled.dtype == np.int16
-        and filled[1, 2, 3] == filled[4, 5, 6] == -1024
-        and np.count_nonzero(filled != HU) == 2
-    )
+    assert filled.dtype == np.int16
+    assert filled[1, 2, 3] == filled[4, 5, 6] == -1024
+    assert np.count_nonzero(filled != HU) == 2
 
 
 @pytest.mark.parametrize("slope", [np.nan, np.inf])
@@ -213,7 +204,8 @@ def test_good_label_is_silent(tmp_path: Path, how: dict[str, object]) -> None:
     case = read_case(
         save(tmp_path / "i.nii"), save(tmp_path / "l.nii", **{"values": LABEL, **how}), table=HIP
     )
-    assert case.label.dtype == np.uint8 and np.array_equal(case.label, LABEL)
+    assert case.label.dtype == np.uint8
+    assert np.array_equal(case.label, LABEL)
 
 
 def test_label_without_a_table_and_with_one_class(tmp_path: Path) -> None:
@@ -235,12 +227,10 @@ def test_label_written_is_the_label_read(tmp_path: Path, top: int) -> None:
     header = nib.Nifti1Header(
         gzip.decompress((tmp_path / "l.nii.gz").read_bytes())[:348], check=False
     )
-    assert found.get_data_dtype() == (np.uint8 if top < 256 else np.uint16) and header[
-        "scl_slope"
-    ] in (0, 1)
-    assert np.array_equal(np.asanyarray(found.dataobj), label) and np.array_equal(
-        found.affine, AFFINE
-    )
+    assert found.get_data_dtype() == (np.uint8 if top < 256 else np.uint16)
+    assert header["scl_slope"] in (0, 1)
+    assert np.array_equal(np.asanyarray(found.dataobj), label)
+    assert np.array_equal(found.affine, AFFINE)
     assert [p.name for p in tmp_path.iterdir()] == ["l.nii.gz"]
 
 
@@ -295,7 +285,8 @@ def test_a_disk_that_lies_leaves_the_old_file(
     )
     with pytest.raises(DataError, match="read back differs"):
         write_label(2 - LABEL, AFFINE, path, overwrite=True)
-    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_prediction_of_another_shape_is_refused(tmp_path: Path) -> None:

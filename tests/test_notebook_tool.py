@@ -24,23 +24,22 @@ def source(path: Path) -> str:
 def test_student_copy_has_stubs_in_place_of_answers(here: Path) -> None:
     text = source(here / "00_toy.ipynb")
     assert "    raise NotImplementedError('Your turn: return two times x')\n" in text + "\n"
-    assert '"""Twice x."""' in text and "assert double(4) == 8" in text
-    assert (
-        "return 2 * x" not in text
-        and "y = x / 2" not in text
-        and "for the teacher" not in text
-        and ">>>" not in text
-    )
+    assert '"""Twice x."""' in text
+    assert "assert double(4) == 8" in text
+    assert "return 2 * x" not in text
+    assert "y = x / 2" not in text
+    assert "for the teacher" not in text
+    assert ">>>" not in text
 
 
 def test_solution_copy_has_the_answers_and_the_instructor_cell(here: Path) -> None:
     text = source(here / "solutions" / "00_toy.ipynb")
-    assert (
-        "return 2 * x" in text
-        and "    y = x / 2\n\n    return y" in text
-        and "for the teacher" in text
-    )
-    assert "NotImplementedError" not in text and ">>>" not in text and "<<<" not in text
+    assert "return 2 * x" in text
+    assert "    y = x / 2\n\n    return y" in text
+    assert "for the teacher" in text
+    assert "NotImplementedError" not in text
+    assert ">>>" not in text
+    assert "<<<" not in text
 
 
 def test_copies_are_valid_bare_and_tagged(here: Path) -> None:
@@ -51,13 +50,10 @@ def test_copies_are_valid_bare_and_tagged(here: Path) -> None:
         book = nbformat.read(path, as_version=4)
         nbformat.validate(book)
         code = [cell for cell in book.cells if cell.cell_type == "code"]
-        assert book.metadata == tool.KERNEL and not any(
-            cell.outputs or cell.execution_count for cell in code
-        )
-        assert (
-            sum(tag in tool.tags(cell) for cell in code) == 2
-            and sum("parameters" in tool.tags(cell) for cell in code) == 1
-        )
+        assert book.metadata == tool.KERNEL
+        assert not any(cell.outputs or cell.execution_count for cell in code)
+        assert sum(tag in tool.tags(cell) for cell in code) == 2
+        assert sum("parameters" in tool.tags(cell) for cell in code) == 1
         assert len({cell.id for cell in book.cells}) == len(book.cells)
 
 
@@ -66,9 +62,8 @@ def test_building_twice_gives_the_same_bytes(here: Path) -> None:
     for path in first:
         path.unlink()
     tool.main(["build"], here)
-    assert {
-        path: path.read_bytes() for path in here.rglob("*.ipynb")
-    } == first and b"\r" not in b"".join(first.values())
+    assert {path: path.read_bytes() for path in here.rglob("*.ipynb")} == first
+    assert b"\r" not in b"".join(first.values())
 
 
 def test_ids_stay_when_another_cell_is_edited_and_same_cells_get_their_own(tmp_path: Path) -> None:
@@ -80,13 +75,15 @@ def test_ids_stay_when_another_cell_is_edited_and_same_cells_get_their_own(tmp_p
         for text in (MASTER, twice)
     )
     ids, more = [cell.id for cell in one.cells], [cell.id for cell in two.cells]
-    assert set(ids) < set(more) and len(set(more)) == len(more) == len(ids) + 2
+    assert set(ids) < set(more)
+    assert len(set(more)) == len(more) == len(ids) + 2
 
 
 def test_check_is_silent_on_fresh_copies_and_names_a_drifted_one(
     here: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert tool.drift(here) == [] and tool.main(["check"], here) == 0
+    assert tool.drift(here) == []
+    assert tool.main(["check"], here) == 0
     copy = here / "solutions" / "00_toy.ipynb"
     copy.write_text(copy.read_text(encoding="utf-8").replace("2 * x", "3 * x"), encoding="utf-8")
     assert tool.main(["check"], here) == 1
@@ -94,7 +91,8 @@ def test_check_is_silent_on_fresh_copies_and_names_a_drifted_one(
         f"{copy}: differs from its master. Next: python notebooks/tool.py build"
         in capsys.readouterr().out
     )
-    assert tool.main(["build"], here) == 0 and tool.drift(here) == []
+    assert tool.main(["build"], here) == 0
+    assert tool.drift(here) == []
 
 
 def test_check_names_a_missing_copy_and_one_without_master(here: Path) -> None:
@@ -110,7 +108,8 @@ def test_check_names_a_missing_copy_and_one_without_master(here: Path) -> None:
 def test_an_unknown_word_on_the_command_line_prints_the_usage(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert tool.main(["buidl"], tmp_path) == 2 and "usage" in capsys.readouterr().err
+    assert tool.main(["buidl"], tmp_path) == 2
+    assert "usage" in capsys.readouterr().err
 
 
 SECOND_EXERCISE = MASTER[
@@ -186,7 +185,8 @@ def test_a_mesh_is_no_figure_and_needs_no_alt(tmp_path: Path) -> None:
     text = MASTER.replace(
         'show.picture(fig, alt="two points")', "show.surface(label, 1, spacing=(1, 1, 1))"
     )
-    assert text != MASTER and tool.problems(tool.read(write_master(tmp_path, text))) == []
+    assert text != MASTER
+    assert tool.problems(tool.read(write_master(tmp_path, text))) == []
 
 
 @pytest.mark.parametrize(("old", "new", "problem"), BROKEN.values(), ids=BROKEN)

@@ -58,7 +58,8 @@ def test_solution_runs_and_every_picture_speaks(master: Path, folder: Path) -> N
         if "image/png" in output.data
     )
     page = pages.notebook_page(book)
-    assert pages.loads(page) == [] and pages.NO_PICTURE not in page
+    assert pages.loads(page) == []
+    assert pages.NO_PICTURE not in page
 
 
 @each_master

@@ -86,12 +86,14 @@ def test_install_makes_a_copy_whose_addresses_are_its_own(mirror: Path, where: P
     assert not offline.installed()
     said = []
     offline.install(registry=str(mirror), say=said.append)
-    assert offline.installed() and len(said) == len(PACKAGES)
+    assert offline.installed()
+    assert len(said) == len(PACKAGES)
     assert {name: (where.original / "static" / name).read_text() for name in SCRIPTS} == before
     static = where.extension / "static"
     for script in SCRIPTS:
         text = (static / script).read_text()
-        assert "://" not in text and "window.ssltutViewer" in text
+        assert "://" not in text
+        assert "window.ssltutViewer" in text
     assert (
         (static / "vendors-of-imjoy-core.1.js")
         .read_text()
@@ -112,11 +114,9 @@ def test_install_makes_a_copy_whose_addresses_are_its_own(mirror: Path, where: P
     } <= bundle
     assert not [name for name in bundle if "unwanted" in name or name.endswith(".map")]
     page = (static / "ssltut" / "viewer" / "index.html").read_text()
-    assert (
-        "://" not in page
-        and "base_url: './'" in page
-        and "github.io" not in (static / "ssltut" / "imjoy-core.min.js").read_text()
-    )
+    assert "://" not in page
+    assert "base_url: './'" in page
+    assert "github.io" not in (static / "ssltut" / "imjoy-core.min.js").read_text()
     assert json.loads(where.config.read_text()) == {
         "LabApp": {"extra_labextensions_path": [str(where.folder)]}
     }
@@ -157,18 +157,17 @@ def test_remove_leaves_what_others_wrote(mirror: Path, where: Places) -> None:
         "/theirs",
         str(where.folder),
     ]
-    assert (
-        set(offline.remove()) == {where.folder, where.config}
-        and not where.folder.exists()
-        and not offline.installed()
-    )
+    assert set(offline.remove()) == {where.folder, where.config}
+    assert not where.folder.exists()
+    assert not offline.installed()
     assert json.loads(where.config.read_text()) == {
         "LabApp": {"extra_labextensions_path": ["/theirs"]},
         "ServerApp": {"port": 1},
     }
     assert offline.remove() == []
     where.config.unlink()
-    assert offline.remove() == [] and not where.config.exists()
+    assert offline.remove() == []
+    assert not where.config.exists()
 
 
 def test_a_registry_is_an_address_too(
@@ -193,7 +192,8 @@ def test_a_registry_is_an_address_too(
     offline.remove()
     with pytest.raises(DataError, match="the download failed .*--registry"):
         offline.install(registry="http://127.0.0.1:9", say=lambda line: None)
-    assert not where.folder.exists() and not where.config.exists()
+    assert not where.folder.exists()
+    assert not where.config.exists()
 
 
 def break_extension(where: Places, mirror: Path) -> None:
@@ -238,11 +238,9 @@ def test_install_leaves_nothing_half_done(
     spoil(where, mirror)
     with pytest.raises(error, match=message):
         offline.install(registry=str(mirror), say=lambda line: None)
-    assert (
-        not offline.installed()
-        and not where.folder.exists()
-        and not list(where.folder.parent.glob(".*"))
-    )
+    assert not offline.installed()
+    assert not where.folder.exists()
+    assert not list(where.folder.parent.glob(".*"))
 
 
 def test_install_refuses_an_archive_without_what_it_is_for(
@@ -265,11 +263,9 @@ def test_command_installs_says_and_removes(
         return json.loads(capsys.readouterr().out)
 
     found = answer("status")
-    assert (
-        not found["installed"]
-        and found["show.volume takes"] == "plotly"
-        and "hosts cannot be reached" in found["viewers"]["itkwidgets"]
-    )
+    assert not found["installed"]
+    assert found["show.volume takes"] == "plotly"
+    assert "hosts cannot be reached" in found["viewers"]["itkwidgets"]
     assert answer("install", "--registry", str(mirror)) == {
         "folder": str(where.folder),
         "config": str(where.config),
@@ -279,17 +275,15 @@ def test_command_installs_says_and_removes(
         "k3d": "k3d is not installed",
         "plotly": "works",
     }
-    assert (
-        main(["viewer", "status"]) == 0
-        and "show.volume takes itkwidgets" in capsys.readouterr().out
-    )
-    assert (
-        set(answer("remove")) == {str(where.folder), str(where.config)} and answer("remove") == []
-    )
+    assert main(["viewer", "status"]) == 0
+    assert "show.volume takes itkwidgets" in capsys.readouterr().out
+    assert set(answer("remove")) == {str(where.folder), str(where.config)}
+    assert answer("remove") == []
     (mirror / PACKAGES[0].archive).unlink()
     assert main(["viewer", "install", "--registry", str(mirror)]) == 2
     assert "the mirror does not hold" in capsys.readouterr().err
-    assert main(["viewer", "remove"]) == 0 and "nothing to remove" in capsys.readouterr().out
+    assert main(["viewer", "remove"]) == 0
+    assert "nothing to remove" in capsys.readouterr().out
 
 
 def test_places_are_those_of_the_environment(

@@ -69,9 +69,8 @@ def test_the_neck_shaft_angle_and_anteversion_are_in_the_neck_axis():
     assert np.degrees(np.arccos(axis @ [0, 0, -1.0])) == pytest.approx(
         131.0
     )  # with the shaft, which runs down
-    assert np.degrees(np.arctan2(axis[1], -axis[0])) == pytest.approx(12.0) and np.linalg.norm(
-        axis
-    ) == pytest.approx(1.0)
+    assert np.degrees(np.arctan2(axis[1], -axis[0])) == pytest.approx(12.0)
+    assert np.linalg.norm(axis) == pytest.approx(1.0)
 
 
 def test_the_rim_of_the_cup_lies_at_the_centre_edge_angle():
@@ -86,38 +85,30 @@ def test_the_rim_of_the_cup_lies_at_the_centre_edge_angle():
 def test_dysplasia_uncovers_the_head_and_arthritis_narrows_the_joint():
     a = Anatomy()
     ill = Pathology(dysplasia=1.0).applied_to(a)
-    assert (
-        ill.centre_edge_angle < 20 < a.centre_edge_angle
-        and ill.neck_shaft_angle > a.neck_shaft_angle
-    )
-    assert (
-        Pathology(osteoarthritis=1.0).applied_to(a).joint_space < 1.0 and HEALTHY.applied_to(a) == a
-    )
+    assert ill.centre_edge_angle < 20 < a.centre_edge_angle
+    assert ill.neck_shaft_angle > a.neck_shaft_angle
+    assert Pathology(osteoarthritis=1.0).applied_to(a).joint_space < 1.0
+    assert HEALTHY.applied_to(a) == a
     thin = Pathology(osteoporosis=1.0).applied_to(a)
-    assert thin.trabecular_hu < 0.5 * a.trabecular_hu and thin.cortex_shaft < a.cortex_shaft
+    assert thin.trabecular_hu < 0.5 * a.trabecular_hu
+    assert thin.cortex_shaft < a.cortex_shaft
 
 
 def test_the_same_arguments_give_the_same_bits():
     first, second, other = make_case(3, size=32), make_case(3, size=32), make_case(4, size=32)
-    assert (
-        np.array_equal(first.image, second.image)
-        and np.array_equal(first.label, second.label)
-        and first.meta == second.meta
-    )
+    assert np.array_equal(first.image, second.image)
+    assert np.array_equal(first.label, second.label)
+    assert first.meta == second.meta
     assert not np.array_equal(first.image, other.image)
-    assert (
-        first.image.dtype == np.int16
-        and first.label.dtype == np.uint8
-        and first.affine[0, 0] == 160 / 32
-    )
+    assert first.image.dtype == np.int16
+    assert first.label.dtype == np.uint8
+    assert first.affine[0, 0] == 160 / 32
 
 
 def test_a_set_parameter_leaves_the_other_draws_alone():
     free, fixed = make_case(3, size=32), make_case(3, size=32, anatomy={"joint_space": 3.0})
-    assert (
-        fixed.meta["anatomy"] == free.meta["anatomy"] | {"joint_space": 3.0}
-        and fixed.meta["scanner"] == free.meta["scanner"]
-    )
+    assert fixed.meta["anatomy"] == free.meta["anatomy"] | {"joint_space": 3.0}
+    assert fixed.meta["scanner"] == free.meta["scanner"]
 
 
 def test_a_left_hip_is_the_mirror_of_a_right_one():
@@ -134,19 +125,14 @@ def test_every_scan_has_both_bones_and_tissue_of_the_right_hu():
             seed, size=48, pathology_rate=1.0, scanner=Scanner(noise=0.0, hu_shift=0.0, hu_gain=1.0)
         )
         counts = np.bincount(case.label.ravel(), minlength=3) / case.label.size
-        assert (
-            set(np.unique(case.label)) == {0, 1, 2}
-            and 0.01 < counts[1] < 0.12
-            and 0.01 < counts[2] < 0.12
-        )
-        assert (
-            case.image[case.label > 0].mean() > 150
-            and case.image.min() < -900
-            and 0.0 <= case.meta["difficulty"] <= 1.0
-        )
-    assert 0.15 < np.mean((case.image > -130) & (case.image < -60)) and 0.1 < np.mean(
-        (case.image > 20) & (case.image < 90)
-    )
+        assert set(np.unique(case.label)) == {0, 1, 2}
+        assert 0.01 < counts[1] < 0.12
+        assert 0.01 < counts[2] < 0.12
+        assert case.image[case.label > 0].mean() > 150
+        assert case.image.min() < -900
+        assert 0.0 <= case.meta["difficulty"] <= 1.0
+    assert np.mean((case.image > -130) & (case.image < -60)) > 0.15
+    assert np.mean((case.image > 20) & (case.image < 90)) > 0.1
 
 
 def test_metal_is_bright_and_darkens_what_lies_between():
@@ -155,7 +141,8 @@ def test_metal_is_bright_and_darkens_what_lies_between():
         for on in (False, True)
     )
     change = metal.image.astype(int) - plain.image
-    assert (metal.image > 2500).sum() > 50 and change[metal.image < 2500].min() < -150
+    assert (metal.image > 2500).sum() > 50
+    assert change[metal.image < 2500].min() < -150
     assert np.array_equal(plain.label, metal.label)  # the bone that holds the metal keeps its label
     share = np.zeros((24, 24, 24), np.float32)
     assert not metal_streaks(share, share, 3.0, np.random.default_rng(0)).any()
@@ -185,15 +172,15 @@ def test_noise_has_its_spectrum_and_standard_deviation():
         power[(frequency > 0) & (frequency < 0.06)].mean(),
         power[(frequency > 0.2) & (frequency < 0.4)].mean(),
     )
-    assert noise.std() == pytest.approx(1.0) and middle > 1.5 * low
+    assert noise.std() == pytest.approx(1.0)
+    assert middle > 1.5 * low
 
 
 def test_distances_are_exact_where_they_should_be():
     p = grid()
     centre = (16, 16, 16)
-    assert ball(p, (0, 0, 3), 5.0)[centre] == pytest.approx(-2.0) and ellipsoid(
-        p, (0, 0, 0), (8, 5, 3)
-    )[24, 16, 16] == pytest.approx(0.0, abs=1e-5)
+    assert ball(p, (0, 0, 3), 5.0)[centre] == pytest.approx(-2.0)
+    assert ellipsoid(p, (0, 0, 0), (8, 5, 3))[24, 16, 16] == pytest.approx(0.0, abs=1e-5)
     assert limb(p, (0, 0, 0), (10, 0, 0), 2.0, 4.0)[21, 16, 20] == pytest.approx(
         1.0
     )  # half way: radius 3, 4 mm off the axis
@@ -209,9 +196,8 @@ def test_distances_are_exact_where_they_should_be():
 
 def test_every_parameter_has_a_range_a_unit_and_a_source():
     drawn = [f.name for kind in (Anatomy, Scanner) for f in fields(kind) if f.name != "side"]
-    assert sorted(drawn) == sorted(RANGES) and all(
-        r.low < r.high and r.source for r in RANGES.values()
-    )
+    assert sorted(drawn) == sorted(RANGES)
+    assert all(r.low < r.high and r.source for r in RANGES.values())
     for kind in (Anatomy, Scanner):
         found = draw(kind, np.random.default_rng(0))
         assert all(
@@ -228,9 +214,8 @@ def test_every_parameter_has_a_range_a_unit_and_a_source():
 
 def test_illness_comes_at_its_rate():
     rng = np.random.default_rng(0)
-    assert all(draw_pathology(rng, 0.0) == HEALTHY for _ in range(20)) and all(
-        draw_pathology(rng, 1.0) != HEALTHY for _ in range(20)
-    )
+    assert all(draw_pathology(rng, 0.0) == HEALTHY for _ in range(20))
+    assert all(draw_pathology(rng, 1.0) != HEALTHY for _ in range(20))
     ill = np.mean([draw_pathology(rng, 0.5) != HEALTHY for _ in range(600)])
     assert ill == pytest.approx(0.5, abs=0.07)
 

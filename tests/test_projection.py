@@ -17,11 +17,13 @@ def test_a_projection_by_hand():
     affine = np.diag([1.0, 2.5, 3.0, 1.0])
     affine[:3, 3] = 10, 20, 30
     found = project(replace(toy_case(0), image=image, label=label, affine=affine))
-    assert found.image.shape == found.label.shape == (3, 5, 1) and found.image.dtype == np.float32
+    assert found.image.shape == found.label.shape == (3, 5, 1)
+    assert found.image.dtype == np.float32
     expected = np.zeros((3, 5))
     expected[0, 0], expected[1, 2] = 4 * 2.5, 2 * 2 * 2.5
     assert np.allclose(found.image[..., 0], expected)
-    assert found.label[..., 0].nonzero()[0].tolist() == [1, 2] and (
+    assert found.label[..., 0].nonzero()[0].tolist() == [1, 2]
+    assert (
         found.label[1, 2, 0],
         found.label[2, 4, 0],
     ) == (2, 1)
@@ -36,10 +38,8 @@ def test_a_projection_by_hand():
 def test_only_ct_is_projected():
     cohort = toy_cohort()
     flat = cohort.projected()
-    assert (
-        flat.modality == "X-ray"
-        and flat.hash != cohort.hash
-        and flat.case("case0").image.shape == (16, 16, 1)
-    )
+    assert flat.modality == "X-ray"
+    assert flat.hash != cohort.hash
+    assert flat.case("case0").image.shape == (16, 16, 1)
     with pytest.raises(ConfigError, match="the scans are X-ray"):
         flat.projected()

@@ -93,25 +93,24 @@ def test_mirror(
     if by_environment:
         monkeypatch.setenv("SSLTUT_MIRROR", str(mirror))
     path = fetch(CT, tmp_path / "out", None if by_environment else mirror)
-    assert path == tmp_path / "out" / CT and path.read_bytes() == BYTES and not asked
-    assert (
-        fetch_set(EXAMPLE, tmp_path / "set", mirror) == tmp_path / "set"
-        and (tmp_path / "set" / CT).read_bytes() == BYTES
-        and not asked
-    )
+    assert path == tmp_path / "out" / CT
+    assert path.read_bytes() == BYTES
+    assert not asked
+    assert fetch_set(EXAMPLE, tmp_path / "set", mirror) == tmp_path / "set"
+    assert (tmp_path / "set" / CT).read_bytes() == BYTES
+    assert not asked
 
 
 def test_downloaded_once_and_again_when_damaged(
     registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = serve(monkeypatch, BYTES)
-    assert fetch(CT, tmp_path) == fetch(CT, tmp_path) and asked == ["https://example.org/ct.nii.gz"]
+    assert fetch(CT, tmp_path) == fetch(CT, tmp_path)
+    assert asked == ["https://example.org/ct.nii.gz"]
     (tmp_path / CT).write_bytes(b"damaged")
-    assert (
-        fetch(CT, tmp_path).read_bytes() == BYTES
-        and len(asked) == 2
-        and len(list(tmp_path.iterdir())) == 1
-    )
+    assert fetch(CT, tmp_path).read_bytes() == BYTES
+    assert len(asked) == 2
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize(
@@ -174,10 +173,11 @@ def test_a_broken_download_goes_on_where_it_stopped(
         with pytest.raises(DataError, match="the download failed.*goes on where it stopped"):
             fetch(CT, tmp_path)
         have = (tmp_path / f".{CT}.part").read_bytes()
-        assert not (tmp_path / CT).exists() and LONG.startswith(have) and 0 < len(have) <= 5000
-        assert fetch(CT, tmp_path).read_bytes() == LONG and [
-            p.name for p in tmp_path.iterdir()
-        ] == [CT]
+        assert not (tmp_path / CT).exists()
+        assert LONG.startswith(have)
+        assert 0 < len(have) <= 5000
+        assert fetch(CT, tmp_path).read_bytes() == LONG
+        assert [p.name for p in tmp_path.iterdir()] == [CT]
         assert Server.asked == [
             None,
             f"bytes={len(have)}-",
@@ -208,7 +208,8 @@ def test_licences_that_ask_for_it_are_accepted_first(
         ),
     ):
         fetch_set(EXAMPLE, tmp_path / "out")
-    assert not asked and not (tmp_path / "out").exists()
+    assert not asked
+    assert not (tmp_path / "out").exists()
     assert (fetch_set(EXAMPLE, tmp_path / "out", accept=True) / CT).read_bytes() == BYTES
 
 
@@ -218,10 +219,8 @@ def test_a_checksum_that_nobody_knows_is_recorded_at_the_first_download(
     register(monkeypatch, one_file(checksum=None, size=None))
     asked = serve(monkeypatch, BYTES)
     fetch_set(EXAMPLE, tmp_path), fetch_set(EXAMPLE, tmp_path)
-    assert (
-        json.loads((tmp_path / "checksums.json").read_text()) == {CT: one_file().checksum}
-        and len(asked) == 1
-    )
+    assert json.loads((tmp_path / "checksums.json").read_text()) == {CT: one_file().checksum}
+    assert len(asked) == 1
     (tmp_path / CT).write_bytes(b"damaged")
     serve(monkeypatch, b"another file")
     with pytest.raises(DataError, match="wrong checksum: expected sha256"):
@@ -295,11 +294,9 @@ def test_archives_do_not_leave_their_folder(
     archived(monkeypatch, kind, packed(kind, {"good": BYTES, name: BYTES}))
     with pytest.raises(DataError, match="1 members would land outside the folder"):
         fetch_set(EXAMPLE, tmp_path / "in")
-    assert (
-        not list(tmp_path.rglob("*evil"))
-        and not (tmp_path / "in" / "data").exists()
-        and not Path("/tmp/ssltut-evil").exists()
-    )
+    assert not list(tmp_path.rglob("*evil"))
+    assert not (tmp_path / "in" / "data").exists()
+    assert not Path("/tmp/ssltut-evil").exists()
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
@@ -334,16 +331,13 @@ def test_every_entry_of_the_table_is_complete() -> None:
         "hc18",
     } <= set(SETS)
     for about in SETS.values():
-        assert (
-            about.licence
-            and about.citation
-            and about.holds
-            and about.checksums
-            and all(file.url.startswith("https://") for file in about.files)
-        )
-        assert len({file.path for file in about.files}) == len(about.files) and not any(
-            ".." in file.path or file.path.startswith("/") for file in about.files
-        )
+        assert about.licence
+        assert about.citation
+        assert about.holds
+        assert about.checksums
+        assert all(file.url.startswith("https://") for file in about.files)
+        assert len({file.path for file in about.files}) == len(about.files)
+        assert not any(".." in file.path or file.path.startswith("/") for file in about.files)
         assert all(
             re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", file.checksum or "")
             or "none known" in about.checksums
@@ -369,31 +363,27 @@ def test_the_mirror_of_real_bytes(shared: Path, tmp_path: Path) -> None:
         fetch_set("left_atrium", tmp_path / "la", mirror, accept=True)
     kept = load_atrium(shared / "left_atrium", "06SR5RBREL16DQ6M8LWS")
     published = load_atrium(tmp_path / "la", "06SR5RBREL16DQ6M8LWS")
-    assert (
-        np.abs(kept.image - published.image).max() < 0.05
-        and np.array_equal(kept.label, published.label)
-        and is_atrium(tmp_path / "la")
-    )
+    assert np.abs(kept.image - published.image).max() < 0.05
+    assert np.array_equal(kept.label, published.label)
+    assert is_atrium(tmp_path / "la")
 
 
 def test_the_command_lists_and_fetches(
     registry: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["fetch"]) == 0 and "licence: Apache-2.0" in capsys.readouterr().out
-    assert (
-        main(["fetch", "--json"]) == 0
-        and json.loads(capsys.readouterr().out)[0]["files"][0]["path"] == CT
-    )
+    assert main(["fetch"]) == 0
+    assert "licence: Apache-2.0" in capsys.readouterr().out
+    assert main(["fetch", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["files"][0]["path"] == CT
     (tmp_path / CT).write_bytes(BYTES)
     assert main(["fetch", EXAMPLE, "--mirror", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     assert (
         f"next: ssltut ingest {tmp_path / 'out'} --labels totalsegmentator"
         in capsys.readouterr().out
-        and (tmp_path / "out" / CT).is_file()
     )
-    assert main(["fetch", "nothing"]) == 2 and capsys.readouterr().err.startswith(
-        "ssltut fetch: there is no data set 'nothing'"
-    )
+    assert (tmp_path / "out" / CT).is_file()
+    assert main(["fetch", "nothing"]) == 2
+    assert capsys.readouterr().err.startswith("ssltut fetch: there is no data set 'nothing'")
 
 
 def test_example_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,7 +394,8 @@ def test_example_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         path = public._cache(EXAMPLE) / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert find_totalsegmentator_example() == path.parent and tmp_path in path.parents
+    assert find_totalsegmentator_example() == path.parent
+    assert tmp_path in path.parents
 
 
 def pelvis() -> Case:
@@ -421,18 +412,20 @@ def pelvis() -> Case:
 def test_hips_are_cut_where_they_lie() -> None:
     case = pelvis()
     hips = crop_hips(case, 40)
-    assert list(hips) == ["left", "right"] and [h.id for h in hips.values()] == [
+    assert list(hips) == ["left", "right"]
+    assert [h.id for h in hips.values()] == [
         "p-left",
         "p-right",
     ]
-    assert hips["right"].image.max() == 700 and hips["left"].image.max() == 0
+    assert hips["right"].image.max() == 700
+    assert hips["left"].image.max() == 0
     for hip in hips.values():
-        assert hip.image.shape == (20, 20, 10) and hip.spacing == case.spacing
+        assert hip.image.shape == (20, 20, 10)
+        assert hip.spacing == case.spacing
         low = np.linalg.solve(AFFINE, hip.affine[:, 3])[:3].astype(int)
         box = tuple(slice(a, a + n) for a, n in zip(low, hip.image.shape, strict=True))
-        assert np.array_equal(hip.label, case.label[box]) and np.array_equal(
-            hip.affine[:3, 3], AFFINE[:3, :3] @ low + AFFINE[:3, 3]
-        )
+        assert np.array_equal(hip.label, case.label[box])
+        assert np.array_equal(hip.affine[:3, 3], AFFINE[:3, :3] @ low + AFFINE[:3, 3])
         heads = hip.affine @ np.append(np.argwhere(hip.label == 2).mean(axis=0), 1)
         assert abs(heads[0] - {"left": -16, "right": 94}[hip.meta["side"]]) < 6
     assert crop_hips(case, 1000)["left"].image.shape == case.image.shape
@@ -467,24 +460,21 @@ def test_real_example(shared: Path, tmp_path: Path) -> None:
     for side, value in (("left", 75), ("right", 76)):  # femur_left, femur_right
         own = (raw.affine @ np.append(np.argwhere(raw.label == value).mean(axis=0), 1))[0]
         femur = np.argwhere(hips[side].label == 2)
-        assert (
-            abs((hips[side].affine @ np.append(femur.mean(axis=0), 1))[0] - own) < 3
-            and max(hips[side].image.shape) * 3 <= 162
-        )
+        assert abs((hips[side].affine @ np.append(femur.mean(axis=0), 1))[0] - own) < 3
+        assert max(hips[side].image.shape) * 3 <= 162
     assert hips["left"].image.max() > 3000 > hips["right"].image.max()  # the nail
     done = script("--mirror", shared, "--out", tmp_path)
     assert all(
         (tmp_path / name).read_bytes() == (folder / name).read_bytes()
         for name in (CT, public.SEGMENTATION)
     )
-    assert done.returncode == 0 and "122 x 101 x 112 voxels of 3 mm" in done.stdout
+    assert done.returncode == 0
+    assert "122 x 101 x 112 voxels of 3 mm" in done.stdout
     (tmp_path / "empty").mkdir()
     failed = script("--mirror", tmp_path / "empty", "--out", tmp_path / "new")
-    assert (
-        failed.returncode == 2
-        and failed.stderr.count("\n") == 1
-        and "mirror does not hold" in failed.stderr
-    )
+    assert failed.returncode == 2
+    assert failed.stderr.count("\n") == 1
+    assert "mirror does not hold" in failed.stderr
 
 
 def script(*args: object) -> subprocess.CompletedProcess[str]:

@@ -33,10 +33,11 @@ def test_labels_are_thinned_to_the_most_frequent_of_a_block():
 def test_references_are_balanced_and_thinned_without_repeats():
     labels = torch.tensor([0] * 50 + [2] * 3)
     chosen = balanced(labels, 3, 8, torch.Generator().manual_seed(0))
-    assert labels[chosen].bincount(minlength=3).tolist() == [8, 0, 3] and len(chosen.unique()) == 11
+    assert labels[chosen].bincount(minlength=3).tolist() == [8, 0, 3]
+    assert len(chosen.unique()) == 11
 
 
-@pytest.mark.parametrize("size, stride", [(8, 2), (8, 4), (12, 4)])
+@pytest.mark.parametrize(("size", "stride"), [(8, 2), (8, 4), (12, 4)])
 def test_the_vote_of_the_nearest_is_exact(size, stride):
     method, batch = (
         make_method("rpg", {"sigma_student": 0.0, "stride": stride, "references": 7}),
@@ -64,9 +65,8 @@ def test_the_vote_of_the_nearest_is_exact(size, stride):
     )
     coarse = votes.view(2, *[size // stride] * 3, 3).movedim(-1, 1)
     assert torch.allclose(q, F.interpolate(coarse, [size] * 3, mode="trilinear").float(), atol=1e-5)
-    assert torch.allclose(q.sum(1), torch.ones(()), atol=1e-5) and set(
-        (coarse * 5).round(decimals=4).unique().tolist()
-    ) <= set(range(6))
+    assert torch.allclose(q.sum(1), torch.ones(()), atol=1e-5)
+    assert set((coarse * 5).round(decimals=4).unique().tolist()) <= set(range(6))
 
 
 def test_terms_in_float64():
@@ -85,24 +85,23 @@ def test_terms_in_float64():
     terms, (q, weak) = method.losses(batch, nets, Progress(50, 100)), method.targets(batch, nets)
     log_p = nets["student"](method.view(batch, "unlabelled")).logits.double().log_softmax(1)
     kept, (sure, label) = q.amax(1) >= 0.7, weak.max(1)
-    assert 0 < kept.sum() < kept.numel() and 0 < (sure >= 0.45).sum() < sure.numel()
+    assert 0 < kept.sum() < kept.numel()
+    assert 0 < (sure >= 0.45).sum() < sure.numel()
     expected = (-(q.double() * log_p).sum(1) * kept).sum() / kept.numel()
     assert terms["reference"].value.item() == pytest.approx(expected.item(), rel=1e-4)
     expected = (-log_p.gather(1, label[:, None])[:, 0] * (sure >= 0.45)).sum() / sure.numel()
     assert terms["consistency"].value.item() == pytest.approx(expected.item(), rel=1e-4)
     assert (terms["reference"].weight, terms["consistency"].weight) == (0.5, 2.0)
-    assert (
-        terms["reference"].share == pytest.approx(kept.float().mean().item())
-        and not q.requires_grad
-        and not weak.requires_grad
-    )
+    assert terms["reference"].share == pytest.approx(kept.float().mean().item())
+    assert not q.requires_grad
+    assert not weak.requires_grad
     assert terms["supervised"].value.item() == pytest.approx(
         supervised_loss(nets["student"](batch.x_l).logits, batch.y_l).item(), rel=1e-5
     )
 
 
 @pytest.mark.parametrize(
-    "options, present",
+    ("options", "present"),
     [({"w_reference": 0.0}, "consistency"), ({"w_consistency": 0.0}, "reference")],
 )
 def test_each_term_has_an_off_switch(options, present):
@@ -115,9 +114,8 @@ def test_each_term_has_an_off_switch(options, present):
 
 def test_first_labels_alone_then_both():
     method = make_method("rpg")
-    assert method.plan(Progress(9, 100), Plan(2, 2)) == Plan(2, 0) and method.plan(
-        Progress(10, 100), Plan(2, 2)
-    ) == Plan(2, 2)
+    assert method.plan(Progress(9, 100), Plan(2, 2)) == Plan(2, 0)
+    assert method.plan(Progress(10, 100), Plan(2, 2)) == Plan(2, 2)
 
 
 def test_fewer_references_than_neighbours_all_vote():

@@ -18,7 +18,7 @@ SEMI, FIRST = Progress(50, 100), Progress(20, 100)
 
 
 @pytest.mark.parametrize(
-    "kind, regulariser",
+    ("kind", "regulariser"),
     [("hard", lambda w, age: -age * w), ("linear", lambda w, age: age * (w.square() / 2 - w))],
 )
 @pytest.mark.parametrize("age", [0.5, 2.0, 60.0])
@@ -35,10 +35,8 @@ def test_the_weights_minimise_the_regularised_loss(kind, regulariser, age):
 def test_weights_by_hand_carry_no_gradient():
     losses = torch.tensor([0.0, 1.0, 2.0, 3.0], requires_grad=True)
     assert self_paced_weights(losses, 2.0, "linear").tolist() == [1.0, 0.5, 0.0, 0.0]
-    assert (
-        self_paced_weights(losses, 2.0, "hard").tolist() == [1.0, 1.0, 1.0, 0.0]
-        and not self_paced_weights(losses, 2.0, "hard").requires_grad
-    )
+    assert self_paced_weights(losses, 2.0, "hard").tolist() == [1.0, 1.0, 1.0, 0.0]
+    assert not self_paced_weights(losses, 2.0, "hard").requires_grad
 
 
 def test_pair_losses_by_hand():
@@ -54,12 +52,10 @@ def test_meta_labels_come_from_the_geometry():
     batch = (
         make_batch()
     )  # patients a, b, c, a; left, right, left, right; heights 0.2, 0.7, 0.7, 0.3
-    assert meta_label("patient", batch, 8).tolist() == [0, 1, 2, 0] and meta_label(
-        "side", batch, 8
-    ).tolist() == [0, 1, 0, 1]
-    assert meta_label("position", batch, 8).tolist() == [1, 5, 5, 2] and meta_label(
-        "position", batch, 3
-    ).tolist() == [0, 2, 2, 0]
+    assert meta_label("patient", batch, 8).tolist() == [0, 1, 2, 0]
+    assert meta_label("side", batch, 8).tolist() == [0, 1, 0, 1]
+    assert meta_label("position", batch, 8).tolist() == [1, 5, 5, 2]
+    assert meta_label("position", batch, 3).tolist() == [0, 2, 2, 0]
     top = replace(batch, places_l=tuple(p._replace(centre=(0.0, 0.0, 1.0)) for p in batch.places_l))
     assert meta_label("position", top, 8).tolist()[:2] == [7, 7]
 
@@ -91,14 +87,13 @@ def test_terms_in_float64(weights, correct):
                 if label[j] == label[i]
             ]
             w = [max(0.0, 1 - v / age) if weights == "linear" else float(v <= age) for v in losses]
-            rows.append(sum(a * b for a, b in zip(w, losses)) / len(losses))
+            rows.append(sum(a * b for a, b in zip(w, losses, strict=False)) / len(losses))
             ws += w
         mean = sum(ws) / len(ws)
         expected = sum(rows) / 8 / (mean if correct else 1.0)
         assert terms[kind].value.item() == pytest.approx(expected, rel=1e-3)
-        assert terms[kind].weight == pytest.approx(0.5 * scale) and terms[
-            kind
-        ].share == pytest.approx(mean, rel=1e-4)
+        assert terms[kind].weight == pytest.approx(0.5 * scale)
+        assert terms[kind].share == pytest.approx(mean, rel=1e-4)
     expected = supervised_loss(nets["student"](batch.x_l).logits, batch.y_l).item()
     assert terms["supervised"].value.item() == pytest.approx(expected, rel=1e-5)
 
@@ -109,14 +104,13 @@ def test_pre_training_teaches_the_encoder_alone_on_more_patches_without_labels()
     terms = method.losses(batch, nets, FIRST)
     total(terms).backward()
     learns = {name: p.grad is not None for name, p in nets["student"].named_parameters()}
-    assert set(terms) == set(META) and all(learns[n] == n.startswith("down") for n in learns)
+    assert set(terms) == set(META)
+    assert all(learns[n] == n.startswith("down") for n in learns)
     assert all(p.grad is not None for p in nets["projector"].parameters())
-    assert method.plan(FIRST, Plan(2, 2)) == Plan(2, 6) and method.plan(SEMI, Plan(2, 2)) == Plan(
-        2, 2
-    )
-    assert method.plan(FIRST, Plan(2, 9)) == Plan(2, 9) and make_method(
-        "self_paced", {"weight": 0.0}
-    ).plan(FIRST, Plan(2, 2)) == Plan(2, 2)
+    assert method.plan(FIRST, Plan(2, 2)) == Plan(2, 6)
+    assert method.plan(SEMI, Plan(2, 2)) == Plan(2, 2)
+    assert method.plan(FIRST, Plan(2, 9)) == Plan(2, 9)
+    assert make_method("self_paced", {"weight": 0.0}).plan(FIRST, Plan(2, 2)) == Plan(2, 2)
     assert make_method("self_paced", {"use": ["side"]}).losses(batch, nets, FIRST).keys() == {
         "side"
     }
@@ -135,25 +129,21 @@ def test_the_loop_fills_places():
     assert draw_batch(*pools, Plan(2, 0), SMALL, 3, 0).places_u == ()
 
 
-@pytest.mark.parametrize("arch, patch", [("unet", (8, 8, 8)), ("unet2d", (8, 8, 1))])
+@pytest.mark.parametrize(("arch", "patch"), [("unet", (8, 8, 8)), ("unet2d", (8, 8, 1))])
 def test_both_stages_run_and_the_second_improves(arch, patch, tmp_path):
     config = replace(SMALL, arch=arch, patch=patch, steps=60, validate_every=10)
     history = train(
         make_method("self_paced"), toy_cohort(), config, tmp_path / "r", say=lambda line: None
     ).history
-    assert (
-        history["supervised"].notna().tolist() == [False] * 20 + [True] * 40
-        and history["position"].notna().all()
-    )
+    assert history["supervised"].notna().tolist() == [False] * 20 + [True] * 40
+    assert history["position"].notna().all()
     scores = history["validation dice"].dropna()
-    assert (
-        scores.iloc[-1] > scores.iloc[1]
-        and history["position share"].iloc[10:].mean() > history["position share"].iloc[:5].mean()
-    )
+    assert scores.iloc[-1] > scores.iloc[1]
+    assert history["position share"].iloc[10:].mean() > history["position share"].iloc[:5].mean()
 
 
 @pytest.mark.parametrize(
-    "option, words",
+    ("option", "words"),
     [
         ({"weights": "soft"}, "use linear or hard"),
         ({"use": ["phase"]}, "choose among position"),

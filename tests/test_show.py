@@ -44,7 +44,10 @@ def ball() -> SimpleNamespace:
     """A ball of 12 mm around (15, 21, 30) mm on an anisotropic grid, class 2 in its lower half."""
     shape = (30, 28, 20)
     mm = np.stack(
-        np.meshgrid(*[np.arange(n) * s for n, s in zip(shape, SPACING)], indexing="ij"), -1
+        np.meshgrid(
+            *[np.arange(n) * s for n, s in zip(shape, SPACING, strict=False)], indexing="ij"
+        ),
+        -1,
     )
     radius = np.linalg.norm(mm - (15, 21, 30), axis=-1)
     label = (radius < 12).astype(np.uint8) + ((radius < 12) & (mm[..., 2] < 30))
@@ -197,7 +200,8 @@ def test_planes_are_seen_from_the_front_and_from_the_feet():
         flat = cut(volume, plane, axis)
         assert flat.shape == shapes[plane]
         row, column = np.argwhere(flat == 1)[0]
-        assert row == 0 and column == 0
+        assert row == 0
+        assert column == 0
 
 
 @pytest.mark.parametrize(
@@ -332,7 +336,10 @@ def test_live_curves_are_throttled_and_keep_the_last(monkeypatch, lab):
 def test_surface_of_a_ball_has_its_radius_in_mm(max_faces):
     spacing, centre = np.array([0.8, 1.0, 2.5]), np.array([33.0, 30.0, 40.0])
     mm = np.stack(
-        np.meshgrid(*[np.arange(n) * s for n, s in zip((80, 60, 32), spacing)], indexing="ij"), -1
+        np.meshgrid(
+            *[np.arange(n) * s for n, s in zip((80, 60, 32), spacing, strict=False)], indexing="ij"
+        ),
+        -1,
     )
     label = (np.linalg.norm(mm - centre, axis=-1) < 24).astype(np.uint8)
     mesh = show.surface(label, 1, spacing=spacing, max_faces=max_faces)
@@ -377,15 +384,15 @@ def test_correspondences_are_segments_in_two_styles(ball, lab, agree):
     right, wrong = figure.data[3:5]
     for trace, keep in ((right, agree), (wrong, ~agree)):
         path = np.stack([trace.x, trace.y, trace.z], -1).reshape(-1, 3, 3)  # start, end, break
-        assert len(path) == keep.sum() and f"({keep.sum()})" in trace.name
-        assert np.isnan(path[:, 2]).all() and np.isfinite(path[:, :2]).all()
+        assert len(path) == keep.sum()
+        assert f"({keep.sum()})" in trace.name
+        assert np.isnan(path[:, 2]).all()
+        assert np.isfinite(path[:, :2]).all()
         shift = path[:, 0] - a[keep]
         assert np.ptp(shift, axis=0) == pytest.approx(0, abs=1e-4) if len(path) else True
-    assert (
-        right.line.color != wrong.line.color
-        and right.line.width != wrong.line.width
-        and right.marker.symbol != wrong.marker.symbol
-    )
+    assert right.line.color != wrong.line.color
+    assert right.line.width != wrong.line.width
+    assert right.marker.symbol != wrong.marker.symbol
     left, other = (np.asarray(figure.data[k].x) for k in (0, 1))
     assert (
         other.max() < left.min()
@@ -401,8 +408,10 @@ def test_correspondences_refuse_points_that_do_not_pair_up(ball):
 def test_colab_gets_a_page_of_its_own(ball, monkeypatch):
     monkeypatch.setenv("SSLTUT_FRONTEND", "colab")
     data, metadata = every_view(ball, "matches")["correspondences"]()._repr_mimebundle_()
-    assert "Plotly.newPlot" in data["text/html"] and 'alt="matches"' in data["text/html"]
-    assert "image/png" in data and metadata["alt"] == "matches"
+    assert "Plotly.newPlot" in data["text/html"]
+    assert 'alt="matches"' in data["text/html"]
+    assert "image/png" in data
+    assert metadata["alt"] == "matches"
 
 
 @pytest.fixture
@@ -460,11 +469,11 @@ def test_volume_shows_its_picture_first_and_then_the_viewer(ball, lab, kernel, v
     pytest.importorskip("ngff_zarr")
     shown = viewers.shown
     every_view(ball, "a ball")["volume"]()._ipython_display_()
-    assert [type(s).__name__ for s in shown] == ["Picture"] and capsys.readouterr().out == ""
+    assert [type(s).__name__ for s in shown] == ["Picture"]
+    assert capsys.readouterr().out == ""
     layers = kernel.viewed[0]
-    assert layers["image"].dims == ["z", "y", "x"] and layers["image"].scale == dict(
-        zip("xyz", SPACING)
-    )
+    assert layers["image"].dims == ["z", "y", "x"]
+    assert layers["image"].scale == dict(zip("xyz", SPACING, strict=False))
     assert np.asarray(layers["label_image"].data).shape == ball.label.T.shape
     x, y, z = (
         layers["point_set"][0] / SPACING
@@ -487,7 +496,9 @@ def test_volume_shows_its_picture_first_and_then_the_viewer(ball, lab, kernel, v
 def test_best_viewer_that_works_is_taken(viewers, missing, online, installed, names, why):
     viewers.missing, viewers.online, viewers.installed = set(missing), online, installed
     found = candidates()
-    assert found[0] == names and re.search(why, found[1]) and bool(found[1]) == bool(why)
+    assert found[0] == names
+    assert re.search(why, found[1])
+    assert bool(found[1]) == bool(why)
 
 
 def test_viewer_can_be_named(viewers, monkeypatch):
@@ -512,7 +523,8 @@ def test_network_is_asked_once_and_not_for_long(monkeypatch):
     monkeypatch.setattr("socket.create_connection", swallow)
     begun = time.perf_counter()
     assert reachable(("swallowed.invalid",), 0.1) is reachable(("swallowed.invalid",), 0.1) is False
-    assert time.perf_counter() - begun < 2 and asked == [("swallowed.invalid", 443)]
+    assert time.perf_counter() - begun < 2
+    assert asked == [("swallowed.invalid", 443)]
     monkeypatch.setattr(
         "socket.create_connection", lambda place, timeout: SimpleNamespace(close=lambda: None)
     )
@@ -530,12 +542,10 @@ def test_volume_goes_on_when_the_viewer_does_not(
     expected = "plotly" if missing else "k3d"
     said = capsys.readouterr().out
     assert [type(s).__name__ for s in viewers.shown] == ["Picture", "Whole" if missing else "Plot"]
-    assert (
-        said.startswith(
-            f"3D viewer: {expected}, because itkwidgets did not open (ModuleNotFoundError"
-        )
-        and said.count("\n") == 1
+    assert said.startswith(
+        f"3D viewer: {expected}, because itkwidgets did not open (ModuleNotFoundError"
     )
+    assert said.count("\n") == 1
     if missing:
         assert [t.name for t in viewers.shown[1].data] == ["hip bone", "femur", "points"]
     else:
@@ -545,7 +555,8 @@ def test_volume_goes_on_when_the_viewer_does_not(
             "hip bone",
             "femur",
             "points",
-        ] and len(viewers.shown[1].camera) == 9
+        ]
+        assert len(viewers.shown[1].camera) == 9
 
 
 def test_volume_without_any_viewer_says_so_and_keeps_its_picture(

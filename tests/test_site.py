@@ -57,18 +57,16 @@ def test_the_site_has_notebook_gallery_and_package_and_needs_no_network(
         (start.parent / name).read_text()
         for name in ("notebooks/00_toy.html", "gallery.html", "api/nets.html", "index.html")
     )
-    assert (
-        'alt="two points"' in page
-        and "injected" not in page
-        and "Your turn" not in page
-        and "badge.svg" not in page
-    )
-    assert 'alt="two points"' in gallery and 'href="notebooks/00_toy.html"' in gallery
-    assert "ssltut.schedules.ramp" in api and 'class="formula" alt="\\frac{1}{2}"' in index
-    assert (
-        "smoke" in start.with_name("notebooks.html").read_text()
-        and (tmp_path / "build/site/outside.txt").exists()
-    )
+    assert 'alt="two points"' in page
+    assert "injected" not in page
+    assert "Your turn" not in page
+    assert "badge.svg" not in page
+    assert 'alt="two points"' in gallery
+    assert 'href="notebooks/00_toy.html"' in gallery
+    assert "ssltut.schedules.ramp" in api
+    assert 'class="formula" alt="\\frac{1}{2}"' in index
+    assert "smoke" in start.with_name("notebooks.html").read_text()
+    assert (tmp_path / "build/site/outside.txt").exists()
     before = (tmp_path / "build/tour/00_toy.ipynb").stat().st_mtime
     assert website.executed(tmp_path / "build/tour", solved(tmp_path)) == "smoke"
     assert (
@@ -149,7 +147,8 @@ def test_a_sound_site_has_no_problem_and_its_outer_links_are_listed(tmp_path: Pa
 @pytest.mark.parametrize(("more", "said"), BAD.values(), ids=BAD)
 def test_each_problem_is_found_and_named(more: str, said: str, tmp_path: Path) -> None:
     (problem,), _ = website.check(written(tmp_path, more))
-    assert problem.startswith("a.html, line 1: ") and said in problem
+    assert problem.startswith("a.html, line 1: ")
+    assert said in problem
 
 
 def test_paths_of_this_machine_and_widget_state_stay_out_of_a_page() -> None:
@@ -158,9 +157,8 @@ def test_paths_of_this_machine_and_widget_state_stay_out_of_a_page() -> None:
         cells=[nbformat.v4.new_code_cell("1", outputs=[output])], metadata={"widgets": {"x": 1}}
     )
     page = website.page_of(book)
-    assert (
-        page.cells[0].outputs[0].text == "written to build/tour" and "widgets" not in page.metadata
-    )
+    assert page.cells[0].outputs[0].text == "written to build/tour"
+    assert "widgets" not in page.metadata
 
 
 def test_the_command_says_what_failed(
@@ -170,4 +168,5 @@ def test_the_command_says_what_failed(
         raise tour.TourError("the kernel died")
 
     monkeypatch.setattr(website, "site", fails)
-    assert website.main([]) == 1 and "the kernel died" in capsys.readouterr().err
+    assert website.main([]) == 1
+    assert "the kernel died" in capsys.readouterr().err

@@ -54,9 +54,8 @@ def test_the_direction_is_the_gradient_by_finite_differences():
     assert found.flatten(1).norm(dim=1).tolist() == pytest.approx([1.0, 1.0])
     for a, b in zip(found.flatten(1), slopes.flatten(1), strict=True):
         seen = b != 0
-        assert seen.sum() == 14 and torch.allclose(
-            a[seen] / a[seen].norm(), b[seen] / b[seen].norm(), atol=1e-4
-        )
+        assert seen.sum() == 14
+        assert torch.allclose(a[seen] / a[seen].norm(), b[seen] / b[seen].norm(), atol=1e-4)
 
 
 def test_the_worst_change_is_worse_than_a_random_one_of_the_same_length():
@@ -101,7 +100,9 @@ def test_adversarial_passes_leave_the_averages_and_their_switch_alone():
     assert all(m.num_batches_tracked == 1 for m in norms)
 
 
-@pytest.mark.parametrize("keep, best", [("highest", [9.0, 8.0, 7.0]), ("lowest", [0.0, 1.0, 2.0])])
+@pytest.mark.parametrize(
+    ("keep", "best"), [("highest", [9.0, 8.0, 7.0]), ("lowest", [0.0, 1.0, 2.0])]
+)
 def test_the_memory_holds_the_best_scored_of_every_class_and_is_overwritten(keep, best):
     separator = Separator(4, 3, 3)
     separator.project = torch.nn.Identity()
@@ -112,7 +113,8 @@ def test_the_memory_holds_the_best_scored_of_every_class_and_is_overwritten(keep
     separator.remember(vectors, torch.ones(10, dtype=torch.long), keep == "highest")
     separator.remember(vectors[:0], torch.ones(0, dtype=torch.long), True)
     kept, labels = separator.memory.recall()
-    assert sorted(kept[:, 0].tolist()) == sorted(best) and labels.tolist() == [1, 1, 1]
+    assert sorted(kept[:, 0].tolist()) == sorted(best)
+    assert labels.tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -126,21 +128,20 @@ def test_only_labelled_voxels_that_are_right_are_remembered_background_near_surf
         ((guess == batch.y_l) & near & (batch.y_l == c)).sum().item() for c in range(n_classes)
     ]
     memory = nets["separator"].memory
-    assert memory.filled.tolist() == expected and expected[0] > 0
-    assert memory.vectors.requires_grad is False and torch.isfinite(memory.vectors).all()
+    assert memory.filled.tolist() == expected
+    assert expected[0] > 0
+    assert memory.vectors.requires_grad is False
+    assert torch.isfinite(memory.vectors).all()
 
 
 def test_drawn_voxels_are_of_every_class_limited_and_fixed_by_the_batch():
     method, batch = make_method("ss_net", {"voxels": 20}), make_batch()
     label = torch.cat([batch.y_l, torch.zeros_like(batch.y_l)])
     index = method.draw_voxels(batch, label)
-    assert torch.equal(index, method.draw_voxels(batch, label)) and len(index.unique()) == len(
-        index
-    )
-    assert (
-        label.flatten()[index].bincount().tolist() == [20, 20, 20]
-        and (index < batch.y_l.numel()).all()
-    )  # no surface, no background
+    assert torch.equal(index, method.draw_voxels(batch, label))
+    assert len(index.unique()) == len(index)
+    assert label.flatten()[index].bincount().tolist() == [20, 20, 20]
+    assert (index < batch.y_l.numel()).all()
 
 
 def test_separation_in_float64():
@@ -170,9 +171,8 @@ def test_separation_in_float64():
 def test_weights_and_who_learns():
     _, terms, nets, _ = step(progress=Progress(20, 100))
     rise = math.exp(-5 * 0.5**2)  # the ramp ends after 0.4 of training
-    assert terms["smoothness"].weight == pytest.approx(rise) and terms[
-        "separation"
-    ].weight == pytest.approx(0.1 * rise)
+    assert terms["smoothness"].weight == pytest.approx(rise)
+    assert terms["separation"].weight == pytest.approx(0.1 * rise)
     terms["separation"].value.backward()
     separator, student = nets["separator"], nets["student"]
     assert all(
@@ -185,9 +185,8 @@ def test_weights_and_who_learns():
         for m in (separator.feature_score, separator.memory_score)
         for c in (1, 2)
     )
-    assert (
-        student.down[0][0][0].weight.grad.abs().sum() > 0 and student.classifier.weight.grad is None
-    )
+    assert student.down[0][0][0].weight.grad.abs().sum() > 0
+    assert student.classifier.weight.grad is None
 
 
 def test_what_a_method_adds_to_the_networks_learns_and_starts_from_the_seed(tmp_path):

@@ -82,11 +82,9 @@ def test_summary_by_hand():
         row["missed"],
         row["failed"],
     ) == (pytest.approx(0.7), 0.7, 3, 3, 0, 0)
-    assert (
-        row["low95"] == pytest.approx(0.5)
-        and row["high95"] == pytest.approx(0.9)
-        and np.isnan(row["sd over seeds"])
-    )
+    assert row["low95"] == pytest.approx(0.5)
+    assert row["high95"] == pytest.approx(0.9)
+    assert np.isnan(row["sd over seeds"])
     seeds = {("p", 0, "a"): 0.5, ("q", 0, "a"): 0.7, ("p", 1, "a"): 0.7, ("q", 1, "a"): 0.9}
     assert summary(table({"ua_mt": seeds}), "dice")["sd over seeds"].iloc[0] == pytest.approx(
         np.sqrt(0.02)
@@ -101,7 +99,8 @@ def test_missed_structures_are_scored_and_counted():
         ]
     )
     row = summary(rows, "dice").iloc[0]
-    assert row["mean"] == pytest.approx(1.4 / 3) and (
+    assert row["mean"] == pytest.approx(1.4 / 3)
+    assert (
         row["patients"],
         row["scored"],
         row["missed"],
@@ -116,7 +115,8 @@ def test_empty_structures_are_left_out_of_the_mean():
         ]
     )
     row = summary(rows, "dice").iloc[0]
-    assert row["mean"] == pytest.approx(0.7) and (row["patients"], row["scored"]) == (2, 2)
+    assert row["mean"] == pytest.approx(0.7)
+    assert (row["patients"], row["scored"]) == (2, 2)
 
 
 def test_budgets_are_not_mixed():
@@ -137,11 +137,9 @@ def test_a_method_that_always_failed_is_in_the_table():
     found = summary(pd.concat([by_patient({"labels_only": [0.5]}), failed]), "dice").set_index(
         "method"
     )
-    assert (
-        found.loc["ua_mt", "failed"] == 1
-        and np.isnan(found.loc["ua_mt", "mean"])
-        and found.loc["labels_only", "failed"] == 0
-    )
+    assert found.loc["ua_mt", "failed"] == 1
+    assert np.isnan(found.loc["ua_mt", "mean"])
+    assert found.loc["labels_only", "failed"] == 0
 
 
 def test_bounds_come_first_and_last():
@@ -156,13 +154,10 @@ def test_bounds_come_first_and_last():
 def test_bootstrap_interval_is_exact_for_two_values():
     # of the 4 equally likely resamples of (0, 1) one has mean 0, two 0.5, one 1: a quarter on
     # either side
-    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.4) == (0.5, 0.5) and bootstrap_interval(
-        np.array([0.0, 1.0]), level=0.6
-    ) == (0.0, 1.0)
-    assert (
-        bootstrap_interval(np.array([3.0, 3.0, np.nan])) == (3.0, 3.0)
-        and np.isnan(bootstrap_interval(np.array([3.0, np.nan]))).all()
-    )
+    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.4) == (0.5, 0.5)
+    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.6) == (0.0, 1.0)
+    assert bootstrap_interval(np.array([3.0, 3.0, np.nan])) == (3.0, 3.0)
+    assert np.isnan(bootstrap_interval(np.array([3.0, np.nan]))).all()
 
 
 def test_bootstrap_interval_of_normal_values():
@@ -178,11 +173,9 @@ def test_bootstrap_interval_of_normal_values():
 def test_holm_by_hand():
     # sorted .005 .01 .03 .04 -> x4 = .02, x3 = .03, x2 = .06, x1 = .04 raised to .06
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert (
-        holm([0.02, np.nan, 0.9]) == pytest.approx([0.04, np.nan, 0.9], nan_ok=True)
-        and holm([0.7, 0.8]) == [1.0, 1.0]
-        and holm([]) == []
-    )
+    assert holm([0.02, np.nan, 0.9]) == pytest.approx([0.04, np.nan, 0.9], nan_ok=True)
+    assert holm([0.7, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 def signed_rank_p(difference):
@@ -214,9 +207,8 @@ def test_paired_by_hand():
         == pytest.approx(2 / 64)
         == signed_rank_p(np.array(gains["mean_teacher"]))
     )
-    assert found.loc["ua_mt", "p"] == pytest.approx(
-        signed_rank_p(np.array(gains["ua_mt"]))
-    ) and np.isnan(found.loc["all_labels", "p"])
+    assert found.loc["ua_mt", "p"] == pytest.approx(signed_rank_p(np.array(gains["ua_mt"])))
+    assert np.isnan(found.loc["all_labels", "p"])
     assert found["p Holm"].iloc[0] == pytest.approx(4 / 64)
     assert found[["wins", "ties", "losses"]].to_numpy().tolist() == [
         [6, 0, 0],
@@ -250,11 +242,9 @@ def test_verdicts():
         "mean_teacher": values - 0.01 * (-1.0) ** np.arange(12),
     }
     better = verdict(paired(by_patient(rows), "dice"))
-    assert (
-        "UA-MT is better by 0.15 (4 labelled)" in better
-        and "The other differences do not hold." in better
-        and "mean teacher" not in better
-    )
+    assert "UA-MT is better by 0.15 (4 labelled)" in better
+    assert "The other differences do not hold." in better
+    assert "mean teacher" not in better
     assert "UA-MT is worse" in verdict(
         paired(by_patient({m: rows[m] for m in ("labels_only", "ua_mt")}, metric="assd"), "assd")
     )
@@ -309,16 +299,17 @@ def test_class_by_class():
         }
     )
     found = summary(values, "dice", by_class=True)
-    assert found.columns[0] == "class" and len(found) == 4
+    assert found.columns[0] == "class"
+    assert len(found) == 4
     means = found.set_index(["class", "method"])["mean"]
-    assert means["femur", "ua_mt"] == pytest.approx(0.535) and means[
-        "hip bone", "ua_mt"
-    ] == pytest.approx(0.9)
+    assert means["femur", "ua_mt"] == pytest.approx(0.535)
+    assert means["hip bone", "ua_mt"] == pytest.approx(0.9)
     tests = paired(values, "dice", by_class=True).set_index("class")
     assert (
         tests.loc["femur", "p"] == tests.loc["femur", "p Holm"] == pytest.approx(2 / 64)
     )  # no p for equal values: one test, not two
-    assert tests.loc["hip bone", "ties"] == 6 and tests.loc["femur", "wins"] == 6
+    assert tests.loc["hip bone", "ties"] == 6
+    assert tests.loc["femur", "wins"] == 6
     missed = values.assign(
         status=np.where((values["class"] == "femur") & (values["case"] == "p0"), "missed", "ok")
     )
@@ -349,9 +340,8 @@ def test_cases_one_by_one():
         "labels_only",
         "ua_mt",
     ]
-    assert found["ua_mt"].tolist() == pytest.approx([0.55, 0.75]) and found[
-        "difficulty"
-    ].tolist() == [5, 0]
+    assert found["ua_mt"].tolist() == pytest.approx([0.55, 0.75])
+    assert found["difficulty"].tolist() == [5, 0]
 
 
 def test_six_parts_from_the_easiest_to_the_hardest():
@@ -359,7 +349,8 @@ def test_six_parts_from_the_easiest_to_the_hardest():
     failed = pd.DataFrame([{"method": "ua_mt", "budget": 4, "seed": 0, "status": "failed"}])
     found = strata(pd.concat([with_difficulty({"labels_only": values}), failed]), "dice")
     own = found[found["method"] == "labels_only"]
-    assert own["cases"].tolist() == [2, 2, 1, 1, 1, 1] and own["part"].tolist() == [
+    assert own["cases"].tolist() == [2, 2, 1, 1, 1, 1]
+    assert own["part"].tolist() == [
         1,
         2,
         3,
@@ -367,7 +358,8 @@ def test_six_parts_from_the_easiest_to_the_hardest():
         5,
         6,
     ]
-    assert own["easiest"].tolist() == [0, 2, 4, 5, 6, 7] and own["hardest"].tolist() == [
+    assert own["easiest"].tolist() == [0, 2, 4, 5, 6, 7]
+    assert own["hardest"].tolist() == [
         1,
         3,
         4,
@@ -375,10 +367,8 @@ def test_six_parts_from_the_easiest_to_the_hardest():
         6,
         7,
     ]
-    assert (
-        own["mean"].tolist() == pytest.approx([0.85, 0.55, 0.4, 0.3, 0.2, 0.1])
-        and own["failed"].eq(0).all()
-    )
+    assert own["mean"].tolist() == pytest.approx([0.85, 0.55, 0.4, 0.3, 0.2, 0.1])
+    assert own["failed"].eq(0).all()
     assert found[found["method"] == "ua_mt"]["failed"].tolist() == [1] * 6
 
 
@@ -397,33 +387,27 @@ def test_more_parts_than_cases():
 def test_the_report_names_the_bounds_it_lacks():
     values = {"ua_mt": [0.5, 0.6, 0.7], "mean_teacher": [0.4, 0.5, 0.6]}
     text = report(by_patient(values), "dice", "mean_teacher")
-    assert (
-        "lacks labels_only and all_labels" in text
-        and "higher is better" in text
-        and "minus mean teacher" in text
-    )
+    assert "lacks labels_only and all_labels" in text
+    assert "higher is better" in text
+    assert "minus mean teacher" in text
     text = report(
         by_patient(
             values | {"labels_only": [0.1, 0.2, 0.3], "all_labels": [0.8, 0.9, 0.9]}, metric="hd95"
         ),
         "hd95",
     )
-    assert (
-        "lacks" not in text
-        and "lower is better" in text
-        and all(word in text for word in ("wins", "p Holm", "missed", "bone"))
-    )
+    assert "lacks" not in text
+    assert "lower is better" in text
+    assert all(word in text for word in ("wins", "p Holm", "missed", "bone"))
 
 
 def test_a_baseline_whose_runs_failed_leaves_a_table():
     failed = pd.DataFrame([{"method": "labels_only", "budget": 4, "seed": 0, "status": "failed"}])
     rows = pd.concat([by_patient({"ua_mt": [0.5, 0.6]}), failed])
     found = paired(rows, "dice").iloc[0]
-    assert (
-        np.isnan(found["difference"])
-        and found["wins"] == found["losses"] == 0
-        and "runs failed" in verdict(paired(rows, "dice"))
-    )
+    assert np.isnan(found["difference"])
+    assert found["wins"] == found["losses"] == 0
+    assert "runs failed" in verdict(paired(rows, "dice"))
 
 
 def test_a_name_that_is_no_method_is_its_own_title_and_stands_at_the_end():

@@ -33,12 +33,11 @@ def test_the_same_seed_gives_the_same_pelvis_and_another_one_another():
         make_pelvis(1, **COARSE),
         make_pelvis(2, **COARSE),
     )
-    assert np.array_equal(first.image, again.image) and np.array_equal(first.label, again.label)
-    assert (
-        not np.array_equal(first.image, other.image)
-        and first.image.dtype == np.int16
-        and first.spacing == (6.0, 6.0, 6.0)
-    )
+    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.label, again.label)
+    assert not np.array_equal(first.image, other.image)
+    assert first.image.dtype == np.int16
+    assert first.spacing == (6.0, 6.0, 6.0)
 
 
 def test_a_pelvis_has_two_hips_and_two_femurs_that_do_not_touch():
@@ -47,7 +46,8 @@ def test_a_pelvis_has_two_hips_and_two_femurs_that_do_not_touch():
         pieces = ndimage.label(case.label == value, np.ones((3, 3, 3)))[0]
         sizes = np.sort(np.bincount(pieces.ravel())[1:])[::-1]
         assert sizes[1] > 0.5 * sizes[0] and sizes[2:].sum() < 0.02 * sizes.sum(), value
-    assert 0.01 < (case.label == 1).mean() < 0.06 and case.image[case.label == 1].mean() > 200
+    assert 0.01 < (case.label == 1).mean() < 0.06
+    assert case.image[case.label == 1].mean() > 200
 
 
 def test_some_scans_hold_metal_whatever_else_is_ill_and_none_where_the_pathology_is_given():
@@ -68,7 +68,8 @@ def test_bone_that_is_no_hip_is_there_only_with_confusers():
         make_pelvis(4, **COARSE, confusers=Confusers(share=share)) for share in (0.7, 0.0)
     )
     outside = [int(((case.image > 250) & (case.label == 0)).sum()) for case in (with_them, without)]
-    assert np.array_equal(with_them.label, without.label) and outside[0] > 1.3 * outside[1]
+    assert np.array_equal(with_them.label, without.label)
+    assert outside[0] > 1.3 * outside[1]
     with pytest.raises(ConfigError, match="a share of 2"):
         Confusers(share=2.0)
     Confusers(share=1.0)
@@ -92,7 +93,9 @@ def test_a_head_may_lose_its_cortex_at_the_socket_and_keeps_it_elsewhere(monkeyp
         images[share] = case.image.astype(int)
     away = 3.0 * ndimage.distance_transform_edt(case.label != 1)  # mm from the hip bone
     lost, head = images[1.0] - images[0.0], (case.label == 2) & (away < 5)
-    assert lost[head].mean() > 30 and (lost >= 0).mean() > 0.99 and not lost[away > 24].any()
+    assert lost[head].mean() > 30
+    assert (lost >= 0).mean() > 0.99
+    assert not lost[away > 24].any()
 
 
 def test_flesh_fills_the_fat_inside_the_fascia_alone():
@@ -109,13 +112,10 @@ def test_flesh_fills_the_fat_inside_the_fascia_alone():
     hu[bone < 0] = 700.0
     before, a = hu.copy(), draw(Anatomy, np.random.default_rng(0))
     belly(p, fascia, bone, a, hu, 6.0, np.random.default_rng(1))
-    assert np.array_equal(hu[fascia > 3], before[fascia > 3]) and np.array_equal(
-        hu[bone < 0], before[bone < 0]
-    )
-    assert (
-        0.4 < (hu[(fascia < -3) & (bone > 3)] > 0).mean() < 0.95
-        and (hu[(bone > 3) & (bone < 8)] > 0).mean() > 0.6
-    )
+    assert np.array_equal(hu[fascia > 3], before[fascia > 3])
+    assert np.array_equal(hu[bone < 0], before[bone < 0])
+    assert 0.4 < (hu[(fascia < -3) & (bone > 3)] > 0).mean() < 0.95
+    assert (hu[(bone > 3) & (bone < 8)] > 0).mean() > 0.6
 
 
 def test_a_field_that_is_not_square_is_refused():
@@ -129,23 +129,21 @@ def test_randomisation_moves_image_and_label_together_and_can_be_replayed():
     view = Randomisation.draw(2, generator_for("cpu", 3))
     x, y = view.cut(1, image, image.to(torch.uint8), [2, 2, 2], (16, 16, 16))
     again, _ = view.cut(1, image, None, [2, 2, 2], (16, 16, 16))
-    assert (
-        torch.equal(x, again)
-        and torch.equal(y, (x > 0.5).long())
-        and 0 < y.sum()
-        and not torch.equal(x, image[2:18, 2:18, 2:18])
-    )
+    assert torch.equal(x, again)
+    assert torch.equal(y, (x > 0.5).long())
+    assert y.sum() > 0
+    assert not torch.equal(x, image[2:18, 2:18, 2:18])
     batch = torch.stack([x, x])[:, None]
-    assert torch.equal(view(batch), view(batch)) and not torch.equal(view(batch), batch)
+    assert torch.equal(view(batch), view(batch))
+    assert not torch.equal(view(batch), batch)
 
 
 def test_randomisation_of_strength_nothing_is_the_patch_itself():
     image = torch.rand(12, 12, 12)
     view = Randomisation.draw(1, generator_for("cpu", 0), strength=0.0)
     x, _ = view.cut(0, image, None, [1, 2, 3], (8, 8, 8))
-    assert torch.allclose(x, image[1:9, 2:10, 3:11], atol=1e-5) and torch.allclose(
-        view(x[None, None])[0, 0], x
-    )
+    assert torch.allclose(x, image[1:9, 2:10, 3:11], atol=1e-5)
+    assert torch.allclose(view(x[None, None])[0, 0], x)
 
 
 def test_randomise_changes_patches_and_hashes_only_when_asked():
@@ -155,10 +153,11 @@ def test_randomise_changes_patches_and_hashes_only_when_asked():
         for strength in (0.0, 1.0)
     ]
     (plain, _, _), (drawn, label, _) = (pool.sample(2, generator_for("cpu", 5)) for pool in pools)
-    assert (
-        plain.shape == drawn.shape and label.shape == (2, 8, 8, 8) and not torch.equal(plain, drawn)
-    )
-    assert "randomise" not in SMALL.to_dict() and TrainConfig.from_dict(SMALL.to_dict()) == SMALL
+    assert plain.shape == drawn.shape
+    assert label.shape == (2, 8, 8, 8)
+    assert not torch.equal(plain, drawn)
+    assert "randomise" not in SMALL.to_dict()
+    assert TrainConfig.from_dict(SMALL.to_dict()) == SMALL
     wild, cohort = replace(SMALL, randomise=0.5), toy_cohort()
     assert TrainConfig.from_dict(wild.to_dict()) == wild
     assert (
@@ -178,11 +177,9 @@ def test_the_cohort_of_pelves_needs_one_to_train_on(cache: Path):
 def test_the_recipe_goes_from_nothing_to_a_run_that_resamples(cache: Path, tmp_path: Path, capsys):
     assert main(["recipe", "hip", "--profile", "smoke", "--out", str(tmp_path / "run")]) == 0
     run = load_run(tmp_path / "run")
-    assert (
-        run.spacing == HIP["smoke"][0]["spacing"]
-        and run.config.randomise == 1.0
-        and "next: ssltut predict" in capsys.readouterr().out
-    )
+    assert run.spacing == HIP["smoke"][0]["spacing"]
+    assert run.config.randomise == 1.0
+    assert "next: ssltut predict" in capsys.readouterr().out
     case = toy_case(2, 24)
     assert (
         run.predict(replace(case, affine=np.diag([4.0, 4.0, 4.0, 1.0]))).shape == case.image.shape

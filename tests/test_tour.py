@@ -69,7 +69,8 @@ def test_kernels_get_the_parameters_the_static_frontend_and_a_folder_of_their_ow
 def test_pages_need_no_network_and_run_nothing(toured: Path) -> None:
     for path in toured.glob("*.html"):
         text = path.read_text(encoding="utf-8")
-        assert pages.loads(text) == [] and "<script" not in text
+        assert pages.loads(text) == []
+        assert "<script" not in text
         assert set(re.findall(r'https?://[^"\s<]+', text)) <= {
             "https://colab.research.google.com/x"
         }  # a link, loaded by nobody
@@ -77,24 +78,21 @@ def test_pages_need_no_network_and_run_nothing(toured: Path) -> None:
 
 def test_page_holds_pictures_formulas_and_text(toured: Path) -> None:
     text = (toured / "00_toy.html").read_text(encoding="utf-8")
-    assert '<img alt="two points" src="data:image/png;base64,' in text and "for the teacher" in text
-    assert (
-        text.count("data:image/svg+xml;base64,") == 2 and r'alt="H = -\sum_c p_c \log p_c"' in text
-    )
-    assert "costs $5 or $6" in text and "<code>$x$</code>" in text
+    assert '<img alt="two points" src="data:image/png;base64,' in text
+    assert "for the teacher" in text
+    assert text.count("data:image/svg+xml;base64,") == 2
+    assert r'alt="H = -\sum_c p_c \log p_c"' in text
+    assert "costs $5 or $6" in text
+    assert "<code>$x$</code>" in text
     assert '<a href="https://colab.research.google.com/x">Open in Colab</a>' in text
 
 
 def test_index_has_titles_thumbnails_and_the_table(toured: Path) -> None:
     text = (toured / "index.html").read_text(encoding="utf-8")
-    assert (
-        '<a href="00_toy.html">First toy</a>' in text
-        and '<a href="01_more.html">Second toy</a>' in text
-    )
-    assert (
-        text.count('<img alt="two points" src="data:image/png;base64,') == 2
-        and "<td>thickness</td>" in text
-    )
+    assert '<a href="00_toy.html">First toy</a>' in text
+    assert '<a href="01_more.html">Second toy</a>' in text
+    assert text.count('<img alt="two points" src="data:image/png;base64,') == 2
+    assert "<td>thickness</td>" in text
     plain, filled = (float(mib.replace(",", "")) for mib in re.findall(r"([\d,]+) MiB", text))
     assert 290 < filled - plain < 420  # the second toy fills 300 MiB
 
@@ -121,10 +119,8 @@ def test_failing_cell_is_named_with_its_error_and_the_partial_notebook(tmp_path:
     assert message.startswith(
         "00_toy.ipynb: cell In [3] failed: ZeroDivisionError: division by zero\n    1 / 0\n"
     )
-    assert (
-        message.endswith(f"Partial notebook: {tmp_path / 'build' / '00_toy.ipynb'}")
-        and len(message.splitlines()) < 8
-    )
+    assert message.endswith(f"Partial notebook: {tmp_path / 'build' / '00_toy.ipynb'}")
+    assert len(message.splitlines()) < 8
 
 
 def test_cell_that_runs_too_long_is_stopped(tmp_path: Path) -> None:
@@ -158,10 +154,8 @@ def test_command_line_reports_a_failure_and_drops_the_index_of_an_earlier_tour(
     assert f"{tmp_path}: no notebooks. Next: make notebooks" in capsys.readouterr().err
     write_master(tmp_path, MASTER.replace("\nout = ", "\nelsewhere = "))
     tool.main(["build"], tmp_path)
-    assert (
-        tour.main([], tmp_path / "solutions", tmp_path / "build") == 1
-        and not (tmp_path / "build" / "index.html").exists()
-    )
+    assert tour.main([], tmp_path / "solutions", tmp_path / "build") == 1
+    assert not (tmp_path / "build" / "index.html").exists()
     assert "no parameter out" in capsys.readouterr().err
 
 
@@ -211,8 +205,8 @@ def test_a_page_takes_the_picture_of_a_live_view_and_says_where_there_is_none() 
             )
         )
         == []
-        and png in live
     )
+    assert png in live
     assert pages.NO_PICTURE in output_page({"application/vnd.plotly.v1+json": {}})
     assert pages.NO_PICTURE not in live
 
@@ -228,10 +222,8 @@ def test_a_formula_matplotlib_cannot_draw_stays_tex() -> None:
         cells=[nbformat.v4.new_markdown_cell(r"$\begin{matrix}a\end{matrix}$ and $x^2$")]
     )
     text = pages.notebook_page(book)
-    assert (
-        r"<code>\begin{matrix}a\end{matrix}</code>" in text
-        and text.count("data:image/svg+xml") == 1
-    )
+    assert r"<code>\begin{matrix}a\end{matrix}</code>" in text
+    assert text.count("data:image/svg+xml") == 1
 
 
 def test_collect_joins_tables_with_different_columns(tmp_path: Path) -> None:

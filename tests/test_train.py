@@ -60,15 +60,15 @@ def plain(tmp_path_factory):
 def test_a_finished_run_is_read_again(plain):
     said, before = [], sorted((p.name, p.stat().st_mtime_ns) for p in plain.folder.iterdir())
     again = train(make_method("labels_only"), toy_cohort(), SMALL, plain.folder, say=said.append)
-    assert said == ["found the finished run plain (labels only)"] and same(
-        plain.nets["student"], again.nets["student"]
-    )
+    assert said == ["found the finished run plain (labels only)"]
+    assert same(plain.nets["student"], again.nets["student"])
     assert before == sorted((p.name, p.stat().st_mtime_ns) for p in plain.folder.iterdir())
-    assert again.history.equals(plain.history) and again.selected == plain.selected
+    assert again.history.equals(plain.history)
+    assert again.selected == plain.selected
 
 
 @pytest.mark.parametrize(
-    "name, config", [("mean_teacher", SMALL), ("labels_only", replace(SMALL, lr=2e-2))]
+    ("name", "config"), [("mean_teacher", SMALL), ("labels_only", replace(SMALL, lr=2e-2))]
 )
 def test_the_folder_of_another_run_is_refused(plain, name, config):
     before = {p.name: p.read_bytes() for p in plain.folder.iterdir()}
@@ -110,9 +110,8 @@ def test_the_cache_finds_a_run_again(cache):
         run = cached_run(
             make_method("labels_only"), toy_cohort(), replace(SMALL, seed=77), say=said.append
         )
-    assert run.folder.parent == cache / "runs" and said[-1].startswith(
-        "found the finished run labels_only-"
-    )
+    assert run.folder.parent == cache / "runs"
+    assert said[-1].startswith("found the finished run labels_only-")
 
 
 # What a run keeps
@@ -122,9 +121,8 @@ def test_history_adds_up(tmp_path):
     history = run_of("embedding_matching", tmp_path / "r").history
     terms = ["supervised", "reliable", "match", "entropy"]
     assert [f"{t} weight" in history and t in history for t in terms] == [True] * 4
-    assert {"reliable share", "match share", "entropy share"} <= set(
-        history
-    ) and "supervised share" not in history
+    assert {"reliable share", "match share", "entropy share"} <= set(history)
+    assert "supervised share" not in history
     assert list(history["step"]) == [0, 1, 2, 3]
     assert sum(history[t] * history[f"{t} weight"] for t in terms).to_numpy() == pytest.approx(
         history["total"].to_numpy(), rel=1e-5
@@ -169,9 +167,8 @@ def test_init_starts_every_role_from_the_teacher(plain):
     nets = build_nets(method, SMALL, 3)
     assert not same(nets["student"], plain.nets["student"])
     start_from(nets, method, plain.folder)
-    assert same(nets["student"], plain.nets["student"]) and same(
-        nets["teacher"], plain.nets["student"]
-    )
+    assert same(nets["student"], plain.nets["student"])
+    assert same(nets["teacher"], plain.nets["student"])
 
 
 def test_a_role_may_have_a_network_of_another_kind(plain, tmp_path, monkeypatch):
@@ -217,9 +214,8 @@ def test_watching_changes_nothing(plain, tmp_path):
         np.random.rand(3)
 
     watched = run_of(folder=tmp_path / "watched", watch=watch)
-    assert steps == [(s, ["supervised"]) for s in range(4)] and same(
-        plain.nets["student"], watched.nets["student"]
-    )
+    assert steps == [(s, ["supervised"]) for s in range(4)]
+    assert same(plain.nets["student"], watched.nets["student"])
 
 
 @pytest.mark.filterwarnings("ignore::ssltut.errors.DataWarning")
@@ -264,11 +260,9 @@ def test_a_run_predicts_on_the_grid_of_the_scan(tmp_path):
     case = toy_case(6)
     assert load_run(tmp_path / "r").spacing == 4.0
     p = run.probabilities(case)
-    assert (
-        p.shape == (3, 16, 16, 16)
-        and p.sum(0) == pytest.approx(1.0, abs=1e-4)
-        and run.predict(case).dtype == np.uint8
-    )
+    assert p.shape == (3, 16, 16, 16)
+    assert p.sum(0) == pytest.approx(1.0, abs=1e-4)
+    assert run.predict(case).dtype == np.uint8
 
 
 # Non-finite losses
@@ -294,11 +288,9 @@ def test_a_non_finite_loss_stops_and_tells(tmp_path):
     ):
         train(Broken(), toy_cohort(), SMALL, tmp_path / "r", say=quiet)
     report = json.loads((tmp_path / "r" / "nonfinite.json").read_text())
-    assert (
-        report["step"] == 1
-        and set(report["terms"]) == {"supervised", "spoiled"}
-        and len(report["labelled"]) == 2
-    )
+    assert report["step"] == 1
+    assert set(report["terms"]) == {"supervised", "spoiled"}
+    assert len(report["labelled"]) == 2
     assert not (tmp_path / "r" / "best.safetensors").exists()
 
 
@@ -325,14 +317,17 @@ def test_half_of_the_labelled_patches_hold_foreground():
         corners = [pool._corner(0, generator_for("cpu", 0, i)) for i in range(200)]
         boxes = [tuple(slice(c, c + 8) for c in corner) for corner in corners]
         shares[kind] = np.mean([bool(case.label[box].any()) for box in boxes])
-    assert 0.4 < shares["labelled"] < 0.65 and shares["unlabelled"] < 0.1
+    assert 0.4 < shares["labelled"] < 0.65
+    assert shares["unlabelled"] < 0.1
 
 
 def test_a_scan_without_foreground_is_sampled_anywhere():
     case = toy_case(0)
     case.label[:] = 0
     x, y, ids = pool_of(case).sample(3, generator_for("cpu", 0))
-    assert x.shape == (3, 1, 8, 8, 8) and not y.any() and ids == ("case0",) * 3
+    assert x.shape == (3, 1, 8, 8, 8)
+    assert not y.any()
+    assert ids == ("case0",) * 3
 
 
 def test_small_scans_are_padded_around_with_their_darkest_value():
@@ -344,7 +339,8 @@ def test_small_scans_are_padded_around_with_their_darkest_value():
         pool.images[0][2:6, :, 1:7].float(),
         torch.tensor(np.rint(Intensity.of([small]).normalise(small.image) * 1000)),
     )
-    assert (pool.images[0][:2] == pool.images[0].min()).all() and not pool.labels[0][:2].any()
+    assert (pool.images[0][:2] == pool.images[0].min()).all()
+    assert not pool.labels[0][:2].any()
     assert pool.sample(2, generator_for("cpu", 0))[0].shape == (2, 1, 8, 8, 8)
 
 
@@ -365,15 +361,14 @@ def test_a_patch_knows_its_place_and_a_mirror_shows_the_other_side():
         pool = pool_of(replace(case, image=ramp.copy(), meta=meta))
         x, _, ids, places = pool.sample_placed(32, generator_for("cpu", 0))
         assert all(
-            torch.equal(a, b) for a, b in zip((x,), pool.sample(32, generator_for("cpu", 0))[:1])
+            torch.equal(a, b)
+            for a, b in zip((x,), pool.sample(32, generator_for("cpu", 0))[:1], strict=False)
         )
         mirrored = [patch[0, 0].mean() > patch[0, -1].mean() for patch in x]
-        assert (
-            any(mirrored)
-            and not all(mirrored)
-            and {p.patient for p in places} == {case.patient}
-            and ids == (case.id,) * 32
-        )
+        assert any(mirrored)
+        assert not all(mirrored)
+        assert {p.patient for p in places} == {case.patient}
+        assert ids == (case.id,) * 32
         for place, flip in zip(places, mirrored, strict=True):
             was = 1 - place.centre[0] if flip else place.centre[0]
             own = (
@@ -381,7 +376,8 @@ def test_a_patch_knows_its_place_and_a_mirror_shows_the_other_side():
                 or meta.get("anatomy", {}).get("side")
                 or ("right" if was > 0.5 else "left")
             )
-            assert (place.side == own) != flip and all(0.25 <= c <= 0.75 for c in place.centre)
+            assert (place.side == own) != flip
+            assert all(0.25 <= c <= 0.75 for c in place.centre)
     one = PatchPool([case], Intensity.of([case]), (16, 16, 4), "cpu").sample_placed(
         8, generator_for("cpu", 0)
     )[3]
@@ -404,16 +400,15 @@ def test_scans_without_contrast_are_refused():
 def test_views_are_replayable():
     x, y = torch.randn(4, 1, 6, 5, 4), torch.randint(3, (4, 6, 5, 4))
     drawn = Augmentation.draw(4, generator_for("cpu", 5))
-    assert torch.equal(drawn.apply(x), drawn.apply(x)) and 0 < drawn.mirror.sum() < 4
+    assert torch.equal(drawn.apply(x), drawn.apply(x))
+    assert 0 < drawn.mirror.sum() < 4
     i = int(drawn.mirror.nonzero()[0])
     assert torch.equal(drawn.apply_label(y)[i], y[i].flip(0))
     assert torch.allclose(drawn.apply(x)[i], x[i].flip(1) * drawn.contrast[i] + drawn.shift[i])
     noise = Noise(0.5, 9)
-    assert (
-        torch.equal(noise(x), noise(x))
-        and not torch.equal(noise(x), Noise(0.5, 10)(x))
-        and Noise(0.0, 9)(x) is x
-    )
+    assert torch.equal(noise(x), noise(x))
+    assert not torch.equal(noise(x), Noise(0.5, 10)(x))
+    assert Noise(0.0, 9)(x) is x
     assert (noise(x) - x).std().item() == pytest.approx(0.5, rel=0.1)
 
 
@@ -425,7 +420,7 @@ def test_a_batch_holds_no_unlabelled_label():
 
 
 @pytest.mark.parametrize(
-    "change, words",
+    ("change", "words"),
     [
         ({"steps": 0}, "steps is 0"),
         ({"width": -1}, "width is -1"),
@@ -444,10 +439,9 @@ def test_wrong_training_settings_are_refused(change, words):
 
 def test_profiles_are_sound():
     for name, profile in PROFILES.items():
+        assert profile_named(name) is profile
         assert (
-            profile_named(name) is profile
-            and TrainConfig.from_dict(json.loads(json.dumps(profile.train.to_dict())))
-            == profile.train
+            TrainConfig.from_dict(json.loads(json.dumps(profile.train.to_dict()))) == profile.train
         )
         assert profile.cases > profile.labelled + profile.validation + profile.test
     with pytest.raises(ConfigError, match="no profile 'huge'"):
@@ -467,7 +461,8 @@ def test_other_sizes_and_one_validation_scan_of_background(tmp_path):
     run = run_of(
         "embedding_matching", tmp_path / "r", cohort=Cohort.from_cases(cases, split, HIP, "sizes")
     )
-    assert len(run.history) == 4 and run.predict(cases[3]).shape == (18, 18, 18)
+    assert len(run.history) == 4
+    assert run.predict(cases[3]).shape == (18, 18, 18)
 
 
 # The package
@@ -529,7 +524,8 @@ def test_nothing_unpickles(file):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             assert (node.value.id, node.attr) not in (("torch", "load"), ("torch", "save"))
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            assert isinstance(node.value, ast.Constant) and node.value.value is False
+            assert isinstance(node.value, ast.Constant)
+            assert node.value.value is False
 
 
 def test_importing_the_package_imports_nothing_heavy():
@@ -550,4 +546,5 @@ def test_the_rate_falls_as_one_minus_the_fraction_to_the_power_of_decay(monkeypa
     )
     run_of(folder=tmp_path, config=replace(SMALL, steps=4, validate_every=4, lr=0.1, decay=2.0))
     assert rates == pytest.approx([0.1, 0.1 * 0.75**2, 0.1 * 0.5**2, 0.1 * 0.25**2])
-    assert "decay" not in SMALL.to_dict() and replace(SMALL, decay=0.9).to_dict()["decay"] == 0.9
+    assert "decay" not in SMALL.to_dict()
+    assert replace(SMALL, decay=0.9).to_dict()["decay"] == 0.9

@@ -61,18 +61,16 @@ def test_running_moments_are_those_of_the_mixture():
     moments, a, b = ClassMoments(3, 2), torch.randn(50, 2), torch.randn(80, 2) * 2 + 1
     moments.update(a, torch.ones(50, dtype=torch.long), 0.75)
     assert moments.seen.tolist() == [False, True, False]
-    assert torch.allclose(moments.mean[1], a.mean(0)) and torch.allclose(
-        moments.covariance[1], torch.cov(a.T, correction=0), atol=1e-5
-    )
+    assert torch.allclose(moments.mean[1], a.mean(0))
+    assert torch.allclose(moments.covariance[1], torch.cov(a.T, correction=0), atol=1e-5)
     moments.update(b, torch.ones(80, dtype=torch.long), 0.75)
     mean = 0.75 * a.mean(0) + 0.25 * b.mean(0)
     second = 0.75 * (a.T @ a) / 50 + 0.25 * (b.T @ b) / 80
     assert torch.allclose(moments.mean[1], mean, atol=1e-5)
     assert torch.allclose(moments.covariance[1], second - torch.outer(mean, mean), atol=1e-4)
+    assert moments.mean[0].abs().max() == 0
     assert (
-        moments.mean[0].abs().max() == 0
-        and ClassMoments(2, 1).update(torch.ones(1, 1), torch.zeros(1, dtype=torch.long), 0.9)
-        is None
+        ClassMoments(2, 1).update(torch.ones(1, 1), torch.zeros(1, dtype=torch.long), 0.9) is None
     )
 
 
@@ -153,7 +151,7 @@ def test_the_terms_of_a_step_in_float64():
 
 
 @pytest.mark.parametrize(
-    "options, absent", [({"transfer": 0.0}, "transfer"), ({"clusters": 0.0}, "clusters")]
+    ("options", "absent"), [({"transfer": 0.0}, "transfer"), ({"clusters": 0.0}, "clusters")]
 )
 def test_each_part_has_an_off_switch_and_with_both_off_it_is_bcp(options, absent):
     method, batch = make_method("transmedseg", options), make_batch()

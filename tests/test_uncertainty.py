@@ -60,12 +60,10 @@ def test_dropout_on_leaves_batch_statistics_alone_and_restores_modes():
 
 def test_published_threshold_and_ramp_values():
     # methods of the paper: 0.521 nats at the start, ln 2 at the end, for two classes
-    assert (
-        ramp(0.0) == pytest.approx(math.exp(-5))
-        and ramp(1.0) == 1.0
-        and ramp(7.0) == 1.0
-        and ramp(-1.0) == ramp(0.0)
-    )
+    assert ramp(0.0) == pytest.approx(math.exp(-5))
+    assert ramp(1.0) == 1.0
+    assert ramp(7.0) == 1.0
+    assert ramp(-1.0) == ramp(0.0)
     assert published_threshold(0.0, 2) == pytest.approx(0.521, abs=5e-4)
     assert published_threshold(1.0, 2) == pytest.approx(math.log(2))
     assert published_threshold(1.0, 3) == pytest.approx(math.log(3))

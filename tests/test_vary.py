@@ -28,7 +28,9 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_notebook_it_is_the_picture_of_the_defaults() -> None:
     still = show.vary(square, alt="squares", side=(1, 9))
-    assert isinstance(still, show.Picture) and still.alt == "squares" and size(still.png) == 2
+    assert isinstance(still, show.Picture)
+    assert still.alt == "squares"
+    assert size(still.png) == 2
 
 
 def test_a_slider_and_a_tick_draw_anew(lab: None) -> None:
@@ -40,7 +42,8 @@ def test_a_slider_and_a_tick_draw_anew(lab: None) -> None:
     assert size(shown.value) == 7
     before = shown.value
     dark.value = True
-    assert shown.value != before and view.illustration.alt == "squares"
+    assert shown.value != before
+    assert view.illustration.alt == "squares"
 
 
 def test_limits_of_no_argument_are_refused() -> None:
@@ -60,16 +63,13 @@ def test_in_lab_the_picture_is_an_output_of_its_own_and_elsewhere_part_of_the_wi
     view._ipython_display_()
     still, live = shown
     data, metadata = still._repr_mimebundle_()
-    assert (
-        WIDGET not in data
-        and "ssltut-still" in data["text/html"]
-        and data["image/png"]
-        and metadata["image/png"]["alt"] == "squares"
-    )
-    assert (
-        set(live) == {WIDGET, "text/plain"}
-        and "ssltut-still" not in view._repr_mimebundle_()[0]["text/html"]
-    )
+    assert WIDGET not in data
+    assert "ssltut-still" in data["text/html"]
+    assert data["image/png"]
+    assert metadata["image/png"]["alt"] == "squares"
+    assert set(live) == {WIDGET, "text/plain"}
+    assert "ssltut-still" not in view._repr_mimebundle_()[0]["text/html"]
     monkeypatch.setenv("SSLTUT_FRONTEND", "colab")
     view._ipython_display_()
-    assert len(shown) == 3 and {WIDGET, "image/png", "text/html"} <= set(shown[2])
+    assert len(shown) == 3
+    assert {WIDGET, "image/png", "text/html"} <= set(shown[2])

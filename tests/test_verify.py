@@ -45,12 +45,10 @@ def found(reports: list[Report]) -> str:
 def test_what_read_case_refuses_is_reported(tmp_path: Path, name: str) -> None:
     make, words = BAD_FILES[name]
     report = verify_image(make(tmp_path))
-    assert (
-        not report.ok
-        and len(report.errors) == 1
-        and "ERROR" in str(report)
-        and "Next: " in str(report)
-    )
+    assert not report.ok
+    assert len(report.errors) == 1
+    assert "ERROR" in str(report)
+    assert "Next: " in str(report)
     with pytest.raises(DataError, match=words):
         raise report.errors[0]
 
@@ -71,10 +69,10 @@ def test_all_findings_of_a_pair_come_together(tmp_path: Path) -> None:
     report = verify_pair(
         image, save(tmp_path / "l.nii", LABEL * 5, affine=AFFINE, scl_slope=np.nan), HIP
     )
-    assert [e.found.split()[0] for e in report.errors] == ["qform", "2", "2"] and len(
-        report.warnings
-    ) == 1
-    assert isinstance(report.warnings[0], DataWarning) and "spacing (mm)" not in report.facts
+    assert [e.found.split()[0] for e in report.errors] == ["qform", "2", "2"]
+    assert len(report.warnings) == 1
+    assert isinstance(report.warnings[0], DataWarning)
+    assert "spacing (mm)" not in report.facts
     report = verify_pair(
         save(tmp_path / "i.nii", holed(HU)), save(tmp_path / "l.nii", LABEL * 5, shifted(1)), HIP
     )
@@ -84,7 +82,8 @@ def test_all_findings_of_a_pair_come_together(tmp_path: Path) -> None:
 
 def test_facts_of_a_sound_pair(tmp_path: Path) -> None:
     report = verify_pair(save(tmp_path / "i.nii.gz"), save(tmp_path / "l.nii.gz", LABEL), HIP)
-    assert report.ok and not report.warnings
+    assert report.ok
+    assert not report.warnings
     assert report.facts == {
         "shape": [5, 6, 7],
         "spacing (mm)": [2, 1.5, 3],
@@ -92,18 +91,15 @@ def test_facts_of_a_sound_pair(tmp_path: Path) -> None:
         "values (HU for CT)": f"{HU.min()} to {HU.max()}",
         "classes (voxels)": {"background": 70, "hip bone": 70, "femur": 70},
     }
-    assert (
-        "2 x 1.5 x 3" in str(report)
-        and "hip bone 70" in str(report)
-        and json.loads(json.dumps(report.to_dict()))["ok"]
-    )
+    assert "2 x 1.5 x 3" in str(report)
+    assert "hip bone 70" in str(report)
+    assert json.loads(json.dumps(report.to_dict()))["ok"]
 
 
 def test_sound_cohort(cohort: Path) -> None:
     reports = verify_paths(cohort)
-    assert all(report.ok and not report.warnings for report in reports) and [
-        r.path.name for r in reports[1:]
-    ] == [f"{n}.nii.gz" for n in "abcd"]
+    assert all(report.ok and not report.warnings for report in reports)
+    assert [r.path.name for r in reports[1:]] == [f"{n}.nii.gz" for n in "abcd"]
     assert reports[0].facts == {
         "scans": 4,
         "labels": 3,
@@ -140,7 +136,9 @@ def test_flawed_files_of_a_cohort(cohort: Path) -> None:
     save(cohort / "images" / "b.nii.gz", holed(HU))
     folder, _, b, c, d = verify_paths(cohort)
     assert "lost.nii.gz: the label has no image" in found([folder])
-    assert "2 voxels are NaN" in found([b]) and "different grids" in found([c]) and d.ok
+    assert "2 voxels are NaN" in found([b])
+    assert "different grids" in found([c])
+    assert d.ok
     save(cohort / "labels" / "d.nii", LABEL)
     assert "d.nii and d.nii.gz are the same scan" in found(verify_paths(cohort))
     (cohort / "labels" / "d.nii").unlink()
@@ -155,16 +153,13 @@ def test_files_and_folders(tmp_path: Path) -> None:
     files = [save(tmp_path / "a.nii"), save(tmp_path / "deep" / "er" / "b.nii.gz")]
     assert [(r.path, r.ok) for r in verify_paths(files)] == [(f, True) for f in files]
     assert [(r.path, r.ok) for r in verify_paths(tmp_path / "deep")] == [(files[1], True)]
-    assert "no .nii or .nii.gz files" in found(verify_paths(empty)) and "no such file" in found(
-        verify_paths(str(tmp_path / "none"))
-    )
+    assert "no .nii or .nii.gz files" in found(verify_paths(empty))
+    assert "no such file" in found(verify_paths(str(tmp_path / "none")))
 
 
 def test_command(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(["verify", str(cohort)]) == 0
-        and "spacing (mm): 2 x 1.5 x 3" in capsys.readouterr().out
-    )
+    assert main(["verify", str(cohort)]) == 0
+    assert "spacing (mm): 2 x 1.5 x 3" in capsys.readouterr().out
     assert main(["verify", "--json", str(cohort / "images"), str(cohort / "none")]) == 1
     assert [r["ok"] for r in json.loads(capsys.readouterr().out)] == [True] * 4 + [False]
 
@@ -174,5 +169,7 @@ def test_real_scan(shared: Path) -> None:
     report = verify_pair(
         folder / "example_ct.nii.gz", folder / "example_seg_fast_force_split.nii.gz"
     )
-    assert report.ok and not report.warnings and report.facts["classes (voxels)"]["77"] == 13166
+    assert report.ok
+    assert not report.warnings
+    assert report.facts["classes (voxels)"]["77"] == 13166
     assert read_header(folder / "example_ct.nii.gz", pytest.fail)["qform_code"] == 0

@@ -49,9 +49,8 @@ def dice(p, y, mask):
 def test_a_prompt_makes_the_three_layers_of_its_sample(arch):
     net, x = prompted(arch), torch.randn(2, 1, 8, 8, 8)
     out, body = net(x, heads=True), net.body(x)
-    assert (
-        FEATURES == 8 and net.controller.out_channels == 162
-    )  # 8 -> 8 -> 8 -> 2: 72 + 72 + 18 numbers
+    assert FEATURES == 8
+    assert net.controller.out_channels == 162
     for b in range(2):
         for task in range(3):
             for z in (0, 5):
@@ -74,10 +73,10 @@ def test_a_prompt_makes_the_three_layers_of_its_sample(arch):
 def test_the_main_output_joins_the_answers():
     net, x = prompted(n_classes=2), torch.randn(1, 1, 8, 8, 8)
     out = net(x, heads=True)
-    assert (
-        torch.allclose(out.logits.softmax(1)[:, 1], out.heads["prompts"][:, 1].sigmoid(), atol=1e-6)
-        and net(x).heads == {}
+    assert torch.allclose(
+        out.logits.softmax(1)[:, 1], out.heads["prompts"][:, 1].sigmoid(), atol=1e-6
     )
+    assert net(x).heads == {}
     three = prompted()(x, heads=True)
     assert torch.equal(three.logits.argmax(1) == 0, (three.heads["prompts"][:, 1:] <= 0).all(1))
 
@@ -102,9 +101,8 @@ def test_hidden_classes_never_enter_a_loss(progress):
             {n: t.value.item() for n, t in terms.items()},
             [p.grad.clone() for p in nets["student"].parameters()],
         )
-    assert found["hidden"][0] == found["told"][0] and all(
-        torch.equal(a, b) for a, b in zip(found["hidden"][1], found["told"][1], strict=True)
-    )
+    assert found["hidden"][0] == found["told"][0]
+    assert all(torch.equal(a, b) for a, b in zip(found["hidden"][1], found["told"][1], strict=True))
 
 
 @pytest.mark.parametrize("progress", [EARLY, LATE])
@@ -127,23 +125,19 @@ def test_no_voxel_that_may_hide_a_class_is_taught_to_be_background(progress):
     total(method.losses(batch, nets, progress)).backward()
     gradient = answers[0].grad
     own, mixed = gradient[:2], gradient[2:]
-    assert (
-        not own[0, 2].any()
-        and not own[1, 1].any()
-        and own[0, 1].any()
-        and own[1, 2].any()
-        and not own[:, 0].any()
-    )
+    assert not own[0, 2].any()
+    assert not own[1, 1].any()
+    assert own[0, 1].any()
+    assert own[1, 2].any()
+    assert not own[:, 0].any()
     keep = box_mask((8, 8, 8), *_box(batch, progress))
     foreground = torch.where(keep, batch.y_l[0] == 1, batch.y_l[1] == 2)
     assert torch.equal(mixed[0, 0] != 0, foreground)
     if progress == EARLY:
-        assert (
-            not mixed[0, 1][~keep].any()
-            and not mixed[0, 2][keep].any()
-            and mixed[0, 1][keep].all()
-            and mixed[0, 2][~keep].all()
-        )
+        assert not mixed[0, 1][~keep].any()
+        assert not mixed[0, 2][keep].any()
+        assert mixed[0, 1][keep].all()
+        assert mixed[0, 2][~keep].all()
 
 
 def _box(batch, progress):
@@ -186,10 +180,8 @@ def test_every_term_against_its_equation(known, union, progress):
             dice(mixed[0, c].sigmoid(), seen == c, torch.where(keep, k[0, c], k[1, c]))
             for c in (1, 2)
         ]
-        assert (
-            terms["pasted"].value.item() == pytest.approx(sum(parts).item() / 2, rel=1e-4)
-            and "consistency" not in terms
-        )
+        assert terms["pasted"].value.item() == pytest.approx(sum(parts).item() / 2, rel=1e-4)
+        assert "consistency" not in terms
         return
     u = answers(torch.where(keep, batch.x_u, batch.x_l)).sigmoid()
     p, q = u[:, 0], u[:, 1:].max(1).values
@@ -198,11 +190,10 @@ def test_every_term_against_its_equation(known, union, progress):
     )
     own = torch.stack([y_a * k[0][y_a], y_b * k[1][y_b]])
     counts = ((own > 0) | (known is None) | (union == "labelled")) & ~keep
-    assert (
-        terms["labelled part"].value.item()
-        == pytest.approx(dice(p, own > 0, counts).item(), rel=1e-4)
-        and "pasted" not in terms
+    assert terms["labelled part"].value.item() == pytest.approx(
+        dice(p, own > 0, counts).item(), rel=1e-4
     )
+    assert "pasted" not in terms
 
 
 def test_the_consistency_teaches_both_sides():
@@ -215,11 +206,9 @@ def test_the_consistency_teaches_both_sides():
     )
     term = method.losses(batch, nets, LATE)["consistency"].value
     (gradient,) = torch.autograd.grad(term, answers[0].heads["prompts"])
-    assert (
-        gradient[-2:, 0].abs().sum() > 0
-        and gradient[-2:, 1:].abs().sum() > 0
-        and not gradient[:-2].any()
-    )
+    assert gradient[-2:, 0].abs().sum() > 0
+    assert gradient[-2:, 1:].abs().sum() > 0
+    assert not gradient[:-2].any()
 
 
 def test_equal_soft_maps_have_no_squared_dice_loss_and_disjoint_ones_have_all():
@@ -232,9 +221,8 @@ def test_equal_soft_maps_have_no_squared_dice_loss_and_disjoint_ones_have_all():
 
 def test_unlabelled_patches_come_in_the_second_stage():
     method = make_method("versemi")
-    assert method.plan(EARLY, Plan(2, 2)) == Plan(2, 0) and method.plan(LATE, Plan(2, 2)) == Plan(
-        2, 2
-    )
+    assert method.plan(EARLY, Plan(2, 2)) == Plan(2, 0)
+    assert method.plan(LATE, Plan(2, 2)) == Plan(2, 2)
 
 
 def test_a_cohort_of_three_sources_keeps_what_each_labelled():
@@ -242,13 +230,10 @@ def test_a_cohort_of_three_sources_keeps_what_each_labelled():
         ["femur"], ["hip bone"], ["hip bone", "femur"]
     )
     labels = [np.unique(case.label).tolist() for case in cohort.training("labelled")]
-    assert labels == [[0, 2], [0, 1], [0, 1, 2]] and [
-        case.meta[LABELLED] for case in cohort.training("labelled")
-    ] == [(2,), (1,), (1, 2)]
-    assert (
-        np.unique(cohort.validation()[0].label).tolist() == [0, 1, 2]
-        and cohort.hash != toy_cohort(labelled=3).hash
-    )
+    assert labels == [[0, 2], [0, 1], [0, 1, 2]]
+    assert [case.meta[LABELLED] for case in cohort.training("labelled")] == [(2,), (1,), (1, 2)]
+    assert np.unique(cohort.validation()[0].label).tolist() == [0, 1, 2]
+    assert cohort.hash != toy_cohort(labelled=3).hash
     assert all(
         np.array_equal(case.label, whole.label)
         for case, whole in zip(cohort.test(), toy_cohort(labelled=3).test(), strict=True)
@@ -256,7 +241,7 @@ def test_a_cohort_of_three_sources_keeps_what_each_labelled():
 
 
 @pytest.mark.parametrize(
-    "kept, words",
+    ("kept", "words"),
     [
         ((["skull"],), "no class skull"),
         ((), "no class given"),
@@ -285,12 +270,12 @@ def test_the_batch_says_which_classes_are_labelled_in_each_patch():
             PatchPool(cases, Intensity.of(cases), SMALL.patch, "cpu"), None, Plan(6, 0), SMALL, 3, 0
         )
 
-    assert batch_of(toy_cohort()).known is None and batch_of(toy_cohort()).known_classes().all()
+    assert batch_of(toy_cohort()).known is None
+    assert batch_of(toy_cohort()).known_classes().all()
     batch = batch_of(toy_cohort().partially_labelled(["femur"], ["hip bone"]))
     expected = {"case0": [True, False, True], "case1": [True, True, False]}
-    assert set(batch.ids_l) == set(expected) and batch.known.tolist() == [
-        expected[i] for i in batch.ids_l
-    ]
+    assert set(batch.ids_l) == set(expected)
+    assert batch.known.tolist() == [expected[i] for i in batch.ids_l]
 
 
 def test_a_prompted_network_starts_anew_from_another_run(tmp_path):

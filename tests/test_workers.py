@@ -110,18 +110,19 @@ def test_a_worker_killed_in_the_middle_costs_a_retry_and_nothing_else(cluster, t
         while steps() < 4 and not sweep.done():
             time.sleep(0.02)
         busy = [pids[worker] for worker, keys in client.processing().items() if keys]
-        assert len(busy) == 1 and not sweep.done()
+        assert len(busy) == 1
+        assert not sweep.done()
         os.kill(busy[0], signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
         reached, seen = steps(), []
         while not sweep.done():
             seen.append(steps())
             time.sleep(0.02)
         rows = sweep.result()
-    assert (
-        4 <= reached < SLOW.steps and min(seen) >= reached
-    )  # it went on from the checkpoint and did not start again
+    assert 4 <= reached < SLOW.steps
+    assert min(seen) >= reached
     here = compare(toy_cohort(), folder=tmp_path / "here", **words)
-    assert rows[SAME].equals(here[SAME]) and not (rows["status"] == "failed").any()
+    assert rows[SAME].equals(here[SAME])
+    assert not (rows["status"] == "failed").any()
 
 
 def test_the_command_line_gives_the_same_whichever_way(cluster, places, tmp_path):
@@ -148,12 +149,10 @@ def test_the_command_line_gives_the_same_whichever_way(cluster, places, tmp_path
         assert code == 0, err
         answers.append({key: value for key, value in json.loads(out).items() if key != "csv"})
         said = [line for line in err if line.startswith("[")]
-        assert [line.split("]")[0] for line in said] == ["[1/4", "[2/4", "[3/4", "[4/4"] and all(
-            "left" in line for line in said
-        )
-    assert (
-        answers[0] == answers[1] and len(list((tmp_path / "dask" / "runs").iterdir())) == 3
-    )  # the upper bound is one run for both budgets
+        assert [line.split("]")[0] for line in said] == ["[1/4", "[2/4", "[3/4", "[4/4"]
+        assert all("left" in line for line in said)
+    assert answers[0] == answers[1]
+    assert len(list((tmp_path / "dask" / "runs").iterdir())) == 3
     assert " Dask workers now; status at http" in "\n".join(
         err
     )  # two, or one while the dead one of the test above is replaced
@@ -188,7 +187,8 @@ def test_a_folder_of_scans_is_predicted_by_a_cluster_as_here(cluster, places, tm
         ), err
     for path in (tmp_path / "here").iterdir():
         a, b = nib.load(path), nib.load(tmp_path / "dask" / path.name)
-        assert np.array_equal(a.dataobj, b.dataobj) and np.array_equal(a.affine, b.affine)
+        assert np.array_equal(a.dataobj, b.dataobj)
+        assert np.array_equal(a.affine, b.affine)
 
 
 def test_a_bad_scan_does_not_stop_the_others(places, tmp_path):
@@ -206,12 +206,11 @@ def test_a_bad_scan_does_not_stop_the_others(places, tmp_path):
         "--workers",
         0,
     )
-    assert (
-        code == 1
-        and len(out.splitlines()) == 3
-        and [line.split(": ")[:2] for line in err[-2:]]
-        == [["ssltut predict", str(path)] for path in bad]
-    )
+    assert code == 1
+    assert len(out.splitlines()) == 3
+    assert [line.split(": ")[:2] for line in err[-2:]] == [
+        ["ssltut predict", str(path)] for path in bad
+    ]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         f"case{i}_prediction.nii.gz" for i in range(3)
     ]
@@ -221,9 +220,8 @@ def test_what_a_dead_worker_wrote_is_written_again_but_nothing_else(places, tmp_
     run, scan = load_run(places / "run"), places / "scans" / "case0.nii.gz"
     assert predict_file(run, scan, tmp_path / "p.nii.gz") is None
     first = np.asarray(nib.load(tmp_path / "p.nii.gz").dataobj)
-    assert predict_file(run, scan, tmp_path / "p.nii.gz") is None and np.array_equal(
-        nib.load(tmp_path / "p.nii.gz").dataobj, first
-    )
+    assert predict_file(run, scan, tmp_path / "p.nii.gz") is None
+    assert np.array_equal(nib.load(tmp_path / "p.nii.gz").dataobj, first)
     other = places / "scans" / "case1.nii.gz"
     for targets in (
         {scan: tmp_path / "p.nii.gz"},
@@ -264,9 +262,8 @@ def test_small_pieces_are_left_out_when_asked_and_a_share_is_a_share(places, tmp
     )
     assert code == 0, err
     written = np.asarray(nib.load(tmp_path / "out" / "case0_prediction.nii.gz").dataobj)
-    assert written.any() and all(
-        ndimage.label(written == value, np.ones((3, 3, 3)))[1] <= 1 for value in (1, 2)
-    )
+    assert written.any()
+    assert all(ndimage.label(written == value, np.ones((3, 3, 3)))[1] <= 1 for value in (1, 2))
 
 
 def test_a_full_memory_is_told_of_its_scan(places, tmp_path, monkeypatch):
@@ -277,16 +274,16 @@ def test_a_full_memory_is_told_of_its_scan(places, tmp_path, monkeypatch):
         lambda *args: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of\nmemory")),
     )
     found = predict_file(run, places / "scans" / "case0.nii.gz", tmp_path / "p.nii.gz")
-    assert (
-        isinstance(found, DataError)
-        and "case0.nii.gz: OutOfMemoryError: CUDA out of memory" in str(found)
-        and not any(tmp_path.iterdir())
-    )
+    assert isinstance(found, DataError)
+    assert "case0.nii.gz: OutOfMemoryError: CUDA out of memory" in str(found)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_folder_without_scans(places, tmp_path):
     code, _, err = ssltut("predict", places / "run", tmp_path, "--out", tmp_path / "out")
-    assert code == 2 and len(err) == 1 and "there are no scans" in err[0]
+    assert code == 2
+    assert len(err) == 1
+    assert "there are no scans" in err[0]
 
 
 # Workers
@@ -301,9 +298,8 @@ def test_local_workers_divide_the_threads():
     assert memory == {
         0: os.environ.get("MALLOC_TRIM_THRESHOLD_", "as it was")
     }  # Dask's own costs a third of a step
-    assert found == dict.fromkeys(range(3), str(threads)) and said == [
-        f"2 local workers of {threads} threads each"
-    ]
+    assert found == dict.fromkeys(range(3), str(threads))
+    assert said == [f"2 local workers of {threads} threads each"]
 
 
 def test_a_job_that_kills_every_worker_is_given_up():
@@ -314,11 +310,9 @@ def test_a_job_that_kills_every_worker_is_given_up():
     ):
         given_up = dict(each(leave, 3, [(True,)]))[0]
         assert dict(each(leave, 3, [(False,)])) == {0: 3}  # by the worker in its place
-    assert (
-        isinstance(given_up, TrainingError)
-        and "died" in str(given_up)
-        and "fewer workers" in str(given_up)
-    )
+    assert isinstance(given_up, TrainingError)
+    assert "died" in str(given_up)
+    assert "fewer workers" in str(given_up)
 
 
 def leave(shared, at_once):
@@ -337,7 +331,9 @@ def test_a_run_that_kills_its_workers_is_a_row(tmp_path, monkeypatch):
         rows = compare(
             toy_cohort(), ["labels_only"], tmp_path, config=SMALL, budgets=[2], seeds=[0], say=quiet
         )
-    assert len(rows) == 1 and rows["status"].iloc[0] == "failed" and "died" in rows["error"].iloc[0]
+    assert len(rows) == 1
+    assert rows["status"].iloc[0] == "failed"
+    assert "died" in rows["error"].iloc[0]
     assert rows[["config", "command", "commit", "machine", "settings"]].notna().all().all()
     assert not (
         compare(
@@ -431,7 +427,7 @@ def test_how_many_workers_suit(monkeypatch):
 
 @pytest.mark.parametrize("command", ["compare", "predict"])
 @pytest.mark.parametrize(
-    "where, words",
+    ("where", "words"),
     [
         (["--dask", "node1"], "missing port"),
         (["--workers", "-2"], "workers is -2"),

@@ -158,18 +158,20 @@ class PatchPool:
         return self._pad(torch.from_numpy(steps), int(steps.min())).to(self.device)
 
     def _pad(self, volume: Tensor, value: int) -> Tensor:
-        missing = [max(0, p - s) for p, s in zip(self.patch, volume.shape)]
+        missing = [max(0, p - s) for p, s in zip(self.patch, volume.shape, strict=False)]
         pad = [v for m in reversed(missing) for v in (m // 2, m - m // 2)]
         return F.pad(volume, pad, value=value) if any(missing) else volume
 
     def _corner(self, i: int, generator: torch.Generator) -> list[int]:
         draw = torch.rand(5, generator=generator, device=self.device).tolist()
-        room = [s - p for s, p in zip(self.images[i].shape, self.patch)]
+        room = [s - p for s, p in zip(self.images[i].shape, self.patch, strict=False)]
         foreground = self.foreground[i]
         if foreground is None or len(foreground) == 0 or draw[3] < 0.5:
-            return [int(u * (r + 1)) for u, r in zip(draw, room)]
+            return [int(u * (r + 1)) for u, r in zip(draw, room, strict=False)]
         centre = foreground[int(draw[4] * len(foreground))].tolist()
-        return [min(max(c - p // 2, 0), r) for c, p, r in zip(centre, self.patch, room)]
+        return [
+            min(max(c - p // 2, 0), r) for c, p, r in zip(centre, self.patch, room, strict=False)
+        ]
 
     def _place(self, i: int, box: tuple[slice, ...], mirrored: bool) -> Place:
         sides = self.images[i].shape
@@ -199,7 +201,10 @@ class PatchPool:
         """What ``sample`` gives, and the place of every patch."""
         which = torch.randint(len(self.ids), (n,), generator=generator, device=self.device).tolist()
         boxes = [
-            tuple(slice(c, c + p) for c, p in zip(self._corner(i, generator), self.patch))
+            tuple(
+                slice(c, c + p)
+                for c, p in zip(self._corner(i, generator), self.patch, strict=False)
+            )
             for i in which
         ]
         augmentation = Augmentation.draw(n, generator)
@@ -214,7 +219,7 @@ class PatchPool:
                     [s.start for s in box],
                     self.patch,
                 )
-                for k, (i, box) in enumerate(zip(which, boxes))
+                for k, (i, box) in enumerate(zip(which, boxes, strict=False))
             ]
             x, y = (
                 view(torch.stack([x for x, _ in cuts])[:, None] / SCALE),
@@ -222,11 +227,15 @@ class PatchPool:
             )
         else:
             x = (
-                torch.stack([self.images[i][box] for i, box in zip(which, boxes)])[:, None].float()
+                torch.stack([self.images[i][box] for i, box in zip(which, boxes, strict=False)])[
+                    :, None
+                ].float()
                 / SCALE
             )
             y = (
-                torch.stack([self.labels[i][box] for i, box in zip(which, boxes)]).long()
+                torch.stack(
+                    [self.labels[i][box] for i, box in zip(which, boxes, strict=False)]
+                ).long()
                 if has_labels
                 else None
             )

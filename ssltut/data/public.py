@@ -162,7 +162,7 @@ def _fetch_file(about: PublicSet, file: PublicFile, folder: Path, mirror: Path |
     elif not (file.size and part.is_file() and part.stat().st_size == file.size):
         _download(file, part)
     found, size = _hash(part, expected or "sha256:"), part.stat().st_size
-    if expected and found != expected or file.size and size != file.size:
+    if (expected and found != expected) or (file.size and size != file.size):
         part.unlink()
         raise DataError(
             f"wrong checksum: expected {(expected or '').replace(':', ' ')}, got"

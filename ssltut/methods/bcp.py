@@ -81,7 +81,9 @@ class BCP(Method):
         real, copied = (
             sum(
                 supervised_loss(*part)
-                for part in zip(pasted.out.logits.split(n), target.split(n), region.split(n))
+                for part in zip(
+                    pasted.out.logits.split(n), target.split(n), region.split(n), strict=False
+                )
             )
             for region in (pasted.true, ~pasted.true)
         )

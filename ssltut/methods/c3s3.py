@@ -76,7 +76,7 @@ class C3S3(Method):
                     x,
                     *(
                         batch.noise(self.sigma_student, "second view", part)(p)
-                        for part, p in zip(PARTS, (batch.x_l, batch.x_u))
+                        for part, p in zip(PARTS, (batch.x_l, batch.x_u), strict=False)
                     ),
                 ]
             )
@@ -98,7 +98,7 @@ class C3S3(Method):
                 )
                 .square()
                 .mean()
-                for mine, target in zip(seen[loser], seen[winner])
+                for mine, target in zip(seen[loser], seen[winner], strict=False)
             )
             terms["competition"] = Term(value, self.weight * ramp(progress.frac / self.rampup))
             far = sum(
@@ -140,7 +140,7 @@ class C3S3(Method):
                 )
                 for view in views
             ]
-            for role, views in zip(self.roles, seen)
+            for role, views in zip(self.roles, seen, strict=False)
         ]
         return (
             sum(

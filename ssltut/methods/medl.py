@@ -77,7 +77,7 @@ class MEDL(Method):
         on, n = self.heights(progress), len(batch.x_l)
         terms = {
             name: Term(supervised_loss(z[:n], batch.y_l))
-            for name, z in zip(("supervised", "second supervised"), logits)
+            for name, z in zip(("supervised", "second supervised"), logits, strict=False)
         }
         if len(logits[0]) > n:
             alphas = [dirichlet(z) for z in logits]
@@ -89,13 +89,16 @@ class MEDL(Method):
                 trust.mean().item(),
             )
             terms["curriculum"] = Term(
-                sum((w[:n] * surprise(a[:n], batch.y_l)).mean() for a, w in zip(alphas, weights)),
+                sum(
+                    (w[:n] * surprise(a[:n], batch.y_l)).mean()
+                    for a, w in zip(alphas, weights, strict=False)
+                ),
                 on["curriculum"],
             )
             terms["evidence"] = Term(
                 sum(
                     (w[n:] * fisher_loss(a[n:], label, self.det_weight)).mean()
-                    for a, w in zip(alphas, weights)
+                    for a, w in zip(alphas, weights, strict=False)
                 ),
                 on["evidence"],
             )

@@ -63,7 +63,8 @@ class VNet(SegNet):
         widths, convs = [width * 2**i for i in range(depth)], CONVS[:depth]
         block = partial(stage, norm=norm, kernel=(3, 3, 1) if flat else (3, 3, 3))
         self.down_stages = nn.ModuleList(
-            block(n, in_channels if i == 0 else w, w) for i, (n, w) in enumerate(zip(convs, widths))
+            block(n, in_channels if i == 0 else w, w)
+            for i, (n, w) in enumerate(zip(convs, widths, strict=False))
         )
         self.downs = nn.ModuleList(
             resample(nn.Conv3d(a, b, step, stride=step), b, norm) for a, b in pairwise(widths)
@@ -71,7 +72,9 @@ class VNet(SegNet):
         self.ups = nn.ModuleList(
             resample(upsampling(up, b, a, step), a, norm) for a, b in pairwise(widths)
         )
-        self.up_stages = nn.ModuleList(block(n, w, w) for n, w in zip(convs[:-1], widths[:-1]))
+        self.up_stages = nn.ModuleList(
+            block(n, w, w) for n, w in zip(convs[:-1], widths[:-1], strict=False)
+        )
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv3d(width, n_classes, 1)
 

@@ -66,7 +66,7 @@ def panel_axes(fig: FigureBase, groups: Mapping[str, Sequence[str]]) -> list[Axe
 
 def paint(axes: Sequence[Axes], history: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> None:
     """The panels of ``curves``."""
-    for ax, (title, names) in zip(axes, groups.items()):
+    for ax, (title, names) in zip(axes, groups.items(), strict=False):
         ending = ENDINGS.get(title, "")
         for k, name in enumerate(names):
             line = history[["step", name]].dropna()
@@ -191,7 +191,7 @@ def forest(table: pd.DataFrame, bounds: Sequence[str], titles: Mapping[str, str]
     )
     fig = Figure(figsize=(5.5 * len(metrics) + 2, 0.5 * len(methods) + 2.1), layout="constrained")
     axes = fig.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
-    for ax, metric in zip(axes, metrics):
+    for ax, metric in zip(axes, metrics, strict=False):
         rows = table[table["metric"] == metric].set_index("method")
         for k, bound in enumerate(b for b in bounds if b in rows.index):
             ax.axvline(

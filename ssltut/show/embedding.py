@@ -187,7 +187,7 @@ def drawn(made: Map, title: str | None) -> Figure:
     n = len(made.panels)
     fig = Figure(figsize=(max(4 * n, 6), 5.2), layout="constrained")
     axes = fig.subplots(1, n, squeeze=False, sharex=True, sharey=True)[0]
-    for ax, name in zip(axes, made.panels):
+    for ax, name in zip(axes, made.panels, strict=False):
         scattered(ax, made, name)
     axes[0].set_ylabel(made.axes[1])
     if title:
@@ -263,7 +263,7 @@ def plotted(
 
     def colour(name: str) -> None:
         with figure.batch_update():
-            for trace, look in zip(figure.data, looks(name)):
+            for trace, look in zip(figure.data, looks(name), strict=False):
                 trace.update(**look)
 
     for c, trace in enumerate(figure.data[:-1]):

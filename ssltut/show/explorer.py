@@ -102,7 +102,7 @@ def framed(
         (width / 2, 3, "ma"),
         (width / 2, height - 3, "md"),
     )
-    for letter, (left, top, anchor) in zip(letters if scene.letters else "", spots):
+    for letter, (left, top, anchor) in zip(letters if scene.letters else "", spots, strict=False):
         pen.text((left, top), letter, anchor=anchor, **style)
     length = bar_length(width / scale)
     pen.rectangle(
@@ -113,7 +113,7 @@ def framed(
 
 
 def pixels_per_mm(scene: Scene) -> float:
-    return SIDE / max(n * s for n, s in zip(scene.image.shape, scene.spacing))
+    return SIDE / max(n * s for n, s in zip(scene.image.shape, scene.spacing, strict=False))
 
 
 def crossed(shown: object, scene: Scene, plane: str, at: tuple[int, int, int]) -> bytes:

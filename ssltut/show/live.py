@@ -161,7 +161,7 @@ class SliceExplorer(View):
         """Put the crosshair on voxel ``at`` and draw once."""
         self.moving = True
         try:
-            for axis, index in zip("xyz", at):
+            for axis, index in zip("xyz", at, strict=False):
                 self.sliders[axis].value = int(index)
         finally:
             self.moving = False

@@ -319,7 +319,8 @@ def told(
     )
     shown = (target_scene(target, table, at), reference_scene(site, table, match, match.place[0]))
     outlines = ", ".join(
-        f"{look}: {name}" for look, name in zip(("solid", "dashed"), shown[0].contours or ())
+        f"{look}: {name}"
+        for look, name in zip(("solid", "dashed"), shown[0].contours or (), strict=False)
     )
     heads = (
         f"{scans[0]}, voxel ({', '.join(map(str, map(int, at)))}); {outlines}",
@@ -328,14 +329,14 @@ def told(
             " through the slices"
         ),
     )
-    for part, scene, words in zip((top, middle), shown, heads):
+    for part, scene, words in zip((top, middle), shown, heads, strict=False):
         panels = part.subplots(
             1,
             4,
             width_ratios=(1, 1, 1, 0.85),
             gridspec_kw={"left": 0.01, "right": 0.98, "top": 0.84, "bottom": 0.02, "wspace": 0.06},
         )
-        for ax, plane in zip(panels, PLANES):
+        for ax, plane in zip(panels, PLANES, strict=False):
             draw(ax, scene, plane)
             ax.set_title(plane)
             if part is middle:
@@ -370,7 +371,7 @@ def ringed(ax: Axes, scene: Scene, plane: str, place: np.ndarray, agree: np.ndar
         (scene.image.shape[across] - place[:, across] - 0.5) * scene.spacing[across],
         (place[:, up] + 0.5) * scene.spacing[up],
     )
-    for keep, style in zip((agree, ~agree), MATCHES):
+    for keep, style in zip((agree, ~agree), MATCHES, strict=False):
         ax.plot(
             x[keep],
             y[keep],
@@ -441,7 +442,7 @@ def explore_matches(
     """
     alt, site = described(alt), Site(**target)
     at = tuple(int(v) for v in at)
-    if len(at) != 3 or not all(0 <= v < n for v, n in zip(at, site.image.shape)):
+    if len(at) != 3 or not all(0 <= v < n for v, n in zip(at, site.image.shape, strict=False)):
         raise ConfigError(
             f"voxel {at} is not in a scan of shape {site.image.shape}",
             fix="give three indices inside it",

@@ -165,7 +165,7 @@ class MatchExplorer(View):
         """Pick voxel ``at`` and draw once; indices outside the scan go to its edge."""
         self.busy = True
         try:
-            for a, index in zip("xyz", at):
+            for a, index in zip("xyz", at, strict=False):
                 self.sliders[a].value = int(index)
         finally:
             self.busy = False
@@ -240,7 +240,9 @@ class MatchExplorer(View):
         _, across, up, _ = PLANES[plane]
         pen, scale = ImageDraw.Draw(shown), pixels_per_mm(scene)
         for place, agrees in zip(
-            self.match.place[::-1], agreeing(self.matcher.target, self.at, self.match)[::-1]
+            self.match.place[::-1],
+            agreeing(self.matcher.target, self.at, self.match)[::-1],
+            strict=False,
         ):
             x, y = (
                 (scene.image.shape[a] - place[a] - 0.5) * scene.spacing[a] * scale
@@ -266,7 +268,7 @@ class MatchExplorer(View):
         )
         rows = "".join(
             f"<tr><td>{name}</td><td>{share:.0%}</td><td>{'absent' if np.isnan(score) else f'{score:.3f}'}</td></tr>"
-            for name, share, score in zip(names, self.match.vote, self.match.score)
+            for name, share, score in zip(names, self.match.vote, self.match.score, strict=False)
         )
         place = ", ".join(map(str, self.at))
         return (
@@ -298,7 +300,7 @@ class MatchExplorer(View):
                 self.space.add_traces(traces(self.room))
                 return
             for trace, (name, path) in zip(
-                self.space.data[len(self.room.meshes) :], self.room.matches
+                self.space.data[len(self.room.meshes) :], self.room.matches, strict=False
             ):
                 trace.x, trace.y, trace.z = path.astype(np.float32).T
                 trace.name = name

@@ -77,7 +77,7 @@ class Doubt:
         )
         return [
             (name, count, count / total, 1 - wrong / count if count else np.nan)
-            for name, count, wrong in zip(SIDES.names, counts, errors)
+            for name, count, wrong in zip(SIDES.names, counts, errors, strict=False)
         ]
 
     def caught(self, threshold: float) -> float:

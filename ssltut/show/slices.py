@@ -103,7 +103,7 @@ class Scene:
         """The voxel to cut at."""
         shape = np.shape(self.image)
         if self.at is not None:
-            return tuple(int(np.clip(v, 0, n - 1)) for v, n in zip(self.at, shape))
+            return tuple(int(np.clip(v, 0, n - 1)) for v, n in zip(self.at, shape, strict=False))
         inside = np.asarray(self.labels[0]) > 0 if self.labels else np.zeros(shape, bool)
         counts = [
             inside.sum(tuple({0, 1, 2} - {a})) for a in range(3)
@@ -198,7 +198,7 @@ def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> 
     """Orientation letters and a scale bar in mm."""
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.axis("off")
-    for letter, x, y in zip(letters, (0.04, 0.96, 0.5, 0.5), (0.5, 0.5, 0.95, 0.05)):
+    for letter, x, y in zip(letters, (0.04, 0.96, 0.5, 0.5), (0.5, 0.5, 0.95, 0.05), strict=False):
         ax.text(
             x,
             y,
@@ -280,14 +280,16 @@ def proportions(scene: Scene) -> tuple[list[float], float]:
     of all.
     """
     extent = np.multiply(np.shape(scene.image), scene.spacing)
-    widths, heights = zip(*((extent[across], extent[up]) for _, across, up, _ in PLANES.values()))
+    widths, heights = zip(
+        *((extent[across], extent[up]) for _, across, up, _ in PLANES.values()), strict=False
+    )
     return list(widths), max(heights) / sum(widths)
 
 
 def fill(fig: FigureBase, scene: Scene) -> None:
     """The three planes of ``scene`` side by side, with their key, in an empty figure."""
     axes = fig.subplots(1, 3, width_ratios=proportions(scene)[0])
-    for ax, plane in zip(axes, PLANES):
+    for ax, plane in zip(axes, PLANES, strict=False):
         axis = PLANES[plane][0]
         draw(ax, scene, plane)
         ax.set_title(f"{plane}, {'xyz'[axis]} = {scene.centre[axis]}")
@@ -334,7 +336,7 @@ def tiles(items: Sequence[tuple[str, Scene]], plane: str, columns: int) -> Figur
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[len(items) :]:
         ax.axis("off")
-    for ax, (title, scene) in zip(axes, items):
+    for ax, (title, scene) in zip(axes, items, strict=False):
         draw(ax, scene, plane, crosshair=False)
         ax.set_title(title)
     key(fig, [scene for _, scene in items], axes)

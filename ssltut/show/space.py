@@ -127,11 +127,13 @@ def arranged(
     """
     shifts = beside(*sides)
     meshes = [
-        m._replace(vertices=m.vertices + shift) for side, shift in zip(sides, shifts) for m in side
+        m._replace(vertices=m.vertices + shift)
+        for side, shift in zip(sides, shifts, strict=False)
+        for m in side
     ]
     matches = [
         (f"{name} ({keep.sum()})", segments(a[keep] + shifts[0], b[keep] + shifts[1]))
-        for name, keep in zip(names, (agree, ~agree))
+        for name, keep in zip(names, (agree, ~agree), strict=False)
     ]
     top = max(m.vertices[:, 2].max() for m in meshes)
     captions = [
@@ -146,7 +148,7 @@ def arranged(
                 ]
             ),
         )
-        for text, side, shift in zip(scans, sides, shifts)
+        for text, side, shift in zip(scans, sides, shifts, strict=False)
     ]
     return Room(meshes, matches, captions)
 
@@ -163,7 +165,7 @@ def room(fig: FigureBase, scene: Room, title: str | None) -> None:
     """A room on a figure or a part of one."""
     ax = fig.add_axes((0, 0.07, 1, 0.83), projection="3d", computed_zorder=False)
     shapes(ax, scene.meshes, pale=0.6)
-    for (name, path), style in zip(scene.matches, MATCHES):
+    for (name, path), style in zip(scene.matches, MATCHES, strict=False):
         ax.plot(
             *path.T,
             color=style["color"],
@@ -277,8 +279,8 @@ def traces(scene: Room) -> list[object]:
 
     found = [
         go.Mesh3d(
-            **dict(zip("xyz", m.vertices.astype(np.float32).T)),
-            **dict(zip("ijk", m.faces.astype(np.int32).T)),
+            **dict(zip("xyz", m.vertices.astype(np.float32).T, strict=False)),
+            **dict(zip("ijk", m.faces.astype(np.int32).T, strict=False)),
             color=m.colour,
             opacity=0.25,
             name=m.name,
@@ -289,7 +291,7 @@ def traces(scene: Room) -> list[object]:
     ]
     found += [
         go.Scatter3d(
-            **dict(zip("xyz", path.astype(np.float32).T)),
+            **dict(zip("xyz", path.astype(np.float32).T, strict=False)),
             mode="lines+markers",
             name=name,
             connectgaps=False,
@@ -297,7 +299,7 @@ def traces(scene: Room) -> list[object]:
             line={"color": s["color"], "width": s["width"]},
             marker={"size": 3, "symbol": s["symbol"]},
         )
-        for (name, path), s in zip(scene.matches, MATCHES)
+        for (name, path), s in zip(scene.matches, MATCHES, strict=False)
     ]
     every = np.concatenate([m.vertices for m in scene.meshes])
     low, middle, high = every.min(0), (every.min(0) + every.max(0)) / 2, every.max(0)
@@ -308,7 +310,7 @@ def traces(scene: Room) -> list[object]:
     ]
     found.append(
         go.Scatter3d(
-            **dict(zip("xyz", np.array([place for _, place in captions]).T)),
+            **dict(zip("xyz", np.array([place for _, place in captions]).T, strict=False)),
             mode="text",
             text=[text for text, _ in captions],
             textfont={"size": 17},

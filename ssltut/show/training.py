@@ -59,7 +59,7 @@ def redrawn(
     for ax in (*panels, *slots):
         ax.clear()
     paint(panels, history, groups)
-    for ax, (title, scene) in zip(slots, scenes.items()):
+    for ax, (title, scene) in zip(slots, scenes.items(), strict=False):
         draw(ax, scene, plane, crosshair=False)
         ax.set_title(title)
     fig.suptitle(status, x=0.01, ha="left", fontsize=15)

@@ -106,7 +106,7 @@ class Solid:
             if self.table
             else [
                 m._replace(colour=SERIES[k % len(SERIES)], name=f"class {c}")
-                for k, (c, m) in enumerate(zip(classes, found))
+                for k, (c, m) in enumerate(zip(classes, found, strict=False))
             ]
         )
 
@@ -126,7 +126,7 @@ class Volume(Picture):
             try:
                 OPENERS[name](self.solid)
                 break
-            except Exception as problem:  # noqa: BLE001 - whatever an alpha release and its browser scripts may raise, the lesson goes on
+            except Exception as problem:
                 why = f"{name} did not open ({type(problem).__name__}: {problem})"
         else:
             print(f"No 3D viewer opened: {why}; the picture above shows the same.")
@@ -152,14 +152,14 @@ def layers(solid: Solid) -> dict[str, object]:
         return to_ngff_image(
             np.ascontiguousarray(array[::-1, ::-1].T),
             dims=["z", "y", "x"],
-            scale=dict(zip("xyz", map(float, solid.spacing))),
+            scale=dict(zip("xyz", map(float, solid.spacing), strict=False)),
         )
 
     given = {"image": grid(solid.image)}
     if solid.label is not None:
         given["label_image"] = grid(solid.label)
     if solid.points is not None:
-        ends = [(n - 1) * s for n, s in zip(solid.image.shape[:2], solid.spacing)]
+        ends = [(n - 1) * s for n, s in zip(solid.image.shape[:2], solid.spacing, strict=False)]
         given["point_set"] = solid.points * (-1, -1, 1) + [*ends, 0]
     return given
 
@@ -220,8 +220,8 @@ def open_plotly(solid: Solid) -> None:
 
     drawn = [
         go.Mesh3d(
-            **dict(zip("xyz", m.vertices.astype(np.float32).T)),
-            **dict(zip("ijk", m.faces.astype(np.int32).T)),
+            **dict(zip("xyz", m.vertices.astype(np.float32).T, strict=False)),
+            **dict(zip("ijk", m.faces.astype(np.int32).T, strict=False)),
             color=m.colour,
             opacity=0.7,
             name=m.name,
@@ -233,7 +233,7 @@ def open_plotly(solid: Solid) -> None:
     if solid.points is not None:
         drawn.append(
             go.Scatter3d(
-                **dict(zip("xyz", solid.points.astype(np.float32).T)),
+                **dict(zip("xyz", solid.points.astype(np.float32).T, strict=False)),
                 mode="markers",
                 name="points",
                 marker={"size": 5, "color": POINT["color"], "line": {"color": "black", "width": 1}},
@@ -335,7 +335,7 @@ def projected(solid: Solid, title: str | None) -> Figure:
     if meshes:
         room = fig.add_axes((0.5, 0.08, 0.5, 0.82), projection="3d", computed_zorder=False)
         shapes(room, meshes)
-        for k, mesh in enumerate(meshes):
+        for _k, mesh in enumerate(meshes):
             room.plot([], [], [], ls="", marker="s", ms=12, color=mesh.colour, label=mesh.name)
         if points is not None:
             room.plot(*points.T, **POINT, zorder=3, label="points", clip_on=False)

@@ -79,7 +79,9 @@ def scanned(
 ) -> np.ndarray:
     """The image (X, Y, Z) int16 HU that this scanner makes of the true ``hu``."""
     widths = (scanner.fwhm_plane, scanner.fwhm_plane, scanner.fwhm_z)
-    blurred = gaussian_filter(hu, [w / 2.355 / step for w, step in zip(widths, spacing)])
+    blurred = gaussian_filter(
+        hu, [w / 2.355 / step for w, step in zip(widths, spacing, strict=False)]
+    )
     blurred = np.where(blurred > 0, blurred * np.float32(scanner.hu_gain), blurred) + np.float32(
         scanner.hu_shift
     )

@@ -12,8 +12,8 @@ def box_mask(size: tuple[int, ...], ratio: float, generator: torch.Generator) ->
     mask = torch.ones(tuple(size), dtype=torch.bool, device=generator.device)
     draw = torch.rand(len(size), generator=generator, device=generator.device).tolist()
     sides = [max(1, int(s * ratio)) for s in size]  # a patch of one slice is cut in its plane
-    corner = [int(u * (s - b + 1)) for u, s, b in zip(draw, size, sides)]
-    mask[tuple(slice(c, c + b) for c, b in zip(corner, sides))] = False
+    corner = [int(u * (s - b + 1)) for u, s, b in zip(draw, size, sides, strict=False)]
+    mask[tuple(slice(c, c + b) for c, b in zip(corner, sides, strict=False))] = False
     return mask
 
 
@@ -32,7 +32,7 @@ def main_pieces(label: Tensor, n_classes: int, share: float) -> Tensor:
 
     found = label.cpu().numpy()
     kept = np.zeros_like(found)
-    for sample, out in zip(found, kept):
+    for sample, out in zip(found, kept, strict=False):
         for c in range(1, n_classes):
             number, count = pieces(sample == c, structure=np.ones((3, 3, 3)))
             if count:
@@ -63,6 +63,6 @@ def block_masks(
         [torch.randperm(total, generator=generator, device=generator.device) for _ in range(n)]
     )
     mask = (order >= total // 2).view(n, *counts)
-    for axis, (count, side) in enumerate(zip(counts, size), start=1):
+    for axis, (count, side) in enumerate(zip(counts, size, strict=False), start=1):
         mask = mask.index_select(axis, torch.arange(side, device=mask.device) * count // side)
     return mask
