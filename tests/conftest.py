@@ -17,6 +17,14 @@ os.environ.setdefault(
 )  # threads that spin while they wait starve each other on a busy machine
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-golden",
+        action="store_true",
+        help="write the terms of the methods tested to tests/golden.json before they are compared",
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder SSLTUT_CACHE names in this session, shared by all tests and by the kernels of the

@@ -32,38 +32,6 @@ OFF = {name: {"weight": 0.0} for name in SEMI} | {
     "evidential_vote": {"weight": 0.0, "w_ps": 0.0},
     "rpg": {"w_reference": 0.0, "w_consistency": 0.0},
 }
-GOLDEN = {  # loss of the first and of the twentieth step
-    "labels_only": (2.0479, 1.2286),
-    "mean_teacher": (2.1129, 1.1406),
-    "ua_mt": (2.1129, 1.1417),
-    "cps": (3.9966, 2.3354),
-    "fixmatch": (2.1131, 1.2005),
-    "urpc": (2.0667, 1.1647),
-    "dtc": (2.3797, 1.3143),
-    "mc_net_plus": (2.1373, 1.7495),
-    "bcp": (2.2773, 4.4309),
-    "cct": (2.1150, 1.2728),
-    "mtc": (2.2310, 1.1714),
-    "embedding_matching": (2.1162, 1.6711),
-    "neighbour_vote": (2.1145, 1.4530),
-    "region_vote": (2.1149, 1.4611),
-    "place_vote": (2.1149, 1.4495),
-    "late_vote": (2.1129, 1.9467),
-    "scan_vote": (2.1129, 1.1975),
-    "ss_net": (2.1184, 1.7740),
-    "cad": (3.9532, 2.4048),
-    "rpg": (2.0479, 1.6432),
-    "self_paced": (0.9430, 4.3739),
-    "medl": (8.6627, 6.6056),
-    "evidential_vote": (8.6627, 6.8569),
-    "transmedseg": (2.2773, 4.5663),
-    "m3hl": (6.3518, 5.5757),
-    "c3s3": (9.5078, 4.8579),
-    "ersr": (2.0479, 1.6918),
-    "versemi": (2.6977, 1.6267),
-    "mn": (4.4639, 0.8301),
-    "all_labels": (2.0479, 1.2286),
-}
 
 
 def on_unlabelled(nets, batch):
@@ -233,16 +201,6 @@ def test_bf16_on_a_cpu_is_finite(name, arch, tmp_path):
     run = train(make_method(name), toy_cohort(), config, tmp_path / "r", say=lambda s: None)
     assert run.history["total"].notna().all()
     assert all(torch.isfinite(v).all() for n in run.nets.values() for v in n.state_dict().values())
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_twenty_steps_in_fp32_are_those_of_record(name, tmp_path, one_thread):
-    config = replace(SMALL, steps=20, validate_every=20, precision="32-true")
-    history = train(
-        make_method(name), toy_cohort(), config, tmp_path / "r", say=lambda s: None
-    ).history
-    assert history["total"].iloc[0] == pytest.approx(GOLDEN[name][0], rel=1e-4)
-    assert history["total"].iloc[-1] == pytest.approx(GOLDEN[name][1], rel=2e-2)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -181,7 +181,7 @@ class ERSR(Method):
         device = batch.x_u.device
         return Refined(
             *(torch.from_numpy(a).to(device) for a in (mask, used, region, left)),
-            torch.from_numpy(grid[..., ::-1].astype(np.float32)).to(device),
+            torch.from_numpy(grid[..., ::-1].copy()).to(batch.x_u),
         )
 
     def repaired(
