@@ -150,7 +150,7 @@ def run_one(
         rows = score_run(run, drawn.test(), largest=largest).assign(
             selected_step=run.selected["step"], selection=run.selected["rule"], error=""
         )
-    except Exception as error:
+    except Exception as error:  # a night of other runs must not end with this one
         rows = failure(error)
     return rows.assign(seconds=round(time.monotonic() - begun, 1), **known, **provenance())
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from toy import SMALL, toy_cohort, total
+from toy import SMALL, total, toy_cohort
 
 from ssltut.data.patches import Intensity, PatchPool
 from ssltut.data.views import derive_seed

@@ -321,11 +321,8 @@ def head_case(i, two=False):
     rng = np.random.default_rng(i)
     size, heads = (32, 16, 16) if two else (24, 24, 16), []
     for side in range(2 if two else 1):
-        centre = (
-            7.0 + 17.0 * side if two else 12.0,
-            *((8.0, 8.0) if two else (12.0, 8.0)),
-            *rng.uniform(-1, 1, 3),
-        )
+        middle = (7.0 + 17.0 * side, 8.0, 8.0) if two else (12.0, 12.0, 8.0)
+        centre = np.array(middle) + rng.uniform(-1, 1, 3)
         heads.append(
             ellipse(
                 size, centre, rng.uniform(4.0, 5.0) if two else rng.uniform((6, 5, 5), (8, 7, 7))

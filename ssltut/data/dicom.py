@@ -140,7 +140,7 @@ def _header_of(path: Path, note: Note) -> object | None:
                 fix="check the file and its permissions",
             )
         )
-    except Exception as error:
+    except Exception as error:  # pydicom raises whatever the bytes make it stumble over
         return note(
             DataError(
                 f"the DICOM header cannot be read ({path.stat().st_size} bytes:"
@@ -345,7 +345,7 @@ def _pixels_of(one: Slice, note: Note) -> tuple[np.ndarray, np.ndarray] | None:
             syntax = data.file_meta.get("TransferSyntaxUID") or pydicom.uid.ImplicitVRLittleEndian
             data.file_meta.TransferSyntaxUID = syntax
             stored = data.pixel_array
-    except Exception as error:
+    except Exception as error:  # decoders raise whatever they like
         if "syntax" in locals() and syntax.is_compressed and "length" not in str(error):
             return note(
                 DataError(

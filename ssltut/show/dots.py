@@ -46,7 +46,7 @@ def matrix(has: pd.DataFrame, costs: pd.DataFrame) -> Figure:
     ax.set_xticks(range(len(has.columns)), has.columns, rotation=45, ha="left")
     ax.xaxis.tick_top()
     ax.grid(axis="y", visible=False)
-    for _k, (panel, name) in enumerate(zip(panels, costs.columns, strict=True)):
+    for panel, name in zip(panels, costs.columns, strict=True):
         values = costs[name].astype(float)
         panel.barh(range(len(values)), values, color=SERIES[1], height=0.65)
         for row, value in enumerate(values):

@@ -126,6 +126,7 @@ class Volume(Picture):
             try:
                 OPENERS[name](self.solid)
                 break
+            # Whatever an alpha release and its browser scripts may raise, the lesson goes on.
             except Exception as problem:
                 why = f"{name} did not open ({type(problem).__name__}: {problem})"
         else:
@@ -335,7 +336,7 @@ def projected(solid: Solid, title: str | None) -> Figure:
     if meshes:
         room = fig.add_axes((0.5, 0.08, 0.5, 0.82), projection="3d", computed_zorder=False)
         shapes(room, meshes)
-        for _k, mesh in enumerate(meshes):
+        for mesh in meshes:
             room.plot([], [], [], ls="", marker="s", ms=12, color=mesh.colour, label=mesh.name)
         if points is not None:
             room.plot(*points.T, **POINT, zorder=3, label="points", clip_on=False)

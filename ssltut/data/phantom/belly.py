@@ -35,9 +35,12 @@ def belly(
     muscles = [
         np.maximum(-fascia - np.float32(rng.uniform(*WALL)) * uneven, 20.0 - p[2]),
         pelvis - np.float32(rng.uniform(*COVER)) * uneven,
-        limb(p, back, [*back, 0, rng.uniform(-6, 10), 260], rng.uniform(20, 30)),
+        limb(p, back, back + np.array([0, rng.uniform(-6, 10), 260]), rng.uniform(20, 30)),
         limb(
-            p, front, [*front, rng.uniform(-12, 4), rng.uniform(-20, 5), 260], rng.uniform(12, 22)
+            p,
+            front,
+            front + np.array([rng.uniform(-12, 4), rng.uniform(-20, 5), 260]),
+            rng.uniform(12, 22),
         ),
     ]
     cavity = np.minimum.reduce(muscles)

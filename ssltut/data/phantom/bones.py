@@ -47,7 +47,7 @@ def femur(p: np.ndarray, a: Anatomy, pathology: Pathology, rng: np.random.Genera
     neck = limb(p, -0.45 * r * axis, base, 0.64 * r, 0.74 * r)
     shaft = limb(
         p,
-        (*base, 0, 0, -8.0),
+        base + np.array([0, 0, -8.0]),
         base + np.array([-10.0, 2.0, -190.0]),
         a.shaft_radius * 1.15,
         a.shaft_radius,

@@ -206,11 +206,13 @@ def os_coxae(
         limb(q, (-24, -28, 2), (-43, -40, -2), 8.0, 3.0),
         limb(q, (-18, -22, 26), np.array([-33, -54, 60]) + shift[2], 12.0, 11.0),
     )
-    body = [*np.array([near, 42, -32]), 0, *shift[3, 1:]]
+    body = np.array([near, 42, -32]) + np.array([0, *shift[3, 1:]])
     pubis = join(
-        8.0, limb(q, (-20, 19, -7), [*body, 8, 2, 8], 10.5, 8.0), ellipsoid(q, body, (13, 9, 18))
+        8.0,
+        limb(q, (-20, 19, -7), body + np.array([8, 2, 8]), 10.5, 8.0),
+        ellipsoid(q, body, (13, 9, 18)),
     )
-    ramus = limb(q, (-24, -38, -62), [*body, 4, -6, -16], 7.0, 6.0)
+    ramus = limb(q, (-24, -38, -62), body + np.array([4, -6, -16]), 7.0, 6.0)
     distance = join(9.0, shell, join(12.0, roof, wing(q, rng)), behind, pubis, ramus) * np.float32(
         s
     )
