@@ -23,7 +23,7 @@ test: $(STAMP)  ## run all tests, the notebooks among them
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-browser: $(STAMP)  ## drive the notebooks in Chromium, without a network; screenshots in build/browser
-	@SSLTUT_BROWSER=required SSLTUT_BROWSER_PROFILE=$(or $(PROFILE),smoke) $(BIN)/python -m pytest -ra tests/test_browser.py $(ARGS)
+	@SSLTUT_BROWSER=required SSLTUT_BROWSER_PROFILE=$(or $(PROFILE),smoke) $(BIN)/python -m pytest -ra tests/notebooks/test_browser.py $(ARGS)
 
 site: $(STAMP)  ## build the site of notebooks, pictures, words and functions: build/site/html/index.html
 	@$(BIN)/python docs/website.py $(addprefix --profile ,$(PROFILE))

@@ -46,7 +46,7 @@ def timed(work: Callable[[], object], repeats: int, warm_up: int = 1) -> dict[st
 
 def phantom() -> list[dict]:
     """Time to make one synthetic hip CT."""
-    from ssltut.data.phantom import Pathology, make_case
+    from ssltut.synthetic.hip import Pathology, make_case
 
     kinds = {"healthy": Pathology(), "metal": Pathology(implant=True)}
     return [
@@ -63,7 +63,7 @@ def precision() -> list[dict]:
     """A labelled training step of the U-Net with 16 channels, depth 4, on 2 x 64^3, in fp32 and in
     bf16 autocast.
     """
-    from ssltut.nets import build_net
+    from ssltut.nets.build import build_net
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = build_net("unet", 1, 3, width=16, depth=4, dropout=0.15, norm="instance", seed=0).to(
@@ -92,7 +92,7 @@ def methods() -> list[dict]:
     """One training step of every method at the class profile in one thread, each in a process of
     its own, and the memory it adds at its peak.
     """
-    from ssltut.methods import METHODS
+    from ssltut.methods.registry import METHODS
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as alone:
         return list(alone.map(step_of, METHODS))
@@ -102,11 +102,12 @@ def step_of(name: str) -> dict:
     """Losses, backward, Adam and EMA of one method: seconds, and MiB above what the process held
     before its networks were built.
     """
-    from ssltut.costs import pools_of, step
-    from ssltut.data.cohort import synthetic_cohort
-    from ssltut.methods import Plan, Progress, make_method
-    from ssltut.profiles import profile_named
-    from ssltut.train import build_nets, draw_batch
+    from ssltut.evaluation.costs import pools_of, step
+    from ssltut.methods.contract import Plan, Progress
+    from ssltut.methods.registry import make_method
+    from ssltut.synthetic.cohorts import synthetic_cohort
+    from ssltut.training.config import profile_named
+    from ssltut.training.loop import build_nets, draw_batch
 
     torch.set_num_threads(1)
     profile = profile_named("class")

@@ -4,7 +4,7 @@
 
 import sys
 
-from ssltut.cli import main
+from ssltut.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["fetch", *sys.argv[1:]]))

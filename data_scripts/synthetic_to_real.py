@@ -15,11 +15,11 @@ import pandas as pd
 
 from ssltut import show
 from ssltut.data.case import Case
-from ssltut.data.hips import crop_hips
-from ssltut.data.public import EXAMPLE, fetch_set, read_totalsegmentator_example
+from ssltut.data.crop_hips import crop_hips
 from ssltut.errors import SsltutError
+from ssltut.io.public import EXAMPLE, fetch_set, read_totalsegmentator_example
 from ssltut.metrics import score_case
-from ssltut.train import load_run
+from ssltut.training.loop import load_run
 
 
 def rows_of(

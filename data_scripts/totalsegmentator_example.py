@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ssltut.data.public import EXAMPLE, SETS, fetch_set, read_totalsegmentator_example
 from ssltut.errors import SsltutError
+from ssltut.io.public import EXAMPLE, SETS, fetch_set, read_totalsegmentator_example
 
 
 def main() -> int:

@@ -17,9 +17,10 @@ from pathlib import Path
 import pandas as pd
 from phantom import COHORT, MIDDLE, SEEDS, STEPS, collected, settings
 
-from ssltut import statistics
-from ssltut.compare import compare, write_record
-from ssltut.data.cohort import cache_dir, synthetic_cohort
+from ssltut.evaluation import statistics
+from ssltut.evaluation.compare import compare, write_record
+from ssltut.files import cache_dir
+from ssltut.synthetic.cohorts import synthetic_cohort
 
 VOTE = {"kernel": "vote", "use": ("UA", "NN"), "k": 120, "interior": 400}
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {

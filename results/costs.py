@@ -2,7 +2,7 @@
 results/costs.py`` writes results/costs.csv in a minute.
 
 One thread, nothing else running: forward passes and networks are counted, memory is what the step
-keeps until its backward pass, seconds are those of the quickest of five steps (ssltut.costs).
+keeps until its backward pass, seconds are those of the quickest of five steps (ssltut.evaluation.costs).
 """
 
 from pathlib import Path
@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from phantom import COHORT, MIDDLE, settings
 
-from ssltut.compare import provenance
-from ssltut.costs import costs
-from ssltut.data.cohort import synthetic_cohort
-from ssltut.methods import METHODS
+from ssltut.evaluation.compare import provenance
+from ssltut.evaluation.costs import costs
+from ssltut.methods.registry import METHODS
+from ssltut.synthetic.cohorts import synthetic_cohort
 
 
 def main() -> None:

@@ -22,12 +22,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ssltut.compare import provenance
-from ssltut.data.cohort import Cohort, synthetic_cohort
+from ssltut.data.cohort import Cohort
 from ssltut.data.patches import Intensity, PatchPool
-from ssltut.methods import METHODS, Plan, Progress, make_method
-from ssltut.profiles import PROFILES, TrainConfig
-from ssltut.train import build_nets, draw_batch, train
+from ssltut.evaluation.compare import provenance
+from ssltut.methods.contract import Plan, Progress
+from ssltut.methods.registry import METHODS, make_method
+from ssltut.synthetic.cohorts import synthetic_cohort
+from ssltut.training.config import PROFILES, TrainConfig
+from ssltut.training.loop import build_nets, draw_batch, train
 
 PRECISIONS = ("32-true", "bf16-mixed")
 TINY = TrainConfig(steps=4, patch=(16, 16, 16), width=4, depth=2, validate_every=2, lr=3e-3)

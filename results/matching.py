@@ -3,7 +3,7 @@ results/matching.csv in a quarter of an hour.
 
 Embedding matching as published and its neighbour vote in the setting of results/phantom.py with 4
 labelled scans, watched every 50 steps on four fixed patches of unlabelled scans whose truth we keep
-(``ssltut.explore.Probe``; a watched run is the same run). Stopped, it goes on.
+(``ssltut.inspection.explore.Probe``; a watched run is the same run). Stopped, it goes on.
 """
 
 from dataclasses import replace
@@ -13,11 +13,12 @@ import pandas as pd
 import torch
 from phantom import COHORT, MIDDLE, SEEDS, settings
 
-from ssltut.compare import provenance
-from ssltut.data.cohort import Cohort, synthetic_cohort
-from ssltut.explore import probed_run
-from ssltut.methods import make_method
-from ssltut.workers import open_workers
+from ssltut.data.cohort import Cohort
+from ssltut.evaluation.compare import provenance
+from ssltut.inspection.explore import probed_run
+from ssltut.methods.registry import make_method
+from ssltut.parallel import open_workers
+from ssltut.synthetic.cohorts import synthetic_cohort
 
 MATCHING, EVERY = ("embedding_matching", "neighbour_vote"), 50
 

@@ -18,17 +18,23 @@ from phantom import COHORT, MIDDLE, collected
 from torch import Tensor
 
 from ssltut import show
-from ssltut.compare import provenance
+from ssltut.data.batch import Place
 from ssltut.data.case import Case
-from ssltut.data.cohort import cache_dir, synthetic_cohort
-from ssltut.data.patches import Place
-from ssltut.data.views import generator_for
-from ssltut.explore import device_of, net_of, uncertainty_map
-from ssltut.matching import draw_references, neighbour_vote, place_vectors, voxel_vectors
-from ssltut.methods import METHODS, make_method
-from ssltut.predict import sliding_window
-from ssltut.train import Run, load_run
-from ssltut.uncertainty import regional_mean
+from ssltut.evaluation.compare import provenance
+from ssltut.files import cache_dir
+from ssltut.inspection.explore import device_of, net_of, uncertainty_map
+from ssltut.methods.matching.primitives import (
+    draw_references,
+    neighbour_vote,
+    place_vectors,
+    voxel_vectors,
+)
+from ssltut.methods.registry import METHODS, make_method
+from ssltut.methods.uncertainty import regional_mean
+from ssltut.seeding import generator_for
+from ssltut.synthetic.cohorts import synthetic_cohort
+from ssltut.training.loop import Run, load_run
+from ssltut.training.predict import sliding_window
 
 SHOWN = [
     "labels_only",

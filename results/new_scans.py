@@ -17,12 +17,20 @@ from pathlib import Path
 import pandas as pd
 from phantom import COHORT, collected
 
-from ssltut import statistics
-from ssltut.checkpoint import write_atomically
-from ssltut.compare import COLUMNS, OF_A_RUN, RUN, provenance, read_rows, score_run, write_record
-from ssltut.data.cohort import cache_dir, synthetic_cohort
-from ssltut.methods import METHODS
-from ssltut.train import load_run
+from ssltut.evaluation import statistics
+from ssltut.evaluation.compare import (
+    COLUMNS,
+    OF_A_RUN,
+    RUN,
+    provenance,
+    read_rows,
+    score_run,
+    write_record,
+)
+from ssltut.files import cache_dir, write_atomically
+from ssltut.methods.registry import METHODS
+from ssltut.synthetic.cohorts import synthetic_cohort
+from ssltut.training.loop import load_run
 
 STEPS = 2400
 SCANS = {

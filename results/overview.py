@@ -18,13 +18,13 @@ def main() -> None:
     from matplotlib.image import imread
 
     from ssltut import show
-    from ssltut.compare import read_rows
-    from ssltut.data.cohort import synthetic_cohort
-    from ssltut.explore import correspond, embedding_map, uncertainty_map
-    from ssltut.methods import make_method
-    from ssltut.profiles import profile_named
-    from ssltut.statistics import summary
-    from ssltut.train import cached_run
+    from ssltut.evaluation.compare import read_rows
+    from ssltut.evaluation.statistics import summary
+    from ssltut.inspection.explore import correspond, embedding_map, uncertainty_map
+    from ssltut.methods.registry import make_method
+    from ssltut.synthetic.cohorts import synthetic_cohort
+    from ssltut.training.config import profile_named
+    from ssltut.training.loop import cached_run
 
     profile = profile_named("class")
     cohort = synthetic_cohort(**profile.cohort)

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssltut import show, statistics
-from ssltut.compare import compare, read_rows, write_record
-from ssltut.data.cohort import cache_dir, synthetic_cohort
-from ssltut.methods import METHODS
-from ssltut.profiles import TrainConfig, profile_named
+from ssltut import show
+from ssltut.evaluation import statistics
+from ssltut.evaluation.compare import compare, read_rows, write_record
+from ssltut.files import cache_dir
+from ssltut.methods.registry import METHODS
+from ssltut.synthetic.cohorts import synthetic_cohort
+from ssltut.training.config import TrainConfig, profile_named
 
 HERE = Path(__file__).parent
 BENCH = [

@@ -10,9 +10,10 @@ import argparse
 import shutil
 from pathlib import Path
 
-from ssltut.compare import compare
-from ssltut.data.cohort import cache_dir, synthetic_cohort
-from ssltut.profiles import profile_named
+from ssltut.evaluation.compare import compare
+from ssltut.files import cache_dir
+from ssltut.synthetic.cohorts import synthetic_cohort
+from ssltut.training.config import profile_named
 
 METHODS = [
     "labels_only",

@@ -12,9 +12,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssltut.compare import read_rows
-from ssltut.costs import COLUMNS
-from ssltut.statistics import HIGHER_IS_BETTER, order_of, paired, summary, title_of, verdict
+from ssltut.evaluation.compare import read_rows
+from ssltut.evaluation.costs import COLUMNS
+from ssltut.evaluation.statistics import (
+    HIGHER_IS_BETTER,
+    order_of,
+    paired,
+    summary,
+    title_of,
+    verdict,
+)
 
 UNITS = {"dice": ("Dice", 3), "hd95": ("HD95, mm", 1)}
 

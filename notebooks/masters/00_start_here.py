@@ -27,9 +27,8 @@ if "google.colab" in sys.modules:
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ssltut import show
-from ssltut.data.cohort import synthetic_cohort
-from ssltut.profiles import PROFILES, profile_named
+from ssltut import profile_named, show, synthetic_cohort
+from ssltut.training.config import PROFILES
 
 P = profile_named(profile)
 cohort = synthetic_cohort(**P.cohort)
@@ -74,7 +73,7 @@ print(f"Kept apart: {len(cohort.split.validation)} to choose a model by, {len(co
 # **Why.** Nothing here needs a GPU or a network. Training needs memory and time, and both depend on the processor.
 
 # %%
-from ssltut.doctor import facts
+from ssltut.cli.doctor import facts
 
 machine = facts()
 pd.Series(machine, name="this machine").to_frame()
@@ -109,8 +108,7 @@ import time
 from dataclasses import replace
 from statistics import median
 from tempfile import TemporaryDirectory
-from ssltut.methods import make_method
-from ssltut.train import train
+from ssltut import make_method, train
 
 def seconds_per_step(method, config, n=4):
     ticks, quiet = [], lambda text: None

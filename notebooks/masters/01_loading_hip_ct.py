@@ -31,15 +31,13 @@ from tempfile import TemporaryDirectory
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from ssltut import show
+from ssltut import profile_named, read_case, show, synthetic_cohort
 from ssltut.data.case import spacing_of
-from ssltut.data.cohort import synthetic_cohort
-from ssltut.data.hips import crop_hips
+from ssltut.data.crop_hips import crop_hips
 from ssltut.data.labels import HIP
-from ssltut.data.nifti import read_case, write_image, write_label
-from ssltut.data.phantom import RANGES, Anatomy, Pathology, Scanner, make_case
-from ssltut.data.public import CT, SEGMENTATION, find_totalsegmentator_example, read_totalsegmentator_example
-from ssltut.profiles import profile_named
+from ssltut.io.nifti import write_image, write_label
+from ssltut.synthetic.hip import Anatomy, Pathology, RANGES, Scanner, make_case
+from ssltut.io.public import CT, SEGMENTATION, find_totalsegmentator_example, read_totalsegmentator_example
 
 # %% [markdown]
 # ## A scan
@@ -162,7 +160,7 @@ print("Right. A turned array without its affine is found by the side it shows, a
 # `ssltut verify FOLDER`. We make a good pair and break it in four ways.
 
 # %%
-from ssltut.data.verify import verify_image, verify_pair
+from ssltut.io.verify import verify_image, verify_pair
 
 def broken_files(folder, hip):
     good, label, moved = folder / "scan.nii", folder / "label.nii.gz", hip.affine.copy()
@@ -208,7 +206,7 @@ if hips:
         print(f"{side}:", {name: round(float(v), 1) for name, v in volumes(c).items()}, f"and {(c.image > 2000).sum()} voxels above 2000 HU (metal)")
 else:
     print("No labelled real scan here. To get the TotalSegmentator example (2.3 MB, Apache-2.0) and use it:\n"
-          "    from ssltut.data.public import fetch\n    fetch(SEGMENTATION); scan = str(fetch(CT))\nThen run all cells below the parameters again.")
+          "    from ssltut.io.public import fetch\n    fetch(SEGMENTATION); scan = str(fetch(CT))\nThen run all cells below the parameters again.")
 view
 
 # %% [markdown]

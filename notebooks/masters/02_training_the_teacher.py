@@ -29,9 +29,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ssltut import show
-from ssltut.data.cohort import read_cohort, synthetic_cohort
-from ssltut.profiles import profile_named
+from ssltut import profile_named, read_cohort, show, synthetic_cohort
 
 P = profile_named(profile)
 config = replace(P.teacher, seed=seed)
@@ -49,7 +47,8 @@ if profile == "smoke":
 
 # %%
 from ssltut.data.patches import Intensity, PatchPool
-from ssltut.data.views import Augmentation, Noise, generator_for
+from ssltut.data.views import Augmentation, Noise
+from ssltut.seeding import generator_for
 
 labelled = scans.training("labelled")
 spacing, scale = labelled[0].spacing, Intensity.of([*labelled, *scans.training("unlabelled")])
@@ -89,7 +88,7 @@ show.gallery({name: {"image": view[0, 0].numpy(), "spacing": spacing, "window": 
 # **embedding** in `feats`, the map before the last 1x1x1 convolution, is what notebook 04 compares between scans.
 
 # %%
-from ssltut.nets import build_net
+from ssltut.nets.build import build_net
 
 net = build_net(config.arch, 1, scans.table.n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm,
                 seed=seed)
@@ -127,13 +126,13 @@ def my_dice_loss(logits: torch.Tensor, target: torch.Tensor, eps: float = 1e-5) 
     # <<< solution
 
 # %% tags=["check"]
-from ssltut.losses import dice_loss
+from ssltut.methods.losses import dice_loss
 
 sample = torch.randn(2, 3, 4, 4, 4, generator=torch.Generator().manual_seed(seed))
 classes = torch.arange(128).reshape(2, 4, 4, 4) % 3
 mine, theirs = my_dice_loss(sample, classes), dice_loss(sample, classes)
 assert torch.isclose(mine, theirs), f"yours is {mine:.4f}, the package says {theirs:.4f}: sums over the batch, foreground only?"
-print(f"Right: {mine:.4f}, the same as ssltut.losses.dice_loss.")
+print(f"Right: {mine:.4f}, the same as ssltut.methods.losses.dice_loss.")
 
 # %% [markdown]
 # ### Why both terms
@@ -171,8 +170,7 @@ def look(nets, batch):
 # %%
 import time
 
-from ssltut.methods import make_method
-from ssltut.train import cached_run
+from ssltut import cached_run, make_method
 
 started = time.monotonic()
 with show.LiveCurves(alt="Loss and validation scores while the teacher trains, and its labels of one validation patch beside the truth.",
@@ -226,7 +224,7 @@ print(f"run.json remembers {', '.join(about)}; its hash {about['hash']} names me
 # %%
 import tempfile
 
-from ssltut.train import train
+from ssltut import train
 
 tiny, method = replace(config, steps=4, validate_every=2, width=4, depth=2), make_method("labels_only")
 with tempfile.TemporaryDirectory() as folder:

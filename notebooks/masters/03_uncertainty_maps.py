@@ -30,11 +30,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ssltut import show
-from ssltut.data.cohort import read_cohort, synthetic_cohort
-from ssltut.methods import make_method
-from ssltut.profiles import profile_named
-from ssltut.train import cached_run
+from ssltut import cached_run, make_method, profile_named, read_cohort, show, synthetic_cohort
 
 # %%
 P = profile_named(profile)
@@ -53,8 +49,8 @@ if profile == "smoke":
 
 # %%
 from ssltut.data.views import Noise
-from ssltut.losses import entropy
-from ssltut.uncertainty import dropout_on
+from ssltut.methods.losses import entropy
+from ssltut.nets.modes import dropout_on
 
 case, net, side = scans.validation()[0], teacher.nets["student"], teacher.config.patch[0]
 start = [int(np.clip(m - side / 2, 0, n - side)) for m, n in zip(np.argwhere(case.label > 0).mean(0), case.image.shape)]
@@ -128,7 +124,7 @@ show.gallery({name: here | {"heat": found, "heat_max": float(total.max()), "heat
 # %%
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from ssltut.explore import uncertainty_map
+from ssltut.inspection.explore import uncertainty_map
 
 u = uncertainty_map(teacher, case, seed=seed)
 h = u.mean_of_entropies
@@ -141,7 +137,7 @@ show.explore(case.image, spacing=case.spacing, heat=h, heat_label="entropy (nats
 
 # %%
 from ssltut.data.labels import LabelTable
-from ssltut.uncertainty import published_threshold, quantile_threshold
+from ssltut.methods.uncertainty import published_threshold, quantile_threshold
 
 blurred = gaussian_filter(h, 1)  # single voxels would be dust in a 3D view
 most = blurred >= quantile_threshold(torch.from_numpy(blurred), 0.03)
@@ -152,7 +148,7 @@ show.volume(h, spacing=case.spacing, label_image=np.where(most, n_classes, case.
                 "scan painted on.")
 
 # %%
-from ssltut.matching import surface_shell
+from ssltut.methods.matching.primitives import surface_shell
 
 def near_surface(label: np.ndarray, band: int = 2) -> np.ndarray:
     """True within ``band`` voxels of another class."""
@@ -307,7 +303,7 @@ show.explore_uncertainty(case.image, h, spacing=case.spacing, wrong=wrong, where
 # whether unreliable voxels lie between the classes or inside one. Notebook 04 builds on this.
 
 # %%
-from ssltut.explore import embedding_map
+from ssltut.inspection.explore import embedding_map
 
 rng, features = np.random.default_rng(seed), embedding_map(teacher, case)
 near = [np.argwhere(shell & (case.label == c)) for c in range(n_classes)]
@@ -332,7 +328,7 @@ show.explore_embeddings(features[(slice(None), *at)].T.numpy(), places, case.ima
 # osteoarthritic joint, and with a metal nail. The paper names the last two as where its method fails.
 
 # %%
-from ssltut.data.phantom import Pathology, make_case
+from ssltut.synthetic.hip import Pathology, make_case
 
 kinds = {"healthy": Pathology(), "narrow joint": Pathology(osteoarthritis=1.0), "metal": Pathology(implant=True)}
 verdicts = LabelTable("verdicts", ("right", "wrong, flagged", "wrong, and sure"), ("#000000", "#56B4E9", "#D55E00"))

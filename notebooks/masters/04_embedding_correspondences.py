@@ -33,14 +33,12 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from ssltut import explore, matching, show
-from ssltut.data.cohort import read_cohort, synthetic_cohort
+from ssltut import cached_run, make_method, profile_named, read_cohort, show, synthetic_cohort
+from ssltut.inspection import explore
+from ssltut.methods.matching import primitives as matching
 from ssltut.data.labels import LabelTable
-from ssltut.data.views import generator_for
-from ssltut.methods import make_method
-from ssltut.profiles import profile_named
-from ssltut.train import cached_run
-from ssltut.uncertainty import published_threshold, quantile_threshold
+from ssltut.seeding import generator_for
+from ssltut.methods.uncertainty import published_threshold, quantile_threshold
 
 # %%
 P = profile_named(profile)

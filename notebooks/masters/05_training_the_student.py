@@ -33,21 +33,21 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from ssltut import explore, show
-from ssltut.compare import score_run
-from ssltut.data.cohort import read_cohort, synthetic_cohort
+from ssltut import read_cohort, show, synthetic_cohort
+from ssltut.inspection import explore
+from ssltut.evaluation.compare import score_run
 from ssltut.data.labels import LabelTable
 from ssltut.data.patches import PatchPool
-from ssltut.data.views import generator_for
-from ssltut.losses import masked_cross_entropy
+from ssltut.seeding import generator_for
+from ssltut.methods.losses import masked_cross_entropy
 
 # %%
-from ssltut.methods import Plan, Progress, make_method
+from ssltut.methods.contract import Plan, Progress
+from ssltut import cached_run, make_method, profile_named
 from ssltut.methods.parts.ema import ema_update
-from ssltut.profiles import profile_named
-from ssltut.schedules import ramp
-from ssltut.train import build_nets, cached_run, draw_batch, start_from
-from ssltut.uncertainty import published_threshold
+from ssltut.methods.schedules import ramp
+from ssltut.training.loop import build_nets, draw_batch, start_from
+from ssltut.methods.uncertainty import published_threshold
 
 # %%
 P = profile_named(profile)

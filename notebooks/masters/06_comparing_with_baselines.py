@@ -29,10 +29,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssltut import show
-from ssltut.data.cohort import cache_dir, read_cohort, synthetic_cohort
-from ssltut.methods import METHODS
-from ssltut.profiles import profile_named
+from ssltut import METHODS, profile_named, read_cohort, show, synthetic_cohort
+from ssltut.files import cache_dir
 
 P = profile_named(profile)
 scans = read_cohort(cohort) if cohort else synthetic_cohort(**P.cohort)
@@ -61,7 +59,8 @@ if profile == "smoke":
 # those of this notebook, their rows are read, and trained only if `retrain = True`.
 
 # %%
-from ssltut.compare import compare, recorded
+from ssltut import compare
+from ssltut.evaluation.compare import recorded
 
 record = recorded("synthetic_class")
 settings = [json.dumps(replace(P.train, seed=s).to_dict()) for s in seeds]
@@ -83,7 +82,7 @@ rows[["method", "seed", "case", "class", "metric", "value", "status", "config"]]
 # seeds is another thing: what another run might have given.
 
 # %%
-from ssltut.statistics import summary
+from ssltut.evaluation.statistics import summary
 
 shown = ["title", "mean", "low95", "high95", "sd over seeds", "patients", "scored", "missed", "failed"]
 tables = {metric: summary(rows, metric) for metric in ("dice", "hd95")}
@@ -122,7 +121,7 @@ def paired_interval(a: np.ndarray, b: np.ndarray, draws: int = 10_000) -> tuple[
     # <<< solution
 
 # %% tags=["check"]
-from ssltut.statistics import bootstrap_interval
+from ssltut.evaluation.statistics import bootstrap_interval
 
 ease = np.linspace(0.6, 0.9, 12)  # twelve patients, easy and hard
 noise = np.random.default_rng(1).normal(0.02, 0.02, 12)
@@ -138,7 +137,7 @@ print(f"Unpaired, each mean alone has an interval {alone[0]:.3f} and {alone[1]:.
 # ### Patient by patient
 
 # %%
-from ssltut.statistics import patient_values
+from ssltut.evaluation.statistics import patient_values
 
 others = [name for name in methods if name != "labels_only"]
 dice = patient_values(rows, "dice")
@@ -170,7 +169,7 @@ def my_holm(p: list[float]) -> list[float]:
     # <<< solution
 
 # %% tags=["check"]
-from ssltut.statistics import holm
+from ssltut.evaluation.statistics import holm
 
 for given in ([0.01, 0.04, 0.03], [0.5, 0.9], [0.02], [0.012, 0.001, 0.2, 0.011]):
     assert np.allclose(my_holm(given), holm(given)), f"{given} becomes {np.round(holm(given), 4)}, yours is {np.round(my_holm(given), 4)}"
@@ -182,7 +181,7 @@ print(f"Right: {my_holm([0.01, 0.04, 0.03])}: of three tests below 0.05, one is 
 # Wilcoxon's signed-rank test asks whether the differences lie on one side. With few patients it cannot give a small p, whatever happens.
 
 # %%
-from ssltut.statistics import paired, verdict
+from ssltut.evaluation.statistics import paired, verdict
 
 tests = {metric: paired(rows, metric) for metric in ("dice", "hd95")}
 smallest = 2 / 2 ** len(dice)
@@ -270,8 +269,8 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 # our votes were designed with its draws in view (results/README.md).
 
 # %%
-from ssltut.costs import COLUMNS
-from ssltut.statistics import strata, title_of
+from ssltut.evaluation.costs import COLUMNS
+from ssltut.evaluation.statistics import strata, title_of
 
 bench = recorded("phantom")
 for number, part in bench.groupby("budget"):
@@ -462,10 +461,9 @@ if len(fresh):
 # One of the record's runs, again, here: the first one, *labels only*.
 
 # %%
-from ssltut.compare import score_run
-from ssltut.methods import make_method
-from ssltut.profiles import TrainConfig
-from ssltut.train import cached_run
+from ssltut.evaluation.compare import score_run
+from ssltut import cached_run, make_method
+from ssltut.training.config import TrainConfig
 
 if len(middle):
     told = middle[(middle.method == "labels_only") & (middle.seed == 0)]

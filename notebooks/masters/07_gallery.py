@@ -30,11 +30,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ssltut import gallery, show
-from ssltut.costs import COLUMNS, costs, ideas
-from ssltut.data.cohort import read_cohort, synthetic_cohort
-from ssltut.methods import IDEAS
-from ssltut.profiles import profile_named
+from ssltut import profile_named, read_cohort, show, synthetic_cohort
+from ssltut.gallery import pages as gallery
+from ssltut.evaluation.costs import COLUMNS, costs, ideas
+from ssltut.methods.contract import IDEAS
 
 P = profile_named(profile)
 scans = read_cohort(Path(cohort)) if cohort else synthetic_cohort(**P.cohort)
@@ -141,7 +140,7 @@ def pair_weight(loss: torch.Tensor, age: float) -> torch.Tensor:
     # <<< solution
 
 # %% tags=["check"]
-from ssltut.methods.self_paced import self_paced_weights
+from ssltut.methods.further.self_paced import self_paced_weights
 
 losses, w = torch.linspace(0, 12, 25), torch.linspace(0, 1, 1001)
 by_search = torch.stack([w[(w * loss + 5 * (w**2 / 2 - w)).argmin()] for loss in losses])

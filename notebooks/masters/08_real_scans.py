@@ -30,14 +30,15 @@ from pathlib import Path
 from tempfile import mkdtemp
 import numpy as np
 import pandas as pd
-from ssltut import ingest, show
-from ssltut.data.cohort import Cohort, cache_dir
+from ssltut import Cohort, read_case, show
+from ssltut.intake import ingest
+from ssltut.files import cache_dir
 from ssltut.data.labels import HIP
-from ssltut.data.nifti import read_case, write_image, write_label
-from ssltut.data.phantom import Pathology
-from ssltut.data.phantom.pelvis import make_pelvis
-from ssltut.data.public import CT, SEGMENTATION, find_totalsegmentator_example, read_totalsegmentator_example
-from ssltut.recipes import hip
+from ssltut.io.nifti import write_image, write_label
+from ssltut.synthetic.hip import Pathology
+from ssltut.synthetic.pelvis import make_pelvis
+from ssltut.io.public import CT, SEGMENTATION, find_totalsegmentator_example, read_totalsegmentator_example
+from ssltut.training.recipes import hip
 
 # %% [markdown]
 # ## From a folder to a cohort
@@ -134,12 +135,11 @@ print(f"Right. Scan and prediction are {gap:.4f} mm apart.")
 # weights: mean teacher, embedding matching, and its neighbour vote. A fourth goes on without your scan, since more steps alone may help.
 
 # %%
-from ssltut.data.pelves import pelvis_cohort
+from ssltut.synthetic.cohorts import pelvis_cohort
 from ssltut.data.resample import resample
 from ssltut.data.split import Split
-from ssltut.methods import make_method
+from ssltut import cached_run, make_method
 from ssltut.metrics import score_case
-from ssltut.train import cached_run
 
 known = pelvis_cohort(4 if profile == "smoke" else 42, seed=seed, spacing=mm, validation=2)
 unlabelled = [resample(replace(c.without_label(), id=f"real{i}", patient=f"real{i}"), (mm,) * 3, HIP.n_classes) for i, c in enumerate(scans)]

@@ -33,12 +33,11 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import label as pieces_of
 
-from ssltut import show
-from ssltut.compare import compare, recorded
-from ssltut.data.atrium import is_atrium
-from ssltut.data.cohort import cache_dir, read_cohort, synthetic_cohort
+from ssltut import compare, profile_named, read_cohort, show, synthetic_cohort
+from ssltut.evaluation.compare import recorded
+from ssltut.io.left_atrium import is_atrium
+from ssltut.files import cache_dir
 from ssltut.metrics import score_mask
-from ssltut.profiles import profile_named
 
 # %% [markdown]
 # ## 1. The scans and their split
@@ -108,7 +107,7 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
 # %% tags=["check"]
 import torch
 
-from ssltut.methods.parts.masks import largest_component
+from ssltut.data.components import largest_component
 
 drawn = np.random.default_rng(seed).random((3, 12, 12, 12)) < 0.15
 for mask in (*drawn, np.zeros((4, 4, 4), bool)):
@@ -164,7 +163,7 @@ else:
                    budgets=(len(scans.split.labelled),), seeds=seeds, draw=False)
 
 # %%
-from ssltut.statistics import paired, summary, verdict
+from ssltut.evaluation.statistics import paired, summary, verdict
 
 tables = {metric: summary(rows, metric) for metric in ("dice", "iou", "hd95", "assd")}
 for metric, table in tables.items():

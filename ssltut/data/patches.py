@@ -4,15 +4,15 @@ worker processes.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssltut.data.batch import Place
 from ssltut.data.case import LABELLED, Case
-from ssltut.data.views import Augmentation, Noise, Randomisation, derive_seed, generator_for
+from ssltut.data.views import Augmentation, Randomisation
 from ssltut.errors import DataError
 
 SCALE = 1000.0  # cached integer steps per unit of the normalised image; int16 then reaches +-32 standard deviations
@@ -48,60 +48,6 @@ class Intensity:
 
     def normalise(self, image: np.ndarray) -> np.ndarray:
         return (image.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
-
-
-class Place(NamedTuple):
-    """Where a patch comes from: what the geometry of every scan tells, labelled or not.
-
-    patient  whose scan it is
-    side     "left" or "right": the side of the body it shows. The scan says it in ``meta`` (as
-             cropped hips do), else the half it lies in
-    centre   of the patch, 0 to 1 along each axis of the scan (right, anterior, superior)
-    extent   its sides as shares of those of the scan
-    A mirrored patch shows the other side.
-    """
-
-    patient: str
-    side: str
-    centre: tuple[float, float, float]
-    extent: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a method sees. There is no label of an unlabelled patch in it.
-
-    x_l (B, 1, X, Y, Z) float32, y_l (B, X, Y, Z) int64, x_u (B', 1, X, Y, Z) or None without
-    unlabelled patches; ids of the cases; places of the patches, in the order of the ids; known (B,
-    C) bool: the classes that are labelled in the scan of each labelled patch, None for all.
-    """
-
-    x_l: Tensor
-    y_l: Tensor
-    x_u: Tensor | None
-    ids_l: tuple[str, ...]
-    ids_u: tuple[str, ...]
-    n_classes: int
-    seed: int
-    places_l: tuple[Place, ...] = ()
-    places_u: tuple[Place, ...] = ()
-    known: Tensor | None = None
-
-    def known_classes(self) -> Tensor:
-        """``known``, with every class where it is None; the background always is."""
-        return (
-            torch.ones(len(self.x_l), self.n_classes, dtype=torch.bool, device=self.x_l.device)
-            if self.known is None
-            else self.known
-        )
-
-    def noise(self, sigma: float, *key: object) -> Noise:
-        """A replayable noise view of this batch: the same key gives the same noise again."""
-        return Noise(sigma, derive_seed(self.seed, "noise", *key))
-
-    def generator(self, *key: object) -> torch.Generator:
-        """A generator of its own for a random draw inside a method."""
-        return generator_for(self.x_l.device, self.seed, *key)
 
 
 class PatchPool:

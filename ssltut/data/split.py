@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ssltut.data.views import derive_seed
 from ssltut.errors import DataError
+from ssltut.seeding import derive_seed
 
 PARTS = ("labelled", "unlabelled", "validation", "test")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ssltut.nets import Head, Out, SegNet
+from ssltut.nets.base import Head, Out, SegNet
 
 FEATURES = 8
 LAYERS = (

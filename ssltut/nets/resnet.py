@@ -4,7 +4,7 @@ methods with two different networks.
 
 from torch import Tensor, nn
 
-from ssltut.nets import norm_layer
+from ssltut.nets.base import norm_layer
 from ssltut.nets.vnet import VNet
 
 BLOCKS = (3, 4, 6, 3)  # residual blocks a stage, from half resolution down

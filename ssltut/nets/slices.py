@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ssltut.checkpoint import load_checkpoint, load_net
 from ssltut.errors import CheckpointError, ConfigError
-from ssltut.nets import Out
+from ssltut.nets.base import Out
+from ssltut.training.checkpoint import load_checkpoint, load_net
 
 
 class Slices(nn.Module):

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ssltut.nets import SegNet, norm_layer, upsampling
+from ssltut.nets.base import SegNet, norm_layer, upsampling
 
 
 def conv_unit(

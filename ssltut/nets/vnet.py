@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ssltut.nets import SegNet, norm_layer, upsampling
+from ssltut.nets.base import SegNet, norm_layer, upsampling
 
 CONVS = (1, 2, 3, 3, 3)  # convolutions per stage, from full resolution down
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ssltut.losses import soft_dice_loss
+from ssltut.methods.losses import soft_dice_loss
 
 
 @contextmanager

@@ -24,30 +24,6 @@ def halves(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[: (len(x) + 1) // 2], x[len(x) // 2 :]
 
 
-def main_pieces(label: Tensor, n_classes: int, share: float) -> Tensor:
-    """Hard labels (B, X, Y, Z) without the pieces (26-neighbourhood) of a foreground class that
-    have less than ``share`` of the voxels of its largest.
-    """
-    from scipy.ndimage import label as pieces
-
-    found = label.cpu().numpy()
-    kept = np.zeros_like(found)
-    for sample, out in zip(found, kept, strict=False):
-        for c in range(1, n_classes):
-            number, count = pieces(sample == c, structure=np.ones((3, 3, 3)))
-            if count:
-                sizes = np.bincount(number.flat)[1:]
-                large = sizes >= share * sizes.max()
-                large[sizes.argmax() + 1 :] &= share < 1  # of equals the first
-                out[np.concatenate([[False], large])[number]] = c
-    return torch.from_numpy(kept).to(label.device)
-
-
-def largest_component(label: Tensor, n_classes: int) -> Tensor:
-    """``main_pieces`` with one piece a class."""
-    return main_pieces(label, n_classes, 1.0)
-
-
 def block_masks(
     n: int, size: tuple[int, ...], blocks: int, smallest: int, generator: torch.Generator
 ) -> Tensor:

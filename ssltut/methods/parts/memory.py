@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ssltut.data.views import derive_seed
+from ssltut.seeding import derive_seed
 
 
 class ReferenceMemory(nn.Module):

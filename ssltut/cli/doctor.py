@@ -1,0 +1,64 @@
+"""What runs here: for ``ssltut doctor`` and notebook 00."""
+
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+
+from ssltut import __version__
+
+
+def facts() -> dict[str, str]:
+    """Versions, hardware, the precision training would choose, and the frontend views would be made
+    for.
+    """
+    import torch
+
+    from ssltut.show import frontend
+    from ssltut.training.loop import auto_precision
+
+    device = torch.device(
+        "cuda"
+        if torch.cuda.is_available()
+        else "mps"
+        if torch.backends.mps.is_available()
+        else "cpu"
+    )
+    name = (
+        torch.cuda.get_device_name(0)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
+    found = {
+        "ssltut": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": f"{device.type} ({name})",
+        "cores": str(os.cpu_count()),
+        "memory": memory(),
+        "free disk": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
+        "precision": auto_precision(device),
+        "AMX": str(device.type == "cpu" and torch.cpu._is_amx_tile_supported()),
+        "frontend": frontend(),
+    }
+    for package in (
+        "torch",
+        "monai",
+        "lightning-fabric",
+        "nibabel",
+        "ipywidgets",
+        "plotly",
+        "itkwidgets",
+    ):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def memory() -> str:
+    """Physical memory, or "unknown" where the system does not tell (Windows has no sysconf)."""
+    if not hasattr(os, "sysconf"):
+        return "unknown"
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"

@@ -1,0 +1,56 @@
+"""Files: the cache folder, digests, JSON, and writing that is whole or not at all."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from ssltut.errors import DataError
+
+
+def cache_dir() -> Path:
+    """Where synthetic scans and the notebooks' runs are kept: SSLTUT_CACHE, else the user's cache
+    folder.
+    """
+    import pooch
+
+    return Path(os.environ.get("SSLTUT_CACHE") or pooch.os_cache("ssltut"))
+
+
+def digest_of(*paths: Path | None) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(b"none" if path is None or not path.exists() else path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def read_json(file: Path) -> dict:
+    """The JSON object in ``file``. Raises DataError when there is none."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            "there is no such file", where=file, fix="give the folder of a cohort that ssltut wrote"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"not valid JSON ({error})", where=file, fix="mend the file or write it again"
+        ) from None
+    if not isinstance(found, dict):
+        raise DataError(
+            "the file holds no JSON object", where=file, fix="mend the file or write it again"
+        )
+    return found
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a crash, sees the old one or the new one and nothing
+    between.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

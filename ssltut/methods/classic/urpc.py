@@ -1,0 +1,47 @@
+"""Uncertainty rectified pyramid consistency (Luo et al. 2021)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ssltut.data.batch import Batch
+from ssltut.methods.contract import Consistency, Nets, Role, Term
+from ssltut.nets.base import Head, Out
+
+
+@dataclass(frozen=True, kw_only=True)
+class URPC(Consistency):
+    """Outputs at four resolutions must agree with their mean, less where one of them is far from
+    it.
+
+    With P the mean of the S outputs p_s and D_s = KL(P | p_s) a voxel: L_U is the mean over s of
+      mean[(P - p_s)^2 e^-D_s] / mean[e^-D_s] + mean[D_s]
+    Supervised: the mean of cross-entropy + Dice over all outputs. Weight 0.1 ramp(t/T). The output
+    at full resolution predicts. Departures: the published network has five levels and four outputs
+    from its decoder; here the bottleneck of four levels gives one of them, and a network of fewer
+    levels has as many outputs as levels; Adam.
+    """
+
+    name, title, year = "urpc", "URPC", 2021
+    paper = "Luo et al., MICCAI 2021, arXiv:2012.07042"
+    ideas = ("consistency", "evidence")
+    roles: ClassVar = {
+        "student": Role(
+            heads={f"scale {level}": Head(level, supervised=True) for level in (1, 2, 3)}
+        )
+    }
+
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
+        _, seen = outs["student"].split(len(batch.x_l))
+        log_p = (
+            torch.stack([seen.logits, *seen.heads.values()]).float().log_softmax(2)
+        )  # (S, B, C, X, Y, Z)
+        mean = log_p.exp().mean(0)
+        distance = (
+            (mean * (mean.clamp(min=1e-12).log() - log_p)).sum(2).flatten(1)
+        )  # D_s, (S, voxels)
+        trust, squared = torch.exp(-distance), (mean - log_p.exp()).square().mean(2).flatten(1)
+        agreement = (squared * trust).mean(1) / trust.mean(1)
+        return Term((agreement + distance.mean(1)).mean())

@@ -1,0 +1,304 @@
+"""The uncertainty explorer: move the threshold, see which voxels count as reliable and how right
+the prediction is on either side.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssltut.data.labels import LabelTable
+from ssltut.errors import ConfigError
+from ssltut.show.frontends import frontend
+from ssltut.show.live.planes import checked, scenes_of
+from ssltut.show.static.pictures import SERIES, Picture, picture, styled
+from ssltut.show.static.slices import Scene, fill, proportions
+
+SIDES = LabelTable("sides", ("reliable", "unreliable"), ("#000000", "#CC79A7"))
+VERDICTS = LabelTable(
+    "verdicts",
+    ("reliable, right", "unreliable, right", "unreliable, wrong", "reliable, but wrong"),
+    ("#000000", "#F0E442", "#56B4E9", "#D55E00"),
+)
+
+
+class Doubt:
+    """Every threshold's counts, from voxels sorted once; unreliable are those with ``uncertainty``
+    >= threshold, as in ssltut.methods.uncertainty.
+
+    uncertainty, wrong (X, Y, Z), wrong bool or None where no truth is known;  where (X, Y, Z) bool
+    or None: the voxels that count Raises ConfigError when no voxel counts.
+    """
+
+    def __init__(
+        self,
+        uncertainty: np.ndarray,
+        wrong: np.ndarray | None = None,
+        where: np.ndarray | None = None,
+    ) -> None:
+        chosen = ... if where is None else np.asarray(where, bool)
+        doubt = np.asarray(uncertainty)[chosen].ravel()
+        if not len(doubt):
+            raise ConfigError("no voxel to count", where="where", fix="mark at least one voxel")
+        order = np.argsort(doubt)
+        self.sorted, self.errors = doubt[order], None
+        if wrong is not None:
+            self.errors = np.concatenate(
+                [[0], np.cumsum(np.asarray(wrong, bool)[chosen].ravel()[order])]
+            )
+
+    def kept(self, threshold: float) -> int:
+        """How many voxels lie under ``threshold``."""
+        return int(np.searchsorted(self.sorted, threshold, "left"))
+
+    def threshold(self, percentile: float) -> float:
+        """The threshold under which ``percentile`` % of the voxels lie (all of them: just above the
+        largest).
+        """
+        index = round(percentile / 100 * len(self.sorted))
+        return (
+            float(self.sorted[index])
+            if index < len(self.sorted)
+            else float(np.nextafter(self.sorted[-1], np.inf))
+        )
+
+    def sides(self, threshold: float) -> list[tuple[str, int, float, float]]:
+        """(name, voxels, their share, share of right ones among them or NaN) of the reliable and of
+        the unreliable side.
+        """
+        n, total = self.kept(threshold), len(self.sorted)
+        counts = (n, total - n)
+        errors = (
+            (np.nan, np.nan)
+            if self.errors is None
+            else (self.errors[n], self.errors[-1] - self.errors[n])
+        )
+        return [
+            (name, count, count / total, 1 - wrong / count if count else np.nan)
+            for name, count, wrong in zip(SIDES.names, counts, errors, strict=False)
+        ]
+
+    def caught(self, threshold: float) -> float:
+        """Share of all errors that is on the unreliable side; NaN without errors."""
+        return (
+            float(1 - self.errors[self.kept(threshold)] / self.errors[-1])
+            if self.errors is not None and self.errors[-1]
+            else np.nan
+        )
+
+    def point(self, threshold: float) -> tuple[float, float]:
+        """Where ``threshold`` is on the curve: coverage and risk, or threshold and coverage where
+        no truth is known.
+        """
+        n = self.kept(threshold)
+        return (
+            (threshold, n / len(self.sorted))
+            if self.errors is None
+            else (n / len(self.sorted), self.errors[n] / max(n, 1))
+        )
+
+    def draw(self, ax: Axes) -> None:
+        """The risk-coverage curve (El-Yaniv and Wiener 2010), or the share of reliable voxels where
+        no truth is known.
+        """
+        n = np.unique(np.linspace(1, len(self.sorted), 400).round().astype(int))
+        if self.errors is None:
+            ax.plot(self.sorted[n - 1], n / len(self.sorted), color=SERIES[0])
+            ax.set(xlabel="threshold (nats)", ylabel="share of reliable voxels", ylim=(-0.05, 1.08))
+            return
+        ax.plot(n / len(self.sorted), self.errors[n] / n, color=SERIES[0], label="uncertainty")
+        ax.axhline(
+            self.errors[-1] / len(self.sorted), color=SERIES[6], ls="--", label="random choice"
+        )
+        ax.set(
+            xlabel="coverage: share called reliable",
+            ylabel="error rate among them",
+            xlim=(-0.04, 1.04),
+        )
+        ax.set_ylim(-0.08 * ax.get_ylim()[1], 1.1 * max(ax.get_ylim()[1], 1e-3))
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+
+
+def verdict(uncertainty: np.ndarray, wrong: np.ndarray | None, threshold: float) -> np.ndarray:
+    """Label values (X, Y, Z) uint8 of SIDES, or with ``wrong`` of VERDICTS."""
+    unreliable = (uncertainty >= threshold).astype(np.uint8)
+    return unreliable if wrong is None else np.where(wrong, 3 - unreliable, unreliable)
+
+
+def lines(doubt: Doubt, threshold: float) -> str:
+    """The counts in words, a line for each side."""
+    told = [
+        f"{name}: {count:,} voxels ({share:.1%})"
+        + ("" if np.isnan(right) else f",\n    {right:.1%} of them right")
+        for name, count, share, right in doubt.sides(threshold)
+    ]
+    caught = doubt.caught(threshold)
+    told += [] if np.isnan(caught) else [f"{caught:.0%} of all errors are called unreliable"]
+    return "\n".join([f"At {threshold:.3f} nats", *told])
+
+
+def explore_uncertainty(
+    image: np.ndarray,
+    uncertainty: np.ndarray,
+    *,
+    spacing: tuple[float, float, float],
+    alt: str,
+    wrong: np.ndarray | None = None,
+    where: np.ndarray | None = None,
+    threshold: float | None = None,
+    title: str | None = None,
+    layers: Mapping[str, np.ndarray] | None = None,
+    mouse: bool = True,
+    **scene: object,
+) -> object:
+    """Threshold an uncertainty map with two linked sliders, nats and percentile, over a slice
+    explorer.
+
+    image, uncertainty (X, Y, Z), in nats;  wrong (X, Y, Z) bool where the truth is known: adds how
+    right either side is, and the risk-coverage curve
+    where      (X, Y, Z) bool, the voxels that are counted (default: all), for example those near a
+               surface
+    threshold  to begin with, in nats (default: the 95th percentile);  layers, mouse and ``scene``
+               as for ``explore``
+    Returns a widget (attributes nats, percentile, counts, curve, explorer) with its picture, or, in
+    the static frontend, the picture alone. Raises ConfigError when an array has another shape than
+    the image, or no voxel counts.
+    """
+    checked(image, uncertainty=uncertainty, wrong=wrong, where=where)
+    wrong = None if wrong is None else np.asarray(wrong, bool)
+    doubt = Doubt(uncertainty, wrong, where)
+    threshold = doubt.threshold(95) if threshold is None else threshold
+    base = Scene(image, spacing, **scene)
+    first = replace(
+        base,
+        overlay=verdict(uncertainty, wrong, threshold),
+        table=SIDES if wrong is None else VERDICTS,
+        contours=base.contours or {},
+        at=base.centre,
+    )
+    still = picture(drawn(first, doubt, threshold, title), alt)
+    if frontend() == "static":
+        return still
+    others = scenes_of(
+        base, {"uncertainty (nats)": np.asarray(uncertainty, np.float32)} | dict(layers or {})
+    )
+    return widget(
+        {"reliable and unreliable": first} | others,
+        doubt,
+        threshold,
+        uncertainty,
+        wrong,
+        still,
+        title,
+        mouse,
+    )
+
+
+@styled
+def drawn(scene: Scene, doubt: Doubt, threshold: float, title: str | None) -> Figure:
+    """The still picture: three planes, and below them the curve and the counts."""
+    high = 12 * proportions(scene)[1] + 0.8
+    fig = Figure(figsize=(12, high + 3.9 + 0.4 * bool(title)), layout="constrained")
+    above, below = fig.subfigures(2, 1, height_ratios=(high, 3.9))
+    fill(above, scene)
+    ax, words = below.subplots(1, 2, width_ratios=(3, 2))
+    doubt.draw(ax)
+    ax.plot(*doubt.point(threshold), ls="", marker="o", ms=16, mfc="none", mec="black", mew=3)
+    words.axis("off")
+    words.text(0, 0.5, lines(doubt, threshold), va="center", fontsize=15, linespacing=1.5)
+    if title:
+        fig.suptitle(title, fontsize=16)
+    return fig
+
+
+@styled
+def small(doubt: Doubt) -> Figure:
+    """The curve of the live view."""
+    fig = Figure(figsize=(6, 3.4), layout="constrained")
+    doubt.draw(fig.subplots())
+    return fig
+
+
+def widget(
+    scenes: dict[str, Scene],
+    doubt: Doubt,
+    threshold: float,
+    uncertainty: np.ndarray,
+    wrong: np.ndarray | None,
+    still: Picture,
+    title: str | None,
+    mouse: bool,
+) -> object:
+    """The live half of ``explore_uncertainty``."""
+    import ipywidgets
+
+    from ssltut.show.live.slices import WIDE, Backdrop, SliceExplorer, View, classed, spoken
+
+    layer, first = next(iter(scenes.items()))
+    explorer = SliceExplorer(
+        scenes,
+        still,
+        title=title,
+        unit="" if first.window in (None, "percentile") else "HU",
+        mouse=mouse,
+    )
+    top, curve = max(float(np.max(uncertainty)), threshold) * 1.001, Backdrop(small(doubt))
+    kind = {"style": WIDE, "layout": {"width": "26em"}}
+    nats = classed(
+        ipywidgets.FloatSlider(
+            0,
+            min=0,
+            max=top,
+            step=top / 500,
+            description="threshold (nats)",
+            readout_format=".3f",
+            **kind,
+        ),
+        "nats",
+    )
+    percentile = classed(
+        ipywidgets.FloatSlider(
+            0, min=0, max=100, step=0.5, description="percentile", readout_format=".1f", **kind
+        ),
+        "percentile",
+    )
+    counts, shown = (
+        classed(ipywidgets.HTML(layout={"width": "30em"}), "counts"),
+        classed(ipywidgets.Image(format="png"), "curve"),
+    )
+    state = {"moving": False}
+
+    def settle(value: float) -> None:
+        """Everything at ``value`` nats."""
+        state["moving"] = True
+        nats.value, percentile.value = value, 100 * doubt.kept(value) / len(doubt.sorted)
+        state["moving"] = False
+        explorer.scenes[layer] = replace(
+            explorer.scenes[layer], overlay=verdict(uncertainty, wrong, value)
+        )
+        explorer.redraw()
+        shown.value = curve.ringed([(curve.axes[0], *doubt.point(value))])
+        counts.value = spoken(lines(doubt, value).replace("\n", "<br>"))
+
+    def moved(change: dict) -> None:
+        if not state["moving"]:
+            settle(change["new"] if change["owner"] is nats else doubt.threshold(change["new"]))
+
+    nats.observe(moved, names="value")
+    percentile.observe(moved, names="value")
+    settle(threshold)
+    box = View(
+        [ipywidgets.HBox([nats, percentile]), explorer, ipywidgets.HBox([shown, counts])],
+        still,
+        "uncertainty",
+    )
+    box.explorer, box.nats, box.percentile, box.counts, box.curve = (
+        explorer,
+        nats,
+        percentile,
+        counts,
+        shown,
+    )
+    return box

@@ -1,0 +1,406 @@
+"""Bones and matches in three dimensions, in mm, seen from the front: the patient's right is on the
+viewer's left.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure, FigureBase
+from numpy.typing import ArrayLike
+
+from ssltut.data.labels import LabelTable
+from ssltut.errors import ConfigError
+from ssltut.show.frontends import frontend
+from ssltut.show.static.pictures import Illustrated, Picture, described, picture, styled
+
+# Matches that agree are thin, solid, round; the others thick, dashed, square. plotly spaces dashes
+# by the size of the scene, up to
+# none at all, so there the lines stay solid.
+MATCHES = (
+    {"color": "#0072B2", "width": 3, "ls": "-", "marker": "o", "symbol": "circle"},
+    {"color": "#D55E00", "width": 7, "ls": (0, (4, 2)), "marker": "s", "symbol": "square"},
+)
+
+
+class Mesh(NamedTuple):
+    """A triangulated surface: vertices (V, 3) in mm, faces (F, 3) indices of vertices, and how to
+    draw and call it.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    colour: str = "#9A9A9A"
+    name: str = "bone"
+
+
+def surface(
+    label: np.ndarray,
+    class_id: int,
+    *,
+    spacing: Sequence[float] | None = None,
+    affine: np.ndarray | None = None,
+    table: LabelTable | None = None,
+    max_faces: int = 5000,
+) -> Mesh:
+    """Surface of one class of ``label`` (X, Y, Z) by marching cubes (Lorensen and Cline 1987),
+    closed also where the scan ends.
+
+    spacing    mm; vertices are counted from the centre of voxel (0, 0, 0).  affine (4, 4): vertices
+               in its world instead. Give one of them
+    table      its colour and name for the class (default: a grey bone)
+    max_faces  about how many faces to keep: the grid is coarsened by a whole step, which keeps
+               figures small
+    Raises ConfigError when the class is not there, or when not exactly one of spacing and affine is
+    given.
+    """
+    from scipy.ndimage import find_objects, gaussian_filter
+    from skimage.measure import marching_cubes
+
+    if (spacing is None) == (affine is None):
+        raise ConfigError(
+            "a surface needs its geometry, once", fix="give either spacing= in mm or affine="
+        )
+    mask = np.asarray(label) == class_id
+    if not mask.any():
+        raise ConfigError(
+            f"no voxel of the label has the value {class_id}",
+            where="surface",
+            fix=f"it has {np.unique(label).tolist()}",
+        )
+    box = find_objects(mask.astype(np.uint8))[0]
+    crop = mask[box]
+    crossed = sum(np.count_nonzero(np.diff(crop, axis=a)) for a in range(3))
+    step = max(1, round(np.sqrt(2 * crossed / max_faces)))
+    solid = gaussian_filter(
+        np.pad(crop, 2 * step).astype(np.float32), step / 3
+    )  # takes the stairs off, not the size
+    vertices, faces, _, _ = marching_cubes(solid, 0.5, step_size=step, allow_degenerate=False)
+    vertices += np.array([b.start for b in box]) - 2 * step
+    turn, shift = (np.diag(spacing), 0.0) if affine is None else (affine[:3, :3], affine[:3, 3])
+    look = (table.colours[class_id], table.names[class_id]) if table else ()
+    return Mesh(vertices @ np.asarray(turn, float).T + shift, faces, *look)
+
+
+def segments(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Lines from ``a`` (N, 3) to ``b`` (N, 3) as one path (3 N, 3) in which a row of NaN lifts the
+    pen after each.
+    """
+    return np.stack([a, b, np.full_like(a, np.nan)], axis=1).reshape(-1, 3)
+
+
+def beside(a: Sequence[Mesh], b: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray]:
+    """Shifts (3,) in mm that centre both scans and put ``b`` on the viewer's right of ``a`` with a
+    gap.
+    """
+    boxes = [
+        (np.min([m.vertices.min(0) for m in s], 0), np.max([m.vertices.max(0) for m in s], 0))
+        for s in (a, b)
+    ]
+    (middle_a, size_a), (middle_b, size_b) = (((low + high) / 2, high - low) for low, high in boxes)
+    return -middle_a, -middle_b - [0.65 * (size_a[0] + size_b[0]), 0, 0]
+
+
+class Room(NamedTuple):
+    """Two scans beside each other: meshes, the two paths of matches (name, (3 N, 3)), and captions
+    (text, place).
+    """
+
+    meshes: list[Mesh]
+    matches: list[tuple[str, np.ndarray]]
+    captions: list[tuple[str, np.ndarray]]
+
+
+def arranged(
+    sides: Sequence[Sequence[Mesh]],
+    a: np.ndarray,
+    b: np.ndarray,
+    agree: np.ndarray,
+    scans: tuple[str, str],
+    names: tuple[str, str],
+) -> Room:
+    """Both ``sides`` moved apart, and lines from ``a`` to ``b`` (N, 3) mm, each in the frame of its
+    side, in two kinds: agreeing and not.
+    """
+    shifts = beside(*sides)
+    meshes = [
+        m._replace(vertices=m.vertices + shift)
+        for side, shift in zip(sides, shifts, strict=False)
+        for m in side
+    ]
+    matches = [
+        (f"{name} ({keep.sum()})", segments(a[keep] + shifts[0], b[keep] + shifts[1]))
+        for name, keep in zip(names, (agree, ~agree), strict=False)
+    ]
+    top = max(m.vertices[:, 2].max() for m in meshes)
+    captions = [
+        (
+            text,
+            np.array(
+                [
+                    np.mean([(m.vertices[:, 0].min() + m.vertices[:, 0].max()) / 2 for m in side])
+                    + shift[0],
+                    0,
+                    top + 8,
+                ]
+            ),
+        )
+        for text, side, shift in zip(scans, sides, shifts, strict=False)
+    ]
+    return Room(meshes, matches, captions)
+
+
+@styled
+def drawn(scene: Room, title: str | None) -> Figure:
+    """The still picture of a room."""
+    fig = Figure(figsize=(12, 6.5))
+    room(fig, scene, title)
+    return fig
+
+
+def room(fig: FigureBase, scene: Room, title: str | None) -> None:
+    """A room on a figure or a part of one."""
+    ax = fig.add_axes((0, 0.07, 1, 0.83), projection="3d", computed_zorder=False)
+    shapes(ax, scene.meshes, pale=0.6)
+    for (name, path), style in zip(scene.matches, MATCHES, strict=False):
+        ax.plot(
+            *path.T,
+            color=style["color"],
+            ls=style["ls"],
+            lw=style["width"] / 2.4,
+            marker=style["marker"],
+            ms=6,
+            mec="white",
+            mew=0.5,
+            alpha=0.9,
+            label=name,
+            zorder=3,
+            clip_on=False,
+        )
+    for text, place in scene.captions:
+        ax.text(*place, text, ha="center", va="bottom", fontsize=15, zorder=4)
+    fig.legend(loc="lower center", ncols=2, handlelength=4)
+    if title:
+        fig.suptitle(title, fontsize=16)
+
+
+def shapes(ax: Axes, meshes: Sequence[Mesh], *, pale: float = 0.0) -> None:
+    """Shaded meshes in true proportions, as large as ``ax`` allows, with a bar of 50 mm and the
+    patient's sides.
+    """
+    from matplotlib.colors import LightSource
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+
+    faces = np.concatenate(
+        [mesh.vertices[mesh.faces][:, ::-1] for mesh in meshes]
+    )  # in one collection, so that the near ones hide the far ones
+    colours = np.repeat(
+        [(1 - pale) * np.array(to_rgb(m.colour)) + pale for m in meshes],
+        [len(m.faces) for m in meshes],
+        axis=0,
+    )
+    ax.add_collection3d(
+        Poly3DCollection(
+            faces,
+            facecolors=colours,
+            shade=True,
+            lightsource=LightSource(azdeg=60, altdeg=40),
+            linewidths=0,
+            antialiased=False,
+            zorder=1,
+            clip_on=False,
+        )
+    )
+    low, high = faces.min((0, 1)), faces.max((0, 1))
+    low[2] -= 0.1 * (high[2] - low[2])
+    size = high - low
+    tilt, turn = np.radians((8, 10))
+    across, up = (
+        size[0] * np.cos(turn) + size[1] * np.sin(turn),
+        size[2] * np.cos(tilt) + size[1] * np.sin(tilt),
+    )
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+    ax.set_proj_type("ortho")
+    ax.set_box_aspect(
+        tuple(size),
+        zoom=0.88 * np.linalg.norm(size) * min(ax.bbox.width / ax.bbox.height / across, 1 / up),
+    )
+    ax.view_init(elev=8, azim=80)
+    ax.set_axis_off()
+    bar = {"color": "black", "lw": 4, "solid_capstyle": "butt", "clip_on": False, "zorder": 2}
+    ax.plot([high[0], high[0] - 50], [high[1]] * 2, [low[2]] * 2, **bar)
+    ax.text(high[0] - 54, high[1], low[2], "50 mm", va="center", fontsize=12, zorder=4)
+    for letter, x in (("R", high[0] + 4), ("L", low[0] - 4)):
+        ax.text(x, high[1], (low[2] + high[2]) / 2, letter, ha="center", weight="bold", zorder=4)
+
+
+def correspondences(
+    surface_a: Mesh | Sequence[Mesh],
+    surface_b: Mesh | Sequence[Mesh],
+    points_a: ArrayLike,
+    points_b: ArrayLike,
+    agree: ArrayLike,
+    *,
+    alt: str,
+    title: str | None = None,
+    scans: tuple[str, str] = ("unlabelled scan", "labelled scan"),
+    names: tuple[str, str] = ("match of the right class", "match of a wrong class"),
+) -> object:
+    """Two scans side by side, and a line from each voxel to its match.
+
+    surface_a, surface_b   meshes of each scan, as ``surface`` makes them
+    points_a, points_b     (N, 3) mm, in the frame of each scan's meshes: voxels times spacing, or
+                           through the affine
+    agree                  (N,) bool; agreeing matches are thin solid blue lines, others thick
+                           dashed orange ones
+    Returns a plotly FigureWidget that carries its picture, a page with its own script in Colab, or,
+    in the static frontend, the picture alone. Raises ConfigError when the points do not pair up.
+    """
+    alt, agree = described(alt), np.asarray(agree, bool)
+    a, b = np.asarray(points_a, float).reshape(-1, 3), np.asarray(points_b, float).reshape(-1, 3)
+    if not len(a) == len(b) == len(agree):
+        raise ConfigError(
+            f"{len(a)} points, {len(b)} matches and {len(agree)} marks of agreement",
+            where="correspondences",
+            fix="give one of each",
+        )
+    sides = [[s] if isinstance(s, Mesh) else list(s) for s in (surface_a, surface_b)]
+    scene = arranged(sides, a, b, agree, scans, names)
+    still = picture(drawn(scene, title), alt)
+    return still if frontend() == "static" else turning(scene, title, still)
+
+
+def traces(scene: Room) -> list[object]:
+    """A room as plotly draws it: the meshes, the two paths, the captions."""
+    import plotly.graph_objects as go
+
+    found = [
+        go.Mesh3d(
+            **dict(zip("xyz", m.vertices.astype(np.float32).T, strict=False)),
+            **dict(zip("ijk", m.faces.astype(np.int32).T, strict=False)),
+            color=m.colour,
+            opacity=0.25,
+            name=m.name,
+            hoverinfo="name",
+            flatshading=False,
+        )
+        for m in scene.meshes
+    ]
+    found += [
+        go.Scatter3d(
+            **dict(zip("xyz", path.astype(np.float32).T, strict=False)),
+            mode="lines+markers",
+            name=name,
+            connectgaps=False,
+            hoverinfo="name",
+            line={"color": s["color"], "width": s["width"]},
+            marker={"size": 3, "symbol": s["symbol"]},
+        )
+        for (name, path), s in zip(scene.matches, MATCHES, strict=False)
+    ]
+    every = np.concatenate([m.vertices for m in scene.meshes])
+    low, middle, high = every.min(0), (every.min(0) + every.max(0)) / 2, every.max(0)
+    captions = [
+        *scene.captions,
+        ("<b>R</b>", np.array([high[0] + 8, *middle[1:]])),
+        ("<b>L</b>", np.array([low[0] - 8, *middle[1:]])),
+    ]
+    found.append(
+        go.Scatter3d(
+            **dict(zip("xyz", np.array([place for _, place in captions]).T, strict=False)),
+            mode="text",
+            text=[text for text, _ in captions],
+            textfont={"size": 17},
+            showlegend=False,
+            hoverinfo="skip",
+        )
+    )
+    return found
+
+
+def layout(title: str | None) -> dict[str, object]:
+    axis = {"visible": False}
+    return {
+        "title": title,
+        "height": 560,
+        "font": {"size": 15},
+        "legend": {"orientation": "h", "y": 0},
+        "margin": dict.fromkeys("lrb", 0) | {"t": 40},
+        "uirevision": "kept",
+        "scene": {
+            "xaxis": axis,
+            "yaxis": axis,
+            "zaxis": axis,
+            "aspectmode": "data",
+            "camera": {"eye": {"x": 0.2, "y": 1.6, "z": 0.2}},
+        },
+    }
+
+
+def figure_widget(data: Sequence[object], layout: dict[str, object], *mixins: type) -> object:
+    """A plotly FigureWidget that tells the browser of itself when it is whole.
+
+    plotly's own does so when it is still empty, and what it says next is lost on a browser that is
+    quicker than the kernel: an empty plot.
+    """
+    import plotly.graph_objects as go
+
+    class Whole(*mixins, go.FigureWidget):
+        """Opens late."""
+
+        _whole = False
+
+        def open(self) -> None:
+            """Do what the widget does on creation, but only once it is whole."""
+            if self._whole:
+                super().open()
+
+    figure = Whole(data, layout)
+    figure._whole = True
+    figure.open()
+    return figure
+
+
+def turning(scene: Room, title: str | None, still: Picture) -> object:
+    """The live half of ``correspondences``."""
+    import plotly.graph_objects as go
+
+    if frontend() == "colab":
+        return Page(
+            still.png,
+            still.alt,
+            go.Figure(traces(scene), layout(title)).to_html(
+                full_html=False, include_plotlyjs="cdn"
+            ),
+        )
+
+    figure = figure_widget(traces(scene), layout(title), Illustrated)
+    figure.illustration = still
+    return figure
+
+
+@dataclass(frozen=True, repr=False)
+class Page(Picture):
+    """A picture with a page that shows the same thing live where scripts run, as Colab's outputs
+    do.
+    """
+
+    page: str = ""
+
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, str], dict[str, object]]:
+        data, metadata = super()._repr_mimebundle_()
+        return (
+            data
+            | {
+                "text/html": (
+                    f"{self.page}<details><summary>still"
+                    f" picture</summary>{data['text/html']}</details>"
+                )
+            },
+            metadata,
+        )

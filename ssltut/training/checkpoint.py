@@ -1,0 +1,102 @@
+"""Checkpoints: one safetensors file, written atomically, with its JSON in the header. No pickle
+anywhere.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ssltut.errors import CheckpointError
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's tensors by "index.name"; its hyper-parameters are in the configuration
+    already.
+    """
+    return {
+        f"{i}.{name}": torch.as_tensor(value)
+        for i, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def save_checkpoint(
+    path: Path, groups: dict[str, dict[str, Tensor]], meta: dict[str, object]
+) -> None:
+    """Write tensors by group ("net.student", "optimizer") and ``meta`` to ``path``: the old file
+    stays whole until the new one is.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {
+        f"{group}/{name}": t.detach().cpu().contiguous().clone()
+        for group, items in groups.items()
+        for name, t in items.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata={"ssltut": json.dumps(meta)})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, object]]:
+    """The groups and the meta data of ``path``. Raises CheckpointError for a missing, damaged or
+    foreign file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(
+            "there is no checkpoint here",
+            where=path,
+            fix="train first, or give the folder of a finished run",
+        )
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            header = (file.metadata() or {}).get("ssltut")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no dictionary
+            meta = header and json.loads(header)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"the checkpoint cannot be read ({error})",
+            where=path,
+            fix="delete the file and train again",
+        ) from None
+    if not meta:
+        raise CheckpointError(
+            "the file is no ssltut checkpoint",
+            where=path,
+            fix="give a file written by ssltut train",
+        )
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        group, name = key.split("/", 1)
+        groups.setdefault(group, {})[name] = tensor
+    return groups, meta
+
+
+def load_net(net: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
+    """Load weights into ``net``. Raises CheckpointError when they are those of another network."""
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights do not fit the network ({str(error).splitlines()[1].strip()})",
+            where=where,
+            fix="use the configuration the run was trained with",
+        ) from None

@@ -1,0 +1,436 @@
+"""Comparisons: a small sweep that stops, fails, is killed and goes on."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from toy import SMALL, toy_case, toy_cohort
+
+import ssltut.training.loop
+from ssltut.data.labels import HIP
+from ssltut.errors import ConfigError, DataError, TrainingError
+from ssltut.evaluation.compare import (
+    COLUMNS,
+    compare,
+    provenance,
+    read_rows,
+    recorded,
+    score_run,
+    write_record,
+)
+from ssltut.evaluation.statistics import report, summary
+from ssltut.methods.registry import METHODS
+from ssltut.metrics import METRICS
+
+TINY = replace(SMALL, steps=1, validate_every=1)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    folder, said = tmp_path_factory.mktemp("sweeps") / "first", []
+    rows = compare(
+        toy_cohort(),
+        ["labels_only", "ua_mt", "all_labels"],
+        folder,
+        config=TINY,
+        budgets=[2, 3],
+        seeds=[0, 1],
+        say=said.append,
+    )
+    return folder, rows, said
+
+
+def test_one_row_per_case_class_and_metric(swept):
+    folder, rows, said = swept
+    assert len(rows) == 3 * 2 * 2 * 2 * 2 * len(METRICS)
+    assert len(said) == 12
+    assert said[0].startswith("[1/12] labels only, 2 labelled, seed 0: Dice")
+    assert not rows.duplicated(["method", "budget", "seed", "case", "class", "metric"]).any()
+    assert set(rows["case"]) == set(toy_cohort().split.test)
+    assert set(rows["class"]) == {
+        "hip bone",
+        "femur",
+    }
+    needed = [
+        "cohort",
+        "config",
+        "settings",
+        "options",
+        "command",
+        "commit",
+        "machine",
+        "seconds",
+        "selection",
+        "selected_step",
+        "difficulty",
+    ]
+    assert rows[needed].notna().all().all()
+    assert (rows["selection"] == "dice").all()
+    assert rows["error"].isna().all()
+    assert json.loads(rows["settings"].iloc[0])["lr"] == TINY.lr
+    assert json.loads(rows["options"][rows["method"] == "ua_mt"].iloc[0])["passes"] == 8
+    assert list(rows.columns) == list(COLUMNS)
+    read = read_rows(folder / "results.csv")
+    pd.testing.assert_frame_equal(read, rows)
+
+
+def test_the_upper_bound_is_trained_once_for_all_budgets(swept):
+    assert sorted(p.name.rsplit("-", 1)[0] for p in (swept[0] / "runs").iterdir()) == sorted(
+        [f"{m}-{s}" for m in ("labels_only", "ua_mt") for s in (0, 0, 1, 1)]
+        + ["all_labels-0", "all_labels-1"]
+    )
+
+
+def test_a_second_call_trains_nothing(swept, monkeypatch):
+    monkeypatch.setattr(
+        ssltut.training.loop, "train", lambda *args, **options: pytest.fail("trained again")
+    )
+    again = compare(
+        toy_cohort(),
+        ["labels_only", "ua_mt"],
+        swept[0],
+        config=TINY,
+        budgets=[2, 3],
+        seeds=iter([0, 1]),
+        say=lambda s: None,
+    )
+    first = swept[1][swept[1]["method"] != "all_labels"]
+    assert again["value"].tolist() == first["value"].tolist()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": replace(TINY, lr=2e-2)},
+        {"options": {"ua_mt": {"passes": 2}}},
+        {"draw": False},
+        {"cohort": 9},
+    ],
+)
+def test_another_configuration_does_not_reuse_rows(swept, change, monkeypatch):
+    class Trained(BaseException):
+        pass
+
+    def stop(*args, **options):
+        raise Trained
+
+    monkeypatch.setattr(ssltut.training.loop, "train", stop)
+    settings = {"config": TINY} | {k: v for k, v in change.items() if k != "cohort"}
+    with pytest.raises(Trained):
+        compare(
+            toy_cohort(change.get("cohort", 8)),
+            ["ua_mt"],
+            swept[0],
+            budgets=[2],
+            seeds=[1],
+            say=lambda s: None,
+            **settings,
+        )
+
+
+def test_scans_are_drawn_or_taken_in_the_published_order(tmp_path, monkeypatch):
+    seen = {}
+
+    def look(method, cohort, config, folder, **options):
+        seen.setdefault(method.name, []).append(cohort.split.labelled)
+        raise TrainingError("only looking")
+
+    monkeypatch.setattr(ssltut.training.loop, "train", look)
+    for draw in (True, False):
+        seen.clear()
+        compare(
+            toy_cohort(12),
+            ["labels_only", "ua_mt"],
+            tmp_path / str(draw),
+            config=TINY,
+            budgets=[3],
+            draw=draw,
+            say=lambda s: None,
+        )
+        assert seen["labels_only"] == seen["ua_mt"]
+        assert len(set(seen["ua_mt"])) == (3 if draw else 1)
+        assert draw or seen["ua_mt"][0] == ("case0", "case1", "case2")
+
+
+def test_a_larger_budget_keeps_the_scans_of_a_smaller_one():
+    drawn = {
+        (n, seed): toy_cohort(12).with_budget(n, seed).split.labelled
+        for n in (2, 4)
+        for seed in range(3)
+    }
+    assert all(drawn[4, seed][:2] == drawn[2, seed] for seed in range(3))
+    assert len({drawn[4, seed] for seed in range(3)}) == 3
+
+
+def test_a_failed_run_is_a_row_and_is_tried_again(tmp_path, monkeypatch):
+    real, said = ssltut.training.loop.train, []
+
+    def fail(method, *args, **options):
+        if method.name == "ua_mt":
+            raise TrainingError("loss term consistency is not finite", where=tmp_path)
+        return real(method, *args, **options)
+
+    monkeypatch.setattr(ssltut.training.loop, "train", fail)
+    rows = compare(
+        toy_cohort(),
+        ["ua_mt", "labels_only"],
+        tmp_path / "s",
+        config=TINY,
+        budgets=[2],
+        seeds=[0],
+        say=said.append,
+    )
+    failed = rows[rows["method"] == "ua_mt"]
+    assert len(failed) == 1
+    assert failed["status"].iloc[0] == "failed"
+    assert "consistency is not finite" in failed["error"].iloc[0]
+    assert failed[["config", "command", "commit", "machine", "settings"]].notna().all().all()
+    assert "failed: " in said[0]
+    assert (rows["method"] == "labels_only").sum() == 4 * len(METRICS)
+    assert summary(rows, "dice").set_index("method").loc["ua_mt", "failed"] == 1
+    monkeypatch.undo()
+    mended = compare(
+        toy_cohort(),
+        ["ua_mt", "labels_only"],
+        tmp_path / "s",
+        config=TINY,
+        budgets=[2],
+        seeds=[0],
+        say=said.append,
+    )
+    assert not (mended["status"] == "failed").any()
+    assert (mended["method"] == "ua_mt").sum() == 4 * len(METRICS)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDA out of\nmemory"), OSError(28, "No space left"), ZeroDivisionError()],
+)
+def test_whatever_goes_wrong_in_a_run_the_sweep_goes_on(tmp_path, monkeypatch, error):
+    real = ssltut.training.loop.train
+
+    def fail(method, *args, **options):
+        if method.name == "labels_only":
+            raise error
+        return real(method, *args, **options)
+
+    monkeypatch.setattr(ssltut.training.loop, "train", fail)
+    rows = compare(
+        toy_cohort(),
+        ["labels_only", "ua_mt"],
+        tmp_path,
+        config=TINY,
+        budgets=[2],
+        seeds=[0],
+        say=lambda s: None,
+    )
+    told = rows.loc[rows["status"] == "failed", "error"].tolist()
+    assert len(told) == 1
+    assert told[0].startswith(type(error).__name__)
+    assert "\n" not in told[0]
+    assert (rows["method"] == "ua_mt").sum() == 4 * len(METRICS)
+    assert summary(rows, "dice").set_index("method")["failed"].to_dict() == {
+        "labels_only": 1,
+        "ua_mt": 0,
+    }
+    assert "UA-MT" in report(rows, "dice")
+    assert "there is nothing to compare" in report(rows, "dice")
+
+
+def test_a_sweep_in_which_all_fails_still_has_its_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ssltut.training.loop,
+        "train",
+        lambda *args, **options: (_ for _ in ()).throw(MemoryError("no memory")),
+    )
+    rows = compare(
+        toy_cohort(),
+        ["labels_only", "ua_mt"],
+        tmp_path,
+        config=TINY,
+        budgets=[2],
+        seeds=[0],
+        say=lambda s: None,
+    )
+    assert rows["error"].tolist() == ["MemoryError: no memory"] * 2
+    assert summary(rows, "dice")["failed"].tolist() == [1, 1]
+    assert "nothing to compare" in report(rows, "dice")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_sweep_goes_on_where_it_was(tmp_path, workers, one_thread):
+    settings = {
+        "config": replace(TINY, steps=8, validate_every=4, precision="32-true"),
+        "budgets": [2],
+        "seeds": [0, 1],
+    }
+    code = f"""if __name__ == "__main__":
+        import sys, torch
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_compare import *
+        torch.set_num_threads({max(1, workers)})  # workers divide them: one each, as here
+        compare(toy_cohort(), ["labels_only", "ua_mt"], sys.argv[1], workers={workers}, **{settings!r})"""
+    (tmp_path / "sweep.py").write_text(code)
+    sweep = subprocess.Popen(
+        [sys.executable, tmp_path / "sweep.py", tmp_path / "killed"], stdout=subprocess.DEVNULL
+    )
+    while (
+        len(records := sorted((tmp_path / "killed").glob("rows/*.csv"))) < 1
+        and sweep.poll() is None
+    ):
+        time.sleep(0.02)
+    sweep.kill()
+    assert sweep.wait() != 0
+    assert 1 <= len(records) < 4
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in records}
+    went_on, whole = (
+        compare(
+            toy_cohort(), ["labels_only", "ua_mt"], tmp_path / name, say=lambda s: None, **settings
+        )
+        for name in ("killed", "whole")
+    )
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in records} == before
+    assert went_on["value"].tolist() == whole["value"].tolist()
+    assert len(went_on) == 4 * 4 * len(METRICS)
+
+
+def test_a_comparison_stopped_in_its_first_run_goes_on(tmp_path, monkeypatch):
+    def stopped(method, cohort, config, folder, **options):
+        (folder / "run.json").parent.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ssltut.training.loop, "train", stopped)
+        compare(toy_cohort(), ["labels_only"], tmp_path / "s", config=TINY, budgets=[2], seeds=[0])
+    assert len(
+        compare(toy_cohort(), ["labels_only"], tmp_path / "s", config=TINY, budgets=[2], seeds=[0])
+    )
+
+
+def test_impossible_comparisons_are_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ssltut.training.loop, "train", lambda *args, **options: pytest.fail("trained")
+    )
+    for methods, budgets, words in (
+        (["ua_mt", "ua_tm"], [2], "did you mean ua_mt"),
+        (["ua_mt"], [2, 60], "a budget of 60"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            compare(toy_cohort(), methods, tmp_path / "s", config=TINY, budgets=budgets)
+    assert not (tmp_path / "s").exists()
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "results.csv").write_text("mine")
+    with pytest.raises(ConfigError, match="holds no comparison"):
+        compare(toy_cohort(), ["ua_mt"], tmp_path / "s", config=TINY, budgets=[2])
+    assert (tmp_path / "s" / "results.csv").read_text() == "mine"
+
+
+def test_the_largest_piece_alone_is_scored_where_asked_and_the_rows_say_so(swept, tmp_path):
+    case = toy_case(3)
+    stray = case.label.copy()
+    stray[0, 0, 0] = 1  # far from the rest of its class, and one voxel
+    assert case.label[0, 0, 0] == 0
+    assert case.label[1, 1, 1] == 0
+    run = SimpleNamespace(predict=lambda case: stray, table=HIP)
+    whole, largest = (
+        score_run(run, [case], largest=largest).set_index(["class", "metric"])["value"]
+        for largest in (False, True)
+    )
+    assert whole["hip bone", "dice"] < largest["hip bone", "dice"] == 1
+    assert largest["hip bone", "hd95"] == 0
+    settings = {"config": TINY, "budgets": [2], "seeds": [0], "say": lambda line: None}
+    plain, alone = (
+        compare(toy_cohort(), ["labels_only"], tmp_path / "c", largest=largest, **settings)
+        for largest in (False, True)
+    )
+    assert set(plain["kept"]) == {"all"}
+    assert set(alone["kept"]) == {"largest piece"}
+    assert set(plain["config"]) == set(alone["config"])
+
+
+def test_scoring_needs_labels(swept):
+    run = ssltut.training.loop.load_run(next((swept[0] / "runs").glob("labels_only-*")))
+    with pytest.raises(DataError, match="case3: the case has no label"):
+        score_run(run, [toy_case(3).without_label()])
+    assert set(score_run(run, [toy_case(3)])["case"]) == {"case3"}
+
+
+def test_a_record_is_read_and_where_there_is_none_it_is_empty():
+    found, none = recorded("synthetic_class"), recorded("nowhere")
+    assert len(found) == 1800
+    assert set(found["method"]) >= {"labels_only", "all_labels"}
+    assert isinstance(found["case"].iloc[0], str)
+    assert none.empty
+    assert list(none.columns) == list(COLUMNS)
+
+
+@pytest.mark.parametrize("tag", ["052673293222", "15707295e803", "4c2446e69022"])
+def test_the_name_of_a_run_stays_text_also_where_it_looks_like_a_number(swept, tmp_path, tag):
+    rows = read_rows(swept[0] / "results.csv")
+    rows = rows[rows["config"] == rows["config"].iloc[0]].assign(config=tag)
+    write_record(rows, "toy", list(METHODS), tmp_path)
+    assert (
+        set(read_rows(tmp_path / "toy.csv")["config"])
+        == set(recorded("toy", tmp_path)["config"])
+        == {tag}
+    )
+
+
+def test_a_record_says_once_what_is_the_same_for_a_run_and_is_read_whole(swept, tmp_path):
+    rows = read_rows(swept[0] / "results.csv")
+    written = write_record(rows, "toy", list(METHODS), tmp_path)
+    pd.testing.assert_frame_equal(recorded("toy", tmp_path), written)
+    columns = ["method", "budget", "seed", "case", "class", "metric"]
+    pd.testing.assert_frame_equal(
+        written.sort_values(columns, ignore_index=True),
+        rows.sort_values(columns, ignore_index=True),
+    )
+    values, runs = (pd.read_csv(tmp_path / name) for name in ("toy.csv", "toy_runs.csv"))
+    assert "settings" not in values
+    assert len(values) == len(rows)
+    assert len(runs) == len(rows.groupby(["method", "budget", "seed"]))
+
+
+def test_a_record_made_in_parts_keeps_what_was_not_done_again_in_the_order_of_the_methods(
+    swept, tmp_path
+):
+    rows = read_rows(swept[0] / "results.csv")
+    of_bound = rows["method"] == "labels_only"
+    write_record(rows[of_bound], "toy", list(METHODS), tmp_path)
+    whole = write_record(rows[~of_bound], "toy", list(METHODS), tmp_path)
+    assert len(whole) == len(rows)
+    assert whole["method"].iloc[0] == "labels_only"
+    again = write_record(
+        rows[of_bound].assign(value=0.5, config=rows["config"] + "0"),
+        "toy",
+        list(METHODS),
+        tmp_path,
+    )
+    assert len(again) == len(rows)
+    assert set(again["config"]) == set(rows["config"].where(~of_bound, rows["config"] + "0"))
+    assert (
+        recorded("toy", tmp_path)
+        .loc[lambda table: table["method"] == "labels_only", "value"]
+        .eq(0.5)
+        .all()
+    )
+
+
+def test_provenance_says_how_a_row_was_made(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/somewhere/ssltut", "compare", "cohort"])
+    assert provenance()["command"] == "ssltut compare cohort"
+    assert set(provenance()) == {
+        "command",
+        "commit",
+        "machine",
+    }
+    monkeypatch.setattr(
+        "subprocess.run", lambda *args, **options: (_ for _ in ()).throw(OSError("no git"))
+    )
+    assert provenance()["commit"] == "unknown"

@@ -1,0 +1,344 @@
+"""JupyterLab on a free port, Chromium with no way out of this machine, and the hands of a person:
+what the browser tests are made of.
+
+Nothing of the user's is touched: the server's settings, workspaces, kernels' files and the
+notebooks lie in a folder of the test.
+"""
+
+import io
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOTS = ROOT / "build" / "browser"
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+# No name but the machine's own can be looked up, by pages and by web sockets alike. WebGL is drawn
+# by the processor.
+FLAGS = (
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--no-sandbox",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+    "--disable-gpu-watchdog",  # on a busy machine it takes slow drawing for a crash, and WebGL is gone
+    "--disable-gpu-process-crash-limit",
+)
+READY = (
+    "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status ==="
+    " 'idle'"
+)
+
+
+def chromium() -> str | None:
+    """The browser: what SSLTUT_CHROMIUM names, else the first of the usual names on the path, else
+    None.
+    """
+    chosen = os.environ.get("SSLTUT_CHROMIUM")
+    return shutil.which(chosen) if chosen else next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def pixels(png: bytes) -> np.ndarray:
+    """A screenshot as (rows, columns, 3) uint8."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def crowd() -> float:
+    """How many times slower than alone this machine is now, by its load: what a limit in seconds is
+    multiplied by.
+    """
+    return (
+        max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1.0
+    )
+
+
+def middle(of: "Locator") -> tuple[float, float]:
+    """The middle of what is shown, in pixels of the window."""
+    box = of.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def colours(png: bytes) -> int:
+    """How many colours a screenshot has, each channel in 16 steps: 1 for a blank, tens for a shaded
+    surface.
+    """
+    return len(np.unique(pixels(png) // 16 @ np.array([256, 16, 1])))
+
+
+@contextmanager
+def jupyter(folder: Path, **environment: str) -> Iterator[str]:
+    """JupyterLab on ``folder / "notebooks"`` as a learner starts it; gives its address with a
+    token.
+    """
+    config, token = folder / "config", secrets.token_hex(16)
+    (folder / "notebooks").mkdir(parents=True, exist_ok=True)
+    (config / "labconfig").mkdir(parents=True, exist_ok=True)
+    # The one departure from a fresh install: nobody is asked whether they want news from the
+    # internet.
+    page = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    (config / "labconfig" / "page_config.json").write_text(json.dumps(page))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    own = {
+        "JUPYTER_CONFIG_DIR": config,
+        "JUPYTER_DATA_DIR": folder / "data",
+        "JUPYTER_RUNTIME_DIR": folder / "runtime",
+        "IPYTHONDIR": folder / "ipython",
+        "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
+    }
+    # conftest asks for pictures and a thread-happy session; here the surroundings are those of a
+    # learner.
+    given = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("SSLTUT_FRONTEND", "MPLBACKEND", "JPY_SESSION_NAME")
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "jupyter",
+        "lab",
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={address.rpartition(':')[2]}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={folder / 'notebooks'}",
+        "--expose-app-in-browser",
+        "--LabApp.news_url=",
+    ]
+    log = folder / "jupyter.log"
+    with log.open("wb") as sink:
+        server = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=given | {k: str(v) for k, v in own.items()} | environment,
+            stdout=sink,
+            stderr=sink,
+        )
+        try:
+            _wait(f"{address}/api/status?token={token}", server, log)
+            yield f"{address}/lab?token={token}"
+        finally:
+            server.terminate()
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _wait(address: str, server: subprocess.Popen, log: Path, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            return (
+                urllib.request.build_opener(urllib.request.ProxyHandler({}))
+                .open(address, timeout=5)
+                .close()
+            )
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.3)
+    raise RuntimeError(
+        f"JupyterLab did not answer within {seconds:.0f}"
+        f" s:\n{log.read_text(errors='replace')[-3000:]}"
+    )
+
+
+@contextmanager
+def browser() -> Iterator["Browser"]:
+    """Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=chromium(), args=list(FLAGS))
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+@dataclass
+class Desk:
+    """One browser window on JupyterLab.
+
+    outside  the requests that wanted to leave the machine, all refused;  errors  what the console
+             called an error
+    """
+
+    browser: "Browser"
+    address: str
+    folder: Path
+    dark: bool = False
+    outside: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.context = self.browser.new_context(
+            viewport={"width": 1500, "height": 1700}, color_scheme="dark" if self.dark else "light"
+        )
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(240_000)  # a busy machine may take minutes to start a kernel
+        self.context.route(
+            lambda url: (
+                url.startswith(("http://", "https://")) and not url.startswith("http://127.0.0.1:")
+            ),
+            self._refuse,
+        )
+        self.page.on(
+            "websocket",
+            lambda socket: "//127.0.0.1:" in socket.url or self.outside.append(socket.url),
+        )
+        self.page.on(
+            "console",
+            lambda message: (
+                message.type == "error"
+                and self.errors.append(f"{message.text} ({message.location['url']})")
+            ),
+        )
+        self.page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
+
+    def _refuse(self, route: object) -> None:
+        self.outside.append(route.request.url)
+        route.abort("internetdisconnected")
+
+    def open(self, name: str) -> None:
+        """Open a notebook in an empty workspace and wait for its kernel."""
+        base, _, token = self.address.partition("?")
+        self.page.goto(f"{base}/tree/{name}?reset&{token}")
+        self.page.wait_for_function(READY)
+
+    def close(self) -> None:
+        """Shut the kernels down and close the window."""
+        if self.page.evaluate("() => Boolean(window.jupyterapp)"):
+            self.page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
+        self.context.close()
+
+    def cells(self) -> int:
+        """How many cells the notebook has."""
+        return self.page.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.content.widgets.length"
+        )
+
+    def run(self, last: int | None = None) -> None:
+        """Run all cells, or those up to and including ``last``, and wait for the kernel. Fails at
+        the first cell that raises.
+        """
+        done = self.page.evaluate(
+            """async last => {
+            const panel = window.jupyterapp.shell.currentWidget, book = panel.content;
+            for (let n = 0; n <= (last ?? book.widgets.length - 1); n++) {
+                book.activeCellIndex = n; book.deselectAll();
+                await window.jupyterapp.commands.execute('notebook:run-cell');
+                const made = book.widgets[n].model.toJSON().outputs ?? [];
+                const failed = made.find(output => output.output_type === 'error');
+                if (failed) return `cell ${n}: ${failed.ename}: ${failed.evalue}`;
+            } }""",
+            last,
+        )
+        assert done is None, done
+
+    def cell(self, text: str) -> int:
+        """The index of the one code cell whose source contains ``text``."""
+        found = self.page.evaluate(
+            """text => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, n) =>
+            cell.model.type === 'code' && cell.model.sharedModel.getSource().includes(text) ? [n] : [])""",
+            text,
+        )
+        assert len(found) == 1, f"{len(found)} code cells contain {text!r}"
+        return found[0]
+
+    def output(self, cell: int) -> "Locator":
+        """Bring a cell's output on the screen and point at it."""
+        self.page.evaluate(
+            """async n => {
+            const book = window.jupyterapp.shell.currentWidget.content;
+            book.activeCellIndex = n; book.deselectAll(); await book.scrollToItem(n, 'start'); }""",
+            cell,
+        )
+        shown = self.page.locator(
+            f'.jp-Notebook .jp-Cell[data-windowed-list-index="{cell}"] .jp-Cell-outputArea'
+        )
+        shown.wait_for()
+        shown.scroll_into_view_if_needed()
+        return shown
+
+    def saved(self, cell: int) -> list[dict]:
+        """The outputs of a cell as the notebook will keep them."""
+        return self.page.evaluate(
+            "n => window.jupyterapp.shell.currentWidget.content.widgets[n].model.toJSON().outputs",
+            cell,
+        )
+
+    def ask(self, code: str) -> str:
+        """Type ``code`` into a new cell below the active one, run it, and read its text; the cell
+        is removed again.
+        """
+        run = self.page.evaluate
+        run("() => window.jupyterapp.commands.execute('notebook:insert-cell-below')")
+        run("() => window.jupyterapp.commands.execute('notebook:enter-edit-mode')")
+        self.page.keyboard.insert_text(code)
+        run("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+        text = run(
+            """() => { const cell = window.jupyterapp.shell.currentWidget.content.activeCell.model.toJSON();
+            return (cell.outputs ?? []).map(o => o.text ?? o.data?.['text/plain'] ?? `${o.ename}: ${o.evalue}`).flat().join(''); }"""
+        )
+        run("() => window.jupyterapp.commands.execute('notebook:delete-cell')")
+        return text.strip()
+
+    def save(self) -> None:
+        """Save the notebook, as Ctrl+S does."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+
+    def drag(self, x: float, y: float, dx: float, dy: float) -> None:
+        """Press the mouse at a place on the screen, move it, and let go."""
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + dx, y + dy, steps=6)
+        self.page.mouse.up()
+
+    def shot(self, name: str, of: "Locator | None" = None) -> bytes:
+        """A screenshot of ``of``, or of the window, kept as build/browser/``name``.png."""
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        return (of or self.page).screenshot(path=SHOTS / f"{name}.png")
+
+    def settled(
+        self, of: "Locator", *, seconds: float = 60, until: object = lambda png: True
+    ) -> bytes:
+        """A screenshot of ``of`` once two in a row are the same and ``until`` holds of it."""
+        end, last = time.monotonic() + seconds * crowd(), None
+        while time.monotonic() < end:
+            now = of.screenshot()
+            if now == last and until(now):
+                return now
+            last = now
+            self.page.wait_for_timeout(300)
+        raise AssertionError(
+            f"the picture did not settle within {seconds:.0f} s, or is not the one waited for"
+        )

@@ -1,0 +1,262 @@
+"""Looking inside a run: reproducible, right where the answer is known, and without touching what is
+looked at.
+"""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from toy import SMALL, toy_case, toy_cohort
+
+from ssltut.data.batch import Batch
+from ssltut.errors import ConfigError
+from ssltut.inspection.explore import (
+    Probe,
+    accuracy_on_unreliable,
+    correspond,
+    embedding_map,
+    probed_run,
+    uncertainty_map,
+)
+from ssltut.methods.contract import Progress
+from ssltut.methods.matching.embedding_matching import Assignment
+from ssltut.methods.registry import make_method
+from ssltut.nets.base import Out
+from ssltut.training.loop import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = replace(SMALL, steps=30, validate_every=30)
+    return train(
+        make_method("mean_teacher"),
+        toy_cohort(),
+        config,
+        tmp_path_factory.mktemp("runs") / "r",
+        say=lambda s: None,
+    )
+
+
+def test_uncertainty_maps_are_reproducible(run):
+    case = toy_case(7)
+    found, again, other = (uncertainty_map(run, case, passes=3, seed=seed) for seed in (0, 0, 1))
+    assert found.probabilities.shape == (
+        3,
+        16,
+        16,
+        16,
+    )
+    assert found.mean_of_entropies.shape == found.entropy_of_mean.shape == (16, 16, 16)
+    assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
+    assert not np.array_equal(found.entropy_of_mean, other.entropy_of_mean)
+    assert found.probabilities.sum(0) == pytest.approx(1.0, abs=1e-4)
+    assert (found.mean_of_entropies <= found.entropy_of_mean + 1e-5).all()
+    assert found.mean_of_entropies.min() >= -1e-6
+    assert found.entropy_of_mean.max() <= np.log(3) + 1e-5
+
+
+def test_an_uncertainty_map_draws_from_a_stream_of_its_own(run):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    modes = [m.training for m in run.nets["teacher"].modules()]
+    uncertainty_map(run, toy_case(7), role="teacher", passes=1)
+    assert torch.equal(torch.rand(3), expected)
+    assert modes == [m.training for m in run.nets["teacher"].modules()]
+
+
+def test_a_network_that_is_not_there_is_named(run):
+    with pytest.raises(ConfigError, match="no network 'critic'.*student, teacher"):
+        uncertainty_map(run, toy_case(7), role="critic")
+    with pytest.raises(ConfigError, match="no network 'critic'"):
+        embedding_map(run, toy_case(7), role="critic")
+
+
+def test_a_scan_matched_with_itself_finds_the_same_voxels(run):
+    case = toy_case(0)
+    embedding = embedding_map(run, case)
+    assert embedding.shape == (8, 16, 16, 16)
+    inside = np.zeros_like(case.label, bool)
+    inside[4:12, 4:12, 4:12] = True
+    query = np.argwhere(inside & (case.label == 1))[:40]
+    found = correspond(
+        embedding, query, embedding, case.label, k=3, band=16, references=5000, n_classes=3
+    )
+    # 5000 of fewer voxels: drawn with replacement, so nearly all are there; the best match of one
+    # that is there is itself
+    itself = (found.reference[:, 0] == query).all(1)
+    assert itself.mean() > 0.8
+    assert found.similarity[itself, 0] == pytest.approx(1.0, abs=1e-5)
+    assert (found.reference_class[itself, 0] == 1).all()
+    assert (np.diff(found.similarity, axis=1) <= 1e-6).all()
+    place = tuple(found.reference.reshape(-1, 3).T)
+    assert np.array_equal(case.label[place], found.reference_class.ravel())
+    assert found.vote.shape == (40, 3)
+    assert found.vote.sum(1) == pytest.approx(1.0)
+    again = correspond(
+        embedding, query, embedding, case.label, k=3, band=16, references=5000, n_classes=3
+    )
+    assert np.array_equal(again.reference, found.reference)
+
+
+def test_references_lie_at_the_surface(run):
+    case = toy_case(0)
+    embedding = embedding_map(run, case)
+    found = correspond(
+        embedding,
+        np.array([[8, 8, 8]]),
+        embedding,
+        case.label,
+        k=50,
+        band=1,
+        references=40,
+        n_classes=3,
+    )
+    for x, y, z in found.reference[0]:
+        box = case.label[max(x - 1, 0) : x + 2, max(y - 1, 0) : y + 2, max(z - 1, 0) : z + 2]
+        assert len(np.unique(box)) > 1
+
+
+class Fixed(nn.Module):
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, x):
+        return Out(self.logits, {"embedding": torch.zeros(1, 2, 2, 2, 1)}, {})
+
+
+def line(values, kind=torch.int64):
+    return torch.tensor(values, dtype=kind).view(1, 2, 2, 1)
+
+
+def test_accuracy_on_unreliable_voxels_by_hand():
+    truth, student = line([0, 1, 1, 0]), line([0, 1, 0, 0])
+    found = Assignment(
+        torch.zeros(1, 2, 2, 1),
+        line([1, 1, 1, 0], torch.bool),
+        line([0, 0, 0, 0]),
+        line([1, 1, 1, 0]),
+        line([0, 1, 1, 0], torch.bool),
+        None,
+    )
+    method = SimpleNamespace(
+        sigma_student=0.0,
+        normalise="set",
+        assign=lambda *args: found,
+        vectors=lambda out, places: None,
+    )
+    batch = Batch(torch.zeros(1), truth, torch.zeros(1, 1, 2, 2, 1), (), (), 2, 0)
+    nets = {"student": Fixed(nn.functional.one_hot(student, 2).movedim(-1, 1).float())}
+    values = accuracy_on_unreliable(method, nets, batch, truth, Progress(0, 1))
+    assert values == pytest.approx(
+        {
+            "unreliable share": 0.75,
+            "trusted share": 0.5,
+            "teacher right": 1 / 3,
+            "match right": 2 / 3,
+            "student right": 2 / 3,
+            "match right where trusted": 1.0,
+            "teacher right where reliable": 1.0,
+            "match agrees with student": 1 / 3,
+            "pull of a voxel": 2.0,
+        }
+    )
+    method.normalise = "all"
+    assert (
+        accuracy_on_unreliable(method, nets, batch, truth, Progress(0, 1))["pull of a voxel"] == 1.0
+    )
+    none = found._replace(unreliable=line([0] * 4, torch.bool), trusted=line([0] * 4, torch.bool))
+    method.assign = lambda *args: none
+    values = accuracy_on_unreliable(method, nets, batch, truth, Progress(0, 1))
+    assert np.isnan(values["match right"])
+    assert values["pull of a voxel"] == 0.0
+    assert values["teacher right where reliable"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "norm"),
+    [
+        ("embedding_matching", {}, "instance"),
+        ("neighbour_vote", {"memory": 8}, "batch"),
+        ("place_vote", {}, "instance"),
+    ],
+)
+def test_probing_does_not_disturb_training(name, options, norm, tmp_path):
+    method, config = make_method(name, options), replace(SMALL, norm=norm)
+    probe = Probe(method, toy_cohort(), config, every=1, file=tmp_path / "probe.csv")
+    runs = [
+        train(method, toy_cohort(), config, tmp_path / str(i), watch=watch, say=lambda s: None)
+        for i, watch in enumerate((None, probe))
+    ]
+    for role in runs[0].nets:
+        a, b = (run.nets[role].state_dict() for run in runs)
+        assert all(torch.equal(a[k], b[k]) for k in a), role
+    frame = probe.frame()
+    assert frame["step"].tolist() == [0, 1, 2, 3]
+    assert frame["match weight"].is_monotonic_increasing
+    assert frame["match weight"].gt(0).all()
+    assert frame["unreliable share"].between(0, 1).all()
+    assert frame["teacher right where reliable"].dropna().between(0, 1).all()
+
+
+def test_a_probed_run_that_is_found_has_its_table_too():
+    method = make_method("embedding_matching")
+    (first, table), (again, same) = (
+        probed_run(method, toy_cohort(), SMALL, every=1, say=lambda s: None) for _ in range(2)
+    )
+    assert table["step"].tolist() == [0, 1, 2, 3]
+    assert table.equals(same)
+    assert first.folder == again.folder
+
+
+def test_a_probed_run_can_be_watched_too():
+    class Watching:
+        def __init__(self):
+            self.steps, self.scored = [], []
+
+        def __call__(self, step, nets, batch, terms):
+            self.steps.append((step, "match" in terms))
+
+        def validated(self, step, scores):
+            self.scored.append((step, *scores))
+
+    watch, config = Watching(), replace(SMALL, seed=31)
+    probed_run(
+        make_method("embedding_matching"),
+        toy_cohort(),
+        config,
+        every=2,
+        watch=watch,
+        say=lambda s: None,
+    )
+    assert watch.steps == [(step, True) for step in range(4)]
+    assert watch.scored[-1] == (
+        3,
+        "dice",
+        "hd95",
+    )
+
+
+def test_where_no_truth_is_kept_validation_scans_are_probed(tmp_path):
+    cohort = toy_cohort()
+    for case_id in cohort.split.unlabelled:
+        cohort.sources[case_id] = cohort.sources[case_id]._replace(has_label=False)
+    probe = Probe(
+        make_method("embedding_matching"),
+        cohort,
+        SMALL,
+        every=1,
+        file=tmp_path / "p.csv",
+        patches=2,
+    )
+    assert probe.truth.shape == (2, 8, 8, 8)
+    assert probe.frame().empty
+
+
+def test_only_matching_can_be_probed(tmp_path):
+    with pytest.raises(ConfigError, match="UA-MT matches no embeddings"):
+        Probe(make_method("ua_mt"), toy_cohort(), SMALL, every=1, file=tmp_path / "p.csv")

@@ -1,0 +1,288 @@
+"""M&N: who learns when and from how many unlabelled patches, the frozen partner, and what the 2D
+network may be.
+"""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from toy import SMALL, make_batch, total, toy_cohort
+
+from ssltut.errors import CheckpointError, ConfigError
+from ssltut.methods.contract import Plan, Progress, Role
+from ssltut.methods.further.mn import mimic
+from ssltut.methods.losses import supervised_loss
+from ssltut.methods.registry import make_method
+from ssltut.nets.build import build_net
+from ssltut.nets.modes import eval_mode
+from ssltut.nets.slices import Slices
+from ssltut.training.batch_norm import settle
+from ssltut.training.loop import build_nets, draw_batch, train
+
+STILL = replace(SMALL, dropout=0.0, norm="instance")
+SLICES, VOLUMES = Progress(48, 100), Progress(56, 100)  # the 7th and the 8th turn of 8 steps
+
+
+def small_2d(in_channels: int, n_classes: int) -> torch.nn.Module:
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(in_channels, 4, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(4, n_classes, 1),
+    )
+
+
+OWN = f"{__name__}:small_2d"
+
+
+def test_the_batch_has_ever_more_unlabelled_patches():
+    method, of = make_method("mn"), Plan(3, 2)
+    plans = [method.plan(Progress(step, 4000), of) for step in range(4000)]
+    assert all(plan.labelled + plan.unlabelled == 5 for plan in plans)
+    assert all(plan == Plan(5, 0) for plan in plans[:500])
+    assert [plan.unlabelled for plan in plans[500:]] == [
+        5 * i // 3500 for i in range(3500)
+    ]  # as published, in epochs
+    assert make_method("mn", {"weight": 0.0}).plan(Progress(3999, 4000), of) == Plan(3, 0)
+
+
+def test_both_learn_first_then_they_take_turns():
+    method = make_method("mn")
+    assert (
+        method.learners(Progress(0, 100))
+        == method.learners(Progress(12, 100))
+        == ("student", "slices")
+    )
+    turns = [method.learners(Progress(step, 100)) for step in range(16, 48)]
+    assert turns == [("slices",)] * 8 + [("student",)] * 8 + [("slices",)] * 8 + [("student",)] * 8
+    assert make_method("mn", {"weight": 0.0}).learners(SLICES) == ("student", "slices")
+
+
+def test_the_learning_rate_warms_up_falls_and_starts_again():
+    method = make_method("mn", {"rate_2d": 10.0})
+    rates = [method.rates(Progress(step, 4000))["student"] for step in range(4000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[25] == pytest.approx(0.505)
+    assert rates[50] == pytest.approx(1.0)
+    assert rates[275] == pytest.approx(0.5)
+    assert rates[499] < 1e-4
+    assert rates[500] == 1.0
+    assert rates[500 + 875] == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4))
+    assert rates[-1] < 1e-6
+    assert method.rates(Progress(25, 4000))["slices"] == pytest.approx(5.05)
+    assert make_method("mn", {"weight": 0.0}).rates(SLICES) == {}
+
+
+def test_the_rate_of_each_role_reaches_its_weights(tmp_path, monkeypatch):
+    method = make_method("mn", {"weight": 0.0})
+    monkeypatch.setattr(type(method), "rates", lambda self, progress: {"slices": 0.0})
+    run = train(
+        method,
+        toy_cohort(),
+        replace(SMALL, steps=2, select="last"),
+        tmp_path / "r",
+        say=lambda s: None,
+    )
+    start = build_nets(method, SMALL, 3)
+    moved = {
+        role: any(
+            not torch.equal(p, q)
+            for p, q in zip(start[role].parameters(), run.nets[role].parameters(), strict=True)
+        )
+        for role in start
+    }
+    assert moved == {"student": True, "slices": False}
+
+
+@pytest.mark.parametrize(
+    ("progress", "learner", "frozen"),
+    [(SLICES, "slices", "student"), (VOLUMES, "student", "slices")],
+)
+def test_the_terms_by_hand_and_the_partner_is_frozen(progress, learner, frozen):
+    method, batch = make_method("mn", {"sigma_student": 0.0}), make_batch()
+    batch = replace(batch, x_u=torch.cat([batch.x_u, batch.x_l[:1]]))
+    nets = build_nets(method, replace(SMALL, dropout=0.0, norm="batch"), 3)
+    before = {k: v.clone() for k, v in nets[frozen].state_dict().items()}
+    terms = method.losses(batch, nets, progress)
+    logits = nets[learner](torch.cat([batch.x_l, batch.x_u])).logits.double()
+    with eval_mode(nets[frozen]):
+        q = nets[frozen](batch.x_u).logits.double().softmax(1)
+    p, over = logits[2:].softmax(1), (0, 2, 3, 4)
+    dice = 1 - (2 * (p * q).sum(over) / ((p**2).sum(over) + (q**2).sum(over))).mean()
+    expected = dice + (q * (q.log() - p.log())).mean()
+    own = "supervised" if learner == "student" else "slices supervised"
+    assert set(terms) == {own, f"{learner} pseudo-masks"}
+    assert terms[f"{learner} pseudo-masks"].value.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert terms[own].value.item() == pytest.approx(
+        supervised_loss(logits[:2], batch.y_l).item(), rel=1e-4
+    )
+    assert (terms[own].weight, terms[f"{learner} pseudo-masks"].weight) == (
+        pytest.approx(0.4),
+        pytest.approx(0.6),
+    )  # 2 and 3 of 5 patches
+    total(terms).backward()
+    assert all(p.grad is None for p in nets[frozen].parameters())
+    assert all(torch.equal(before[k], v) for k, v in nets[frozen].state_dict().items())
+
+
+def test_a_run_moves_only_the_network_whose_turn_it_is(tmp_path):
+    seen = []
+
+    def watch(step, nets, batch, terms):
+        seen.append(
+            {role: [p.detach().clone() for p in net.parameters()] for role, net in nets.items()}
+        )
+
+    train(
+        make_method("mn", {"turn": 2}),
+        toy_cohort(),
+        replace(SMALL, steps=8, validate_every=8),
+        tmp_path / "r",
+        watch=watch,
+        say=lambda s: None,
+    )
+    for step in range(2, 8):
+        moved = {
+            role
+            for role in seen[0]
+            if any(
+                not torch.equal(a, b)
+                for a, b in zip(seen[step - 1][role], seen[step][role], strict=True)
+            )
+        }
+        assert moved == {"slices" if step // 2 % 2 == 0 else "student"}, step
+
+
+def test_a_network_without_a_turn_keeps_its_averages_when_the_others_settle():
+    from ssltut.data.patches import Intensity, PatchPool
+
+    method, cohort = make_method("mn"), toy_cohort()
+    nets = build_nets(method, SMALL, 3)
+    cases = cohort.training("labelled")
+    pool = PatchPool(cases, Intensity.of(cases), SMALL.patch, "cpu")
+    batches = [draw_batch(pool, pool, Plan(2, 2), SMALL, 3, step) for step in range(2)]
+    with torch.no_grad():
+        for net in nets.values():
+            net(batches[0].x_l)
+    settled = settle(method, nets, batches, SLICES)
+
+    def averages(found, role):
+        return [
+            m.running_mean for m in found[role].modules() if isinstance(m, torch.nn.BatchNorm3d)
+        ]
+
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(averages(nets, "student"), averages(settled, "student"), strict=True)
+    )
+    assert not any(
+        torch.equal(a, b)
+        for a, b in zip(averages(nets, "slices"), averages(settled, "slices"), strict=True)
+    )
+
+
+def test_to_mimic_oneself_costs_nothing_and_a_sure_target_costs_its_cross_entropy():
+    z = torch.randn(1, 3, 4, 4, 4)
+    assert mimic(z, z.softmax(1)).item() == pytest.approx(0.0, abs=1e-5)
+    one = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1)
+    dice = (
+        1 - (2 * 0.5 / (1 + 0.25) + 0) / 2
+    )  # the second class is absent from the target and half there
+    assert mimic(torch.zeros(1, 2, 1, 1, 1), one).item() == pytest.approx(
+        dice + math.log(2) / 2, abs=1e-4
+    )
+
+
+def test_any_2d_network_can_be_passed_and_trained(tmp_path):
+    method = make_method("mn", {"backbone": OWN})
+    net, x = build_nets(method, SMALL, 3)["slices"], torch.randn(2, 1, 8, 8, 4)
+    assert isinstance(net, Slices)
+    assert torch.allclose(net(x).logits[1, :, :, :, 2], net.net(x[1:, :, :, :, 2])[0], atol=1e-6)
+    assert isinstance(
+        build_nets(method, replace(SMALL, arch="unet2d"), 3)["slices"], Slices
+    )  # its name is no kind of ours
+    run = train(method, toy_cohort(), SMALL, tmp_path / "r", say=lambda s: None)
+    assert run.history["total"].notna().all()
+    assert isinstance(run.nets["slices"], Slices)
+    same = build_nets(method, SMALL, 3)["slices"].state_dict()
+    assert all(
+        torch.equal(v, same[k]) for k, v in net.state_dict().items()
+    )  # seeded as every network
+
+
+@pytest.mark.parametrize("where", ["no_such_module:make", f"{__name__}:no_such_function"])
+def test_a_backbone_that_is_not_there_is_refused(where):
+    with pytest.raises(ConfigError, match="there is no network"):
+        build_nets(make_method("mn", {"backbone": where}), SMALL, 3)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "run", "none"])
+def test_pretrained_weights_come_from_disk_and_without_any_it_says_so(kind, tmp_path):
+    from safetensors.torch import save_file
+
+    config, said, first = replace(SMALL, arch="unet2d", steps=2, lr=1e-9), [], tmp_path / "2d"
+    weights = build_net(
+        "unet2d", 1, 3, width=4, depth=2, dropout=0.15, norm="batch", seed=99
+    ).state_dict()
+    if kind == "run":
+        weights, path = (
+            train(make_method("labels_only"), toy_cohort(), config, first, say=lambda s: None)
+            .nets["student"]
+            .state_dict(),
+            first,
+        )
+    elif kind != "none":
+        path = tmp_path / "w.safetensors"
+        save_file(weights, path)
+    options = {} if kind == "none" else {"weights": str(path)}
+    run = train(
+        make_method("mn", options),
+        toy_cohort(),
+        replace(config, arch="unet"),
+        tmp_path / "r",
+        say=said.append,
+    )
+    close = all(
+        torch.allclose(weights[k], v, atol=1e-6)
+        for k, v in run.nets["slices"].state_dict().items()
+        if "running" not in k and "tracked" not in k
+    )
+    assert close == (kind != "none")
+    assert any("starts at random" in line for line in said) == (kind == "none")
+
+
+def test_weights_that_are_missing_damaged_or_of_another_network_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    from ssltut.nets.slices import load_pretrained
+
+    net = Slices(small_2d(1, 3))
+    (tmp_path / "bad").write_bytes(b"nonsense")
+    torch.save(small_2d(1, 3).state_dict(), tmp_path / "pickled.pt")
+    save_file(small_2d(1, 5).state_dict(), tmp_path / "other")
+    for name, words in (
+        ("none", "cannot be read"),
+        ("bad", "cannot be read"),
+        ("pickled.pt", "cannot be read"),
+        ("other", "do not fit"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            load_pretrained(net, tmp_path / name)
+
+
+def test_other_weights_are_another_run(tmp_path):
+    from safetensors.torch import save_file
+
+    from ssltut.training.loop import run_identity
+
+    def digest(options):
+        return run_identity(make_method("mn", options), SMALL, toy_cohort(), None)["hash"]
+
+    path = tmp_path / "w.safetensors"
+    save_file(small_2d(1, 3).state_dict(), path)
+    first = digest({"weights": str(path)})
+    save_file(small_2d(1, 3).state_dict(), path)
+    assert first != digest({"weights": str(path)})
+    assert digest({}) == digest({})
+    assert Role().weights is None
+    assert make_method("mn").roles["slices"].weights == ""

@@ -1,0 +1,89 @@
+"""Entropies, thresholds and dropout modes."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ssltut.errors import ConfigError
+from ssltut.methods.schedules import ramp
+from ssltut.methods.uncertainty import mc_dropout, published_threshold, quantile_threshold
+from ssltut.nets.base import Out
+from ssltut.nets.build import build_net
+from ssltut.nets.modes import dropout_on
+
+
+class Scripted(nn.Module):
+    """Returns the given probabilities, one set a pass."""
+
+    def __init__(self, passes):
+        super().__init__()
+        self.passes = iter(passes)
+
+    def forward(self, x):
+        return Out(torch.log(torch.tensor(next(self.passes))).view(1, 2, 1, 1, 1), {}, {})
+
+
+def binary_entropy(p):
+    return -(p * math.log(p) + (1 - p) * math.log(1 - p))
+
+
+def test_mean_of_entropies_and_entropy_of_mean_by_hand():
+    x = torch.zeros(1, 1, 1, 1, 1)
+    result = mc_dropout(Scripted([[0.9, 0.1], [0.1, 0.9]]), [x, x])
+    assert result.mean.flatten().tolist() == pytest.approx([0.5, 0.5])
+    assert result.mean_of_entropies.item() == pytest.approx(binary_entropy(0.9))
+    assert result.entropy_of_mean.item() == pytest.approx(math.log(2))
+
+
+def test_mean_of_entropies_never_exceeds_entropy_of_mean():
+    net = build_net("unet", 1, 3, width=4, depth=2, dropout=0.5, norm="instance", seed=0)
+    result = mc_dropout(net, [torch.randn(1, 1, 8, 8, 8) for _ in range(4)])
+    assert (result.mean_of_entropies <= result.entropy_of_mean + 1e-6).all()
+    assert (result.mean_of_entropies < result.entropy_of_mean - 1e-6).any()
+
+
+def test_no_pass_is_refused():
+    with pytest.raises(ConfigError, match="at least one pass"):
+        mc_dropout(Scripted([]), [])
+
+
+def test_dropout_on_leaves_batch_statistics_alone_and_restores_modes():
+    net = build_net("unet", 1, 2, width=4, depth=2, dropout=0.5, norm="batch", seed=0)
+    net.train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    with dropout_on(net), torch.no_grad():
+        a, b = net(torch.ones(1, 1, 8, 8, 8)).logits, net(torch.ones(1, 1, 8, 8, 8)).logits
+    assert not torch.equal(a, b)
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+    assert all(m.training for m in net.modules())
+
+
+def test_published_threshold_and_ramp_values():
+    # methods of the paper: 0.521 nats at the start, ln 2 at the end, for two classes
+    assert ramp(0.0) == pytest.approx(math.exp(-5))
+    assert ramp(1.0) == 1.0
+    assert ramp(7.0) == 1.0
+    assert ramp(-1.0) == ramp(0.0)
+    assert published_threshold(0.0, 2) == pytest.approx(0.521, abs=5e-4)
+    assert published_threshold(1.0, 2) == pytest.approx(math.log(2))
+    assert published_threshold(1.0, 3) == pytest.approx(math.log(3))
+
+
+def test_quantile_threshold_leaves_the_wanted_share():
+    values = torch.randperm(1000).float().view(10, 10, 10)
+    limit = quantile_threshold(values, 0.05)
+    assert (values >= limit).sum().item() == pytest.approx(50, abs=1)
+
+
+def test_quantile_threshold_of_more_than_two_to_the_24_voxels():
+    values = torch.zeros(2**24 + 1)
+    values[-1] = 1.0
+    assert quantile_threshold(values, 0.5) == 0.0
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 2.0])
+def test_quantile_threshold_refuses_a_share_outside_its_range(share):
+    with pytest.raises(ConfigError, match="share"):
+        quantile_threshold(torch.ones(3), share)

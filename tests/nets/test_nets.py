@@ -1,0 +1,127 @@
+"""Networks: shapes, published widths, initialisation, refusals."""
+
+import pytest
+import torch
+
+from ssltut.errors import ConfigError
+from ssltut.nets.base import Head
+from ssltut.nets.build import build_net
+
+DEFAULTS = {"width": 4, "depth": 3, "dropout": 0.15, "norm": "instance", "seed": 0}
+
+
+@pytest.mark.parametrize("arch", ["unet", "vnet", "resnet"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "group"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_shapes(arch, norm, n_classes):
+    net = build_net(arch, 1, n_classes, **DEFAULTS | {"norm": norm})
+    out = net(torch.randn(2, 1, 8, 12, 16))
+    assert out.logits.shape == (2, n_classes, 8, 12, 16)
+    assert out.feats["embedding"].shape == (2, net.classifier.in_channels, 8, 12, 16)
+    assert out.feats["bottleneck"].shape[2:] == (2, 3, 4)
+    assert torch.allclose(net.classifier(out.feats["embedding"]), out.logits)
+
+
+def test_the_half_width_unet_has_the_channels_of_the_paper():
+    net = build_net("unet", 1, 2, **DEFAULTS | {"width": 16, "depth": 4})
+    convs = [m for m in net.down.modules() if isinstance(m, torch.nn.Conv3d)]
+    assert [c.out_channels for c in convs] == [16, 32, 32, 64, 64, 128, 128, 256]
+    assert net.classifier.in_channels == 32
+    drops = [m for m in net.modules() if isinstance(m, torch.nn.Dropout)]
+    assert len(drops) == 14
+    assert all(d.p == 0.15 for d in drops)
+
+
+def test_he_initialisation_keeps_the_spread():
+    net = build_net("unet", 1, 2, **DEFAULTS | {"width": 16})
+    conv = net.down[1][1][0]
+    assert conv.weight.std().item() == pytest.approx((2 / (conv.in_channels * 27)) ** 0.5, rel=0.05)
+    assert conv.bias.abs().max() == 0
+
+
+def test_the_seed_decides_the_weights_and_nothing_else_is_drawn():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    a = build_net("unet", 1, 2, **DEFAULTS)
+    assert torch.equal(torch.rand(1), expected)
+    b, c = build_net("unet", 1, 2, **DEFAULTS), build_net("unet", 1, 2, **DEFAULTS | {"seed": 1})
+    assert torch.equal(a.classifier.weight, b.classifier.weight)
+    assert not torch.equal(a.classifier.weight, c.classifier.weight)
+
+
+def test_gradients_reach_every_parameter():
+    for arch in ("unet", "vnet", "resnet", "vnet2d", "resnet2d"):
+        net = build_net(arch, 1, 2, **DEFAULTS)
+        net(torch.randn(1, 1, 8, 8, 8)).logits.square().mean().backward()
+        assert all(p.grad is not None for p in net.parameters())
+
+
+@pytest.mark.parametrize("arch", ["unet", "vnet"])
+def test_a_patch_that_cannot_be_halved_is_refused(arch):
+    with pytest.raises(ConfigError, match="multiples of 4"):
+        build_net(arch, 1, 2, **DEFAULTS)(torch.zeros(1, 1, 8, 8, 10))
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ConfigError, match="unet, vnet"):
+        build_net("densenet", 1, 2, **DEFAULTS)
+    with pytest.raises(ConfigError, match="instance, batch or group"):
+        build_net("unet", 1, 2, **DEFAULTS | {"norm": "layer"})
+
+
+def test_the_encoder_of_the_resnet_has_the_blocks_of_a_resnet_34():
+    from ssltut.nets.resnet import Residual
+
+    net = build_net("resnet", 1, 2, **DEFAULTS | {"width": 2, "depth": 5})
+    encoder = [
+        m
+        for part in (net.downs, net.down_stages)
+        for m in part.modules()
+        if isinstance(m, Residual)
+    ]
+    assert len(encoder) == 3 + 4 + 6 + 3
+    assert [d.body[0].in_channels for d in net.downs] == [
+        2,
+        4,
+        8,
+        16,
+    ]
+    assert [type(b.shortcut).__name__ for b in encoder].count(
+        "Identity"
+    ) == 12  # one shortcut a stage halves, the others are as they are
+
+
+def test_a_residual_block_adds_what_came_in():
+    from ssltut.nets.resnet import Residual
+
+    block, x = Residual(3, 3, "instance", (3, 3, 3)), torch.randn(1, 3, 4, 4, 4)
+    torch.nn.init.zeros_(block.body[-1].weight)
+    assert torch.equal(block(x), x.relu())
+
+
+@pytest.mark.parametrize("arch", ["vnet2d", "resnet2d"])
+def test_flat_networks_see_every_slice_by_itself(arch):
+    net, x = (
+        build_net(arch, 1, 2, **DEFAULTS | {"norm": "batch"}).eval(),
+        torch.randn(1, 1, 8, 8, 5),
+    )
+    slices = torch.cat([net(x[..., z : z + 1]).logits for z in range(5)], -1)
+    assert torch.allclose(net(x).logits, slices, atol=1e-5)
+
+
+def test_a_projection_of_the_embedding_and_of_the_deepest_map():
+    heads = {"near": Head(level=0, project=6), "deep": Head(level=-1, project=5)}
+    for arch in ("unet", "vnet", "resnet", "unet2d"):
+        net = build_net(arch, 1, 2, **DEFAULTS, heads=heads)
+        out = net(torch.randn(1, 1, 8, 8, 8), heads=True)
+        assert out.heads["near"].shape == (1, 6, 8, 8, 8)
+        assert out.heads["deep"].shape == (
+            1,
+            5,
+            8,
+            8,
+            8,
+        )
+        assert net.heads["deep"](out.feats["bottleneck"]).shape[:3] == (1, 5, 2)
+        assert torch.equal(net.heads["near"](out.feats["embedding"]), out.heads["near"])

@@ -1,0 +1,79 @@
+"""The ways to install ssltut agree with each other, and importing it is cheap."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "monai", "matplotlib", "plotly", "ipywidgets", "itkwidgets", "dask", "skimage")
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return {
+        canonicalize_name(line.partition("==")[0]): line.partition("==")[2]
+        for line in lines
+        if line and not line.startswith("#")
+    }
+
+
+def requirements() -> list[Requirement]:
+    extras = [line for lines in project()["optional-dependencies"].values() for line in lines]
+    return [
+        r
+        for r in map(Requirement, project()["dependencies"] + extras)
+        if r.name != project()["name"]
+    ]
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=str)
+def test_every_dependency_is_pinned_to_a_version_it_allows(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(
+        pins()[canonicalize_name(requirement.name)], prereleases=True
+    )
+
+
+def test_constraints_are_plain_versions_and_leave_elfinder_out() -> None:
+    assert all(
+        re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in pins().values()
+    )  # no local version such as +cpu, no range
+    assert "imjoy-elfinder" not in pins()
+    assert "pydantic" not in pins()
+
+
+def test_the_extra_all_names_every_other_extra() -> None:
+    extras = project()["optional-dependencies"]
+    assert Requirement(extras["all"][0]).extras == set(extras) - {"all"}
+
+
+def test_conda_brings_python_and_pip_and_nothing_else() -> None:
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    python, *rest = conda["dependencies"]
+    assert conda["name"] == project()["name"]
+    assert conda["channels"] == ["conda-forge"]
+    assert rest == ["pip", {"pip": ["-c constraints.txt", "-e .[all]"]}]
+    assert python.startswith("python=")
+    assert project()["requires-python"] == ">=3.11,<3.13"
+    assert python[7:] in ("3.11", "3.12")
+
+
+@pytest.mark.parametrize("module", ["ssltut", "ssltut.data", "ssltut.show"])
+def test_import_leaves_the_heavy_libraries_alone(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.split()
+        == []
+    )

@@ -1,0 +1,172 @@
+"""The site: a tiny one is built from a toy notebook, and each promise is broken once to see that
+the build notices.
+"""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+import tool
+import tour
+import website
+from toy_notebook import MASTER, write_master
+
+pytest.importorskip("sphinx", reason="Sphinx is not installed (pip install -e .[docs])")
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One room of the package with one module, which is enough to see."""
+    monkeypatch.setattr(website, "ROOMS", {"nets": "Networks"})
+    monkeypatch.setattr(website, "modules", lambda room: ["ssltut.methods.schedules"])
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    """A small set of pages with the site's own settings."""
+    folder = tmp_path / "docs"
+    (folder / "_static").mkdir(parents=True)
+    conf = (
+        (website.HERE / "conf.py")
+        .read_text(encoding="utf-8")
+        .replace("HERE.parents if", f"[*HERE.parents, Path({str(website.ROOT)!r})] if")
+    )
+    (folder / "conf.py").write_text(conf)
+    (folder / "_static" / "ssltut.css").write_text("img { max-width: 100% }")
+    (folder / "notebooks.md").write_text(
+        "# Notebooks\n\nRun at @@PROFILE@@.\n\n```{toctree}\n@@NOTEBOOKS@@\n```\n"
+    )
+    (folder / "index.md").write_text(
+        "# Start\n\n$\\frac{1}{2}$ and"
+        " [all](notebooks.md)\n\n```{toctree}\nnotebooks\ngallery\napi/nets\n```\n"
+    )
+    return folder
+
+
+def solved(tmp_path: Path, master: str = MASTER) -> list[Path]:
+    write_master(tmp_path, master)
+    tool.main(["build"], tmp_path)
+    return [tmp_path / "solutions" / "00_toy.ipynb"]
+
+
+def test_the_site_has_notebook_gallery_and_package_and_needs_no_network(
+    tmp_path: Path, docs: Path, small: None, capsys: pytest.CaptureFixture
+) -> None:
+    start = website.site(solved(tmp_path), tmp_path / "build", docs=docs)
+    page, gallery, api, index = (
+        (start.parent / name).read_text()
+        for name in ("notebooks/00_toy.html", "gallery.html", "api/nets.html", "index.html")
+    )
+    assert 'alt="two points"' in page
+    assert "injected" not in page
+    assert "Your turn" not in page
+    assert "badge.svg" not in page
+    assert 'alt="two points"' in gallery
+    assert 'href="notebooks/00_toy.html"' in gallery
+    assert "ssltut.methods.schedules.ramp" in api
+    assert 'class="formula" alt="\\frac{1}{2}"' in index
+    assert "smoke" in start.with_name("notebooks.html").read_text()
+    assert (tmp_path / "build/site/outside.txt").exists()
+    before = (tmp_path / "build/tour/00_toy.ipynb").stat().st_mtime
+    assert website.executed(tmp_path / "build/tour", solved(tmp_path)) == "smoke"
+    assert (
+        website.executed(
+            tmp_path / "build/tour", solved(tmp_path, MASTER.replace("First toy", "Second toy"))
+        )
+        is None
+    )
+    assert website.executed(tmp_path / "nowhere", solved(tmp_path)) is None
+    assert before == (tmp_path / "build/tour/00_toy.ipynb").stat().st_mtime
+    assert "they are listed, not tried" in capsys.readouterr().out
+
+
+def test_a_link_that_leads_nowhere_in_a_page_stops_the_build(
+    tmp_path: Path, docs: Path, small: None
+) -> None:
+    solutions = solved(tmp_path)
+    (docs / "index.md").write_text((docs / "index.md").read_text() + "\n[gone](gone.md)\n")
+    with pytest.raises(website.SiteError, match="(?s)Sphinx has objections.*gone.md"):
+        website.site(solutions, tmp_path / "build", docs=docs)
+
+
+def test_a_picture_without_words_stops_the_build(tmp_path: Path, docs: Path, small: None) -> None:
+    with pytest.raises(
+        website.SiteError,
+        match=(
+            "below 'First toy': a picture without alternative text. Next: show it with ssltut.show"
+        ),
+    ):
+        website.site(
+            solved(
+                tmp_path, MASTER.replace('plt.close(fig)\nshow.picture(fig, alt="two points")', "")
+            ),
+            tmp_path / "build",
+            docs=docs,
+        )
+
+
+GOOD = {
+    "a.html": (
+        '<h1 id="top">x</h1><img alt="y" src="p.png"><a href="b.html#end">b</a><a'
+        ' href="https://example.org/z">z</a>'
+    ),
+    "b.html": (
+        '<p id="end"></p><a href="#end">here</a><link rel="stylesheet" href="s.css"><img alt="in"'
+        ' src="data:image/png;base64,AA">'
+    ),
+    "p.png": "",
+    "s.css": "",
+}
+BAD = {
+    "no alt": ('<img src="p.png">', "without alternative text"),
+    "empty alt": ('<img alt=" " src="p.png">', "without alternative text"),
+    "no page": ('<a href="c.html">c</a>', "leads to c.html, which does not exist"),
+    "no place": ('<a href="b.html#start">b</a>', "b.html#start names a place"),
+    "no picture": ('<img alt="x" src="q.png">', "leads to q.png"),
+    "script from elsewhere": (
+        '<script src="https://x.org/x.js"></script>',
+        "fetched from elsewhere",
+    ),
+    "style from elsewhere": (
+        '<link rel="stylesheet" href="//x.org/x.css">',
+        "fetched from elsewhere",
+    ),
+}
+
+
+def written(folder: Path, more: str = "") -> Path:
+    for name, text in GOOD.items():
+        (folder / name).write_text(text + more * (name == "a.html"))
+    return folder
+
+
+def test_a_sound_site_has_no_problem_and_its_outer_links_are_listed(tmp_path: Path) -> None:
+    assert website.check(written(tmp_path)) == ([], ["https://example.org/z"])
+
+
+@pytest.mark.parametrize(("more", "said"), BAD.values(), ids=BAD)
+def test_each_problem_is_found_and_named(more: str, said: str, tmp_path: Path) -> None:
+    (problem,), _ = website.check(written(tmp_path, more))
+    assert problem.startswith("a.html, line 1: ")
+    assert said in problem
+
+
+def test_paths_of_this_machine_and_widget_state_stay_out_of_a_page() -> None:
+    output = nbformat.v4.new_output("stream", text=f"written to {website.ROOT}/build/tour")
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("1", outputs=[output])], metadata={"widgets": {"x": 1}}
+    )
+    page = website.page_of(book)
+    assert page.cells[0].outputs[0].text == "written to build/tour"
+    assert "widgets" not in page.metadata
+
+
+def test_the_command_says_what_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise tour.TourError("the kernel died")
+
+    monkeypatch.setattr(website, "site", fails)
+    assert website.main([]) == 1
+    assert "the kernel died" in capsys.readouterr().err

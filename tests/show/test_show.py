@@ -1,0 +1,600 @@
+"""Pictures and widgets: alt text, frontends, geometry, and that what is drawn is what was given."""
+
+import base64
+import inspect
+import io
+import os
+import re
+import subprocess
+import sys
+import time
+from types import ModuleType, SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from toy import STEPS, TABLE
+
+from ssltut import show
+from ssltut.data.labels import BONE, HIP
+from ssltut.errors import ConfigError
+from ssltut.show.live.planes import blend
+from ssltut.show.live.volume import candidates, itk_view, reachable
+from ssltut.show.static.slices import Scene, cut
+
+SPACING = (1.0, 1.5, 3.0)
+HISTORY = pd.DataFrame(
+    {
+        "step": range(60),
+        "total": np.linspace(1, 0, 60),
+        "supervised": 0.5,
+        "supervised weight": 1.0,
+        "match share": 0.2,
+        "validation dice": [np.nan] * 59 + [0.9],
+    }
+)
+
+
+@pytest.fixture
+def ball() -> SimpleNamespace:
+    """A ball of 12 mm around (15, 21, 30) mm on an anisotropic grid, class 2 in its lower half."""
+    shape = (30, 28, 20)
+    mm = np.stack(
+        np.meshgrid(
+            *[np.arange(n) * s for n, s in zip(shape, SPACING, strict=False)], indexing="ij"
+        ),
+        -1,
+    )
+    radius = np.linalg.norm(mm - (15, 21, 30), axis=-1)
+    label = (radius < 12).astype(np.uint8) + ((radius < 12) & (mm[..., 2] < 30))
+    return SimpleNamespace(
+        image=label * 300.0 - 50,
+        label=label.astype(np.uint8),
+        heat=np.exp(-((radius - 12) ** 2) / 9),
+    )
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSLTUT_FRONTEND", "lab")
+
+
+def every_view(ball: SimpleNamespace, alt: str) -> dict[str, object]:
+    """Each view as a notebook would call it, not yet called."""
+    scene = {"overlay": ball.label, "table": HIP, "spacing": SPACING}
+    x = np.linspace(0, 1, 9)
+    return {
+        "planes": lambda: show.planes(
+            ball.image,
+            alt=alt,
+            heat=ball.heat,
+            heat_label="entropy (nats)",
+            title="a ball",
+            **scene,
+        ),
+        "gallery": lambda: show.gallery(
+            {
+                "one": {"image": ball.image, **scene},
+                "two": {"image": ball.image, "spacing": SPACING},
+            },
+            alt=alt,
+        ),
+        "explore": lambda: show.explore(ball.image, alt=alt, **scene),
+        "curves": lambda: show.curves(HISTORY, alt=alt),
+        "lines": lambda: show.lines(
+            x, {"a": x, "b": x**2}, xlabel="x", ylabel="y", alt=alt, bands={"a": (x - 0.1, x + 0.1)}
+        ),
+        "risk_coverage": lambda: show.risk_coverage(x, x**2, alt=alt),
+        "intervals": lambda: show.intervals(TABLE, alt=alt, bounds=("low", "high")),
+        "budget_curves": lambda: show.budget_curves(
+            STEPS, ylabel="Dice", alt=alt, bounds=("low", "high")
+        ),
+        "strata": lambda: show.strata(
+            STEPS, ylabel="Dice", alt=alt, bounds=("low", "high", "not there")
+        ),
+        "paired": lambda: show.paired(
+            {"ours": [0.1, 0.2, -0.1], "theirs": [0.0]}, xlabel="Dice", alt=alt
+        ),
+        "correspondences": lambda: show.correspondences(
+            *[show.surface(ball.label, 1, spacing=SPACING)] * 2,
+            *[np.ones((4, 3))] * 2,
+            [1, 1, 0, 1],
+            alt=alt,
+        ),
+        "volume": lambda: show.volume(
+            ball.image,
+            spacing=SPACING,
+            alt=alt,
+            label_image=ball.label,
+            table=HIP,
+            point_set=[(15, 21, 30)],
+            title="a ball",
+        ),
+        "picture": lambda: show.picture(Figure(), alt=alt),
+    }
+
+
+VIEWS = list(every_view(SimpleNamespace(label=None), ""))
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("frontend", ["static", "lab"])
+def test_view_carries_a_png_and_its_alt_text(ball, monkeypatch, name, frontend):
+    monkeypatch.setenv("SSLTUT_FRONTEND", frontend)
+    data, metadata = every_view(ball, 'a "ball"\n in a scan')[name]()._repr_mimebundle_()
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 100
+    assert metadata["image/png"]["alt"] == metadata["alt"] == 'a "ball" in a scan'
+    assert 'alt="a &quot;ball&quot; in a scan"' in data["text/html"]
+    live = name in ("explore", "correspondences") and frontend == "lab"
+    assert ("application/vnd.jupyter.widget-view+json" in data) == live
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("alt", ["", "  \n"])
+def test_empty_alt_text_is_refused(ball, name, alt):
+    with pytest.raises(ConfigError, match="alt text is empty"):
+        every_view(ball, alt)[name]()
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_alt_text_has_no_default(name):
+    parameter = inspect.signature(getattr(show, name)).parameters["alt"]
+    assert parameter.default is parameter.empty
+
+
+def test_drawing_leaves_matplotlib_as_it_was(ball):
+    before = dict(plt.rcParams)
+    for view in every_view(ball, "a ball").values():
+        view()
+    assert dict(plt.rcParams) == before
+
+
+def test_picture_saves_its_png(ball, tmp_path):
+    made = show.planes(ball.image, spacing=SPACING, alt="a ball")
+    assert made.save(tmp_path / "ball.png").read_bytes() == made.png
+    assert repr(made) == "Picture('a ball')"
+
+
+def test_frontend_order(monkeypatch):
+    for name in ("SSLTUT_FRONTEND", "JPY_SESSION_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    assert show.frontend() == "static"
+    monkeypatch.setenv("JPY_SESSION_NAME", "lesson.ipynb")
+    assert show.frontend() == "lab"
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    assert show.frontend() == "colab"
+    monkeypatch.setenv("SSLTUT_FRONTEND", "static")
+    assert show.frontend() == "static"
+    monkeypatch.setenv("SSLTUT_FRONTEND", "web")
+    with pytest.raises(ConfigError, match="SSLTUT_FRONTEND is 'web'"):
+        show.frontend()
+
+
+def test_show_is_light_and_names_its_views():
+    code = (
+        "import sys; from ssltut import show; print(sorted(m for m in ('matplotlib', 'torch',"
+        " 'plotly', 'ipywidgets', 'itkwidgets') if m in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.strip() == "[]"
+    assert {"planes", "volume"} <= set(dir(show))
+    for name in dir(show):
+        assert callable(getattr(show, name))
+    with pytest.raises(AttributeError, match="no view 'plains'"):
+        _ = show.plains
+
+
+def test_planes_are_seen_from_the_front_and_from_the_feet():
+    volume = np.zeros((4, 5, 6))
+    volume[3, 4, 5] = 1  # left, anterior, superior
+    shapes = {"axial": (5, 4), "coronal": (6, 4), "sagittal": (6, 5)}
+    for plane, axis in (("axial", 5), ("coronal", 4), ("sagittal", 3)):
+        flat = cut(volume, plane, axis)
+        assert flat.shape == shapes[plane]
+        row, column = np.argwhere(flat == 1)[0]
+        assert row == 0
+        assert column == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "match"),
+    [
+        ({"overlay": np.zeros((2, 2, 2), np.uint8), "table": HIP}, "overlay has shape"),
+        ({"heat": np.zeros((2, 2, 2))}, "heat has shape"),
+        ({"overlay": "label"}, "no table names"),
+        ({"overlay": "label", "table": BONE}, "labels reach 2"),
+        ({"window": "lung"}, "no window 'lung'"),
+    ],
+)
+def test_scene_refuses_what_does_not_fit(ball, broken, match):
+    layers = {
+        name: ball.label if isinstance(value, str) and value == "label" else value
+        for name, value in broken.items()
+    }
+    with pytest.raises(ConfigError, match=match):
+        Scene(ball.image, SPACING, **layers)
+
+
+def test_scene_takes_what_fits(ball):
+    scene = Scene(
+        ball.image, SPACING, overlay=ball.label, table=HIP, heat=ball.heat, window=(400, 1800)
+    )
+    assert scene.limits == Scene(ball.image, SPACING).limits == (-500, 1300)
+    assert scene.centre == (15, 14, 10)
+    assert Scene(ball.image, SPACING, at=(99, 3, -1)).centre == (29, 3, 0)
+    assert Scene(ball.image, SPACING, window=None).limits == tuple(
+        np.percentile(ball.image[::2, ::2, ::2], (1, 99))
+    )
+    assert Scene(ball.image[:, :, 4:], SPACING).centre == (15, 14, 8)
+
+
+def test_gallery_refuses_nothing_and_unknown_planes(ball):
+    for items, plane in (
+        ({}, "axial"),
+        ({"one": {"image": ball.image, "spacing": SPACING}}, "oblique"),
+    ):
+        with pytest.raises(ConfigError, match="a gallery of"):
+            show.gallery(items, alt="none", plane=plane)
+
+
+def test_explorer_follows_its_sliders(ball, lab):
+    view = show.explore(
+        ball.image,
+        spacing=SPACING,
+        alt="a ball",
+        overlay=ball.label,
+        table=HIP,
+        heat=ball.heat,
+        contours={"ball": ball.label},
+    )
+    assert {axis: s.value for axis, s in view.sliders.items() if axis != "opacity"} == {
+        "x": 15,
+        "y": 14,
+        "z": 10,
+    }
+    before = {plane: image.value for plane, image in view.images.items()}
+    view.sliders["z"].value = 2
+    assert all(
+        view.images[plane].value != before[plane] for plane in before
+    )  # the crosshair moves in the other planes
+    view.sliders["z"].value = 10
+    assert {plane: image.value for plane, image in view.images.items()} == before
+    view.sliders["opacity"].value = 0.0
+    assert view.images["axial"].value != before["axial"]
+    axial = Image.open(io.BytesIO(before["axial"]))
+    assert axial.width / axial.height == pytest.approx(30 * 1.0 / (28 * 1.5), rel=0.02)
+
+
+def test_blend_mixes_grey_and_class_colour(ball):
+    plain = blend(Scene(ball.image, SPACING), "axial", (15, 14, 12), 0.5)
+    mixed = blend(
+        Scene(ball.image, SPACING, overlay=ball.label, table=HIP), "axial", (15, 14, 12), 0.5
+    )
+    inside = cut(ball.label, "axial", 12) == 1
+    assert (plain[~inside] == mixed[~inside]).all()
+    grey = (250 + 500) / 1800
+    assert mixed[inside][0] == pytest.approx(
+        [int(255 * (grey + c / 255) / 2) for c in (0xE6, 0x9F, 0x00)], abs=1
+    )
+
+
+def test_curves_refuse_columns_that_are_not_there():
+    with pytest.raises(ConfigError, match="no column matching"):
+        show.curves(HISTORY, alt="curves", groups={"loss": ["total", "matching"]})
+    with pytest.raises(ConfigError, match="no column high"):
+        show.intervals(TABLE.drop(columns="high"), alt="intervals")
+
+
+def test_live_curves_are_throttled_and_keep_the_last(monkeypatch, lab):
+    shown = []
+    handle = SimpleNamespace(update=shown.append)
+    monkeypatch.setattr(
+        "IPython.display.display", lambda picture, display_id: shown.append(picture) or handle
+    )
+    term = SimpleNamespace(value=torch.tensor(0.5), weight=0.1, share=0.25)
+    with show.LiveCurves(alt="growing", every=60) as live:
+        for step in range(5):
+            live(
+                step,
+                {},
+                None,
+                {
+                    "supervised": SimpleNamespace(value=torch.tensor(1.0), weight=1.0, share=None),
+                    "match": term,
+                },
+            )
+    assert len(shown) == 2  # the first step, and the end
+    assert live.rows[-1] == pytest.approx(
+        {
+            "step": 4,
+            "total": 1.05,
+            "supervised": 1,
+            "supervised weight": 1,
+            "match": 0.5,
+            "match weight": 0.1,
+            "match share": 0.25,
+        }
+    )
+    monkeypatch.setenv("SSLTUT_FRONTEND", "static")
+    with show.LiveCurves(alt="growing") as live:
+        live.add({"step": 0, "total": 1.0})
+        assert len(shown) == 2
+    assert len(shown) == 3
+    with pytest.raises(ConfigError, match="alt text is empty"):
+        show.LiveCurves(alt="")
+
+
+@pytest.mark.parametrize("max_faces", [10**6, 3000])
+def test_surface_of_a_ball_has_its_radius_in_mm(max_faces):
+    spacing, centre = np.array([0.8, 1.0, 2.5]), np.array([33.0, 30.0, 40.0])
+    mm = np.stack(
+        np.meshgrid(
+            *[np.arange(n) * s for n, s in zip((80, 60, 32), spacing, strict=False)], indexing="ij"
+        ),
+        -1,
+    )
+    label = (np.linalg.norm(mm - centre, axis=-1) < 24).astype(np.uint8)
+    mesh = show.surface(label, 1, spacing=spacing, max_faces=max_faces)
+    assert np.linalg.norm(mesh.vertices - centre, axis=1).mean() == pytest.approx(24, rel=0.03)
+    assert len(mesh.faces) < 1.5 * max_faces
+    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
+    enclosed = abs(np.einsum("ij,ij->i", a, np.cross(b, c)).sum()) / 6
+    assert enclosed == pytest.approx(
+        4 / 3 * np.pi * 24**3, rel=0.03
+    )  # closed, also where the scan cuts it
+
+
+def test_surface_follows_the_affine_and_the_table(ball):
+    affine = np.array([[0, -1.5, 0, 7], [1.0, 0, 0, -20], [0, 0, 3.0, 100], [0, 0, 0, 1]])
+    plain, placed = (
+        show.surface(ball.label, 2, spacing=SPACING),
+        show.surface(ball.label, 2, affine=affine, table=HIP),
+    )
+    expected = np.c_[
+        -plain.vertices[:, 1] + 7, plain.vertices[:, 0] - 20, plain.vertices[:, 2] + 100
+    ]
+    assert placed.vertices == pytest.approx(expected, abs=1e-4)
+    assert (placed.colour, placed.name) == (HIP.colours[2], "femur")
+
+
+def test_surface_refuses_a_missing_class_and_missing_geometry(ball):
+    with pytest.raises(ConfigError, match=r"no voxel of the label has the value 7.*\[0, 1, 2\]"):
+        show.surface(ball.label, 7, spacing=SPACING)
+    for geometry in ({}, {"spacing": SPACING, "affine": np.eye(4)}):
+        with pytest.raises(ConfigError, match="its geometry, once"):
+            show.surface(ball.label, 1, **geometry)
+
+
+@pytest.mark.parametrize("agree", [[True, False, True, True, False], [True] * 5, [False] * 5])
+def test_correspondences_are_segments_in_two_styles(ball, lab, agree):
+    mesh = show.surface(ball.label, 1, spacing=SPACING)
+    a, agree = np.arange(15.0).reshape(5, 3), np.array(agree)
+    figure = show.correspondences(
+        mesh, [mesh, show.surface(ball.label, 2, spacing=SPACING)], a, a + 1, agree, alt="matches"
+    )
+    assert [t.type for t in figure.data] == ["mesh3d"] * 3 + ["scatter3d"] * 3
+    right, wrong = figure.data[3:5]
+    for trace, keep in ((right, agree), (wrong, ~agree)):
+        path = np.stack([trace.x, trace.y, trace.z], -1).reshape(-1, 3, 3)  # start, end, break
+        assert len(path) == keep.sum()
+        assert f"({keep.sum()})" in trace.name
+        assert np.isnan(path[:, 2]).all()
+        assert np.isfinite(path[:, :2]).all()
+        shift = path[:, 0] - a[keep]
+        assert np.ptp(shift, axis=0) == pytest.approx(0, abs=1e-4) if len(path) else True
+    assert right.line.color != wrong.line.color
+    assert right.line.width != wrong.line.width
+    assert right.marker.symbol != wrong.marker.symbol
+    left, other = (np.asarray(figure.data[k].x) for k in (0, 1))
+    assert (
+        other.max() < left.min()
+    )  # beside each other: seen from the front, x runs to the viewer's left
+
+
+def test_correspondences_refuse_points_that_do_not_pair_up(ball):
+    mesh = show.surface(ball.label, 1, spacing=SPACING)
+    with pytest.raises(ConfigError, match="3 points, 2 matches and 3 marks"):
+        show.correspondences(mesh, mesh, np.ones((3, 3)), np.ones((2, 3)), [1, 1, 1], alt="matches")
+
+
+def test_colab_gets_a_page_of_its_own(ball, monkeypatch):
+    monkeypatch.setenv("SSLTUT_FRONTEND", "colab")
+    data, metadata = every_view(ball, "matches")["correspondences"]()._repr_mimebundle_()
+    assert "Plotly.newPlot" in data["text/html"]
+    assert 'alt="matches"' in data["text/html"]
+    assert "image/png" in data
+    assert metadata["alt"] == "matches"
+
+
+@pytest.fixture
+def kernel(monkeypatch) -> SimpleNamespace:
+    """A kernel that a stand-in for itkwidgets hijacks on import, the way the real one does."""
+    kernel = SimpleNamespace(
+        shell_handlers={"execute_request": "its own"}, callbacks=["of another"], viewed=[]
+    )
+    watcher = SimpleNamespace(
+        execute_request_handler="its own", kernel=kernel, post_run_cell="the watcher's"
+    )
+    watcher.shell = SimpleNamespace(
+        events=SimpleNamespace(unregister=lambda event, call: kernel.callbacks.remove(call))
+    )
+    watched = ModuleType("itkwidgets.cell_watcher")
+    watched.CellWatcher = lambda: watcher
+    package = ModuleType("itkwidgets")
+
+    def found(name: str) -> object:
+        if name != "view":
+            raise AttributeError(name)
+        assert "imjoy_elfinder" in sys.modules
+        if "post" not in vars(kernel):
+            kernel.post = kernel.callbacks.append("the watcher's")
+        kernel.shell_handlers["execute_request"] = "the watcher's"
+        return lambda **layers: kernel.viewed.append(layers)
+
+    package.__getattr__ = found
+    monkeypatch.setitem(sys.modules, "itkwidgets", package)
+    monkeypatch.setitem(sys.modules, "itkwidgets.cell_watcher", watched)
+    monkeypatch.setitem(sys.modules, "imjoy_elfinder", ModuleType("imjoy_elfinder"))
+    return kernel
+
+
+@pytest.fixture
+def viewers(monkeypatch) -> SimpleNamespace:
+    """Which viewers are there, and what was shown: itkwidgets fails, the others are stand-ins."""
+    told = SimpleNamespace(shown=[], missing=set(), online=True, installed=False)
+    monkeypatch.setattr("ssltut.show.live.volume.find_spec", lambda name: name not in told.missing)
+    monkeypatch.setattr("ssltut.show.live.volume.reachable", lambda: told.online)
+    monkeypatch.setattr("ssltut.show.live.offline.installed", lambda: told.installed)
+    monkeypatch.setattr("IPython.display.display", told.shown.append)
+    monkeypatch.delenv("SSLTUT_VIEWER", raising=False)
+    return told
+
+
+def test_guard_gives_the_kernel_its_handler_back(kernel):
+    for _ in range(2):  # also when the watcher's callback is no longer there
+        assert callable(itk_view())
+        assert kernel.shell_handlers == {"execute_request": "its own"}
+        assert kernel.callbacks == ["of another"]
+
+
+def test_volume_shows_its_picture_first_and_then_the_viewer(ball, lab, kernel, viewers, capsys):
+    pytest.importorskip("ngff_zarr")
+    shown = viewers.shown
+    every_view(ball, "a ball")["volume"]()._ipython_display_()
+    assert [type(s).__name__ for s in shown] == ["Picture"]
+    assert capsys.readouterr().out == ""
+    layers = kernel.viewed[0]
+    assert layers["image"].dims == ["z", "y", "x"]
+    assert layers["image"].scale == dict(zip("xyz", SPACING, strict=False))
+    assert np.asarray(layers["label_image"].data).shape == ball.label.T.shape
+    x, y, z = (
+        layers["point_set"][0] / SPACING
+    )  # the point lies where the viewer has the voxel that it marks
+    assert np.asarray(layers["image"].data)[round(z), round(y), round(x)] == ball.image[15, 14, 10]
+    assert (x, y, z) == pytest.approx((29 - 15, 27 - 14, 10))
+
+
+@pytest.mark.parametrize(
+    ("missing", "online", "installed", "names", "why"),
+    [
+        ((), True, False, ["itkwidgets", "k3d", "plotly"], ""),
+        ((), False, True, ["itkwidgets", "k3d", "plotly"], ""),
+        ((), False, False, ["k3d", "plotly"], "hosts cannot be reached .ssltut viewer install"),
+        (("k3d",), False, False, ["plotly"], "cannot be reached"),
+        (("itkwidgets",), True, False, ["k3d", "plotly"], "itkwidgets is not installed"),
+        (("itkwidgets", "k3d"), True, True, ["plotly"], "not installed"),
+    ],
+)
+def test_best_viewer_that_works_is_taken(viewers, missing, online, installed, names, why):
+    viewers.missing, viewers.online, viewers.installed = set(missing), online, installed
+    found = candidates()
+    assert found[0] == names
+    assert re.search(why, found[1])
+    assert bool(found[1]) == bool(why)
+
+
+def test_viewer_can_be_named(viewers, monkeypatch):
+    monkeypatch.setenv("SSLTUT_VIEWER", "plotly")
+    assert candidates() == (["plotly"], "SSLTUT_VIEWER asks for it")
+    monkeypatch.setenv("SSLTUT_VIEWER", "itkwidgets")
+    viewers.online = False
+    assert candidates() == (["itkwidgets"], "")
+    monkeypatch.setenv("SSLTUT_VIEWER", "vtk")
+    with pytest.raises(ConfigError, match="SSLTUT_VIEWER is 'vtk'"):
+        candidates()
+
+
+def test_network_is_asked_once_and_not_for_long(monkeypatch):
+    asked = []
+
+    def swallow(place, timeout):
+        asked.append(place)
+        time.sleep(5)
+        raise TimeoutError
+
+    monkeypatch.setattr("socket.create_connection", swallow)
+    begun = time.perf_counter()
+    assert reachable(("swallowed.invalid",), 0.1) is reachable(("swallowed.invalid",), 0.1) is False
+    assert time.perf_counter() - begun < 2
+    assert asked == [("swallowed.invalid", 443)]
+    monkeypatch.setattr(
+        "socket.create_connection", lambda place, timeout: SimpleNamespace(close=lambda: None)
+    )
+    assert reachable(("open.invalid",), 1.0) is True
+
+
+@pytest.mark.parametrize("missing", [(), ("k3d",)])
+def test_volume_goes_on_when_the_viewer_does_not(
+    ball, lab, kernel, viewers, monkeypatch, capsys, missing
+):
+    pytest.importorskip("k3d")
+    monkeypatch.setitem(sys.modules, "itkwidgets", None)
+    viewers.missing = set(missing)
+    every_view(ball, "a ball")["volume"]()._ipython_display_()
+    expected = "plotly" if missing else "k3d"
+    said = capsys.readouterr().out
+    assert [type(s).__name__ for s in viewers.shown] == ["Picture", "Whole" if missing else "Plot"]
+    assert said.startswith(
+        f"3D viewer: {expected}, because itkwidgets did not open (ModuleNotFoundError"
+    )
+    assert said.count("\n") == 1
+    if missing:
+        assert [t.name for t in viewers.shown[1].data] == ["hip bone", "femur", "points"]
+    else:
+        volume, *meshes, points = viewers.shown[1].objects
+        assert [o.name for o in (volume, *meshes, points)] == [
+            "image",
+            "hip bone",
+            "femur",
+            "points",
+        ]
+        assert len(viewers.shown[1].camera) == 9
+
+
+def test_volume_without_any_viewer_says_so_and_keeps_its_picture(
+    ball, lab, viewers, monkeypatch, capsys
+):
+    monkeypatch.setenv("SSLTUT_VIEWER", "plotly")
+    view = show.volume(ball.image, spacing=SPACING, alt="an image alone")
+    view._ipython_display_()
+    assert [type(s).__name__ for s in viewers.shown] == ["Picture"]
+    assert (
+        "No 3D viewer opened: plotly did not open (ConfigError: plotly: there is neither a label"
+        " nor a point" in capsys.readouterr().out
+    )
+    show.volume(
+        ball.image, spacing=SPACING, alt="points alone", point_set=[(15, 21, 30)]
+    )._ipython_display_()
+    assert [t.name for t in viewers.shown[-1].data] == ["points"]
+
+
+def test_volume_refuses_a_label_on_another_grid(ball):
+    with pytest.raises(ConfigError, match="label_image has shape"):
+        show.volume(ball.image, spacing=SPACING, alt="a ball", label_image=ball.label[1:])
+    show.volume(ball.image, spacing=SPACING, alt="a ball")
+
+
+def test_static_frontend_imports_no_viewer():
+    code = (
+        "import sys, numpy as np; from ssltut import show; x = np.zeros((9, 9, 9)); x[3:6, 3:6,"
+        " 3:6] = 1; m = show.surface(x, 1, spacing=(1, 1, 1));show.volume(x, spacing=(1, 1, 1),"
+        " alt='a'); show.explore(x, spacing=(1, 1, 1), alt='a'); show.correspondences(m, m, [], [],"
+        " [], alt='a');print([m for m in ('itkwidgets', 'plotly', 'ipywidgets', 'torch') if m in"
+        " sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"SSLTUT_FRONTEND": "static"},
+    )
+    assert done.stdout.strip() == "[]"
