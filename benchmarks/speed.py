@@ -221,7 +221,7 @@ def look(nets, batch):
 with tempfile.TemporaryDirectory() as folder:
     begun = time.monotonic()
     with show.LiveCurves(alt="training", steps=config.steps, learning_rate=config.lr, look=look) as live:
-        train(make_method("labels_only"), cohort, config, folder + "/run", watch=live, say=lambda line: None)
+        train(make_method("labels_only"), cohort, config, folder + "/run", watch=live, log=lambda line: None)
     seconds = time.monotonic() - begun
 rows = {"training with a live view": seconds, "the live view's part of it": live.spent}
 print(json.dumps([{"what": what, "median_s": s, "min_s": s, "max_s": s, "repeats": 1, "share": s / seconds} for what, s in rows.items()]))

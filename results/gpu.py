@@ -43,11 +43,11 @@ def check(name: str, cohort: Cohort, precision: str) -> dict[str, object]:
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            train(method, cohort, config, Path(folder) / "run", stop_after=2, say=lambda line: None)
+            train(method, cohort, config, Path(folder) / "run", stop_after=2, log=lambda line: None)
         except Exception as error:  # a failing method is what this looks for
             return {"status": "failed", "error": f"{type(error).__name__}: {error}"}
         try:
-            run = train(method, cohort, config, Path(folder) / "run", say=lambda line: None)
+            run = train(method, cohort, config, Path(folder) / "run", log=lambda line: None)
             found = run.probabilities(cohort.validation()[0])
         except Exception as error:
             return {"status": "failed after the stop", "error": f"{type(error).__name__}: {error}"}

@@ -35,7 +35,7 @@ def usual_workers(jobs: int) -> int:
 
 @contextmanager
 def open_workers(
-    workers: int = 0, dask: str | None = None, say: Callable[[str], None] = print
+    workers: int = 0, dask: str | None = None, log: Callable[[str], None] = print
 ) -> Iterator[Each]:
     """Gives ``each(task, shared, jobs)``, which yields (index, task(shared, *job)) for every job as
     it is done, in whatever order.
@@ -70,7 +70,7 @@ def open_workers(
         with ThreadPoolExecutor(1) as pool:  # a notebook has an event loop in this thread already
             found = pool.submit(asyncio.run, identity(dask)).result()
         with Client(dask, set_as_default=False) as client:
-            say(
+            log(
                 f"{dask}: {len(found['workers'])} Dask workers now; status at"
                 f" {client.dashboard_link}"
             )
@@ -94,7 +94,7 @@ def open_workers(
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        say(f"{workers} local workers of {threads} threads each")
+        log(f"{workers} local workers of {threads} threads each")
         yield partial(spread, client)
 
 

@@ -113,7 +113,7 @@ from ssltut import make_method, train
 def seconds_per_step(method, config, n=4):
     ticks, quiet = [], lambda text: None
     with TemporaryDirectory() as folder:
-        train(make_method(method), cohort, replace(config, steps=n, validate_every=n), Path(folder) / "run", say=quiet,
+        train(make_method(method), cohort, replace(config, steps=n, validate_every=n), Path(folder) / "run", log=quiet,
               watch=lambda *_: ticks.append(time.perf_counter()))
     return median(np.diff(ticks))
 

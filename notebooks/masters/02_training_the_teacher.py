@@ -228,9 +228,9 @@ from ssltut import train
 
 tiny, method = replace(config, steps=4, validate_every=2, width=4, depth=2), make_method("labels_only")
 with tempfile.TemporaryDirectory() as folder:
-    straight = train(method, scans, tiny, Path(folder) / "straight", say=lambda line: None)
-    train(method, scans, tiny, Path(folder) / "killed", stop_after=3, say=lambda line: None)  # one step after its checkpoint
-    continued = train(method, scans, tiny, Path(folder) / "killed", say=lambda line: None)
+    straight = train(method, scans, tiny, Path(folder) / "straight", log=lambda line: None)
+    train(method, scans, tiny, Path(folder) / "killed", stop_after=3, log=lambda line: None)  # one step after its checkpoint
+    continued = train(method, scans, tiny, Path(folder) / "killed", log=lambda line: None)
 pairs = zip(straight.nets["student"].parameters(), continued.nets["student"].parameters())
 apart = max((a - b).abs().max().item() for a, b in pairs)
 pd.DataFrame({"straight": straight.history.total, "killed and continued": continued.history.total}).rename_axis("step")

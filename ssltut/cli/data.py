@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ssltut.cli.output import emit, say_of
+from ssltut.cli.output import log_of, print_result
 from ssltut.errors import ConfigError, SsltutError
 
 
@@ -40,7 +40,7 @@ def phantom(args: argparse.Namespace) -> int:
         test=args.test,
     )
     write_cohort(cohort, args.out)
-    emit(
+    print_result(
         args,
         {"folder": str(args.out), "scans": args.n, "split": cohort.split.hash},
         f"wrote {args.n} synthetic hip CTs to {args.out}",
@@ -52,7 +52,7 @@ def verify(args: argparse.Namespace) -> int:
     from ssltut.io.verify import verify_paths
 
     reports = verify_paths(args.paths)
-    emit(
+    print_result(
         args, [report.to_dict() for report in reports], "\n".join(str(report) for report in reports)
     )
     return 0 if all(report.ok for report in reports) else 1
@@ -88,7 +88,7 @@ def ingest(args: argparse.Namespace) -> int:
             args.each_a_patient,
         ),
         key=args.key,
-        say=say_of(args),
+        log=log_of(args),
     )
     for finding in intake.warnings + intake.refused:
         print(
@@ -96,7 +96,7 @@ def ingest(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     patients = len({row["patient"] for row in intake.rows})
-    emit(
+    print_result(
         args,
         {
             "folder": str(args.out),
@@ -114,19 +114,21 @@ def fetch(args: argparse.Namespace) -> int:
     from ssltut.io.public import SETS, fetch_set
 
     if args.name is None:
-        emit(args, [asdict(about) for about in SETS.values()], "\n".join(map(str, SETS.values())))
+        print_result(
+            args, [asdict(about) for about in SETS.values()], "\n".join(map(str, SETS.values()))
+        )
         return 0
     if args.name in SETS:
-        say_of(args)(str(SETS[args.name]))
+        log_of(args)(str(SETS[args.name]))
     folder = fetch_set(
-        args.name, args.out, args.mirror, accept=args.accept_licence, say=say_of(args)
+        args.name, args.out, args.mirror, accept=args.accept_licence, log=log_of(args)
     )
     hint = (
         f"\nnext: ssltut ingest {folder} {SETS[args.name].ingest} --out COHORT"
         if SETS[args.name].ingest
         else ""
     )
-    emit(args, {"folder": str(folder)}, f"{args.name} is in {folder}{hint}")
+    print_result(args, {"folder": str(folder)}, f"{args.name} is in {folder}{hint}")
     return 0
 
 
@@ -134,7 +136,9 @@ def export(args: argparse.Namespace) -> int:
     from ssltut.intake.ingest import export as put_back
 
     written = put_back(args.cohort, args.predictions, args.out)
-    emit(args, [str(path) for path in written], "\n".join(f"wrote {path}" for path in written))
+    print_result(
+        args, [str(path) for path in written], "\n".join(f"wrote {path}" for path in written)
+    )
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssltut import __version__
 from ssltut.cli.data import add_data_commands
-from ssltut.cli.output import Parser, emit, say_of
+from ssltut.cli.output import Parser, log_of, print_result
 from ssltut.errors import ConfigError, DataError, SsltutError
 
 
@@ -64,8 +64,8 @@ def train(args: argparse.Namespace) -> int:
     )
     if args.labelled is not None or method.uses == "all labels":
         cohort = cohort.with_budget("all" if method.uses == "all labels" else args.labelled)
-    run = run_training(method, cohort, config, args.out, init=args.init, say=say_of(args))
-    emit(
+    run = run_training(method, cohort, config, args.out, init=args.init, log=log_of(args))
+    print_result(
         args,
         {"folder": str(run.folder), "method": method.name, "selected": run.selected},
         f"{method.title}: weights of step {run.selected['step']} (rule: {run.selected['rule']}, "
@@ -77,8 +77,8 @@ def train(args: argparse.Namespace) -> int:
 def recipe(args: argparse.Namespace) -> int:
     from ssltut.training.recipes import RECIPES
 
-    run = RECIPES[args.name](args.out, args.profile, seed=args.seed, say=say_of(args))
-    emit(
+    run = RECIPES[args.name](args.out, args.profile, seed=args.seed, log=log_of(args))
+    print_result(
         args,
         {"folder": str(run.folder), "selected": run.selected},
         f"weights of step {run.selected['step']} (synthetic validation Dice"
@@ -110,13 +110,13 @@ def predict(args: argparse.Namespace) -> int:
         least_piece=args.least_piece,
         workers=args.workers,
         dask=args.dask,
-        say=say_of(args),
+        log=log_of(args),
     )
     for error in wrong.values():
         print(f"ssltut predict: {error}", file=sys.stderr)
     written = [str(target) for scan, target in targets.items() if scan not in wrong]
     if written:
-        emit(args, written, "\n".join(f"wrote {target}" for target in written))
+        print_result(args, written, "\n".join(f"wrote {target}" for target in written))
     return 0 if not wrong else 1 if written else 2
 
 
@@ -148,7 +148,7 @@ def evaluate(args: argparse.Namespace) -> int:
         f"{mean.round(3).to_string()}\n{rows['case'].nunique()} scans scored, {missed} structures"
         f" missed; selection: {run.selected}"
     )
-    emit(args, {"rows": rows.to_dict("records"), "selected": run.selected}, text)
+    print_result(args, {"rows": rows.to_dict("records"), "selected": run.selected}, text)
     return 0
 
 
@@ -176,14 +176,14 @@ def compare(args: argparse.Namespace) -> int:
         largest=args.largest_component,
         workers=args.workers,
         dask=args.dask,
-        say=say_of(args),
+        log=log_of(args),
     )
     table, classes, against = (
         summary(rows, args.metric),
         summary(rows, args.metric, by_class=True),
         paired(rows, args.metric, args.baseline),
     )
-    emit(
+    print_result(
         args,
         {
             "summary": table.to_dict("records"),
@@ -200,7 +200,7 @@ def methods(args: argparse.Namespace) -> int:
     from ssltut.methods.registry import method_table
 
     table = method_table()
-    emit(
+    print_result(
         args,
         table,
         "\n".join(
@@ -215,7 +215,7 @@ def doctor(args: argparse.Namespace) -> int:
     from ssltut.cli.doctor import facts
 
     found = facts()
-    emit(args, found, "\n".join(f"{name:14} {value}" for name, value in found.items()))
+    print_result(args, found, "\n".join(f"{name:14} {value}" for name, value in found.items()))
     return 0
 
 
@@ -225,8 +225,8 @@ def viewer(args: argparse.Namespace) -> int:
 
     where = offline.places()
     if args.action == "install":
-        offline.install(registry=args.registry, where=where, say=say_of(args))
-        emit(
+        offline.install(registry=args.registry, where=where, log=log_of(args))
+        print_result(
             args,
             {"folder": str(where.folder), "config": str(where.config)},
             f"the scripts of the 3D viewer are in {where.folder}; {where.config} tells JupyterLab"
@@ -234,7 +234,7 @@ def viewer(args: argparse.Namespace) -> int:
         )
     elif args.action == "remove":
         gone = offline.remove(where)
-        emit(
+        print_result(
             args,
             [str(path) for path in gone],
             "\n".join(f"removed {path}" for path in gone) or "there was nothing to remove",
@@ -242,7 +242,7 @@ def viewer(args: argparse.Namespace) -> int:
     else:
         found, (names, _) = obstacles(), candidates()
         text = "\n".join(f"{name:11} {why or 'works'}" for name, why in found.items())
-        emit(
+        print_result(
             args,
             {
                 "viewers": {name: why or "works" for name, why in found.items()},

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 
-def emit(args: argparse.Namespace, values: object, text: str) -> None:
+def print_result(args: argparse.Namespace, values: object, text: str) -> None:
     """Print ``values`` as JSON where a program reads (NaN as null), ``text`` where a person
     does.
     """
@@ -27,6 +27,6 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}. Next: {self.prog} --help\n")
 
 
-def say_of(args: argparse.Namespace) -> Callable[[str], None]:
+def log_of(args: argparse.Namespace) -> Callable[[str], None]:
     """Progress goes to stderr, so that stdout holds only the answer."""
     return lambda line: print(line, file=sys.stderr, flush=True)

@@ -147,7 +147,7 @@ def run_one(
 
     begun, drawn = time.monotonic(), replace(cohort, split=split)
     try:
-        run = train(method, drawn, config, folder, say=lambda line: None)
+        run = train(method, drawn, config, folder, log=lambda line: None)
         rows = score_run(run, drawn.test(), largest=largest).assign(
             selected_step=run.selected["step"], selection=run.selected["rule"], error=""
         )
@@ -183,7 +183,7 @@ def compare(
     options: dict[str, dict] | None = None,
     workers: int | None = 0,
     dask: str | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> pd.DataFrame:
     """Train and score every method with every budget and seed; returns all rows and writes them to
     ``folder``/results.csv.
@@ -261,7 +261,7 @@ def compare(
     def tell(run: tuple[int, int, str], left: str = "") -> None:
         nonlocal told
         told += 1
-        say(
+        log(
             f"[{told}/{len(plan)}] {made[run[2]].title}, {run[0]} labelled, seed {run[1]}:"
             f" {headline(read_rows(records[run]))}{left}"
         )
@@ -270,7 +270,7 @@ def compare(
     hands = (
         usual_workers(len(jobs)) if workers is None and not dask else min(workers or 0, len(jobs))
     )
-    with open_workers(hands, dask if jobs else None, say) as each:
+    with open_workers(hands, dask if jobs else None, log) as each:
         (folder / "rows").mkdir(
             parents=True, exist_ok=True
         )  # a comparison stopped in its first run is still one

@@ -153,7 +153,7 @@ class Gallery:
         self.baseline = self.train(make_method(BASELINE))
 
     def train(self, method: Method) -> Run:
-        run = cached_run(method, self.cohort, self.config, say=lambda line: None)
+        run = cached_run(method, self.cohort, self.config, log=lambda line: None)
         terms = ", ".join(name for name in run.history if name + " weight" in run.history)
         print(
             f"{method.title}: {self.config.steps} steps on {len(self.cohort.split.labelled)}"

@@ -284,7 +284,7 @@ def probed_run(
     every: int,
     init: Path | None = None,
     watch: Watch | None = None,
-    say=print,
+    log=print,
 ) -> tuple[Run, pd.DataFrame]:
     """``cached_run`` of a matching method, and the table of its ``Probe``; ``watch`` as in
     ``train``.
@@ -292,4 +292,4 @@ def probed_run(
     folder = cached_folder(method, cohort, config, init)
     folder = folder.with_name(f"{folder.name}-probed-{every}")
     probe = Probe(method, cohort, config, every=every, file=folder / "probe.csv", also=watch)
-    return train(method, cohort, config, folder, init=init, watch=probe, say=say), probe.frame()
+    return train(method, cohort, config, folder, init=init, watch=probe, log=log), probe.frame()

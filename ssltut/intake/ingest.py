@@ -65,7 +65,7 @@ def ingest(
     options: Options = Options(),
     *,
     key: Path | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Intake:
     """Write the scans below ``folder`` as the cohort ``out``: images/, labels/, reports/,
     split.json and cases.json, all or nothing.
@@ -97,7 +97,7 @@ def ingest(
     table = options.labels.table if options.labels else HIP
     try:
         with whole_folder(out) as part:
-            _take_in(scans, part, options, table, intake, say)
+            _take_in(scans, part, options, table, intake, log)
             if broken := next(
                 (error for report in verify_paths(part) for error in report.errors), None
             ):
@@ -124,11 +124,11 @@ def _take_in(
     options: Options,
     table: LabelTable,
     intake: Intake,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     numbers, seen, patients, labelled, meta = {}, {}, {}, [], {}
     for i, scan in enumerate(scans, 1):
-        say(f"{i}/{len(scans)} {scan.where}")
+        log(f"{i}/{len(scans)} {scan.where}")
         patient = numbers.setdefault(scan.patient, f"p{len(numbers) + 1:03d}")
         for case, told in _cases_of(scan, f"case{i:03d}", patient, options, table, seen, intake):
             write_scan(case, part)

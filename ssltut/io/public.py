@@ -98,7 +98,7 @@ def fetch_set(
     mirror: Path | None = None,
     *,
     accept: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """All files of a data set in ``folder`` (default: the cache), checked, archives unpacked beside
     themselves; what is there is not
@@ -130,7 +130,7 @@ def fetch_set(
             fix="make room, or choose another --out",
         )
     for i, file in enumerate(about.files, 1):
-        say(f"{i}/{len(about.files)} {file.path}")
+        log(f"{i}/{len(about.files)} {file.path}")
         path = _fetch_file(about, file, folder, mirror)
         if file.archive:
             _unpack(path, folder / path.name.removesuffix(".gz").rsplit(".", 1)[0])

@@ -234,7 +234,7 @@ def train(
     *,
     init: Path | None = None,
     watch: Watch | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     stop_after: int | None = None,
 ) -> Run:
     """Train ``method`` on ``cohort`` and leave the run in ``folder``; a finished one is read, an
@@ -253,7 +253,7 @@ def train(
     folder = Path(folder)
     identity = run_identity(method, config, cohort, init)
     if finished(folder, identity):
-        say(f"found the finished run {folder.name} ({method.title})")
+        log(f"found the finished run {folder.name} ({method.title})")
         return load_run(folder)
     fabric = Fabric(
         accelerator="auto",
@@ -281,7 +281,7 @@ def train(
     if init is not None:
         start_from(nets, method, Path(init))
     if not (folder / "last.safetensors").exists():
-        start_pretrained(nets, method, say)
+        start_pretrained(nets, method, log)
     for role, net in nets.items():
         nets[role] = net.to(fabric.device)
     trained = [role for role, spec in method.roles.items() if spec.ema_of is None]
@@ -341,7 +341,7 @@ def train(
                 / (step + 1 - state["first"])
                 * (config.steps - step - 1)
             )
-            say(
+            log(
                 f"{method.title}: step {step + 1}/{config.steps}, loss {float(total.detach()):.3f},"
                 f" validation Dice {score['dice']:.3f}, HD95 {score['hd95']:.1f} mm,"
                 f" {left / 60:.1f} min left"
@@ -409,7 +409,7 @@ def start_from(nets: dict[str, nn.Module], method: Method, init: Path) -> None:
 
 
 def start_pretrained(
-    nets: Mapping[str, nn.Module], method: Method, say: Callable[[str], None]
+    nets: Mapping[str, nn.Module], method: Method, log: Callable[[str], None]
 ) -> None:
     """Give the roles that ask for them their pre-trained weights, or say that there are none."""
     from ssltut.nets.slices import load_pretrained
@@ -418,7 +418,7 @@ def start_pretrained(
         if spec.weights:
             load_pretrained(nets[role], Path(spec.weights))
         elif spec.weights is not None:
-            say(
+            log(
                 f"{method.title}: the network {role!r} starts at random, as no pre-trained weights"
                 " were given (option weights)"
             )
@@ -536,7 +536,7 @@ def cached_run(
     *,
     init: Path | None = None,
     watch: Watch | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Run:
     """``train`` in the cache: the notebooks' way to share runs. What an earlier notebook trained is
     found, the rest is trained now.
@@ -548,5 +548,5 @@ def cached_run(
         cached_folder(method, cohort, config, init),
         init=init,
         watch=watch,
-        say=say,
+        log=log,
     )

@@ -105,7 +105,7 @@ def predict_files(
     least_piece: float = 0.0,
     workers: int | None = 0,
     dask: str | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> dict[Path, SsltutError]:
     """Predict every scan of ``targets`` {scan: file to write}; ``least_piece`` as in
     ``Run.predict``, workers and dask as in ``compare``.
@@ -133,10 +133,10 @@ def predict_files(
         usual_workers(len(jobs)) if workers is None and not dask else min(workers or 0, len(jobs)),
         {},
     )
-    with open_workers(hands, dask, say) as each:
+    with open_workers(hands, dask, log) as each:
         for done, (i, error) in enumerate(each(predict_file, run, jobs), start=1):
             if len(jobs) > 1:
-                say(f"[{done}/{len(jobs)}] {scans[i].name}: {'failed' if error else 'done'}")
+                log(f"[{done}/{len(jobs)}] {scans[i].name}: {'failed' if error else 'done'}")
             if error:
                 wrong[scans[i]] = error
     return wrong

@@ -42,7 +42,7 @@ HIP = {
 
 
 def hip(
-    out: Path, profile: str = "class", *, seed: int = 0, say: Callable[[str], None] = print
+    out: Path, profile: str = "class", *, seed: int = 0, log: Callable[[str], None] = print
 ) -> Run:
     """Hip bone and femur in real CT, from synthetic pelves and their exact labels alone
     (``pelvis_cohort``, domain randomisation).
@@ -58,11 +58,11 @@ def hip(
         )
     scans, config = HIP[profile]
     cohort = pelvis_cohort(**scans, seed=seed)
-    say(
+    log(
         f"{scans['n']} synthetic pelves of {scans['spacing']:g} mm, {config.steps} steps of"
         f" {config.labelled} randomised patches"
     )
-    return train(make_method("all_labels"), cohort, replace(config, seed=seed), Path(out), say=say)
+    return train(make_method("all_labels"), cohort, replace(config, seed=seed), Path(out), log=log)
 
 
 RECIPES: dict[str, Callable[..., Run]] = {"hip": hip}

@@ -41,7 +41,7 @@ def swept(tmp_path_factory):
         config=TINY,
         budgets=[2, 3],
         seeds=[0, 1],
-        say=said.append,
+        log=said.append,
     )
     return folder, rows, said
 
@@ -98,7 +98,7 @@ def test_a_second_call_trains_nothing(swept, monkeypatch):
         config=TINY,
         budgets=[2, 3],
         seeds=iter([0, 1]),
-        say=lambda s: None,
+        log=lambda s: None,
     )
     first = swept[1][swept[1]["method"] != "all_labels"]
     assert again["value"].tolist() == first["value"].tolist()
@@ -129,7 +129,7 @@ def test_another_configuration_does_not_reuse_rows(swept, change, monkeypatch):
             swept[0],
             budgets=[2],
             seeds=[1],
-            say=lambda s: None,
+            log=lambda s: None,
             **settings,
         )
 
@@ -151,7 +151,7 @@ def test_scans_are_drawn_or_taken_in_the_published_order(tmp_path, monkeypatch):
             config=TINY,
             budgets=[3],
             draw=draw,
-            say=lambda s: None,
+            log=lambda s: None,
         )
         assert seen["labels_only"] == seen["ua_mt"]
         assert len(set(seen["ua_mt"])) == (3 if draw else 1)
@@ -184,7 +184,7 @@ def test_a_failed_run_is_a_row_and_is_tried_again(tmp_path, monkeypatch):
         config=TINY,
         budgets=[2],
         seeds=[0],
-        say=said.append,
+        log=said.append,
     )
     failed = rows[rows["method"] == "ua_mt"]
     assert len(failed) == 1
@@ -202,7 +202,7 @@ def test_a_failed_run_is_a_row_and_is_tried_again(tmp_path, monkeypatch):
         config=TINY,
         budgets=[2],
         seeds=[0],
-        say=said.append,
+        log=said.append,
     )
     assert not (mended["status"] == "failed").any()
     assert (mended["method"] == "ua_mt").sum() == 4 * len(METRICS)
@@ -228,7 +228,7 @@ def test_whatever_goes_wrong_in_a_run_the_sweep_goes_on(tmp_path, monkeypatch, e
         config=TINY,
         budgets=[2],
         seeds=[0],
-        say=lambda s: None,
+        log=lambda s: None,
     )
     told = rows.loc[rows["status"] == "failed", "error"].tolist()
     assert len(told) == 1
@@ -256,7 +256,7 @@ def test_a_sweep_in_which_all_fails_still_has_its_table(tmp_path, monkeypatch):
         config=TINY,
         budgets=[2],
         seeds=[0],
-        say=lambda s: None,
+        log=lambda s: None,
     )
     assert rows["error"].tolist() == ["MemoryError: no memory"] * 2
     assert summary(rows, "dice")["failed"].tolist() == [1, 1]
@@ -291,7 +291,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path, workers, one_thread):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in records}
     went_on, whole = (
         compare(
-            toy_cohort(), ["labels_only", "ua_mt"], tmp_path / name, say=lambda s: None, **settings
+            toy_cohort(), ["labels_only", "ua_mt"], tmp_path / name, log=lambda s: None, **settings
         )
         for name in ("killed", "whole")
     )
@@ -344,7 +344,7 @@ def test_the_largest_piece_alone_is_scored_where_asked_and_the_rows_say_so(swept
     )
     assert whole["hip bone", "dice"] < largest["hip bone", "dice"] == 1
     assert largest["hip bone", "hd95"] == 0
-    settings = {"config": TINY, "budgets": [2], "seeds": [0], "say": lambda line: None}
+    settings = {"config": TINY, "budgets": [2], "seeds": [0], "log": lambda line: None}
     plain, alone = (
         compare(toy_cohort(), ["labels_only"], tmp_path / "c", largest=largest, **settings)
         for largest in (False, True)

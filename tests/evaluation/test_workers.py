@@ -93,7 +93,7 @@ def places(tmp_path_factory):
 
 
 def test_a_worker_killed_in_the_middle_costs_a_retry_and_nothing_else(cluster, tmp_path):
-    words = {"methods": ["ua_mt"], "config": SLOW, "budgets": [2], "seeds": [0], "say": quiet}
+    words = {"methods": ["ua_mt"], "config": SLOW, "budgets": [2], "seeds": [0], "log": quiet}
     with ThreadPoolExecutor(1) as pool, distributed.Client(cluster, set_as_default=False) as client:
         pids = client.run(os.getpid)
         sweep = pool.submit(
@@ -228,9 +228,9 @@ def test_what_a_dead_worker_wrote_is_written_again_but_nothing_else(places, tmp_
         {scan: tmp_path / "q.nii.gz", other: tmp_path / "q.nii.gz"},
     ):
         with pytest.raises(ConfigError, match="exists already"):
-            predict_files(run, targets, say=quiet)
+            predict_files(run, targets, log=quiet)
     assert (
-        predict_files(run, {scan: tmp_path / "q.nii.gz", other: tmp_path / "r.nii.gz"}, say=quiet)
+        predict_files(run, {scan: tmp_path / "q.nii.gz", other: tmp_path / "r.nii.gz"}, log=quiet)
         == {}
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.nii.gz", "q.nii.gz", "r.nii.gz"]
@@ -247,7 +247,7 @@ def test_small_pieces_are_left_out_when_asked_and_a_share_is_a_share(places, tmp
     for share, voxels in ((0.0, 289), (0.2, 288)):
         assert (run.predict(None, share) == 1).sum() == voxels
     with pytest.raises(ConfigError, match="a least piece of 20"):
-        predict_files(run, {scan: tmp_path / "p.nii.gz"}, least_piece=20.0, say=quiet)
+        predict_files(run, {scan: tmp_path / "p.nii.gz"}, least_piece=20.0, log=quiet)
     monkeypatch.undo()
     code, _, err = ssltut(
         "predict",
@@ -291,7 +291,7 @@ def test_a_folder_without_scans(places, tmp_path):
 
 def test_local_workers_divide_the_threads():
     said = []
-    with open_workers(2, say=said.append) as each:
+    with open_workers(2, log=said.append) as each:
         found = dict(each(os.getenv, "OMP_NUM_THREADS", [(), ("",), ("0",)]))
         memory = dict(each(os.getenv, "MALLOC_TRIM_THRESHOLD_", [("as it was",)]))
     threads = max(1, torch.get_num_threads() // 2)
@@ -306,7 +306,7 @@ def test_a_job_that_kills_every_worker_is_given_up():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         small_cluster(1) as one,
-        open_workers(dask=one.scheduler_address, say=quiet) as each,
+        open_workers(dask=one.scheduler_address, log=quiet) as each,
     ):
         given_up = dict(each(leave, 3, [(True,)]))[0]
         assert dict(each(leave, 3, [(False,)])) == {0: 3}  # by the worker in its place
@@ -329,7 +329,7 @@ def test_a_run_that_kills_its_workers_is_a_row(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("ssltut.evaluation.compare.open_workers", fatal)
         rows = compare(
-            toy_cohort(), ["labels_only"], tmp_path, config=SMALL, budgets=[2], seeds=[0], say=quiet
+            toy_cohort(), ["labels_only"], tmp_path, config=SMALL, budgets=[2], seeds=[0], log=quiet
         )
     assert len(rows) == 1
     assert rows["status"].iloc[0] == "failed"
@@ -337,14 +337,14 @@ def test_a_run_that_kills_its_workers_is_a_row(tmp_path, monkeypatch):
     assert rows[["config", "command", "commit", "machine", "settings"]].notna().all().all()
     assert not (
         compare(
-            toy_cohort(), ["labels_only"], tmp_path, config=SMALL, budgets=[2], seeds=[0], say=quiet
+            toy_cohort(), ["labels_only"], tmp_path, config=SMALL, budgets=[2], seeds=[0], log=quiet
         )["status"]
         == "failed"
     ).any()
 
 
 def test_a_cluster_that_goes_away():
-    with small_cluster(1) as one, open_workers(dask=one.scheduler_address, say=quiet) as each:
+    with small_cluster(1) as one, open_workers(dask=one.scheduler_address, log=quiet) as each:
         jobs = each(wait, None, [(0,), (60,)])
         assert next(jobs) == (0, None)
         Thread(target=one.close).start()
@@ -389,7 +389,7 @@ def test_workers_that_cannot_be_had(cluster, monkeypatch):
     ):
         with (
             pytest.raises(ConfigError, match=f"{address}: .*{words}.*Next: "),
-            open_workers(dask=address, say=quiet),
+            open_workers(dask=address, log=quiet),
         ):
             pass
     monkeypatch.setitem(sys.modules, "distributed", None)
@@ -403,7 +403,7 @@ def test_workers_that_cannot_be_had(cluster, monkeypatch):
 
 
 def test_workers_without_the_package(cluster):
-    with open_workers(dask=cluster.scheduler_address, say=quiet) as each:
+    with open_workers(dask=cluster.scheduler_address, log=quiet) as each:
         with pytest.raises(
             ConfigError, match="Dask workers have no module nowhere.*install ssltut"
         ):

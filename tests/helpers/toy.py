@@ -117,5 +117,5 @@ def trained_on_hips(
     before = validate(method, nets, cohort.validation(), Intensity.of(cases), config, cohort.table)[
         "dice"
     ]
-    run = train(method, cohort, config, folder, say=lambda line: None)
+    run = train(method, cohort, config, folder, log=lambda line: None)
     return before, run.history["validation dice"].iloc[-1], run

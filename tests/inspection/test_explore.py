@@ -36,7 +36,7 @@ def run(tmp_path_factory):
         toy_cohort(),
         config,
         tmp_path_factory.mktemp("runs") / "r",
-        say=lambda s: None,
+        log=lambda s: None,
     )
 
 
@@ -189,7 +189,7 @@ def test_probing_does_not_disturb_training(name, options, norm, tmp_path):
     method, config = make_method(name, options), replace(SMALL, norm=norm)
     probe = Probe(method, toy_cohort(), config, every=1, file=tmp_path / "probe.csv")
     runs = [
-        train(method, toy_cohort(), config, tmp_path / str(i), watch=watch, say=lambda s: None)
+        train(method, toy_cohort(), config, tmp_path / str(i), watch=watch, log=lambda s: None)
         for i, watch in enumerate((None, probe))
     ]
     for role in runs[0].nets:
@@ -206,7 +206,7 @@ def test_probing_does_not_disturb_training(name, options, norm, tmp_path):
 def test_a_probed_run_that_is_found_has_its_table_too():
     method = make_method("embedding_matching")
     (first, table), (again, same) = (
-        probed_run(method, toy_cohort(), SMALL, every=1, say=lambda s: None) for _ in range(2)
+        probed_run(method, toy_cohort(), SMALL, every=1, log=lambda s: None) for _ in range(2)
     )
     assert table["step"].tolist() == [0, 1, 2, 3]
     assert table.equals(same)
@@ -231,7 +231,7 @@ def test_a_probed_run_can_be_watched_too():
         config,
         every=2,
         watch=watch,
-        say=lambda s: None,
+        log=lambda s: None,
     )
     assert watch.steps == [(step, True) for step in range(4)]
     assert watch.scored[-1] == (

@@ -27,7 +27,7 @@ from ssltut.io.cohort_folder import read_cohort
 from ssltut.io.nifti import write_image, write_label
 from ssltut.io.verify import verify_paths
 
-QUIET = {"say": lambda line: None}
+QUIET = {"log": lambda line: None}
 
 
 def ball(

@@ -48,7 +48,7 @@ def test_labels_only_and_embedding_matching_run_unchanged_on_real_scans(atrium, 
         budgets=[4],
         seeds=[0],
         draw=False,
-        say=lambda line: None,
+        log=lambda line: None,
     )
     assert (rows["status"] != "failed").all(), rows["error"].dropna().tolist()
     dice = rows[rows["metric"] == "dice"]

@@ -449,8 +449,8 @@ def test_heads_leave_the_network_as_it_was(arch):
 
 
 def test_a_run_started_from_another_takes_its_body_and_keeps_its_own_heads(tmp_path):
-    cohort, say = toy_cohort(), lambda line: None
-    run = train(make_method("labels_only"), cohort, SMALL, tmp_path / "teacher", say=say)
+    cohort, log = toy_cohort(), lambda line: None
+    run = train(make_method("labels_only"), cohort, SMALL, tmp_path / "teacher", log=log)
     for name in ("mc_net_plus", "cps"):
         method = make_method(name)
         nets = build_nets(method, SMALL, 3)

@@ -355,7 +355,7 @@ def test_it_learns_on_slices_in_3d_and_on_two_hips_and_fits_are_found(
 ):
     config = replace(SMALL, steps=60, validate_every=15, norm="instance", **config)
     history = train(
-        make_method("ersr", options), head_cohort(two), config, tmp_path / "r", say=lambda s: None
+        make_method("ersr", options), head_cohort(two), config, tmp_path / "r", log=lambda s: None
     ).history
     scores = history["validation dice"].dropna()
     assert scores.iloc[-1] > max(0.7, scores.iloc[0] - 0.02)
@@ -376,7 +376,7 @@ def test_scores_are_those_of_scans_and_survive_a_run(tmp_path):
         head_cohort(),
         replace(SMALL, steps=20, validate_every=20, patch=(24, 24, 16)),
         tmp_path / "r",
-        say=lambda s: None,
+        log=lambda s: None,
     )
     assert (
         0 < int(run.nets["scores"].count) <= 4

@@ -74,7 +74,7 @@ def test_a_memory_is_as_wide_as_what_is_matched(layer, place, tmp_path):
         make_method("neighbour_vote", {"memory": 8, "layer": layer, "place": place}),
         make_batch(),
     )
-    run = train(method, toy_cohort(), SMALL, tmp_path / "r", say=lambda s: None)
+    run = train(method, toy_cohort(), SMALL, tmp_path / "r", log=lambda s: None)
     filled, dim = run.nets["memory"].filled, run.nets["memory"].vectors.shape[2]
     assert filled.gt(0).all()
     assert dim == run.method.vectors(run.nets["student"](batch.x_u), batch.places_u).shape[1]

@@ -78,7 +78,7 @@ def test_the_2d_network_sees_every_slice_by_itself(name, tmp_path):
     config = replace(
         SMALL, arch="unet2d", patch=(8, 8, 1)
     )  # a patch may be one slice; the third side need not be halved
-    run = train(make_method(name), toy_cohort(), config, tmp_path / "r", say=lambda s: None)
+    run = train(make_method(name), toy_cohort(), config, tmp_path / "r", log=lambda s: None)
     for role, spec in run.method.roles.items():
         x, net = make_batch().x_u, run.nets[role]
         whole, slices = net(x, heads=True), [net(x[..., z : z + 1], heads=True) for z in range(8)]
@@ -124,16 +124,16 @@ def test_weight_zero_is_labels_only_bit_for_bit(name, tmp_path, monkeypatch):
         toy_cohort(),
         replace(SMALL, select="last"),
     )  # a method in stages may be another one in its last steps only
-    off = train(make_method(name, OFF[name]), cohort, config, tmp_path / "off", say=lambda s: None)
-    on = train(make_method(name), cohort, config, tmp_path / "on", say=lambda s: None)
+    off = train(make_method(name, OFF[name]), cohort, config, tmp_path / "off", log=lambda s: None)
+    on = train(make_method(name), cohort, config, tmp_path / "on", log=lambda s: None)
     if any(head.supervised for head in METHODS[name].roles["student"].heads.values()):
         monkeypatch.setattr(
             METHODS[name], "plan", lambda self, progress, default: Plan(default.labelled, 0)
         )
-        plain = train(make_method(name), cohort, config, tmp_path / "plain", say=lambda s: None)
+        plain = train(make_method(name), cohort, config, tmp_path / "plain", log=lambda s: None)
     else:
         plain = train(
-            make_method("labels_only"), cohort, config, tmp_path / "plain", say=lambda s: None
+            make_method("labels_only"), cohort, config, tmp_path / "plain", log=lambda s: None
         )
     weights, off, on = (run.nets["student"].state_dict() for run in (plain, off, on))
     assert all(torch.equal(value, off[key]) for key, value in weights.items())
@@ -156,7 +156,7 @@ def test_nan_labels_of_unlabelled_cases_change_nothing_and_the_test_split_stays_
             load=lambda: pytest.fail("the test split was opened")
         )
     runs = [
-        train(make_method(name), c, SMALL, tmp_path / str(i), say=lambda s: None)
+        train(make_method(name), c, SMALL, tmp_path / str(i), log=lambda s: None)
         for i, c in enumerate((clean, poisoned))
     ]
     same = [
@@ -170,16 +170,16 @@ def test_nan_labels_of_unlabelled_cases_change_nothing_and_the_test_split_stays_
 @pytest.mark.parametrize("name", ALL)
 def test_save_and_resume_bit_for_bit(name, tmp_path):
     cohort, options = toy_cohort(), {"memory": 8} if name == "neighbour_vote" else {}
-    whole = train(make_method(name, options), cohort, SMALL, tmp_path / "whole", say=lambda s: None)
+    whole = train(make_method(name, options), cohort, SMALL, tmp_path / "whole", log=lambda s: None)
     train(
         make_method(name, options),
         cohort,
         SMALL,
         tmp_path / "parts",
         stop_after=3,
-        say=lambda s: None,
+        log=lambda s: None,
     )  # after the checkpoint of step 2
-    parts = train(make_method(name, options), cohort, SMALL, tmp_path / "parts", say=lambda s: None)
+    parts = train(make_method(name, options), cohort, SMALL, tmp_path / "parts", log=lambda s: None)
     for role in whole.nets:
         a, b = whole.nets[role].state_dict(), parts.nets[role].state_dict()
         assert all(torch.equal(a[k], b[k]) for k in a), role
@@ -204,7 +204,7 @@ def test_batch_norm_averages_over_labelled_and_unlabelled_patches_together(name)
 @pytest.mark.parametrize("arch", ["unet", "unet2d"])
 def test_bf16_on_a_cpu_is_finite(name, arch, tmp_path):
     config = replace(SMALL, precision="bf16-mixed", steps=2, arch=arch)
-    run = train(make_method(name), toy_cohort(), config, tmp_path / "r", say=lambda s: None)
+    run = train(make_method(name), toy_cohort(), config, tmp_path / "r", log=lambda s: None)
     assert run.history["total"].notna().all()
     assert all(torch.isfinite(v).all() for n in run.nets.values() for v in n.state_dict().values())
 

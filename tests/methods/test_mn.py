@@ -81,7 +81,7 @@ def test_the_rate_of_each_role_reaches_its_weights(tmp_path, monkeypatch):
         toy_cohort(),
         replace(SMALL, steps=2, select="last"),
         tmp_path / "r",
-        say=lambda s: None,
+        log=lambda s: None,
     )
     start = build_nets(method, SMALL, 3)
     moved = {
@@ -139,7 +139,7 @@ def test_a_run_moves_only_the_network_whose_turn_it_is(tmp_path):
         replace(SMALL, steps=8, validate_every=8),
         tmp_path / "r",
         watch=watch,
-        say=lambda s: None,
+        log=lambda s: None,
     )
     for step in range(2, 8):
         moved = {
@@ -201,7 +201,7 @@ def test_any_2d_network_can_be_passed_and_trained(tmp_path):
     assert isinstance(
         build_nets(method, replace(SMALL, arch="unet2d"), 3)["slices"], Slices
     )  # its name is no kind of ours
-    run = train(method, toy_cohort(), SMALL, tmp_path / "r", say=lambda s: None)
+    run = train(method, toy_cohort(), SMALL, tmp_path / "r", log=lambda s: None)
     assert run.history["total"].notna().all()
     assert isinstance(run.nets["slices"], Slices)
     same = build_nets(method, SMALL, 3)["slices"].state_dict()
@@ -226,7 +226,7 @@ def test_pretrained_weights_come_from_disk_and_without_any_it_says_so(kind, tmp_
     ).state_dict()
     if kind == "run":
         weights, path = (
-            train(make_method("labels_only"), toy_cohort(), config, first, say=lambda s: None)
+            train(make_method("labels_only"), toy_cohort(), config, first, log=lambda s: None)
             .nets["student"]
             .state_dict(),
             first,
@@ -240,7 +240,7 @@ def test_pretrained_weights_come_from_disk_and_without_any_it_says_so(kind, tmp_
         toy_cohort(),
         replace(config, arch="unet"),
         tmp_path / "r",
-        say=said.append,
+        log=said.append,
     )
     close = all(
         torch.allclose(weights[k], v, atol=1e-6)

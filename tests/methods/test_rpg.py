@@ -139,7 +139,7 @@ def test_it_learns_from_projections_and_in_3d(tmp_path):
     ):
         config = replace(SMALL, arch=arch, patch=patch, steps=40, validate_every=5)
         history = train(
-            make_method("rpg"), cohort, config, tmp_path / arch, say=lambda line: None
+            make_method("rpg"), cohort, config, tmp_path / arch, log=lambda line: None
         ).history
         scores = history["validation dice"].dropna()
         assert (

@@ -134,7 +134,7 @@ def test_the_loop_fills_places():
 def test_both_stages_run_and_the_second_improves(arch, patch, tmp_path):
     config = replace(SMALL, arch=arch, patch=patch, steps=60, validate_every=10)
     history = train(
-        make_method("self_paced"), toy_cohort(), config, tmp_path / "r", say=lambda line: None
+        make_method("self_paced"), toy_cohort(), config, tmp_path / "r", log=lambda line: None
     ).history
     assert history["supervised"].notna().tolist() == [False] * 20 + [True] * 40
     assert history["position"].notna().all()

@@ -191,11 +191,11 @@ def test_weights_and_who_learns():
 
 
 def test_what_a_method_adds_to_the_networks_learns_and_starts_from_the_seed(tmp_path):
-    config, say = replace(SMALL, steps=6), lambda line: None
+    config, log = replace(SMALL, steps=6), lambda line: None
     method = make_method("ss_net")
     start, run = (
         build_nets(method, config, 3)["separator"],
-        train(method, toy_cohort(), config, tmp_path / "r", say=say),
+        train(method, toy_cohort(), config, tmp_path / "r", log=log),
     )
     again = build_nets(method, config, 3)["separator"]
     found = dict(run.nets["separator"].named_parameters())

@@ -286,7 +286,7 @@ def test_a_prompted_network_starts_anew_from_another_run(tmp_path):
         toy_cohort(),
         replace(SMALL, steps=2),
         tmp_path / "r",
-        say=lambda s: None,
+        log=lambda s: None,
     )
     method = make_method("versemi")
     nets, fresh = build_nets(method, SMALL, 3), build_nets(method, SMALL, 3)

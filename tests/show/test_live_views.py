@@ -516,7 +516,7 @@ def test_train_tells_its_watch_the_validation_scores(tmp_path, monkeypatch):
         SMALL,
         tmp_path / "run",
         watch=live,
-        say=lambda line: None,
+        log=lambda line: None,
     )
     told = {row["step"]: row["validation dice"] for row in live.rows if "validation dice" in row}
     assert told == {1: run.history["validation dice"][1], 3: run.history["validation dice"][3]}
@@ -526,7 +526,7 @@ def test_train_tells_its_watch_the_validation_scores(tmp_path, monkeypatch):
         SMALL,
         tmp_path / "other",
         watch=lambda *given: None,
-        say=lambda line: None,
+        log=lambda line: None,
     )  # a plain function will do
 
 

@@ -85,7 +85,7 @@ def test_install_makes_a_copy_whose_addresses_are_its_own(mirror: Path, where: P
     before = {name: (where.original / "static" / name).read_text() for name in SCRIPTS}
     assert not offline.installed()
     said = []
-    offline.install(registry=str(mirror), say=said.append)
+    offline.install(registry=str(mirror), log=said.append)
     assert offline.installed()
     assert len(said) == len(PACKAGES)
     assert {name: (where.original / "static" / name).read_text() for name in SCRIPTS} == before
@@ -138,7 +138,7 @@ def test_every_patch_is_a_place_in_the_extension_that_is_pinned() -> None:
 
 def test_jupyterlab_serves_the_copy_and_not_the_original(mirror: Path, where: Places) -> None:
     config = pytest.importorskip("jupyterlab_server.config")
-    offline.install(registry=str(mirror), say=lambda line: None)
+    offline.install(registry=str(mirror), log=lambda line: None)
     (extra,) = json.loads(where.config.read_text())["LabApp"]["extra_labextensions_path"]
     found = config.get_federated_extensions(
         [extra, str(where.original.parent)]
@@ -152,7 +152,7 @@ def test_remove_leaves_what_others_wrote(mirror: Path, where: Places) -> None:
         '{"LabApp": {"extra_labextensions_path": ["/theirs"]}, "ServerApp": {"port": 1}}'
     )
     for _ in range(2):  # twice is once
-        offline.install(registry=str(mirror), say=lambda line: None)
+        offline.install(registry=str(mirror), log=lambda line: None)
     assert json.loads(where.config.read_text())["LabApp"]["extra_labextensions_path"] == [
         "/theirs",
         str(where.folder),
@@ -185,13 +185,13 @@ def test_a_registry_is_an_address_too(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         monkeypatch.setenv("SSLTUT_NPM_REGISTRY", f"http://127.0.0.1:{server.server_port}/")
-        offline.install(say=lambda line: None)
+        offline.install(log=lambda line: None)
         assert offline.installed()
     finally:
         server.shutdown()
     offline.remove()
     with pytest.raises(DataError, match="the download failed .*--registry"):
-        offline.install(registry="http://127.0.0.1:9", say=lambda line: None)
+        offline.install(registry="http://127.0.0.1:9", log=lambda line: None)
     assert not where.folder.exists()
     assert not where.config.exists()
 
@@ -237,7 +237,7 @@ def test_install_leaves_nothing_half_done(
 ) -> None:
     spoil(where, mirror)
     with pytest.raises(error, match=message):
-        offline.install(registry=str(mirror), say=lambda line: None)
+        offline.install(registry=str(mirror), log=lambda line: None)
     assert not offline.installed()
     assert not where.folder.exists()
     assert not list(where.folder.parent.glob(".*"))
@@ -248,7 +248,7 @@ def test_install_refuses_an_archive_without_what_it_is_for(
 ) -> None:
     monkeypatch.setattr(offline, "PACKAGES", (pack(mirror, PACKAGES[4], leave="dist/itkVtk"),))
     with pytest.raises(DataError, match="holds no sound dist/itkVtkViewer.js"):
-        offline.install(registry=str(mirror), say=lambda line: None)
+        offline.install(registry=str(mirror), log=lambda line: None)
 
 
 def test_command_installs_says_and_removes(

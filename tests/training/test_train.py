@@ -45,7 +45,7 @@ def quiet(line):
 
 
 def run_of(name="labels_only", folder=None, config=SMALL, cohort=None, **options):
-    return train(make_method(name), cohort or toy_cohort(), config, folder, say=quiet, **options)
+    return train(make_method(name), cohort or toy_cohort(), config, folder, log=quiet, **options)
 
 
 def same(a, b):
@@ -62,7 +62,7 @@ def plain(tmp_path_factory):
 
 def test_a_finished_run_is_read_again(plain):
     said, before = [], sorted((p.name, p.stat().st_mtime_ns) for p in plain.folder.iterdir())
-    again = train(make_method("labels_only"), toy_cohort(), SMALL, plain.folder, say=said.append)
+    again = train(make_method("labels_only"), toy_cohort(), SMALL, plain.folder, log=said.append)
     assert said == ["found the finished run plain (labels only)"]
     assert same(plain.nets["student"], again.nets["student"])
     assert before == sorted((p.name, p.stat().st_mtime_ns) for p in plain.folder.iterdir())
@@ -111,7 +111,7 @@ def test_the_cache_finds_a_run_again(cache):
     said = []
     for _ in range(2):
         run = cached_run(
-            make_method("labels_only"), toy_cohort(), replace(SMALL, seed=77), say=said.append
+            make_method("labels_only"), toy_cohort(), replace(SMALL, seed=77), log=said.append
         )
     assert run.folder.parent == cache / "runs"
     assert said[-1].startswith("found the finished run labels_only-")
@@ -289,7 +289,7 @@ def test_a_non_finite_loss_stops_and_tells(tmp_path):
             r" none\)"
         ),
     ):
-        train(Broken(), toy_cohort(), SMALL, tmp_path / "r", say=quiet)
+        train(Broken(), toy_cohort(), SMALL, tmp_path / "r", log=quiet)
     report = json.loads((tmp_path / "r" / "nonfinite.json").read_text())
     assert report["step"] == 1
     assert set(report["terms"]) == {"supervised", "spoiled"}

@@ -237,7 +237,7 @@ def tell(config: Path, folder: Path, *, of: bool) -> None:
 
 
 def install(
-    *, registry: str | None = None, where: Places | None = None, say: Callable[[str], None] = print
+    *, registry: str | None = None, where: Places | None = None, log: Callable[[str], None] = print
 ) -> Places:
     """Fetch the viewer's packages (54 MB), keep what it needs (8 MB), and point JupyterLab to it;
     what was there is replaced.
@@ -264,7 +264,7 @@ def install(
         static = part / EXTENSION / "static"
         patch(static)
         for package in PACKAGES:
-            say(f"fetching {package.archive}")
+            log(f"fetching {package.archive}")
             unpack(package, fetched(package, registry, part), static / "ssltut")
         (static / "ssltut" / "windows.js").write_text(NO_WINDOWS, encoding="utf-8")
         replace_in(static / "ssltut" / "viewer" / "index.html", PAGE)
