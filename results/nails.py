@@ -18,7 +18,7 @@ from phantom import COHORT, MIDDLE, collected
 from torch import Tensor
 
 from ssltut import show
-from ssltut.data.batch import Place
+from ssltut.data.batch import PatchLocation
 from ssltut.data.case import Case
 from ssltut.evaluation.compare import provenance
 from ssltut.files import cache_dir
@@ -72,7 +72,8 @@ def vectors_of(run: Run, case: Case) -> Tensor:
 def places_of(case: Case) -> Tensor:
     """The place code of every voxel of a scan."""
     return place_vectors(
-        [Place(case.patient, case.meta["anatomy"]["side"], (0.5, 0.5, 0.5))], case.image.shape
+        [PatchLocation(case.patient, case.meta["anatomy"]["side"], (0.5, 0.5, 0.5))],
+        case.image.shape,
     )
 
 

@@ -53,7 +53,7 @@ from ssltut.seeding import generator_for
 labelled = scans.training("labelled")
 spacing, scale = labelled[0].spacing, Intensity.of([*labelled, *scans.training("unlabelled")])
 pool = PatchPool(labelled, scale, config.patch, "cpu")
-x, y, ids = pool.sample(8, generator_for("cpu", seed, "look"))  # (8, 1, X, Y, Z) and (8, X, Y, Z)
+x, y, ids, _ = pool.sample(8, generator_for("cpu", seed, "look"))  # (8, 1, X, Y, Z) and (8, X, Y, Z)
 window = ((400 - scale.mean) / scale.std, 1800 / scale.std) if scans.modality == "CT" else None
 print(f"A patch is {config.patch[0] * spacing[0]:.0f} mm wide, {100 * np.prod(config.patch) / labelled[0].image.size:.0f} % of a scan. "
       f"Labelled structures fill {100 * np.mean([np.mean(case.label > 0) for case in labelled]):.0f} % of these scans, "
@@ -159,7 +159,7 @@ print("Dice loss shows that the lazy network found nothing; cross-entropy has th
 # patch it never trains on.
 
 # %%
-held, truth, held_ids = PatchPool(scans.validation(), scale, config.patch, "cpu").sample(2, generator_for("cpu", seed, "held"))
+held, truth, held_ids, _ = PatchPool(scans.validation(), scale, config.patch, "cpu").sample(2, generator_for("cpu", seed, "held"))
 patch = {"image": held[0, 0].numpy(), "spacing": spacing, "window": window, "table": scans.table, "at": [n // 2 for n in config.patch]}
 
 def look(nets, batch):

@@ -206,7 +206,7 @@ plans = {"published": ("embedding_matching", {}, None), "taught": ("embedding_ma
 # %%
 known = scans.known_unlabelled() or scans.split.validation
 pool = PatchPool([scans.case(i) for i in known], teacher.intensity, config.patch, "cpu")  # scans whose truth only we know
-fixed, fixed_truth, fixed_ids = pool.sample(1, generator_for("cpu", seed, "watched"))
+fixed, fixed_truth, fixed_ids, _ = pool.sample(1, generator_for("cpu", seed, "watched"))
 view = {"image": fixed[0, 0].numpy(), "spacing": scans.case(fixed_ids[0]).spacing, "window": "whole", "at": [n // 2 for n in config.patch]}
 origin = LabelTable("origin", ("the teacher's", "the match's", "none"), ("#000000", "#D55E00", "#F0E442"))
 
@@ -268,7 +268,7 @@ show.lines(steps, {name: probes[name]["match agrees with student"] for name in m
 # at the same 5 % most uncertain voxels of the same patches.
 
 # %%
-x, truth, _ = pool.sample(8, generator_for("cpu", seed, "notebook 05"))
+x, truth, *_ = pool.sample(8, generator_for("cpu", seed, "notebook 05"))
 guesses = {"published (mean cosine)": {}, "max cosine": {"kernel": "max_cosine"}, "mean euclid": {"kernel": "mean_euclid"},
            "teacher's embedding asks": {"query": "teacher"},
            "vote of 9": {"kernel": "vote", "use": ("UA", "NN"), "k": 120, "interior": 400}}

@@ -10,7 +10,7 @@ from ssltut.data.views import Noise
 from ssltut.seeding import derive_seed, generator_for
 
 
-class Place(NamedTuple):
+class PatchLocation(NamedTuple):
     """Where a patch comes from: what the geometry of every scan tells, labelled or not.
 
     patient  whose scan it is
@@ -32,7 +32,7 @@ class Batch:
     """What a method sees. There is no label of an unlabelled patch in it.
 
     x_l (B, 1, X, Y, Z) float32, y_l (B, X, Y, Z) int64, x_u (B', 1, X, Y, Z) or None without
-    unlabelled patches; ids of the cases; places of the patches, in the order of the ids; known (B,
+    unlabelled patches; ids of the cases; locations of the patches, in the order of the ids; known (B,
     C) bool: the classes that are labelled in the scan of each labelled patch, None for all.
     """
 
@@ -43,8 +43,8 @@ class Batch:
     ids_u: tuple[str, ...]
     n_classes: int
     seed: int
-    places_l: tuple[Place, ...] = ()
-    places_u: tuple[Place, ...] = ()
+    locations_l: tuple[PatchLocation, ...] = ()
+    locations_u: tuple[PatchLocation, ...] = ()
     known: Tensor | None = None
 
     def known_classes(self) -> Tensor:

@@ -6,13 +6,13 @@ from torch import Tensor
 
 
 def largest_component(label: Tensor, n_classes: int) -> Tensor:
-    """``main_pieces`` with one piece a class."""
-    return main_pieces(label, n_classes, 1.0)
+    """``remove_small_components`` with one piece a class."""
+    return remove_small_components(label, n_classes, 1.0)
 
 
-def main_pieces(label: Tensor, n_classes: int, share: float) -> Tensor:
+def remove_small_components(label: Tensor, n_classes: int, min_share: float) -> Tensor:
     """Hard labels (B, X, Y, Z) without the pieces (26-neighbourhood) of a foreground class that
-    have less than ``share`` of the voxels of its largest.
+    have less than ``min_share`` of the voxels of its largest.
     """
     from scipy.ndimage import label as pieces
 
@@ -23,7 +23,7 @@ def main_pieces(label: Tensor, n_classes: int, share: float) -> Tensor:
             number, count = pieces(sample == c, structure=np.ones((3, 3, 3)))
             if count:
                 sizes = np.bincount(number.flat)[1:]
-                large = sizes >= share * sizes.max()
-                large[sizes.argmax() + 1 :] &= share < 1  # of equals the first
+                large = sizes >= min_share * sizes.max()
+                large[sizes.argmax() + 1 :] &= min_share < 1  # of equals the first
                 out[np.concatenate([[False], large])[number]] = c
     return torch.from_numpy(kept).to(label.device)

@@ -4,13 +4,14 @@ worker processes.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssltut.data.batch import Place
+from ssltut.data.batch import PatchLocation
 from ssltut.data.case import LABELLED, Case
 from ssltut.data.views import Augmentation, Randomisation
 from ssltut.errors import DataError
@@ -48,6 +49,17 @@ class Intensity:
 
     def normalise(self, image: np.ndarray) -> np.ndarray:
         return (image.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
+
+
+class Patches(NamedTuple):
+    """images (n, 1, *patch) float32; labels (n, *patch) int64, or None where a scan has none; ids of
+    their cases; locations in their scans.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    ids: tuple[str, ...]
+    locations: tuple[PatchLocation, ...]
 
 
 class PatchPool:
@@ -119,32 +131,22 @@ class PatchPool:
             min(max(c - p // 2, 0), r) for c, p, r in zip(centre, self.patch, room, strict=False)
         ]
 
-    def _place(self, i: int, box: tuple[slice, ...], mirrored: bool) -> Place:
+    def _location(self, i: int, box: tuple[slice, ...], mirrored: bool) -> PatchLocation:
         sides = self.images[i].shape
         x, y, z = ((s.start + s.stop) / 2 / n for s, n in zip(box, sides, strict=True))
         right = (
             self.sides[i] == "right" if self.sides[i] else x > 0.5
         )  # in RAS+ the first index grows to the right
         extent = tuple((s.stop - s.start) / n for s, n in zip(box, sides, strict=True))
-        return Place(
+        return PatchLocation(
             self.patients[i],
             "right" if right != mirrored else "left",
             (1.0 - x if mirrored else x, y, z),
             extent,
         )
 
-    def sample(
-        self, n: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
-        """``n`` augmented patches: images (n, 1, *patch) float32, labels (n, *patch) int64 or None,
-        and the case ids.
-        """
-        return self.sample_placed(n, generator)[:3]
-
-    def sample_placed(
-        self, n: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor | None, tuple[str, ...], tuple[Place, ...]]:
-        """What ``sample`` gives, and the place of every patch."""
+    def sample(self, n: int, generator: torch.Generator) -> Patches:
+        """``n`` random patches, augmented."""
         which = torch.randint(len(self.ids), (n,), generator=generator, device=self.device).tolist()
         boxes = [
             tuple(
@@ -185,13 +187,13 @@ class PatchPool:
                 if has_labels
                 else None
             )
-        places = tuple(
-            self._place(*drawn)
+        locations = tuple(
+            self._location(*drawn)
             for drawn in zip(which, boxes, augmentation.mirror.tolist(), strict=True)
         )
-        return (
+        return Patches(
             augmentation.apply(x),
             None if y is None else augmentation.apply_label(y),
             tuple(self.ids[i] for i in which),
-            places,
+            locations,
         )

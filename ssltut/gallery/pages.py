@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ssltut.data.batch import Batch, Place
+from ssltut.data.batch import Batch, PatchLocation
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort
 from ssltut.data.patches import Intensity
@@ -235,7 +235,7 @@ class Page:
         y = torch.from_numpy(np.stack([case.label for case in scans[:2]]).astype(np.int64))
         ids, places = (
             [case.id for case in scans],
-            [Place(case.patient, "left", (0.5, 0.5, 0.5)) for case in scans],
+            [PatchLocation(case.patient, "left", (0.5, 0.5, 0.5)) for case in scans],
         )
         return Batch(
             x[:2],

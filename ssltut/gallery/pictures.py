@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut import show
-from ssltut.data.batch import Batch, Place
+from ssltut.data.batch import Batch, PatchLocation
 from ssltut.data.labels import LabelTable
 from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.further.c3s3 import fit
@@ -170,7 +170,7 @@ def places(page, sides: list[int]) -> tuple[Batch, list[tuple[slice, ...]]]:
     cut = [torch.stack([v[(slice(None), *box)] for box in boxes]) for v in x]
     found = [
         [
-            Place(
+            PatchLocation(
                 case.patient,
                 "left",
                 tuple((b.start + b.stop) / 2 / n for b, n in zip(box, x.shape[2:], strict=True)),
@@ -182,7 +182,12 @@ def places(page, sides: list[int]) -> tuple[Batch, list[tuple[slice, ...]]]:
     y = torch.zeros(3, *sides, dtype=torch.long)
     return (
         replace(
-            whole, x_l=cut[0], y_l=y, x_u=cut[1], places_l=tuple(found[0]), places_u=tuple(found[1])
+            whole,
+            x_l=cut[0],
+            y_l=y,
+            x_u=cut[1],
+            locations_l=tuple(found[0]),
+            locations_u=tuple(found[1]),
         ),
         boxes,
     )

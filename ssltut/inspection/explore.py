@@ -164,7 +164,7 @@ def assignment(
     with dropout_on(nets["student"]):
         out = nets["student"](batch.noise(method.sigma_student, "student", "unlabelled")(batch.x_u))
     return method.assign(
-        batch, nets, progress, method.vectors(out, batch.places_u)
+        batch, nets, progress, method.vectors(out, batch.locations_u)
     ), out.logits.argmax(1)
 
 
@@ -233,7 +233,7 @@ class Probe:
         pool = PatchPool(
             [cohort.case(case_id) for case_id in known[:patches]], intensity, config.patch, "cpu"
         )
-        self.x, self.truth, _, self.places = pool.sample_placed(
+        self.x, self.truth, _, self.locations = pool.sample(
             patches, generator_for("cpu", config.seed, "probe")
         )
         self.method, self.total, self.every, self.file, self.also = (
@@ -248,7 +248,7 @@ class Probe:
         self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]
     ) -> None:
         if step % self.every == 0:
-            probed = replace(batch, x_u=self.x.to(batch.x_l.device), places_u=self.places)
+            probed = replace(batch, x_u=self.x.to(batch.x_l.device), locations_u=self.locations)
             found = accuracy_on_unreliable(
                 self.method,
                 nets,

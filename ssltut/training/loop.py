@@ -15,7 +15,7 @@ from torch import nn
 from ssltut.data.batch import Batch
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort
-from ssltut.data.components import main_pieces
+from ssltut.data.components import remove_small_components
 from ssltut.data.labels import LabelTable, table_named
 from ssltut.data.patches import Intensity, PatchPool
 from ssltut.data.resample import resample
@@ -67,7 +67,9 @@ class Run:
         """
         found = self.probabilities(case).argmax(0).astype(np.uint8)
         return (
-            main_pieces(torch.from_numpy(found)[None], self.table.n_classes, least_piece)[0].numpy()
+            remove_small_components(
+                torch.from_numpy(found)[None], self.table.n_classes, least_piece
+            )[0].numpy()
             if least_piece
             else found
         )
@@ -161,10 +163,10 @@ def draw_batch(
         kind: generator_for(labelled.device, config.seed, "batch", kind, step)
         for kind in ("labelled", "unlabelled")
     }
-    x_l, y_l, ids_l, places_l = labelled.sample_placed(plan.labelled, draws["labelled"])
-    x_u, ids_u, places_u = None, (), ()
+    x_l, y_l, ids_l, locations_l = labelled.sample(plan.labelled, draws["labelled"])
+    x_u, ids_u, locations_u = None, (), ()
     if unlabelled is not None and plan.unlabelled:
-        x_u, _, ids_u, places_u = unlabelled.sample_placed(plan.unlabelled, draws["unlabelled"])
+        x_u, _, ids_u, locations_u = unlabelled.sample(plan.unlabelled, draws["unlabelled"])
     return Batch(
         x_l,
         y_l,
@@ -173,8 +175,8 @@ def draw_batch(
         ids_u,
         n_classes,
         derive_seed(config.seed, "views", step),
-        places_l,
-        places_u,
+        locations_l,
+        locations_u,
         labelled.known(ids_l, n_classes),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ssltut.data.batch import Batch, Place
+from ssltut.data.batch import Batch, PatchLocation
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort, Split
 from ssltut.data.labels import HIP
@@ -83,7 +83,7 @@ def make_batch(n_classes: int = 3, size: int = 8, empty: bool = False, seed: int
             y[:, 5:8, 2:6, 2:6] = 2
     x = y[:, None].float() + 0.3 * torch.randn(2, 1, size, size, size, generator=generator)
     places = ("a", "left", 0.2), ("b", "right", 0.7), ("c", "left", 0.7), ("a", "right", 0.3)
-    a, b, c, d = (Place(patient, side, (0.5, 0.5, z)) for patient, side, z in places)
+    a, b, c, d = (PatchLocation(patient, side, (0.5, 0.5, z)) for patient, side, z in places)
     return Batch(
         x,
         y,

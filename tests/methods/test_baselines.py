@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from toy import SMALL, make_batch, total, toy_cohort
 
-from ssltut.data.components import largest_component, main_pieces
+from ssltut.data.components import largest_component, remove_small_components
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.losses import dice_loss, supervised_loss
@@ -314,11 +314,11 @@ def test_pieces_below_a_share_of_the_largest_go_and_of_equals_the_first_is_the_l
         1,
         1,
     )
-    assert torch.equal(main_pieces(label, 2, 0.0), label)
+    assert torch.equal(remove_small_components(label, 2, 0.0), label)
     half, alone = label.clone(), label.clone()
     half[0, 0, 5, 0], alone[0, 0, 5, 0], alone[0, 5, 5], alone[1, 4, 4, 4] = 0, 0, 0, 0
-    assert torch.equal(main_pieces(label, 2, 0.5), half)
-    assert torch.equal(main_pieces(label, 2, 1.0), alone)
+    assert torch.equal(remove_small_components(label, 2, 0.5), half)
+    assert torch.equal(remove_small_components(label, 2, 1.0), alone)
 
 
 def test_cct_auxiliary_decoders_follow_the_main_one_and_do_not_teach_it():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssltut.data.batch import Place
+from ssltut.data.batch import PatchLocation
 from ssltut.errors import ConfigError
 from ssltut.methods.matching.primitives import (
     KERNELS,
@@ -170,7 +170,9 @@ def test_voxel_vectors_follow_the_order_of_a_flattened_label():
 def test_the_product_of_two_places_falls_with_their_distance_in_the_scan():
     # A quarter of the scan in 2 x 2 x 1 voxels from its corner, and the whole scan as one voxel:
     # voxels lie at 1/16 or 3/16, and at 1/2.
-    corner, whole = (Place("a", "left", (c, c, c), (2 * c, 2 * c, 2 * c)) for c in (0.125, 0.5))
+    corner, whole = (
+        PatchLocation("a", "left", (c, c, c), (2 * c, 2 * c, 2 * c)) for c in (0.125, 0.5)
+    )
     vectors, middle = place_vectors([corner], (2, 2, 1)), place_vectors([whole], (1, 1, 1))
     assert vectors.shape == (4, 6)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(4))
@@ -187,8 +189,8 @@ def test_the_product_of_two_places_falls_with_their_distance_in_the_scan():
 
 def test_left_and_right_are_counted_from_the_outside_of_the_body():
     left, right = (
-        Place("a", "left", (0.25, 0.5, 0.5), (0.5, 1.0, 1.0)),
-        Place("b", "right", (0.75, 0.5, 0.5), (0.5, 1.0, 1.0)),
+        PatchLocation("a", "left", (0.25, 0.5, 0.5), (0.5, 1.0, 1.0)),
+        PatchLocation("b", "right", (0.75, 0.5, 0.5), (0.5, 1.0, 1.0)),
     )
     vectors = place_vectors([left, right], (4, 2, 2)).view(2, 4, 2, 2, 6)
     assert torch.allclose(vectors[0], vectors[1].flip(0))

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 from toy import SMALL, make_batch, toy_cohort
 
-from ssltut.data.batch import Place
+from ssltut.data.batch import PatchLocation
 from ssltut.errors import ConfigError
 from ssltut.methods.classic import ua_mt
 from ssltut.methods.contract import Progress
@@ -77,7 +77,7 @@ def test_a_memory_is_as_wide_as_what_is_matched(layer, place, tmp_path):
     run = train(method, toy_cohort(), SMALL, tmp_path / "r", log=lambda s: None)
     filled, dim = run.nets["memory"].filled, run.nets["memory"].vectors.shape[2]
     assert filled.gt(0).all()
-    assert dim == run.method.vectors(run.nets["student"](batch.x_u), batch.places_u).shape[1]
+    assert dim == run.method.vectors(run.nets["student"](batch.x_u), batch.locations_u).shape[1]
 
 
 @pytest.mark.parametrize(("layer", "maps"), [("bottleneck", 1), ("both", 2)])
@@ -90,8 +90,8 @@ def test_maps_and_place_add_up_in_the_cosine(layer, maps):
     out = build_nets(plain, SMALL, 3)["student"].eval()(batch.x_u)
     looks, both, where = (
         plain.vectors(out),
-        placed.vectors(out, batch.places_u),
-        place_vectors(batch.places_u, (8, 8, 8)),
+        placed.vectors(out, batch.locations_u),
+        place_vectors(batch.locations_u, (8, 8, 8)),
     )
     cosine = [F.cosine_similarity(v[3], v[900], dim=0).item() for v in (looks, both, where)]
     assert cosine[1] == pytest.approx((maps * cosine[0] + 5.0 * cosine[2]) / (maps + 5.0), abs=1e-6)
@@ -100,14 +100,14 @@ def test_maps_and_place_add_up_in_the_cosine(layer, maps):
 def test_of_voxels_that_look_alike_the_place_decides():
     method, batch = make_method("place_vote"), make_batch(n_classes=2)
     places = (
-        Place("a", "left", (0.5, 0.5, 0.25), (1.0, 1.0, 0.5)),
-        Place("b", "left", (0.5, 0.5, 0.75), (1.0, 1.0, 0.5)),
+        PatchLocation("a", "left", (0.5, 0.5, 0.25), (1.0, 1.0, 0.5)),
+        PatchLocation("b", "left", (0.5, 0.5, 0.75), (1.0, 1.0, 0.5)),
     )
     batch = replace(
         batch,
         y_l=torch.arange(2).view(2, 1, 1, 1).expand(2, 8, 8, 8).contiguous(),
-        places_l=places,
-        places_u=places[::-1],
+        locations_l=places,
+        locations_u=places[::-1],
     )
     feats = {"embedding": torch.ones(2, 4, 8, 8, 8), "bottleneck": torch.ones(2, 8, 2, 2, 2)}
     looks_alike = Out(torch.zeros(2, 2, 8, 8, 8), feats, {})
@@ -119,9 +119,12 @@ def test_of_voxels_that_look_alike_the_place_decides():
         redraws=1,
         generator=torch.Generator().manual_seed(0),
     )
-    nets, query = {"memory": ReferenceMemory(2, 8, 18)}, method.vectors(looks_alike, batch.places_u)
+    nets, query = (
+        {"memory": ReferenceMemory(2, 8, 18)},
+        method.vectors(looks_alike, batch.locations_u),
+    )
     votes = method.vote(
-        batch, nets, method.vectors(looks_alike, batch.places_l), surface, query
+        batch, nets, method.vectors(looks_alike, batch.locations_l), surface, query
     ).view(2, 8, 8, 8, 2)
     assert votes[0, ..., 1:, 1].mean() > 0.95
     assert votes[1, ..., :-1, 0].mean() > 0.95
@@ -253,7 +256,7 @@ def test_only_a_patch_with_its_share_of_unreliable_voxels_is_matched(monkeypatch
     found = {}
     for share in (0.0, 8 / 512, 9 / 512, 0.2):
         method = make_method("late_vote", {"region": 1, "share": share})
-        vectors = method.vectors(nets["student"](batch.x_u), batch.places_u)
+        vectors = method.vectors(nets["student"](batch.x_u), batch.locations_u)
         found[share] = (
             method.assign(batch, nets, Progress(90, 100), vectors)
             .unreliable.sum((1, 2, 3))
@@ -359,7 +362,7 @@ def test_an_evidential_vote_is_medl_throughout_and_from_its_start_on_the_match_t
         nets[role](torch.cat([batch.x_l, batch.x_u])).split(2)[1] for role in ("student", "second")
     ]
     forget(nets, vote)
-    found = vote.assign(batch, nets, Progress(99, 100), vote.vectors(outs[0], batch.places_u))
+    found = vote.assign(batch, nets, Progress(99, 100), vote.vectors(outs[0], batch.locations_u))
     expected = [
         F.cross_entropy(out.logits, found.match, reduction="none")[found.trusted].sum()
         / found.trusted.numel()

@@ -57,7 +57,9 @@ def test_meta_labels_come_from_the_geometry():
     assert meta_label("side", batch, 8).tolist() == [0, 1, 0, 1]
     assert meta_label("position", batch, 8).tolist() == [1, 5, 5, 2]
     assert meta_label("position", batch, 3).tolist() == [0, 2, 2, 0]
-    top = replace(batch, places_l=tuple(p._replace(centre=(0.0, 0.0, 1.0)) for p in batch.places_l))
+    top = replace(
+        batch, locations_l=tuple(p._replace(centre=(0.0, 0.0, 1.0)) for p in batch.locations_l)
+    )
     assert meta_label("position", top, 8).tolist()[:2] == [7, 7]
 
 
@@ -124,10 +126,10 @@ def test_the_loop_fills_places():
     parts = [cohort.training(part) for part in ("labelled", "unlabelled")]
     pools = [PatchPool(cases, Intensity.of(cases), SMALL.patch, "cpu") for cases in parts]
     batch = draw_batch(*pools, Plan(2, 5), SMALL, 3, 0)
-    assert [p.patient.removeprefix("patient") for p in batch.places_l + batch.places_u] == [
+    assert [p.patient.removeprefix("patient") for p in batch.locations_l + batch.locations_u] == [
         i.removeprefix("case") for i in batch.ids_l + batch.ids_u
     ]
-    assert draw_batch(*pools, Plan(2, 0), SMALL, 3, 0).places_u == ()
+    assert draw_batch(*pools, Plan(2, 0), SMALL, 3, 0).locations_u == ()
 
 
 @pytest.mark.parametrize(("arch", "patch"), [("unet", (8, 8, 8)), ("unet2d", (8, 8, 1))])

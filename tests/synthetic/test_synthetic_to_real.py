@@ -154,10 +154,10 @@ def test_randomise_changes_patches_and_hashes_only_when_asked():
         PatchPool([case], Intensity.of([case]), (8, 8, 8), "cpu", strength)
         for strength in (0.0, 1.0)
     ]
-    (plain, _, _), (drawn, label, _) = (pool.sample(2, generator_for("cpu", 5)) for pool in pools)
-    assert plain.shape == drawn.shape
-    assert label.shape == (2, 8, 8, 8)
-    assert not torch.equal(plain, drawn)
+    plain, drawn = (pool.sample(2, generator_for("cpu", 5)) for pool in pools)
+    assert plain.images.shape == drawn.images.shape
+    assert drawn.labels.shape == (2, 8, 8, 8)
+    assert not torch.equal(plain.images, drawn.images)
     assert "randomise" not in SMALL.to_dict()
     assert TrainConfig.from_dict(SMALL.to_dict()) == SMALL
     wild, cohort = replace(SMALL, randomise=0.5), toy_cohort()

@@ -327,7 +327,7 @@ def test_half_of_the_labelled_patches_hold_foreground():
 def test_a_scan_without_foreground_is_sampled_anywhere():
     case = toy_case(0)
     case.label[:] = 0
-    x, y, ids = pool_of(case).sample(3, generator_for("cpu", 0))
+    x, y, ids, _ = pool_of(case).sample(3, generator_for("cpu", 0))
     assert x.shape == (3, 1, 8, 8, 8)
     assert not y.any()
     assert ids == ("case0",) * 3
@@ -350,45 +350,40 @@ def test_small_scans_are_padded_around_with_their_darkest_value():
 def test_image_and_label_of_a_patch_belong_together():
     case = toy_case(0)
     flat = replace(case, image=(case.label * 100.0).astype(np.int16))
-    x, y, _ = pool_of(flat).sample(8, generator_for("cpu", 3))
+    x, y, *_ = pool_of(flat).sample(8, generator_for("cpu", 3))
     for image, label in zip(
         x[:, 0], y, strict=True
     ):  # one grey value a class, whatever the mirror, contrast and shift of this patch
         assert all(len(image[label == c].unique()) == 1 for c in label.unique())
 
 
-def test_a_patch_knows_its_place_and_a_mirror_shows_the_other_side():
+def test_a_patch_knows_its_location_and_a_mirror_shows_the_other_side():
     case = toy_case(0, size=16)
     ramp = np.broadcast_to(np.arange(16, dtype=np.int16)[:, None, None], (16, 16, 16)) * 20
     for meta in ({}, {"side": "left"}, {"anatomy": {"side": "right"}}):
         pool = pool_of(replace(case, image=ramp.copy(), meta=meta))
-        x, _, ids, places = pool.sample_placed(32, generator_for("cpu", 0))
-        assert all(
-            torch.equal(a, b)
-            for a, b in zip((x,), pool.sample(32, generator_for("cpu", 0))[:1], strict=False)
-        )
+        x, _, ids, locations = pool.sample(32, generator_for("cpu", 0))
+        assert torch.equal(x, pool.sample(32, generator_for("cpu", 0)).images)
         mirrored = [patch[0, 0].mean() > patch[0, -1].mean() for patch in x]
         assert any(mirrored)
         assert not all(mirrored)
-        assert {p.patient for p in places} == {case.patient}
+        assert {p.patient for p in locations} == {case.patient}
         assert ids == (case.id,) * 32
-        for place, flip in zip(places, mirrored, strict=True):
-            was = 1 - place.centre[0] if flip else place.centre[0]
+        for location, flip in zip(locations, mirrored, strict=True):
+            was = 1 - location.centre[0] if flip else location.centre[0]
             own = (
                 meta.get("side")
                 or meta.get("anatomy", {}).get("side")
                 or ("right" if was > 0.5 else "left")
             )
-            assert (place.side == own) != flip
-            assert all(0.25 <= c <= 0.75 for c in place.centre)
-    one = PatchPool([case], Intensity.of([case]), (16, 16, 4), "cpu").sample_placed(
-        8, generator_for("cpu", 0)
-    )[3]
+            assert (location.side == own) != flip
+            assert all(0.25 <= c <= 0.75 for c in location.centre)
+    one = PatchPool([case], Intensity.of([case]), (16, 16, 4), "cpu")
     assert all(
         p.centre[:2] == (0.5, 0.5)
         and (p.centre[2] * 16).is_integer()
         and p.extent == (1.0, 1.0, 0.25)
-        for p in one
+        for p in one.sample(8, generator_for("cpu", 0)).locations
     )
 
 

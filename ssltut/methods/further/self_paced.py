@@ -27,7 +27,7 @@ def meta_label(kind: str, batch: Batch, bins: int) -> Tensor:
     """(B,) what the geometry says of the labelled, then the unlabelled patches: the same number is
     the same kind of place.
     """
-    places = batch.places_l + batch.places_u
+    places = batch.locations_l + batch.locations_u
     if kind == "position":  # along the body, foot to head
         return torch.tensor([min(int(p.centre[2] * bins), bins - 1) for p in places])
     found = [getattr(p, kind) for p in places]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from ssltut.data.batch import Batch, Place
+from ssltut.data.batch import Batch, PatchLocation
 from ssltut.errors import ConfigError
 from ssltut.methods.classic.mean_teacher import MeanTeacher
 from ssltut.methods.contract import Nets, Progress, Term
@@ -242,7 +242,7 @@ class EmbeddingMatching(MeanTeacher):
         and the cross-entropies add up.
         """
         use, taught, terms = self.wanted(), (student.logits, *others), {}
-        found = self.assign(batch, nets, progress, self.vectors(student, batch.places_u))
+        found = self.assign(batch, nets, progress, self.vectors(student, batch.locations_u))
         rise = ramp(progress.frac / self.rampup)
         if "UA" in use:
             reliable = ~found.unreliable
@@ -366,11 +366,11 @@ class EmbeddingMatching(MeanTeacher):
         """(B * X * Y * Z, D) embeddings of the labelled or the unlabelled patches by the teacher in
         eval mode, under its noise.
         """
-        x, places = (batch.x_l, batch.places_l) if labelled else (batch.x_u, batch.places_u)
+        x, places = (batch.x_l, batch.locations_l) if labelled else (batch.x_u, batch.locations_u)
         noisy = batch.noise(self.sigma_teacher, "teacher", tuple(x.shape), labelled)(x)
         return self.vectors(nets["teacher"](noisy), places)
 
-    def vectors(self, out: Out, places: tuple[Place, ...] = ()) -> Tensor:
+    def vectors(self, out: Out, places: tuple[PatchLocation, ...] = ()) -> Tensor:
         """What is matched: a vector of the chosen map for every voxel, (B * X * Y * Z, D); a
         coarser map is brought to full resolution.
 

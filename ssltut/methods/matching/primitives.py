@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssltut.data.batch import Place
+from ssltut.data.batch import PatchLocation
 from ssltut.errors import ConfigError
 from ssltut.nets.precision import full_precision
 
@@ -89,7 +89,7 @@ def voxel_vectors(features: Tensor) -> Tensor:
 
 
 def place_vectors(
-    places: Sequence[Place], shape: Sequence[int], device: torch.device | str = "cpu"
+    places: Sequence[PatchLocation], shape: Sequence[int], device: torch.device | str = "cpu"
 ) -> Tensor:
     """Where in its scan every voxel of patches (B, *shape) lies: vectors of length 1, (B * X * Y *
     Z, 6), in the order of a flattened label.
