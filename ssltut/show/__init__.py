@@ -14,7 +14,7 @@ HOMES = {
     "gallery": "static.slices",
     "explore": "live.planes",
     "vary": "live.interact",
-    "explore_uncertainty": "static.reliability",
+    "explore_uncertainty": "live.uncertainty",
     "explore_embeddings": "live.embedding",
     "LiveCurves": "live.training",
     "curves": "static.charts",
@@ -26,8 +26,8 @@ HOMES = {
     "strata": "static.charts",
     "dot_matrix": "static.dots",
     "surface": "static.scene3d",
-    "correspondences": "static.scene3d",
-    "explore_matches": "static.correspondence",
+    "correspondences": "live.scene3d",
+    "explore_matches": "live.correspondence",
     "volume": "live.volume",
 }
 

@@ -541,7 +541,10 @@ def test_volume_goes_on_when_the_viewer_does_not(
     every_view(ball, "a ball")["volume"]()._ipython_display_()
     expected = "plotly" if missing else "k3d"
     said = capsys.readouterr().out
-    assert [type(s).__name__ for s in viewers.shown] == ["Picture", "Whole" if missing else "Plot"]
+    assert [type(s).__name__ for s in viewers.shown] == [
+        "Picture",
+        "CompleteFigure" if missing else "Plot",
+    ]
     assert said.startswith(
         f"3D viewer: {expected}, because itkwidgets did not open (ModuleNotFoundError"
     )

@@ -1,4 +1,4 @@
-"""The controls of the correspondence explorer. Imported only where a notebook is open."""
+"""The correspondence explorer: pick a voxel, see where a labelled scan resembles it."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,27 @@ import ipywidgets
 import numpy as np
 
 from ssltut.data.labels import LabelTable
+from ssltut.errors import ConfigError
 from ssltut.methods.matching.primitives import KERNELS
 from ssltut.show.frontends import frontend
 from ssltut.show.live.planes import crossed, framed, legend, pixels_per_mm
+from ssltut.show.live.scene3d import layout, plotly_widget, traces
 from ssltut.show.live.slices import View, classed, pane
 from ssltut.show.static.correspondence import (
+    PUBLISHED,
     Matcher,
     Question,
+    Site,
     agreeing,
     bones,
     lines,
     reference_scene,
     target_scene,
+    told,
     verdicts,
 )
-from ssltut.show.static.pictures import Picture, picture
-from ssltut.show.static.scene3d import MATCHES, Room, drawn, figure_widget, layout, traces
+from ssltut.show.static.pictures import Picture, described, picture
+from ssltut.show.static.scene3d import MATCHES, MatchScene, drawn
 from ssltut.show.static.slices import PLANES, Scene
 
 AXES = {"xyz"[PLANES[plane][0]]: plane for plane in PLANES}
@@ -183,7 +188,7 @@ class MatchExplorer(View):
             if tuple(at) != self.at:
                 self.pick(at)
 
-    def find(self) -> Room:
+    def find(self) -> MatchScene:
         """Ask again; returns the lines in 3D."""
         self.match = self.matcher(self.at, self.scan.value, self.question)
         if self.scan.value not in self.bones:
@@ -278,11 +283,11 @@ class MatchExplorer(View):
             f' align="left">kernel</th></tr>{rows}</table></div>'
         )
 
-    def new_space(self, scene: Room) -> object:
+    def new_space(self, scene: MatchScene) -> object:
         """The room in 3D: plotly's where its widget runs, else a picture that a button draws."""
         if frontend() == "lab":
             try:
-                return figure_widget(traces(scene), layout(None))
+                return plotly_widget(traces(scene), layout(None))
             except ImportError:  # plotly's widget needs anywidget
                 pass
         return ipywidgets.Image(format="png", layout={"width": "700px"})
@@ -304,3 +309,50 @@ class MatchExplorer(View):
             ):
                 trace.x, trace.y, trace.z = path.astype(np.float32).T
                 trace.name = name
+
+
+def explore_matches(
+    target: Mapping[str, object],
+    labelled: Mapping[str, Mapping[str, object]],
+    *,
+    table: LabelTable,
+    at: Sequence[int],
+    alt: str,
+    name: str = "unlabelled scan",
+    question: Question | Mapping[str, object] = PUBLISHED,
+    references: int = 120,
+    title: str | None = None,
+) -> object:
+    """Correspondence explorer: pick a voxel, see where a labelled scan resembles it, its nearest
+    references, and whom they agree with.
+
+    target      keywords of ``Site`` for the unlabelled scan, ``name`` its name;  labelled {name:
+                keywords of ``Site``}, each with a label
+    at          the voxel to begin with;  question the kernel, k, band and draw to begin with, as in
+                ``Question``
+    references  of each class in each of five redraws
+    Returns a ``MatchExplorer`` that carries its picture beside itself, or, in the static
+    frontend, the picture alone. Raises ConfigError for a voxel outside the scan, and as ``Site``
+    and ``Matcher`` do.
+    """
+    alt, site = described(alt), Site(**target)
+    at = tuple(int(v) for v in at)
+    if len(at) != 3 or not all(0 <= v < n for v, n in zip(at, site.image.shape, strict=False)):
+        raise ConfigError(
+            f"voxel {at} is not in a scan of shape {site.image.shape}",
+            fix="give three indices inside it",
+        )
+    matcher = Matcher(
+        site,
+        {scan: Site(**values) for scan, values in labelled.items()},
+        table.n_classes,
+        references,
+    )
+    asked = question if isinstance(question, Question) else Question(**question)
+    scan, other = next(iter(matcher.labelled.items()))
+    match, sides = matcher(at, scan, asked), (bones(site, table), bones(other, table))
+    scene = lines(site, other, at, match, sides, (name, scan))
+    still = picture(told(site, other, table, at, match, asked, scene, (name, scan), title), alt)
+    if frontend() == "static":
+        return still
+    return MatchExplorer(matcher, table, at, asked, still, name=name, title=title)

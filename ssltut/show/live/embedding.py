@@ -16,8 +16,8 @@ from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.live.planes import scenes_of
+from ssltut.show.live.scene3d import plotly_widget
 from ssltut.show.static.pictures import MARKERS, Illustrated, Picture, picture, styled
-from ssltut.show.static.scene3d import figure_widget
 from ssltut.show.static.slices import Scene
 
 NEEDS = {"tsne": ("sklearn.manifold", "scikit-learn"), "umap": ("umap", "umap-learn")}
@@ -256,7 +256,7 @@ def plotted(
         "template": "plotly_white",
         "hoverlabel": {"bgcolor": "white", "font": {"color": "black"}},
     }
-    figure = figure_widget(
+    figure = plotly_widget(
         [*(go.Scatter(**look).update(**size) for look in looks(next(iter(made.panels)))), ring],
         layout,
     )

@@ -217,7 +217,7 @@ def open_plotly(solid: Solid) -> None:
     import plotly.graph_objects as go
     from IPython.display import display
 
-    from ssltut.show.static.scene3d import figure_widget, layout
+    from ssltut.show.live.scene3d import layout, plotly_widget
 
     drawn = [
         go.Mesh3d(
@@ -246,7 +246,7 @@ def open_plotly(solid: Solid) -> None:
             where="plotly",
             fix="install itkwidgets or k3d to see an image alone",
         )
-    display(figure_widget(drawn, layout(None)))
+    display(plotly_widget(drawn, layout(None)))
 
 
 OPENERS: dict[str, Callable[[Solid], None]] = {

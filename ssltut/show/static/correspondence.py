@@ -1,5 +1,5 @@
-"""The correspondence explorer: one voxel of an unlabelled scan, and what a labelled scan says about
-it. Its controls are in ``picking``.
+"""One voxel of an unlabelled scan, and what a labelled scan says about it: the search for matches
+and its still picture.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,8 @@ from ssltut.methods.matching.primitives import (
     surface_shell,
     voxel_vectors,
 )
-from ssltut.show.frontends import frontend
-from ssltut.show.static.pictures import described, picture, styled
-from ssltut.show.static.scene3d import MATCHES, Mesh, Room, arranged, room, surface
+from ssltut.show.static.pictures import styled
+from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, arranged, room, surface
 from ssltut.show.static.slices import PLANES, Scene, colour_scale, draw
 
 REDRAWS, FACES = 5, 2500
@@ -290,7 +289,7 @@ def lines(
     match: Match,
     sides: Sequence[Sequence[Mesh]],
     scans: tuple[str, str],
-) -> Room:
+) -> MatchScene:
     """Both scans beside each other and a line from the voxel to each neighbour."""
     here = np.repeat(np.multiply(at, target.spacing)[None], len(match.place), axis=0)
     return arranged(
@@ -311,7 +310,7 @@ def told(
     at: Sequence[int],
     match: Match,
     question: Question,
-    lined: Room,
+    lined: MatchScene,
     scans: tuple[str, str],
     title: str | None,
 ) -> Figure:
@@ -419,52 +418,3 @@ def answers(ax: Axes, table: LabelTable, says: Mapping[str, int], match: Match) 
             fontsize=13,
             weight="bold" if who == "truth" else None,
         )
-
-
-def explore_matches(
-    target: Mapping[str, object],
-    labelled: Mapping[str, Mapping[str, object]],
-    *,
-    table: LabelTable,
-    at: Sequence[int],
-    alt: str,
-    name: str = "unlabelled scan",
-    question: Question | Mapping[str, object] = PUBLISHED,
-    references: int = 120,
-    title: str | None = None,
-) -> object:
-    """Correspondence explorer: pick a voxel, see where a labelled scan resembles it, its nearest
-    references, and whom they agree with.
-
-    target      keywords of ``Site`` for the unlabelled scan, ``name`` its name;  labelled {name:
-                keywords of ``Site``}, each with a label
-    at          the voxel to begin with;  question the kernel, k, band and draw to begin with, as in
-                ``Question``
-    references  of each class in each of five redraws
-    Returns a ``picking.MatchExplorer`` that carries its picture beside itself, or, in the static
-    frontend, the picture alone. Raises ConfigError for a voxel outside the scan, and as ``Site``
-    and ``Matcher`` do.
-    """
-    alt, site = described(alt), Site(**target)
-    at = tuple(int(v) for v in at)
-    if len(at) != 3 or not all(0 <= v < n for v, n in zip(at, site.image.shape, strict=False)):
-        raise ConfigError(
-            f"voxel {at} is not in a scan of shape {site.image.shape}",
-            fix="give three indices inside it",
-        )
-    matcher = Matcher(
-        site,
-        {scan: Site(**values) for scan, values in labelled.items()},
-        table.n_classes,
-        references,
-    )
-    asked = question if isinstance(question, Question) else Question(**question)
-    scan, other = next(iter(matcher.labelled.items()))
-    match, sides = matcher(at, scan, asked), (bones(site, table), bones(other, table))
-    scene = lines(site, other, at, match, sides, (name, scan))
-    still = picture(told(site, other, table, at, match, asked, scene, (name, scan), title), alt)
-    if frontend() == "static":
-        return still
-    from ssltut.show.live.correspondence import MatchExplorer
-
-    return MatchExplorer(matcher, table, at, asked, still, name=name, title=title)

@@ -3,19 +3,16 @@ viewer's left.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, FigureBase
-from numpy.typing import ArrayLike
 
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
-from ssltut.show.frontends import frontend
-from ssltut.show.static.pictures import Illustrated, Picture, described, picture, styled
+from ssltut.show.static.pictures import styled
 
 # Matches that agree are thin, solid, round; the others thick, dashed, square. plotly spaces dashes
 # by the size of the scene, up to
@@ -104,7 +101,7 @@ def beside(a: Sequence[Mesh], b: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray
     return -middle_a, -middle_b - [0.65 * (size_a[0] + size_b[0]), 0, 0]
 
 
-class Room(NamedTuple):
+class MatchScene(NamedTuple):
     """Two scans beside each other: meshes, the two paths of matches (name, (3 N, 3)), and captions
     (text, place).
     """
@@ -121,7 +118,7 @@ def arranged(
     agree: np.ndarray,
     scans: tuple[str, str],
     names: tuple[str, str],
-) -> Room:
+) -> MatchScene:
     """Both ``sides`` moved apart, and lines from ``a`` to ``b`` (N, 3) mm, each in the frame of its
     side, in two kinds: agreeing and not.
     """
@@ -150,18 +147,18 @@ def arranged(
         )
         for text, side, shift in zip(scans, sides, shifts, strict=False)
     ]
-    return Room(meshes, matches, captions)
+    return MatchScene(meshes, matches, captions)
 
 
 @styled
-def drawn(scene: Room, title: str | None) -> Figure:
+def drawn(scene: MatchScene, title: str | None) -> Figure:
     """The still picture of a room."""
     fig = Figure(figsize=(12, 6.5))
     room(fig, scene, title)
     return fig
 
 
-def room(fig: FigureBase, scene: Room, title: str | None) -> None:
+def room(fig: FigureBase, scene: MatchScene, title: str | None) -> None:
     """A room on a figure or a part of one."""
     ax = fig.add_axes((0, 0.07, 1, 0.83), projection="3d", computed_zorder=False)
     shapes(ax, scene.meshes, pale=0.6)
@@ -235,172 +232,3 @@ def shapes(ax: Axes, meshes: Sequence[Mesh], *, pale: float = 0.0) -> None:
     ax.text(high[0] - 54, high[1], low[2], "50 mm", va="center", fontsize=12, zorder=4)
     for letter, x in (("R", high[0] + 4), ("L", low[0] - 4)):
         ax.text(x, high[1], (low[2] + high[2]) / 2, letter, ha="center", weight="bold", zorder=4)
-
-
-def correspondences(
-    surface_a: Mesh | Sequence[Mesh],
-    surface_b: Mesh | Sequence[Mesh],
-    points_a: ArrayLike,
-    points_b: ArrayLike,
-    agree: ArrayLike,
-    *,
-    alt: str,
-    title: str | None = None,
-    scans: tuple[str, str] = ("unlabelled scan", "labelled scan"),
-    names: tuple[str, str] = ("match of the right class", "match of a wrong class"),
-) -> object:
-    """Two scans side by side, and a line from each voxel to its match.
-
-    surface_a, surface_b   meshes of each scan, as ``surface`` makes them
-    points_a, points_b     (N, 3) mm, in the frame of each scan's meshes: voxels times spacing, or
-                           through the affine
-    agree                  (N,) bool; agreeing matches are thin solid blue lines, others thick
-                           dashed orange ones
-    Returns a plotly FigureWidget that carries its picture, a page with its own script in Colab, or,
-    in the static frontend, the picture alone. Raises ConfigError when the points do not pair up.
-    """
-    alt, agree = described(alt), np.asarray(agree, bool)
-    a, b = np.asarray(points_a, float).reshape(-1, 3), np.asarray(points_b, float).reshape(-1, 3)
-    if not len(a) == len(b) == len(agree):
-        raise ConfigError(
-            f"{len(a)} points, {len(b)} matches and {len(agree)} marks of agreement",
-            where="correspondences",
-            fix="give one of each",
-        )
-    sides = [[s] if isinstance(s, Mesh) else list(s) for s in (surface_a, surface_b)]
-    scene = arranged(sides, a, b, agree, scans, names)
-    still = picture(drawn(scene, title), alt)
-    return still if frontend() == "static" else turning(scene, title, still)
-
-
-def traces(scene: Room) -> list[object]:
-    """A room as plotly draws it: the meshes, the two paths, the captions."""
-    import plotly.graph_objects as go
-
-    found = [
-        go.Mesh3d(
-            **dict(zip("xyz", m.vertices.astype(np.float32).T, strict=False)),
-            **dict(zip("ijk", m.faces.astype(np.int32).T, strict=False)),
-            color=m.colour,
-            opacity=0.25,
-            name=m.name,
-            hoverinfo="name",
-            flatshading=False,
-        )
-        for m in scene.meshes
-    ]
-    found += [
-        go.Scatter3d(
-            **dict(zip("xyz", path.astype(np.float32).T, strict=False)),
-            mode="lines+markers",
-            name=name,
-            connectgaps=False,
-            hoverinfo="name",
-            line={"color": s["color"], "width": s["width"]},
-            marker={"size": 3, "symbol": s["symbol"]},
-        )
-        for (name, path), s in zip(scene.matches, MATCHES, strict=False)
-    ]
-    every = np.concatenate([m.vertices for m in scene.meshes])
-    low, middle, high = every.min(0), (every.min(0) + every.max(0)) / 2, every.max(0)
-    captions = [
-        *scene.captions,
-        ("<b>R</b>", np.array([high[0] + 8, *middle[1:]])),
-        ("<b>L</b>", np.array([low[0] - 8, *middle[1:]])),
-    ]
-    found.append(
-        go.Scatter3d(
-            **dict(zip("xyz", np.array([place for _, place in captions]).T, strict=False)),
-            mode="text",
-            text=[text for text, _ in captions],
-            textfont={"size": 17},
-            showlegend=False,
-            hoverinfo="skip",
-        )
-    )
-    return found
-
-
-def layout(title: str | None) -> dict[str, object]:
-    axis = {"visible": False}
-    return {
-        "title": title,
-        "height": 560,
-        "font": {"size": 15},
-        "legend": {"orientation": "h", "y": 0},
-        "margin": dict.fromkeys("lrb", 0) | {"t": 40},
-        "uirevision": "kept",
-        "scene": {
-            "xaxis": axis,
-            "yaxis": axis,
-            "zaxis": axis,
-            "aspectmode": "data",
-            "camera": {"eye": {"x": 0.2, "y": 1.6, "z": 0.2}},
-        },
-    }
-
-
-def figure_widget(data: Sequence[object], layout: dict[str, object], *mixins: type) -> object:
-    """A plotly FigureWidget that tells the browser of itself when it is whole.
-
-    plotly's own does so when it is still empty, and what it says next is lost on a browser that is
-    quicker than the kernel: an empty plot.
-    """
-    import plotly.graph_objects as go
-
-    class Whole(*mixins, go.FigureWidget):
-        """Opens late."""
-
-        _whole = False
-
-        def open(self) -> None:
-            """Do what the widget does on creation, but only once it is whole."""
-            if self._whole:
-                super().open()
-
-    figure = Whole(data, layout)
-    figure._whole = True
-    figure.open()
-    return figure
-
-
-def turning(scene: Room, title: str | None, still: Picture) -> object:
-    """The live half of ``correspondences``."""
-    import plotly.graph_objects as go
-
-    if frontend() == "colab":
-        return Page(
-            still.png,
-            still.alt,
-            go.Figure(traces(scene), layout(title)).to_html(
-                full_html=False, include_plotlyjs="cdn"
-            ),
-        )
-
-    figure = figure_widget(traces(scene), layout(title), Illustrated)
-    figure.illustration = still
-    return figure
-
-
-@dataclass(frozen=True, repr=False)
-class Page(Picture):
-    """A picture with a page that shows the same thing live where scripts run, as Colab's outputs
-    do.
-    """
-
-    page: str = ""
-
-    def _repr_mimebundle_(
-        self, include: object = None, exclude: object = None
-    ) -> tuple[dict[str, str], dict[str, object]]:
-        data, metadata = super()._repr_mimebundle_()
-        return (
-            data
-            | {
-                "text/html": (
-                    f"{self.page}<details><summary>still"
-                    f" picture</summary>{data['text/html']}</details>"
-                )
-            },
-            metadata,
-        )
