@@ -34,8 +34,8 @@ def watched(cohort: Cohort, name: str, seed: int) -> pd.DataFrame:
 def main() -> None:
     torch.set_num_threads(2)  # one to each process
     jobs = [(name, seed) for name in MATCHING for seed in SEEDS]
-    with open_workers(2) as each:
-        tables = dict(each(watched, synthetic_cohort(**COHORT), jobs))
+    with open_workers(2) as run_jobs:
+        tables = dict(run_jobs(watched, synthetic_cohort(**COHORT), jobs))
     table = pd.concat([tables[i] for i in range(len(jobs))], ignore_index=True).assign(
         **provenance()
     )

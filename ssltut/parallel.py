@@ -1,44 +1,53 @@
-"""Where jobs run: here one after the other, in processes of this machine, or on a Dask cluster.
-What comes out is the same.
+"""Where jobs run: in this process, in processes of this machine, or on a Dask cluster.
 
-Dask is imported where it is used. Its workers are new processes, never forked ones, which is what
-Windows, macOS and CUDA ask for.
+The results are the same. Dask is imported where it is used. Its workers are new processes, never
+forked ones, as Windows, macOS and CUDA need.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from threading import Lock
+from typing import Any
 
 from ssltut.errors import ConfigError, TrainingError
 
-Each = Callable[[Callable, object, Sequence[tuple]], Iterator[tuple[int, object]]]
-PATIENCE = 10.0  # seconds a scheduler has to answer
-_one_at_a_time = Lock()
+Task = Callable[..., Any]
+Results = Iterator[tuple[int, Any]]
+RunJobs = Callable[[Task, Any, Sequence[tuple]], Results]
+TIMEOUT_S = 10.0  # for a scheduler to answer
+_one_job_a_process = Lock()
 
 
-def usual_workers(jobs: int) -> int:
-    """Local processes for so many jobs: one a core and four at most, one where they would share a
-    GPU, none for a single job or without Dask.
+def default_workers(n_jobs: int) -> int:
+    """Local processes that suit so many jobs.
+
+    One a core and four at most; one where they would share a GPU; none for a single job or without
+    Dask.
     """
-    import os
-
     import torch
 
-    if jobs < 2 or find_spec("distributed") is None:
+    if n_jobs < 2 or find_spec("distributed") is None:
         return 0
-    return 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, jobs, 4)
+    return 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, n_jobs, 4)
+
+
+def n_workers(requested: int | None, n_jobs: int, *, cluster: bool) -> int:
+    """How many local processes to start: what was asked for, at most one a job; None chooses."""
+    if requested is None:
+        return 0 if cluster else default_workers(n_jobs)
+    return min(requested, n_jobs)
 
 
 @contextmanager
 def open_workers(
     workers: int = 0, dask: str | None = None, log: Callable[[str], None] = print
-) -> Iterator[Each]:
-    """Gives ``each(task, shared, jobs)``, which yields (index, task(shared, *job)) for every job as
-    it is done, in whatever order.
+) -> Iterator[RunJobs]:
+    """Gives ``run_jobs(task, shared, jobs)``: (index, task(shared, *job)) as each job is done.
 
     workers  0: in this process; else so many local processes, which divide the threads torch uses
              here among them
@@ -51,39 +60,45 @@ def open_workers(
     workers, TrainingError when the cluster is lost.
     """
     if workers < 0 or (workers and dask):
+        cluster = f" and the cluster is {dask}" if dask else ""
         raise ConfigError(
-            f"workers is {workers}{f' and the cluster is {dask}' if dask else ''}",
-            fix="give 0 or more workers, or a cluster",
+            f"workers is {workers}{cluster}", fix="give 0 or more workers, or a cluster"
         )
     if not workers and not dask:
-        yield one_by_one
+        yield run_serially
         return
-    try:
-        from dask import config
-        from distributed import Client, LocalCluster
-    except ImportError:
+    if find_spec("distributed") is None:
         raise ConfigError(
             "dask.distributed is not installed",
             fix='pip install "ssltut[sweep]", or stay in one process with 0 workers',
-        ) from None
-    if dask:
-        with ThreadPoolExecutor(1) as pool:  # a notebook has an event loop in this thread already
-            found = pool.submit(asyncio.run, identity(dask)).result()
-        with Client(dask, set_as_default=False) as client:
-            log(
-                f"{dask}: {len(found['workers'])} Dask workers now; status at"
-                f" {client.dashboard_link}"
-            )
-            yield partial(spread, client)
-        return
+        )
+    with _cluster(dask, log) if dask else _local_processes(workers, log) as client:
+        yield partial(submit_all, client)
+
+
+@contextmanager
+def _cluster(address: str, log: Callable[[str], None]) -> Iterator[Any]:
+    from distributed import Client
+
+    with ThreadPoolExecutor(1) as pool:  # a notebook has an event loop in this thread already
+        scheduler = pool.submit(asyncio.run, scheduler_info(address)).result()
+    with Client(address, set_as_default=False) as client:
+        n = len(scheduler["workers"])
+        log(f"{address}: {n} Dask workers now; status at {client.dashboard_link}")
+        yield client
+
+
+@contextmanager
+def _local_processes(workers: int, log: Callable[[str], None]) -> Iterator[Any]:
     import torch
+    from dask import config
+    from distributed import Client, LocalCluster
 
     threads = max(1, torch.get_num_threads() // workers)
     # Without Dask's own variables: its MALLOC_TRIM_THRESHOLD_ hands every tensor's memory back at
     # once, a third of a training step on a CPU.
-    own = config.set({"distributed.nanny.pre-spawn-environ": {}})
     with (
-        own,
+        config.set({"distributed.nanny.pre-spawn-environ": {}}),
         LocalCluster(
             workers,
             threads_per_worker=1,
@@ -95,69 +110,62 @@ def open_workers(
         Client(cluster, set_as_default=False) as client,
     ):
         log(f"{workers} local workers of {threads} threads each")
-        yield partial(spread, client)
+        yield client
 
 
-async def identity(address: str) -> dict:
+async def scheduler_info(address: str) -> dict[str, Any]:
     """What the scheduler at ``address`` says of itself. Raises ConfigError when there is none."""
     from distributed import rpc
 
     try:
-        async with rpc(address, timeout=PATIENCE) as server:
-            found = await asyncio.wait_for(server.identity(), PATIENCE)
+        async with rpc(address, timeout=TIMEOUT_S) as server:
+            info = await asyncio.wait_for(server.identity(), TIMEOUT_S)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"no Dask scheduler answers ({error or f'silence for {PATIENCE:g} s'})",
+            f"no Dask scheduler answers ({error or f'silence for {TIMEOUT_S:g} s'})",
             where=address,
-            fix=(
-                "give the address that dask scheduler prints, like tcp://node1:8786, or leave it"
-                " out to use this machine"
-            ),
+            fix="give the address that dask scheduler prints, like tcp://node1:8786, or leave it"
+            " out to use this machine",
         ) from None
-    if found["type"] != "Scheduler":
+    if info["type"] != "Scheduler":
         raise ConfigError(
-            f"this is a Dask {found['type'].lower()}, not the scheduler",
+            f"this is a Dask {info['type'].lower()}, not the scheduler",
             where=address,
             fix="give the address that dask scheduler prints",
         )
-    return found
+    return info
 
 
-def one_by_one(
-    task: Callable, shared: object, jobs: Sequence[tuple]
-) -> Iterator[tuple[int, object]]:
+def run_serially(task: Task, shared: Any, jobs: Sequence[tuple]) -> Results:
     for i, job in enumerate(jobs):
         yield i, task(shared, *job)
 
 
-def spread(
-    client, task: Callable, shared: object, jobs: Sequence[tuple]
-) -> Iterator[tuple[int, object]]:
-    """The jobs on the workers of ``client``. ``shared`` is a task as well, so that Dask makes it
-    again where a worker took it to its grave.
+def submit_all(client: Any, task: Task, shared: Any, jobs: Sequence[tuple]) -> Results:
+    """The jobs on the workers of ``client``.
+
+    ``shared`` is the result of a task as well, so that Dask makes it again when the worker that
+    held it dies.
     """
     import dask
     from distributed import KilledWorker, as_completed
 
-    with dask.config.set(
-        {"distributed.admin.large-graph-warning-threshold": "4GiB"}
-    ):  # a cohort in memory goes along once: that is meant
-        kept = client.submit(same, shared, pure=False)
-    index = {client.submit(alone, task, kept, *job, pure=False): i for i, job in enumerate(jobs)}
-    for done in as_completed(index, loop=client.loop):
+    # A cohort in memory is sent once: that is meant.
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "4GiB"}):
+        shared_once = client.submit(identity, shared, pure=False)
+    index = {
+        client.submit(exclusive, task, shared_once, *job, pure=False): i
+        for i, job in enumerate(jobs)
+    }
+    for future in as_completed(index, loop=client.loop):
         try:
-            yield index[done], done.result()
+            result = future.result()
         except KilledWorker:
-            yield (
-                index[done],
-                TrainingError(
-                    "the workers that had this job died, one after the other",
-                    where=f"job {index[done] + 1}",
-                    fix=(
-                        "mostly it is memory: use fewer workers or a smaller patch, then give the"
-                        " same command again"
-                    ),
-                ),
+            result = TrainingError(
+                "the workers that had this job died, one after the other",
+                where=f"job {index[future] + 1}",
+                fix="mostly it is memory: use fewer workers or a smaller patch, then give the same"
+                " command again",
             )
         except CancelledError:
             raise TrainingError(
@@ -169,15 +177,14 @@ def spread(
                 f"the Dask workers have no module {error.name}",
                 fix="install ssltut where the workers run, in the same version",
             ) from None
+        yield index[future], result
 
 
-def same(shared: object) -> object:
+def identity(shared: Any) -> Any:
     return shared
 
 
-def alone(task: Callable, shared: object, *job: object) -> object:
-    """A job has its process to itself, as torch's random numbers are one stream a process; a worker
-    with more threads waits.
-    """
-    with _one_at_a_time:
+def exclusive(task: Task, shared: Any, *job: Any) -> Any:
+    """A job alone in its process, as torch has one stream of random numbers a process."""
+    with _one_job_a_process:
         return task(shared, *job)

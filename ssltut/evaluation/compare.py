@@ -26,7 +26,7 @@ from ssltut.files import write_atomically
 from ssltut.methods.contract import Method
 from ssltut.methods.registry import make_method
 from ssltut.metrics import score_case
-from ssltut.parallel import open_workers, usual_workers
+from ssltut.parallel import n_workers, open_workers
 from ssltut.training.config import TrainConfig
 
 COLUMNS = (
@@ -267,17 +267,15 @@ def compare(
         )
 
     jobs, serves = [job for job, _ in runs.values()], [keys for _, keys in runs.values()]
-    hands = (
-        usual_workers(len(jobs)) if workers is None and not dask else min(workers or 0, len(jobs))
-    )
-    with open_workers(hands, dask if jobs else None, log) as each:
+    processes = n_workers(workers, len(jobs), cluster=bool(dask))
+    with open_workers(processes, dask if jobs else None, log) as run_jobs:
         (folder / "rows").mkdir(
             parents=True, exist_ok=True
         )  # a comparison stopped in its first run is still one
         for run in (run for run in plan if not any(run in keys for keys in serves)):
             tell(run)
         started = time.monotonic()
-        for done, (i, rows) in enumerate(each(run_one, cohort, jobs), start=1):
+        for done, (i, rows) in enumerate(run_jobs(run_one, cohort, jobs), start=1):
             if isinstance(rows, SsltutError):
                 rows = failure(rows).assign(seconds=np.nan, **jobs[i][-1], **here)
             left = (time.monotonic() - started) / done * (len(jobs) - done)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssltut.data.case import Case
 from ssltut.data.patches import Intensity
 from ssltut.errors import ConfigError, DataError, SsltutError
-from ssltut.parallel import open_workers, usual_workers
+from ssltut.parallel import n_workers, open_workers
 
 
 @torch.no_grad()
@@ -129,12 +129,10 @@ def predict_files(
                 where=target,
                 fix="choose another --out; nothing was overwritten",
             )
-    hands, wrong = (
-        usual_workers(len(jobs)) if workers is None and not dask else min(workers or 0, len(jobs)),
-        {},
-    )
-    with open_workers(hands, dask, log) as each:
-        for done, (i, error) in enumerate(each(predict_file, run, jobs), start=1):
+    wrong: dict[Path, SsltutError] = {}
+    processes = n_workers(workers, len(jobs), cluster=bool(dask))
+    with open_workers(processes, dask, log) as run_jobs:
+        for done, (i, error) in enumerate(run_jobs(predict_file, run, jobs), start=1):
             if len(jobs) > 1:
                 log(f"[{done}/{len(jobs)}] {scans[i].name}: {'failed' if error else 'done'}")
             if error:

@@ -22,11 +22,11 @@ from scipy import ndimage
 from toy import SMALL, toy_cohort
 from toy_cli import QUICK, ssltut
 
-from ssltut import parallel as workers
+from ssltut import parallel
 from ssltut.errors import CheckpointError, ConfigError, DataError, TrainingError
 from ssltut.evaluation.compare import compare
 from ssltut.io.cohort_folder import write_cohort
-from ssltut.parallel import alone, open_workers, usual_workers
+from ssltut.parallel import default_workers, exclusive, n_workers, open_workers
 from ssltut.training.checkpoint import load_checkpoint
 from ssltut.training.loop import load_run
 from ssltut.training.predict import predict_file, predict_files
@@ -291,9 +291,9 @@ def test_a_folder_without_scans(places, tmp_path):
 
 def test_local_workers_divide_the_threads():
     said = []
-    with open_workers(2, log=said.append) as each:
-        found = dict(each(os.getenv, "OMP_NUM_THREADS", [(), ("",), ("0",)]))
-        memory = dict(each(os.getenv, "MALLOC_TRIM_THRESHOLD_", [("as it was",)]))
+    with open_workers(2, log=said.append) as run_jobs:
+        found = dict(run_jobs(os.getenv, "OMP_NUM_THREADS", [(), ("",), ("0",)]))
+        memory = dict(run_jobs(os.getenv, "MALLOC_TRIM_THRESHOLD_", [("as it was",)]))
     threads = max(1, torch.get_num_threads() // 2)
     assert memory == {
         0: os.environ.get("MALLOC_TRIM_THRESHOLD_", "as it was")
@@ -306,10 +306,10 @@ def test_a_job_that_kills_every_worker_is_given_up():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         small_cluster(1) as one,
-        open_workers(dask=one.scheduler_address, log=quiet) as each,
+        open_workers(dask=one.scheduler_address, log=quiet) as run_jobs,
     ):
-        given_up = dict(each(leave, 3, [(True,)]))[0]
-        assert dict(each(leave, 3, [(False,)])) == {0: 3}  # by the worker in its place
+        given_up = dict(run_jobs(leave, 3, [(True,)]))[0]
+        assert dict(run_jobs(leave, 3, [(False,)])) == {0: 3}  # by the worker in its place
     assert isinstance(given_up, TrainingError)
     assert "died" in str(given_up)
     assert "fewer workers" in str(given_up)
@@ -344,8 +344,8 @@ def test_a_run_that_kills_its_workers_is_a_row(tmp_path, monkeypatch):
 
 
 def test_a_cluster_that_goes_away():
-    with small_cluster(1) as one, open_workers(dask=one.scheduler_address, log=quiet) as each:
-        jobs = each(wait, None, [(0,), (60,)])
+    with small_cluster(1) as one, open_workers(dask=one.scheduler_address, log=quiet) as run_jobs:
+        jobs = run_jobs(wait, None, [(0,), (60,)])
         assert next(jobs) == (0, None)
         Thread(target=one.close).start()
         with pytest.raises(
@@ -369,7 +369,7 @@ def test_one_job_at_a_time_in_a_process():
         return i
 
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(partial(alone, task, None), range(8))) == list(range(8))
+        assert list(pool.map(partial(exclusive, task, None), range(8))) == list(range(8))
 
 
 def test_workers_that_cannot_be_had(cluster, monkeypatch):
@@ -379,7 +379,7 @@ def test_workers_that_cannot_be_had(cluster, monkeypatch):
     ):
         with pytest.raises(ConfigError, match=words), open_workers(*settings):
             pass
-    monkeypatch.setattr(workers, "PATIENCE", 0.3)
+    monkeypatch.setattr(parallel, "TIMEOUT_S", 0.3)
     worker = next(iter(cluster.scheduler_info["workers"]))
     for address, words in (
         ("tcp://127.0.0.1:1", "no Dask scheduler answers"),
@@ -398,31 +398,38 @@ def test_workers_that_cannot_be_had(cluster, monkeypatch):
         open_workers(1),
     ):
         pass
-    with open_workers(0) as each:  # needs no Dask
-        assert list(each(pow, 2, [(3,), (4,)])) == [(0, 8), (1, 16)]
+    with open_workers(0) as run_jobs:  # needs no Dask
+        assert list(run_jobs(pow, 2, [(3,), (4,)])) == [(0, 8), (1, 16)]
 
 
 def test_workers_without_the_package(cluster):
-    with open_workers(dask=cluster.scheduler_address, log=quiet) as each:
+    with open_workers(dask=cluster.scheduler_address, log=quiet) as run_jobs:
         with pytest.raises(
             ConfigError, match="Dask workers have no module nowhere.*install ssltut"
         ):
-            list(each(need, "nowhere", [()]))
-        assert list(each(need, "json", [()])) == [(0, "json")]
+            list(run_jobs(need, "nowhere", [()]))
+        assert list(run_jobs(need, "json", [()])) == [(0, "json")]
 
 
 def need(name):
     return __import__(name).__name__
 
 
+def test_at_most_one_worker_a_job(monkeypatch):
+    monkeypatch.setattr(parallel, "default_workers", lambda n_jobs: 4)
+    assert n_workers(None, 9, cluster=False) == 4
+    assert n_workers(None, 9, cluster=True) == 0
+    assert [n_workers(n, 2, cluster=False) for n in (-1, 0, 1, 5)] == [-1, 0, 1, 2]
+
+
 def test_how_many_workers_suit(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert [usual_workers(jobs) for jobs in (0, 1, 2, 3, 99)] == [0, 0, 2, 3, 4]
+    assert [default_workers(jobs) for jobs in (0, 1, 2, 3, 99)] == [0, 0, 2, 3, 4]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert usual_workers(99) == 1
-    monkeypatch.setattr(workers, "find_spec", lambda name: None)
-    assert usual_workers(99) == 0
+    assert default_workers(99) == 1
+    monkeypatch.setattr(parallel, "find_spec", lambda name: None)
+    assert default_workers(99) == 0
 
 
 @pytest.mark.parametrize("command", ["compare", "predict"])
