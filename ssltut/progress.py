@@ -1,0 +1,41 @@
+"""Progress bars where somebody watches: in a terminal and in a notebook."""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+
+def watched() -> bool:
+    """True when stderr is a terminal, or when this is the kernel of an open notebook.
+
+    A notebook that papermill or nbconvert runs is not watched: its saved copy shows no bars. The
+    environment variable TQDM_DISABLE=1 turns every bar off.
+    """
+    if os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
+        return False
+    if "ipykernel" in sys.modules:
+        return "google.colab" in sys.modules or bool(os.environ.get("JPY_SESSION_NAME"))
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def progress_bar(
+    items: Iterable[Any] | None = None,
+    description: str = "",
+    *,
+    total: int | None = None,
+    unit: str = "it",
+    show: bool = True,
+    leave: bool = True,
+) -> Any:
+    """A tqdm bar over ``items``, or over ``total`` things that ``update`` counts.
+
+    It draws nothing, and its ``disable`` is True, where nobody watches or ``show`` is False.
+
+    unit   what is counted, as "step" or "scan"
+    leave  False: the bar vanishes when it is done, as one inside another should
+    """
+    from tqdm.auto import tqdm
+
+    hidden = not (show and watched())
+    return tqdm(items, description, total, leave, unit=unit, disable=hidden)

@@ -1,0 +1,70 @@
+"""Progress bars: drawn where somebody watches, silent everywhere else."""
+
+import io
+import sys
+
+import pytest
+
+from ssltut.progress import progress_bar, watched
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def open_terminal(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO) -> io.StringIO:
+    """Put ``stderr`` in the place of stderr, outside any notebook."""
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    return stderr
+
+
+def test_a_bar_in_a_terminal_counts_and_names_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = open_terminal(monkeypatch, Terminal())
+    assert list(progress_bar(range(3), "training", unit="step")) == [0, 1, 2]
+    assert "training: 100%" in terminal.getvalue()
+    assert "3/3" in terminal.getvalue()
+    assert "step" in terminal.getvalue()
+
+
+def test_a_bar_that_is_not_asked_for_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = open_terminal(monkeypatch, Terminal())
+    bar = progress_bar(range(3), show=False)
+    assert list(bar) == [0, 1, 2]
+    assert bar.disable
+    assert terminal.getvalue() == ""
+
+
+def test_tqdms_own_switch_turns_bars_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = open_terminal(monkeypatch, Terminal())
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert list(progress_bar(range(3))) == [0, 1, 2]
+    assert terminal.getvalue() == ""
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    assert watched()
+
+
+def test_a_bar_is_silent_where_stderr_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = open_terminal(monkeypatch, io.StringIO())
+    with progress_bar(total=2) as bar:
+        bar.update()
+    assert file.getvalue() == ""
+    monkeypatch.setattr(sys, "stderr", None)  # pythonw and some services have none
+    assert not watched()
+
+
+def test_the_kernel_of_an_open_notebook_is_watched_and_that_of_papermill_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_terminal(monkeypatch, Terminal())
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    assert not watched()
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    assert watched()
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    assert watched()
