@@ -177,8 +177,8 @@ def figure(z, n):
         plt.imshow(np.ma.masked_equal(planes[k](label, z).T, 0), alpha=0.5, origin="lower")
     plt.show()
 
-view = show.explore(image, spacing=(1, 1, 1), alt="a scan", overlay=label, table=HIP)
-core = show.explore(image, spacing=(1, 1, 1), alt="a scan", overlay=label, table=HIP, mouse=False)
+view = show.slices(image, spacing=(1, 1, 1), alt="a scan", overlay=label, table=HIP)
+core = show.slices(image, spacing=(1, 1, 1), alt="a scan", overlay=label, table=HIP, mouse=False)
 sliders = {"slice explorer, three planes": view.sliders["z"], "slice explorer without mouse, three planes": core.sliders["z"]}
 for n, what in ((1, "one plane"), (3, "three planes")):
     sliders[f"interact and plt.show, {what}"] = ipywidgets.interactive(lambda z, n=n: figure(z, n), z=(0, 255, 1)).children[0]

@@ -35,7 +35,7 @@ ROOMS = {
     "": "Training, measures and comparison",
 }
 FIRST = (
-    "vary",
+    "interact",
     "explore_uncertainty",
     "explore_matches",
     "correspondences",

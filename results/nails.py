@@ -205,7 +205,7 @@ def main() -> None:
         for name, run in runs.items()
     }
     (HERE / "figures" / "nails.png").write_bytes(
-        show.gallery(shown, columns=4, alt="eight times the same scan").png
+        show.grid(shown, columns=4, alt="eight times the same scan").png
     )
 
 

@@ -48,7 +48,7 @@ def tile(case):
     return {"image": case.image, "spacing": case.spacing, "overlay": case.label, "table": cohort.table, "at": at}
 
 shown = {f"{case.id}: labelled": tile(case) for case in labelled} | {f"{case.id}: no label": tile(case) for case in unlabelled[:8]}
-show.gallery(shown, alt=f"Front views of {len(shown)} synthetic hips. In {len(labelled)} of them hip bone and femur are coloured; the others are plain grey CT.")
+show.grid(shown, alt=f"Front views of {len(shown)} synthetic hips. In {len(labelled)} of them hip bone and femur are coloured; the others are plain grey CT.")
 
 # %%
 print(f"To learn from: {len(labelled)} scans with labels and {len(unlabelled)} without ({len(unlabelled) / len(labelled):.0f} for each labelled one).")

@@ -91,7 +91,7 @@ bone = case.label > 0 if case.label is not None else case.image > 300
 at = np.rint(np.argwhere(bone).mean(axis=0)).astype(int)
 base = {"image": case.image, "spacing": case.spacing, "at": at}
 windows = {"bone: -500 to 1300 HU": "bone", "soft tissue: -150 to 250 HU": "soft", "all: -1024 to 2000 HU": (488, 3024)}
-show.gallery({name: base | {"window": window} for name, window in windows.items()},
+show.grid({name: base | {"window": window} for name, window in windows.items()},
              alt="One front view in three windows: the bone window shows the dense shell of bone, the soft one muscle and fat with all bone white, the widest little contrast.")
 
 # %%
@@ -110,7 +110,7 @@ for name, (low, high) in {"air": (-1100, -300), "fat and muscle": (-150, 150), "
 # Three planes through one voxel show what one slice hides.
 
 # %%
-show.explore(case.image, spacing=case.spacing, overlay=case.label, table=HIP, at=at, title=case.id, layers={"above 300 HU": case.image > 300},
+show.slices(case.image, spacing=case.spacing, overlay=case.label, table=HIP, at=at, title=case.id, layers={"above 300 HU": case.image > 300},
              alt="Axial, coronal and sagittal cut of the scan with hip bone and femur outlined where labels are known.")
 
 # %% [markdown]
@@ -127,7 +127,7 @@ show.explore(case.image, spacing=case.spacing, overlay=case.label, table=HIP, at
 turned = replace(case, image=case.image[::-1], label=None if case.label is None else case.label[::-1])  # the affine stays: this is the mistake
 items = {name: {"image": c.image, "spacing": c.spacing, "overlay": c.label, "table": HIP, "at": (at[0] if c is case else c.image.shape[0] - 1 - at[0], *at[1:])}
          for name, c in {"as it was": case, "array turned, affine not": turned}.items()}
-show.gallery(items, columns=2, alt="Two front views with the same letters R and L; in the second the hip is mirrored, so that the hip bone lies on the other side of the femur.")
+show.grid(items, columns=2, alt="Two front views with the same letters R and L; in the second the hip is mirrored, so that the hip bone lies on the other side of the femur.")
 
 # %% [markdown]
 # **What to see.** Both pictures look like hips, and both say R on the left. Only anatomy tells them apart: if the report says *right hip*, the hip bone
@@ -199,7 +199,7 @@ def volumes(c):
 
 view = None
 if hips:
-    view = show.gallery({f"{side} hip": {"image": hips[side].image, "spacing": hips[side].spacing, "contours": {"label, made by a model": hips[side].label},
+    view = show.grid({f"{side} hip": {"image": hips[side].image, "spacing": hips[side].spacing, "contours": {"label, made by a model": hips[side].label},
                                          "table": HIP, "window": (600, 2400)} for side in ("right", "left")},
                         columns=2, alt="Front views of both hips of a real CT with hip bone and femur outlined; the left femur holds bright metal.")
     for side, c in hips.items():
@@ -224,7 +224,7 @@ illness = {"healthy": Pathology(), "osteoarthritis": Pathology(osteoarthritis=1)
            "osteoporosis": Pathology(osteoporosis=1), "metal": Pathology(implant=True)}
 same = {name: make_case(seed, size=size, anatomy=Anatomy(), pathology=p, scanner=Scanner()) for name, p in illness.items()}
 inner = (slice(size // 8, -size // 8), slice(None), slice(size // 6, -size // 12))  # closer to the joint
-show.gallery({f"{name}, difficulty {c.meta['difficulty']:.2f}": {"image": c.image[inner], "spacing": c.spacing, "contours": {"label": c.label[inner]}, "table": HIP,
+show.grid({f"{name}, difficulty {c.meta['difficulty']:.2f}": {"image": c.image[inner], "spacing": c.spacing, "contours": {"label": c.label[inner]}, "table": HIP,
                                                                 "at": (size // 3, round(0.57 * size), size // 3)} for name, c in same.items()},
              columns=3, alt="The same synthetic hip five times: healthy; arthritic, with hardly a gap in the joint; dysplastic, with a shallow cup; porotic, with faint bone; with a metal nail and streaks.")
 
@@ -236,7 +236,7 @@ def hip(osteoarthritis=0.7, dysplasia=0.0, osteoporosis=0.0, implant=False, head
                        alt=f"A synthetic hip with head radius {head_radius} mm and joint space {joint_space} mm before illness.")
 
 limits = {name: RANGES[name][:2] for name in ("head_radius", "joint_space", "anteversion")}
-show.vary(hip, osteoarthritis=(0.0, 1.0), dysplasia=(0.0, 1.0), osteoporosis=(0.0, 1.0), **limits,
+show.interact(hip, osteoarthritis=(0.0, 1.0), dysplasia=(0.0, 1.0), osteoporosis=(0.0, 1.0), **limits,
           alt="An arthritic synthetic hip in three planes; its joint is hardly open.")
 
 # %% [markdown]
@@ -264,7 +264,7 @@ hard = pd.Series([c.meta["difficulty"] for c in cases])
 print({part: len(getattr(cohort.split, part)) for part in ("labelled", "unlabelled", "validation", "test")}, "split", cohort.split.hash)
 print(f"labels in the unlabelled part: {sum(c.label is not None for c in cohort.training('unlabelled'))}")
 print(f"difficulty of the training scans: {hard.min():.2f} to {hard.max():.2f}, mean {hard.mean():.2f}")
-show.gallery({f"{c.id}: {c.meta['difficulty']:.2f}": {"image": c.image, "spacing": c.spacing, "overlay": c.label, "table": cohort.table,
+show.grid({f"{c.id}: {c.meta['difficulty']:.2f}": {"image": c.image, "spacing": c.spacing, "overlay": c.label, "table": cohort.table,
                                                       "at": [round(share * n) for share, n in zip((0.5, 0.58, 0.5), c.image.shape)]} for c in (*cases[:2], *cases[-2:])},
              alt=f"The two easiest training scans and the two most difficult ones ({hard.min():.2f} to {hard.max():.2f}); those with a label are coloured.")
 

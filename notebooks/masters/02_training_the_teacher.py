@@ -59,7 +59,7 @@ print(f"A patch is {config.patch[0] * spacing[0]:.0f} mm wide, {100 * np.prod(co
       f"Labelled structures fill {100 * np.mean([np.mean(case.label > 0) for case in labelled]):.0f} % of these scans, "
       f"{100 * (y > 0).float().mean():.0f} % of these patches.")
 views = {f"{i + 1}: {ids[i]}": {"image": x[i, 0].numpy(), "overlay": y[i].byte().numpy(), "table": scans.table} for i in range(8)}
-show.gallery({name: view | {"spacing": spacing, "window": window} for name, view in views.items()},
+show.grid({name: view | {"spacing": spacing, "window": window} for name, view in views.items()},
              alt="Eight random training patches in coronal section with their labels; each shows another part of a scan.")
 
 # %% [markdown]
@@ -75,7 +75,7 @@ views = {"as it is": one, "mirrored and brighter": draws.apply(one), "noise, σ 
          "noise, σ = 0.2 (ten times)": Noise(0.2, seed)(one)}
 print(f"A drawn view can be replayed: the same noise again differs by "
       f"{(Noise(0.02, seed)(one) - views['noise, σ = 0.02']).abs().max():.0f}.")
-show.gallery({name: {"image": view[0, 0].numpy(), "spacing": spacing, "window": window} for name, view in views.items()},
+show.grid({name: {"image": view[0, 0].numpy(), "spacing": spacing, "window": window} for name, view in views.items()},
              alt="One patch four times: as it is, mirrored and brighter, with the faint noise of the method, and with ten times that "
                  "noise.")
 
@@ -257,7 +257,7 @@ worst = np.unravel_index(uniform_filter(wrong.astype(float), 9).argmax(), wrong.
 print(f"{case.id}: {100 * wrong.mean():.1f} % of all voxels are wrong, {100 * wrong[case.label > 0].mean():.1f} % of those inside a "
       f"structure. "
       f"The planes cut where errors are densest, at voxel {tuple(map(int, worst))}.")
-show.explore(case.image, spacing=case.spacing, contours={"truth": case.label, "prediction": prediction}, table=scans.table, at=worst,
+show.slices(case.image, spacing=case.spacing, contours={"truth": case.label, "prediction": prediction}, table=scans.table, at=worst,
              window="bone" if scans.modality == "CT" else None, title=f"{case.id}: truth and prediction",
              alt=f"Validation scan {case.id} in three planes through its densest errors, with the outlines of truth and prediction.")
 

@@ -67,7 +67,7 @@ print(f"{len(passes)} passes over one patch: {100 * (labels != labels[0]).any(0)
 here = {"image": case.image[box], "spacing": case.spacing, "window": ct}
 layers = [{"heat": entropy(passes[m], dim=0).numpy(), "contours": {"label": labels[m].byte().numpy()},
            "table": scans.table} for m in range(4)]
-show.gallery({f"pass {m + 1}": here | layers[m] | {"heat_max": log(n_classes), "heat_label": "entropy (nats)"} for m in range(4)},
+show.grid({f"pass {m + 1}": here | layers[m] | {"heat_max": log(n_classes), "heat_label": "entropy (nats)"} for m in range(4)},
              alt="Four of the dropout passes over one patch: each one's entropy as heat and the outline of its labels, which differ from "
                  "pass to pass.")
 
@@ -109,7 +109,7 @@ for name, found in maps.items():
     print(f"{name:>18}: mean {found.mean():.4f}, largest {found.max():.3f} nats (at most ln {n_classes} = {log(n_classes):.3f})")
 print(f"The passes disagree about {100 * (total - within).sum() / total.sum():.0f} % of the entropy of the mean; the paper's measure "
       f"leaves this out.")
-show.gallery({name: here | {"heat": found, "heat_max": float(total.max()), "heat_label": "nats"} for name, found in maps.items()},
+show.grid({name: here | {"heat": found, "heat_max": float(total.max()), "heat_label": "nats"} for name, found in maps.items()},
              columns=3,
              alt=f"Mean of entropies ({within.mean():.3f} nats on average), entropy of mean ({total.mean():.3f}) and, fainter, mutual "
                  f"information of one patch.")
@@ -131,7 +131,7 @@ h = u.mean_of_entropies
 hot = np.unravel_index(uniform_filter(h, 7).argmax(), h.shape)
 print(f"{case.id}: mean entropy {h.mean():.4f} nats, largest {h.max():.3f}. The planes cut where entropy is densest, at voxel "
       f"{tuple(map(int, hot))}.")
-show.explore(case.image, spacing=case.spacing, heat=h, heat_label="entropy (nats)", contours={"truth": case.label}, table=scans.table,
+show.slices(case.image, spacing=case.spacing, heat=h, heat_label="entropy (nats)", contours={"truth": case.label}, table=scans.table,
              window=ct, at=hot, title="Mean of the entropies",
              alt=f"Scan {case.id} in three planes where it is most uncertain: entropy as heat, true outlines on top.")
 
@@ -185,7 +185,7 @@ cuts = {"published, start": published[0], "published, 75 %": published_threshold
         "20 % quantile": quantile_threshold(torch.from_numpy(h), 0.2)}
 whole = {"image": case.image, "spacing": case.spacing, "window": ct, "table": flags, "at": np.array(case.image.shape) // 2}
 told = ", ".join(f"{name} {100 * (h >= v).mean():.1f} %" for name, v in cuts.items())
-show.gallery({f"{name}: {value:.2f}": whole | {"overlay": (h >= value).astype(np.uint8)} for name, value in cuts.items()},
+show.grid({f"{name}: {value:.2f}": whole | {"overlay": (h >= value).astype(np.uint8)} for name, value in cuts.items()},
              alt=f"Unreliable voxels of one slice under four thresholds; of the whole scan: {told}.")
 
 # %% [markdown]
@@ -348,7 +348,7 @@ pd.DataFrame(sure).round(3)
 for row in sure:
     print(f"{row['hip']}: {row['wrong voxels, %']:.2f} % of the voxels are wrong, and of these {row['of these sure, %']:.0f} % are not "
           f"among the most uncertain 5 %.")
-show.gallery(shown, columns=3, alt="The same hip healthy, with a narrow joint and with a nail: errors that the uncertainty flags, and "
+show.grid(shown, columns=3, alt="The same hip healthy, with a narrow joint and with a nail: errors that the uncertainty flags, and "
                                    "errors it is sure of.") if shown else None
 
 # %% [markdown]
@@ -370,7 +370,7 @@ if out:
 # %% [markdown]
 # **You can now**
 # - compute the entropy of Monte-Carlo dropout passes in two ways and say what each measures: within the passes, and with their disagreement
-# - show an uncertainty map in slices and in 3D: `uncertainty_map`, `show.explore`, `show.volume`
+# - show an uncertainty map in slices and in 3D: `uncertainty_map`, `show.slices`, `show.volume`
 # - choose a threshold and say how many voxels it calls reliable: published in nats, or a quantile; `show.explore_uncertainty` moves it
 # - test whether uncertainty finds errors, with AUROC and a risk-coverage curve: and near a surface, where it is hard
 # - point at errors a network is sure of: wrong, and under the threshold

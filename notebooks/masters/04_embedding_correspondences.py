@@ -286,7 +286,7 @@ for name, values in ({"teacher": told} | rules).items():
     shown[where.numpy()] = 1 + (values != truth)
     tiles[name] = {"image": target.image[near], "spacing": target.spacing, "window": ct, "overlay": shown[near], "table": answers,
                    "at": (0, y, 0)}
-show.gallery(tiles, columns=3,
+show.grid(tiles, columns=3,
              alt=f"Part of a coronal slice of {target.id}: unsure voxels that teacher, four kernels and a vote get right or wrong.")
 
 # %% [markdown]

@@ -330,7 +330,7 @@ case = scans.validation()[0]
 maps = {name: run.predict(case) for name, run in everyone.items()}
 base = {"image": case.image, "spacing": case.spacing, "window": ct, "at": np.argwhere(case.label > 0).mean(0).round()}
 shown = {"truth": case.label} | maps
-show.gallery({name: base | {"overlay": values, "table": scans.table} for name, values in shown.items()}, columns=3,
+show.grid({name: base | {"overlay": values, "table": scans.table} for name, values in shown.items()}, columns=3,
              alt=f"The same coronal slice of {case.id}: truth, teacher and four students, bones coloured.")
 
 # %%
@@ -342,7 +342,7 @@ def errors(said: np.ndarray) -> np.ndarray:
 
 wrong = {name: errors(values) for name, values in maps.items()}
 print("Wrong voxels:", ", ".join(f"{name} {(e > 0).mean():.2%}" for name, e in wrong.items()))
-show.gallery({name: base | {"overlay": e, "table": kinds} for name, e in wrong.items()}, columns=3,
+show.grid({name: base | {"overlay": e, "table": kinds} for name, e in wrong.items()}, columns=3,
              alt=f"The same slice of {case.id}: missed, invented and misnamed bone of teacher and four students.")
 
 # %% [markdown]

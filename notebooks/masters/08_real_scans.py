@@ -89,7 +89,7 @@ synthetic = make_pelvis(seed + 4, spacing=mm)
 least = 0.2
 before = model.predict(case, least)
 pictures = {"synthetic, with its label": (synthetic, synthetic.label), "this scan, predicted": (case, before)}
-show.gallery({name: {"image": c.image, "spacing": c.spacing, "overlay": label, "table": HIP, "window": "bone"} for name, (c, label) in pictures.items()},
+show.grid({name: {"image": c.image, "spacing": c.spacing, "overlay": label, "table": HIP, "window": "bone"} for name, (c, label) in pictures.items()},
              columns=2, alt="Front views: a synthetic pelvis with its exact label, and the scan at hand with the bones that the model found in it.")
 
 # %%
@@ -183,7 +183,7 @@ report.round(3)
 
 # %%
 at = np.rint(np.argwhere(before > 0).mean(0)).astype(int) if before.any() else np.array(case.image.shape) // 2
-show.gallery({name: {"image": case.image, "spacing": case.spacing, "overlay": np.where(label != before, np.maximum(label, 1), 0), "table": HIP, "at": at}
+show.grid({name: {"image": case.image, "spacing": case.spacing, "overlay": np.where(label != before, np.maximum(label, 1), 0), "table": HIP, "at": at}
               for name, label in after.items()}, columns=2,
              alt="Four front views of the scan; coloured are only the voxels that each method labels otherwise than the model before.")
 
@@ -209,7 +209,7 @@ else:
     worst = wrong.sum((0, 2)).argmax()
     place = (wrong.shape[0] // 2, int(worst), wrong.shape[2] // 2)
     print(f"{wrong.sum() * np.prod(case.spacing) / 1000:.0f} ml differ from the reference; most in the coronal slice {worst}.")
-    places = show.gallery({name: {"image": case.image, "spacing": case.spacing, "overlay": label, "table": HIP, "at": place, "window": "bone"}
+    places = show.grid({name: {"image": case.image, "spacing": case.spacing, "overlay": label, "table": HIP, "at": place, "window": "bone"}
                            for name, label in {"reference": reference, "predicted": before}.items()}, columns=2,
                           alt="The front view with most errors: the reference beside the prediction.")
 places

@@ -67,7 +67,7 @@ def rpg(page) -> Portrait:
         f" {wrong[0]:.1%} of these; the network is sure of itself at {sure.float().mean():.0%} and"
         f" wrong at {wrong[1]:.1%} of these."
     )
-    return said, show.gallery(
+    return said, show.grid(
         {
             "references: thinned labels": page.scene(scan=0, overlay=array(thinned)),
             "what 5 neighbours say": page.scene(overlay=array(q[0].argmax(0))),
@@ -101,7 +101,7 @@ def ss_net(page) -> Portrait:
         f" another label, a random one {moved[1].mean():.2%}."
     )
     heat = {"heat_label": "change (std. of image)", "heat_max": top}
-    return said, show.gallery(
+    return said, show.grid(
         {
             "the worst change": page.scene(heat=array(worst[1, 0].abs(), np.float32), **heat),
             "a random one, as long": page.scene(heat=array(chance[1, 0].abs(), np.float32), **heat),
@@ -148,7 +148,7 @@ def versemi(page) -> Portrait:
             scan=0, overlay=array(layer), table=told, contours={}
         )
     }
-    return said, show.gallery(
+    return said, show.grid(
         known_part | prompts,
         alt=f"A labelled scan without one class, and the scan answered under every prompt. {said}",
     )
@@ -307,7 +307,7 @@ def ersr(page) -> Portrait:
             f" {np.abs(array(found.mask[0])[..., z].astype(int) - sure[..., z]).sum()} pixels."
         )
     see = {"table": table, "at": at}
-    return said, show.gallery(
+    return said, show.grid(
         {
             "teacher's probability": page.scene(
                 heat=p, heat_max=1.0, heat_label="probability", at=at
@@ -350,7 +350,7 @@ def m3hl(page) -> Portrait:
         f" the voxels; low-level features of mix and scan differ by {near:.3f}."
     )
     half = len(mixed) // 2
-    return said, show.gallery(
+    return said, show.grid(
         {
             "the mask": page.scene(
                 overlay=np.where(array(true[0], bool), 1, 2).astype(np.uint8),
@@ -397,7 +397,7 @@ def c3s3(page) -> Portrait:
         f" scan they differ at {apart} voxels; the winner is right at {won} of these, the loser at"
         f" {(layer == 1 + (loser == 'rival')).sum()}."
     )
-    return said, show.gallery(
+    return said, show.grid(
         {
             f"first{' (wins)' if winner == 'student' else ''}": page.scene(overlay=a),
             f"second{' (wins)' if winner == 'rival' else ''}": page.scene(overlay=b),
@@ -495,7 +495,7 @@ def medl(page) -> Portrait:
         contours={},
         table=LabelTable("wrong", ("right", "wrong"), ("#000000", SERIES[1])),
     )
-    return said, show.gallery(
+    return said, show.grid(
         items,
         alt=(
             "Uncertainty of two networks and of their fused opinion, and where that is wrong."
@@ -528,7 +528,7 @@ def cad(page) -> Portrait:
             f" {after.mean():.2f} on average."
         )
     see = {"at": at, "table": table}
-    return said, show.gallery(
+    return said, show.grid(
         {
             "teacher's doubt": page.scene(
                 heat=array(1 - p[0].amax(0), np.float32),

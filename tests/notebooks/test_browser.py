@@ -129,7 +129,7 @@ def test_nothing_wanted_to_leave_the_machine_and_nothing_is_an_error(desk: lab.D
 
 @on(LOADING)
 def test_dragging_a_slider_moves_the_slice(desk: lab.Desk) -> None:
-    shown = desk.output(desk.cell("show.explore("))
+    shown = desk.output(desk.cell("show.slices("))
     axial, value = (
         shown.locator(".ssltut-axial img, img.ssltut-axial").first,
         shown.locator(".ssltut-z .widget-readout"),
@@ -144,7 +144,7 @@ def test_dragging_a_slider_moves_the_slice(desk: lab.Desk) -> None:
 
 @on(LOADING)
 def test_arrow_keys_move_the_slice_one_by_one(desk: lab.Desk) -> None:
-    shown = desk.output(desk.cell("show.explore("))
+    shown = desk.output(desk.cell("show.slices("))
     value = shown.locator(".ssltut-y .widget-readout")
     was = int(value.inner_text())
     shown.locator(".ssltut-y .noUi-handle").focus()
@@ -158,7 +158,7 @@ def test_arrow_keys_move_the_slice_one_by_one(desk: lab.Desk) -> None:
 
 @on(LOADING)
 def test_a_click_on_the_picture_reads_the_voxel(desk: lab.Desk) -> None:
-    shown = desk.output(desk.cell("show.explore("))
+    shown = desk.output(desk.cell("show.slices("))
     before = shown.locator(".ssltut-readout").inner_text()
     told = changed(
         desk,
@@ -172,7 +172,7 @@ def test_a_click_on_the_picture_reads_the_voxel(desk: lab.Desk) -> None:
 
 @on(LOADING)
 def test_an_illness_on_a_slider_makes_another_hip(desk: lab.Desk) -> None:
-    shown = desk.output(desk.cell("show.vary("))
+    shown = desk.output(desk.cell("show.interact("))
     hip = shown.locator("img.ssltut-drawn")
     before = desk.settled(hip)
     shown.locator(".ssltut-osteoarthritis .noUi-handle").focus()

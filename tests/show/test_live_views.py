@@ -39,7 +39,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def explorer(**more: object) -> object:
     layers = {"prediction": LABEL, "error": WRONG, "uncertainty (nats)": DOUBT}
-    return show.explore(
+    return show.slices(
         IMAGE,
         spacing=SPACING,
         alt="a scan",
@@ -532,7 +532,7 @@ def test_train_tells_its_watch_the_validation_scores(tmp_path, monkeypatch):
 
 def test_a_slice_of_the_explorer_takes_milliseconds():
     image = np.random.default_rng(0).integers(-200, 900, (256, 256, 16)).astype(np.int16)
-    view = show.explore(
+    view = show.slices(
         image, spacing=(1, 1, 1), alt="a scan", overlay=(image > 600).astype(np.uint8), table=HIP
     )
     spent = []

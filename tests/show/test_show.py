@@ -76,14 +76,14 @@ def every_view(ball: SimpleNamespace, alt: str) -> dict[str, object]:
             title="a ball",
             **scene,
         ),
-        "gallery": lambda: show.gallery(
+        "grid": lambda: show.grid(
             {
                 "one": {"image": ball.image, **scene},
                 "two": {"image": ball.image, "spacing": SPACING},
             },
             alt=alt,
         ),
-        "explore": lambda: show.explore(ball.image, alt=alt, **scene),
+        "slices": lambda: show.slices(ball.image, alt=alt, **scene),
         "curves": lambda: show.curves(HISTORY, alt=alt),
         "lines": lambda: show.lines(
             x, {"a": x, "b": x**2}, xlabel="x", ylabel="y", alt=alt, bands={"a": (x - 0.1, x + 0.1)}
@@ -129,7 +129,7 @@ def test_view_carries_a_png_and_its_alt_text(ball, monkeypatch, name, frontend):
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 100
     assert metadata["image/png"]["alt"] == metadata["alt"] == 'a "ball" in a scan'
     assert 'alt="a &quot;ball&quot; in a scan"' in data["text/html"]
-    live = name in ("explore", "correspondences") and frontend == "lab"
+    live = name in ("slices", "correspondences") and frontend == "lab"
     assert ("application/vnd.jupyter.widget-view+json" in data) == live
     assert plt.get_fignums() == []
 
@@ -236,17 +236,17 @@ def test_scene_takes_what_fits(ball):
     assert Scene(ball.image[:, :, 4:], SPACING).centre == (15, 14, 8)
 
 
-def test_gallery_refuses_nothing_and_unknown_planes(ball):
+def test_grid_refuses_nothing_and_unknown_planes(ball):
     for items, plane in (
         ({}, "axial"),
         ({"one": {"image": ball.image, "spacing": SPACING}}, "oblique"),
     ):
-        with pytest.raises(ConfigError, match="a gallery of"):
-            show.gallery(items, alt="none", plane=plane)
+        with pytest.raises(ConfigError, match="a grid of"):
+            show.grid(items, alt="none", plane=plane)
 
 
 def test_explorer_follows_its_sliders(ball, lab):
-    view = show.explore(
+    view = show.slices(
         ball.image,
         spacing=SPACING,
         alt="a ball",
@@ -589,7 +589,7 @@ def test_static_frontend_imports_no_viewer():
     code = (
         "import sys, numpy as np; from ssltut import show; x = np.zeros((9, 9, 9)); x[3:6, 3:6,"
         " 3:6] = 1; m = show.surface(x, 1, spacing=(1, 1, 1));show.volume(x, spacing=(1, 1, 1),"
-        " alt='a'); show.explore(x, spacing=(1, 1, 1), alt='a'); show.correspondences(m, m, [], [],"
+        " alt='a'); show.slices(x, spacing=(1, 1, 1), alt='a'); show.correspondences(m, m, [], [],"
         " [], alt='a');print([m for m in ('itkwidgets', 'plotly', 'ipywidgets', 'torch') if m in"
         " sys.modules])"
     )

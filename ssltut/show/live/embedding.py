@@ -127,7 +127,7 @@ def explore_embeddings(
 
     vectors (N, D) of the voxels ``places`` (N, 3) of ``image``;  classes (N,) label values that
     ``table`` names reliable, right (N,) bool, where known;  method, seed as in ``flatten``;
-    layers, mouse and ``scene`` as for ``explore`` A click on a point (in JupyterLab), or the slider
+    layers, mouse and ``scene`` as for ``slices`` A click on a point (in JupyterLab), or the slider
     below (arrow keys), takes the crosshair to its voxel. Returns a widget (attributes point,
     colour, map, told, explorer) with its picture, or, in the static frontend, the picture alone.
     Raises ConfigError when the numbers of vectors, places and classes differ, and what ``flatten``

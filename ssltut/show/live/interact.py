@@ -8,7 +8,7 @@ from ssltut.show.frontends import frontend
 from ssltut.show.static.pictures import Picture, described
 
 
-def vary(draw: Callable[..., Picture], *, alt: str, **limits: tuple[float, float]) -> object:
+def interact(draw: Callable[..., Picture], *, alt: str, **limits: tuple[float, float]) -> object:
     """The picture ``draw`` returns, with a slider for each argument that has ``limits`` (low,
     high), a box for each that is True or False.
 
@@ -59,5 +59,5 @@ def vary(draw: Callable[..., Picture], *, alt: str, **limits: tuple[float, float
     return View(
         [ipywidgets.VBox([classed(control, name) for name, control in controls.items()]), shown],
         still,
-        "vary",
+        "interact",
     )

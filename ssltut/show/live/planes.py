@@ -189,7 +189,7 @@ def scenes_of(scene: Scene, layers: Mapping[str, np.ndarray]) -> dict[str, Scene
     return found | {"image alone": replace(bare, contours=None)}
 
 
-def explore(
+def slices(
     image: np.ndarray,
     *,
     spacing: tuple[float, float, float],

@@ -42,7 +42,7 @@ def explore_uncertainty(
     where      (X, Y, Z) bool, the voxels that are counted (default: all), for example those near a
                surface
     threshold  to begin with, in nats (default: the 95th percentile);  layers, mouse and ``scene``
-               as for ``explore``
+               as for ``slices``
     Returns a widget (attributes nats, percentile, counts, curve, explorer) with its picture, or, in
     the static frontend, the picture alone. Raises ConfigError when an array has another shape than
     the image, or no voxel counts.

@@ -34,7 +34,7 @@ HALO = [patheffects.withStroke(linewidth=3, foreground="black")]
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth of ==
 class Scene:
-    """What a slice shows; ``planes``, ``gallery`` and ``explore`` take these as keywords.
+    """What a slice shows; ``planes``, ``grid`` and ``slices`` take these as keywords.
 
     image     (X, Y, Z) HU or MR values;  spacing in mm
     overlay   (X, Y, Z) label values, filled;  contours {name: (X, Y, Z) label values}, drawn as
@@ -325,7 +325,7 @@ def planes(
 
 @styled
 def tiles(items: Sequence[tuple[str, Scene]], plane: str, columns: int) -> Figure:
-    """The figure behind ``gallery``."""
+    """The figure behind ``grid``."""
     columns = min(columns, len(items))
     rows = -(-len(items) // columns)
     _, across, up, _ = PLANES[plane]
@@ -343,7 +343,7 @@ def tiles(items: Sequence[tuple[str, Scene]], plane: str, columns: int) -> Figur
     return fig
 
 
-def gallery(
+def grid(
     items: Mapping[str, Mapping[str, object]], *, alt: str, plane: str = "coronal", columns: int = 4
 ) -> Picture:
     """The same plane of several scans or results side by side: {title: keywords of ``Scene``}.
@@ -352,7 +352,7 @@ def gallery(
     """
     if not items or plane not in PLANES:
         raise ConfigError(
-            f"a gallery of {len(items)} scans in plane {plane!r}",
+            f"a grid of {len(items)} scans in plane {plane!r}",
             fix=f"give at least one scan and one of {', '.join(PLANES)}",
         )
     return picture(

@@ -27,14 +27,14 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_notebook_it_is_the_picture_of_the_defaults() -> None:
-    still = show.vary(square, alt="squares", side=(1, 9))
+    still = show.interact(square, alt="squares", side=(1, 9))
     assert isinstance(still, show.Picture)
     assert still.alt == "squares"
     assert size(still.png) == 2
 
 
 def test_a_slider_and_a_tick_draw_anew(lab: None) -> None:
-    view = show.vary(square, alt="squares", side=(1, 9))
+    view = show.interact(square, alt="squares", side=(1, 9))
     controls, shown = view.children
     side, dark = controls.children
     assert size(shown.value) == 2
@@ -50,15 +50,15 @@ def test_limits_of_no_argument_are_refused() -> None:
     with pytest.raises(
         ConfigError, match="no argument depth with a default.*it has side, dark, colour"
     ):
-        show.vary(square, alt="squares", depth=(0, 1))
+        show.interact(square, alt="squares", depth=(0, 1))
     with pytest.raises(ConfigError, match="empty"):
-        show.vary(square, alt=" ")
+        show.interact(square, alt=" ")
 
 
 def test_in_lab_the_picture_is_an_output_of_its_own_and_elsewhere_part_of_the_widgets(
     lab: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown, view = [], show.vary(square, alt="squares")
+    shown, view = [], show.interact(square, alt="squares")
     monkeypatch.setattr("IPython.display.display", lambda thing, **more: shown.append(thing))
     view._ipython_display_()
     still, live = shown
