@@ -1,13 +1,7 @@
-"""The training loop: folders, selection, non-finite losses, history; the patches it draws; and how
-the package hangs together.
-"""
+"""The training loop: folders, selection, non-finite losses, history; and the patches it draws."""
 
-import ast
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,9 +29,6 @@ from ssltut.training.loop import (
     start_from,
     train,
 )
-
-PACKAGE = Path(__file__).parents[2] / "ssltut"
-MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def quiet(line):
@@ -461,78 +452,6 @@ def test_other_sizes_and_one_validation_scan_of_background(tmp_path):
     )
     assert len(run.history) == 4
     assert run.predict(cases[3]).shape == (18, 18, 18)
-
-
-# The package
-
-LAYERS = [
-    "errors",
-    "schedules profiles checkpoint cli_answers",
-    "data nets losses metrics",
-    "uncertainty matching workers offline",
-    "methods",
-    "predict statistics settle",
-    "train",
-    "compare explore costs recipes",
-    "show",
-    "doctor ingest portraits",
-    "gallery cli_data",
-    "cli",
-]
-RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer.split()}
-
-
-def imports_of(file):
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-
-
-@pytest.mark.parametrize("file", MODULES, ids=lambda f: f.relative_to(PACKAGE).as_posix())
-def test_imports_point_one_way(file):
-    own = file.relative_to(PACKAGE).with_suffix("").parts[0]
-    for name in imports_of(file):
-        parts = name.split(".")
-        if parts[0] == "ssltut" and parts[1] in RANK and parts[1] != own:
-            assert RANK[parts[1]] < RANK[own], f"{file.name} imports {name}"
-        if (
-            own == "show" and name != "ssltut.training.history.history_row"
-        ):  # the live curves' row is the history's
-            assert parts[:2] not in (
-                ["ssltut", "methods"],
-                ["ssltut", "train"],
-            ), f"show knows no method, but imports {name}"
-        if own == "methods":
-            assert parts[0] not in (
-                "pathlib",
-                "os",
-                "matplotlib",
-                "plotly",
-            ), f"a method knows no file and no plot, but imports {name}"
-
-
-@pytest.mark.parametrize("file", MODULES, ids=lambda f: f.relative_to(PACKAGE).as_posix())
-def test_nothing_unpickles(file):
-    assert not {"pickle", "dill", "cloudpickle", "joblib"} & {
-        name.split(".")[0] for name in imports_of(file)
-    }
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert (node.value.id, node.attr) not in (("torch", "load"), ("torch", "save"))
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            assert isinstance(node.value, ast.Constant)
-            assert node.value.value is False
-
-
-def test_importing_the_package_imports_nothing_heavy():
-    code = (
-        "import sys, ssltut; print(sorted({'torch', 'monai', 'numpy', 'plotly', 'matplotlib'} &"
-        " set(sys.modules)))"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
 
 
 def test_the_rate_falls_as_one_minus_the_fraction_to_the_power_of_decay(monkeypatch, tmp_path):
