@@ -102,7 +102,8 @@ def step_of(name: str) -> dict:
     """Losses, backward, Adam and EMA of one method: seconds, and MiB above what the process held
     before its networks were built.
     """
-    from ssltut.evaluation.costs import pools_of, step
+    from step_cost import pools_of, step
+
     from ssltut.methods.contract import Plan, Progress
     from ssltut.methods.registry import make_method
     from ssltut.synthetic.cohorts import synthetic_cohort

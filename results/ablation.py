@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 from phantom import COHORT, MIDDLE, SEEDS, STEPS, collected, settings
+from record import write_record
 
 from ssltut.evaluation import statistics
-from ssltut.evaluation.compare import compare, write_record
+from ssltut.evaluation.compare import compare
 from ssltut.files import cache_dir
 from ssltut.synthetic.cohorts import synthetic_cohort
 

@@ -2,16 +2,21 @@
 results/costs.py`` writes results/costs.csv in a minute.
 
 One thread, nothing else running: forward passes and networks are counted, memory is what the step
-keeps until its backward pass, seconds are those of the quickest of five steps (ssltut.evaluation.costs).
+keeps until its backward pass, seconds are those of the quickest of five steps
+(benchmarks/step_cost.py).
 """
 
+import sys
 from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
 from phantom import COHORT, MIDDLE, settings
+from step_cost import costs
 
 from ssltut.evaluation.compare import provenance
-from ssltut.evaluation.costs import costs
 from ssltut.methods.registry import METHODS
 from ssltut.synthetic.cohorts import synthetic_cohort
 

@@ -16,17 +16,11 @@ from pathlib import Path
 
 import pandas as pd
 from phantom import COHORT, collected
+from record import write_record
 
 from ssltut.evaluation import statistics
-from ssltut.evaluation.compare import (
-    COLUMNS,
-    OF_A_RUN,
-    RUN,
-    provenance,
-    read_rows,
-    score_run,
-    write_record,
-)
+from ssltut.evaluation.compare import provenance, score_run
+from ssltut.evaluation.record import COLUMNS, OF_A_RUN, RUN, read_rows
 from ssltut.files import cache_dir, write_atomically
 from ssltut.methods.registry import METHODS
 from ssltut.synthetic.cohorts import synthetic_cohort
@@ -74,7 +68,7 @@ def main() -> None:
             file.parent.mkdir(exist_ok=True)
             write_atomically(
                 file,
-                score_run(run, cohort.test()).assign(**of_run)[list(COLUMNS)].to_csv(index=False),
+                score_run(run, cohort.test()).assign(**of_run)[COLUMNS].to_csv(index=False),
             )
             print(f"{known['method']}, seed {known['seed']}: scored", flush=True)
         parts.append(read_rows(file).query("metric in @METRICS"))

@@ -18,7 +18,7 @@ def main() -> None:
     from matplotlib.image import imread
 
     from ssltut import show
-    from ssltut.evaluation.compare import read_rows
+    from ssltut.evaluation.record import read_rows
     from ssltut.evaluation.statistics import summary
     from ssltut.inspection.explore import correspond, embedding_map, uncertainty_map
     from ssltut.methods.registry import make_method

@@ -15,10 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from record import write_record
 
 from ssltut import show
 from ssltut.evaluation import statistics
-from ssltut.evaluation.compare import compare, read_rows, write_record
+from ssltut.evaluation.compare import compare
+from ssltut.evaluation.record import read_rows
 from ssltut.files import cache_dir
 from ssltut.methods.registry import METHODS
 from ssltut.synthetic.cohorts import synthetic_cohort

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssltut.evaluation.compare import read_rows
-from ssltut.evaluation.costs import COLUMNS
+from ssltut.evaluation.record import COSTS, read_rows
 from ssltut.evaluation.statistics import (
     HIGHER_IS_BETTER,
     order_of,
@@ -73,9 +72,9 @@ def beside_costs(rows: pd.DataFrame, costs: pd.DataFrame) -> str:
     for method, line in lines.items():
         line += [
             f"{spent.loc[method, column]:.{digits}f}"
-            for column, digits in zip(COLUMNS, (0, 0, 0, 2), strict=True)
+            for column, digits in zip(COSTS, (0, 0, 0, 2), strict=True)
         ]
-    return lines_of([*head, *COLUMNS], lines.values())
+    return lines_of([*head, *COSTS], lines.values())
 
 
 def across_budgets(rows: pd.DataFrame) -> str:

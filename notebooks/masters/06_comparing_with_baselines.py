@@ -60,7 +60,7 @@ if profile == "smoke":
 
 # %%
 from ssltut import compare
-from ssltut.evaluation.compare import recorded
+from ssltut.evaluation.record import recorded
 
 record = recorded("synthetic_class")
 settings = [json.dumps(replace(P.train, seed=s).to_dict()) for s in seeds]
@@ -269,7 +269,7 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 # our votes were designed with its draws in view (results/README.md).
 
 # %%
-from ssltut.evaluation.costs import COLUMNS
+from ssltut.evaluation.record import COSTS
 from ssltut.evaluation.statistics import strata, title_of
 
 bench = recorded("phantom")
@@ -285,7 +285,7 @@ if len(middle):
     view = pd.DataFrame({"title": sides["dice"].title, "Dice": sides["dice"]["mean"], "sd": sides["dice"]["sd over seeds"],
                          "HD95": sides["hd95"]["mean"], "sd ": sides["hd95"]["sd over seeds"], "missed": sides["hd95"].missed})
     print(view.loc[sides["dice"].index].round(3).to_string(index=False))
-    spent = recorded("costs").set_index("method").reindex(index=sides["dice"].index, columns=COLUMNS)
+    spent = recorded("costs").set_index("method").reindex(index=sides["dice"].index, columns=COSTS)
     print("One step of each, measured alone on an idle machine:", spent.rename(index=title_of).round(2).to_string(), sep="\n")
 
 # %%

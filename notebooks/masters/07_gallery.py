@@ -32,7 +32,7 @@ import torch
 
 from ssltut import profile_named, read_cohort, show, synthetic_cohort
 from ssltut.gallery import pages as gallery
-from ssltut.evaluation.costs import COLUMNS, costs, ideas
+from ssltut.evaluation.record import COSTS, recorded
 from ssltut.methods.contract import IDEAS
 
 P = profile_named(profile)
@@ -314,15 +314,17 @@ cad.result()
 #
 # ## All methods: ideas and costs
 #
-# What each uses, and what a step costs, measured now on small patches: read ratios, not seconds.
+# What each uses, and what a step costs: the project's record, measured on an idle machine. Read ratios, not seconds.
 
 # %%
 for idea, meaning in IDEAS.items():
     print(f"{idea}: {meaning}")
-has, cost = ideas(), costs(scans)
-dearest, cheapest = cost["seconds a step"].idxmax(), cost["seconds a step"].idxmin()
-print(f"\nA step of {dearest} takes {cost['seconds a step'].max() / cost['seconds a step'].min():.0f} times one of {cheapest}. "
-      f"Most used: {has.sum().idxmax()}, by {has.sum().max()} of {len(has)}.")
+has = gallery.ideas()
+print(f"\nMost used: {has.sum().idxmax()}, by {has.sum().max()} of {len(has)}.")
+cost = recorded("costs").reindex(columns=["title", *COSTS]).set_index("title").reindex(has.index).dropna(axis=1)
+if len(cost.columns):
+    seconds = cost["seconds a step"]
+    print(f"A step of {seconds.idxmax()} takes {seconds.max() / seconds.min():.0f} times one of {seconds.idxmin()}.")
 
 # %%
 told = "; ".join(f"{name}: {', '.join(row.index[row]) or 'none'}" for name, row in has.iterrows())
@@ -343,7 +345,7 @@ table.sort_values("validation Dice", ascending=False)
 if out:
     rows = [(f"validation Dice, {name}", value, "1") for name, value in table["validation Dice"].items()]
     rows += [(f"{column}, {name}", cost.loc[name, column], "MiB" if "MiB" in column else "s" if "seconds" in column else "1")
-             for column in COLUMNS for name in cost.index]
+             for column in cost.columns for name in cost.index]
     Path(out).mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows, columns=["quantity", "value", "unit"]).assign(seed=seed).to_csv(Path(out) / "07_gallery.csv", index=False)
 

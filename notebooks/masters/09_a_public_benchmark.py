@@ -34,7 +34,7 @@ import pandas as pd
 from scipy.ndimage import label as pieces_of
 
 from ssltut import compare, profile_named, read_cohort, show, synthetic_cohort
-from ssltut.evaluation.compare import recorded
+from ssltut.evaluation.record import recorded
 from ssltut.io.left_atrium import is_atrium
 from ssltut.files import cache_dir
 from ssltut.metrics import score_mask

@@ -22,52 +22,13 @@ from ssltut.data.cohort import Cohort
 from ssltut.data.components import largest_component
 from ssltut.data.split import Split
 from ssltut.errors import ConfigError, DataError, SsltutError
+from ssltut.evaluation.record import read_rows
 from ssltut.files import write_atomically
 from ssltut.methods.contract import Method
 from ssltut.methods.registry import make_method
 from ssltut.metrics import score_case
 from ssltut.parallel import n_workers, open_workers
 from ssltut.training.config import TrainConfig
-
-COLUMNS = (
-    "case",
-    "patient",
-    "difficulty",
-    "class",
-    "metric",
-    "value",
-    "status",
-    "selected_step",
-    "selection",
-    "error",
-    "seconds",
-    "cohort",
-    "method",
-    "budget",
-    "seed",
-    "config",
-    "settings",
-    "options",
-    "kept",
-    "command",
-    "commit",
-    "machine",
-)  # of every row
-RUN = ["config", "budget"]  # name a run; what follows is the same in all of its rows
-OF_A_RUN = [
-    "selected_step",
-    "selection",
-    "error",
-    "seconds",
-    "cohort",
-    "settings",
-    "options",
-    "kept",
-    "command",
-    "commit",
-    "machine",
-]
-RECORDS = Path(__file__).parents[1] / "results"  # in a clone of the project
 
 
 def provenance() -> dict[str, str]:
@@ -295,57 +256,6 @@ def compare(
     rows = pd.concat([read_rows(record) for record in records.values()], ignore_index=True)
     write_atomically(folder / "results.csv", rows.to_csv(index=False))
     return rows
-
-
-def read_rows(file: Path) -> pd.DataFrame:
-    """Rows of ``compare``; ids stay text, so that a case 007 does not become 7, nor a run 12e4 a
-    number.
-    """
-    return pd.read_csv(file, dtype=dict.fromkeys(("case", "patient", "config"), str))
-
-
-def write_record(
-    rows: pd.DataFrame, name: str, order: Sequence[str], folder: Path = RECORDS
-) -> pd.DataFrame:
-    """Write the rows of ``compare`` as ``name``.csv and, said once for each run instead of in every
-    row, its settings as ``name``_runs.csv.
-
-    A record may be made in parts on several machines: runs it held before stay, unless ``rows`` has
-    their method, budget and seed anew. Runs are sorted by budget, by the place of their method in
-    ``order``, and by seed. Returns the whole record.
-    """
-    run, before = ["method", "budget", "seed"], recorded(name, folder)
-    known = pd.MultiIndex.from_frame(rows[run])
-    kept = before[~pd.MultiIndex.from_frame(before[run]).isin(known)]
-    rows = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
-    place = {method: n for n, method in enumerate(order)}
-    rows = rows.sort_values(
-        ["budget", "method", "seed"],
-        key=lambda column: column.map(place) if column.name == "method" else column,
-        kind="stable",
-        ignore_index=True,
-    )
-    write_atomically(
-        folder / f"{name}_runs.csv",
-        rows.drop_duplicates(RUN)[[*RUN, *OF_A_RUN]].to_csv(index=False),
-    )
-    write_atomically(folder / f"{name}.csv", rows.drop(columns=OF_A_RUN).to_csv(index=False))
-    return rows
-
-
-def recorded(name: str, folder: Path = RECORDS) -> pd.DataFrame:
-    """The rows of a record, whole again where ``write_record`` wrote it; none, with the columns of
-    a comparison, where there is no such file.
-    """
-    file, runs = folder / f"{name}.csv", folder / f"{name}_runs.csv"
-    if not file.is_file():
-        return pd.DataFrame(columns=COLUMNS)
-    rows = read_rows(file)
-    return (
-        rows.merge(read_rows(runs), on=RUN, how="left", validate="many_to_one")[list(COLUMNS)]
-        if runs.is_file()
-        else rows
-    )
 
 
 def headline(rows: pd.DataFrame) -> str:

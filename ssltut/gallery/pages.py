@@ -16,7 +16,7 @@ from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort
 from ssltut.data.patches import Intensity
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import Method, Progress
+from ssltut.methods.contract import IDEAS, Method, Progress
 from ssltut.methods.further import c3s3 as c3s3_module
 from ssltut.methods.further import cad as cad_module
 from ssltut.methods.further import medl, mn, rpg, self_paced, ss_net, transmedseg
@@ -294,3 +294,9 @@ class Page:
             table["validation Dice"] - table["validation Dice"].iloc[0]
         )
         return table.round(3)
+
+
+def ideas() -> pd.DataFrame:
+    """Which of ``IDEAS`` each method uses: a row for each method by its title, True or False."""
+    used = {m.title: {idea: idea in m.ideas for idea in IDEAS} for m in METHODS.values()}
+    return pd.DataFrame(used).T.astype(bool)

@@ -15,17 +15,9 @@ from toy import SMALL, toy_case, toy_cohort
 import ssltut.training.loop
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, TrainingError
-from ssltut.evaluation.compare import (
-    COLUMNS,
-    compare,
-    provenance,
-    read_rows,
-    recorded,
-    score_run,
-    write_record,
-)
+from ssltut.evaluation.compare import compare, provenance, score_run
+from ssltut.evaluation.record import COLUMNS, read_rows
 from ssltut.evaluation.statistics import report, summary
-from ssltut.methods.registry import METHODS
 from ssltut.metrics import METRICS
 
 TINY = replace(SMALL, steps=1, validate_every=1)
@@ -75,7 +67,7 @@ def test_one_row_per_case_class_and_metric(swept):
     assert rows["error"].isna().all()
     assert json.loads(rows["settings"].iloc[0])["lr"] == TINY.lr
     assert json.loads(rows["options"][rows["method"] == "ua_mt"].iloc[0])["passes"] == 8
-    assert list(rows.columns) == list(COLUMNS)
+    assert list(rows.columns) == COLUMNS
     read = read_rows(folder / "results.csv")
     pd.testing.assert_frame_equal(read, rows)
 
@@ -359,67 +351,6 @@ def test_scoring_needs_labels(swept):
     with pytest.raises(DataError, match="case3: the case has no label"):
         score_run(run, [toy_case(3).without_label()])
     assert set(score_run(run, [toy_case(3)])["case"]) == {"case3"}
-
-
-def test_a_record_is_read_and_where_there_is_none_it_is_empty():
-    found, none = recorded("synthetic_class"), recorded("nowhere")
-    assert len(found) == 1800
-    assert set(found["method"]) >= {"labels_only", "all_labels"}
-    assert isinstance(found["case"].iloc[0], str)
-    assert none.empty
-    assert list(none.columns) == list(COLUMNS)
-
-
-@pytest.mark.parametrize("tag", ["052673293222", "15707295e803", "4c2446e69022"])
-def test_the_name_of_a_run_stays_text_also_where_it_looks_like_a_number(swept, tmp_path, tag):
-    rows = read_rows(swept[0] / "results.csv")
-    rows = rows[rows["config"] == rows["config"].iloc[0]].assign(config=tag)
-    write_record(rows, "toy", list(METHODS), tmp_path)
-    assert (
-        set(read_rows(tmp_path / "toy.csv")["config"])
-        == set(recorded("toy", tmp_path)["config"])
-        == {tag}
-    )
-
-
-def test_a_record_says_once_what_is_the_same_for_a_run_and_is_read_whole(swept, tmp_path):
-    rows = read_rows(swept[0] / "results.csv")
-    written = write_record(rows, "toy", list(METHODS), tmp_path)
-    pd.testing.assert_frame_equal(recorded("toy", tmp_path), written)
-    columns = ["method", "budget", "seed", "case", "class", "metric"]
-    pd.testing.assert_frame_equal(
-        written.sort_values(columns, ignore_index=True),
-        rows.sort_values(columns, ignore_index=True),
-    )
-    values, runs = (pd.read_csv(tmp_path / name) for name in ("toy.csv", "toy_runs.csv"))
-    assert "settings" not in values
-    assert len(values) == len(rows)
-    assert len(runs) == len(rows.groupby(["method", "budget", "seed"]))
-
-
-def test_a_record_made_in_parts_keeps_what_was_not_done_again_in_the_order_of_the_methods(
-    swept, tmp_path
-):
-    rows = read_rows(swept[0] / "results.csv")
-    of_bound = rows["method"] == "labels_only"
-    write_record(rows[of_bound], "toy", list(METHODS), tmp_path)
-    whole = write_record(rows[~of_bound], "toy", list(METHODS), tmp_path)
-    assert len(whole) == len(rows)
-    assert whole["method"].iloc[0] == "labels_only"
-    again = write_record(
-        rows[of_bound].assign(value=0.5, config=rows["config"] + "0"),
-        "toy",
-        list(METHODS),
-        tmp_path,
-    )
-    assert len(again) == len(rows)
-    assert set(again["config"]) == set(rows["config"].where(~of_bound, rows["config"] + "0"))
-    assert (
-        recorded("toy", tmp_path)
-        .loc[lambda table: table["method"] == "labels_only", "value"]
-        .eq(0.5)
-        .all()
-    )
 
 
 def test_provenance_says_how_a_row_was_made(monkeypatch):

@@ -14,7 +14,6 @@ from ssltut import show
 from ssltut.data.cohort import Cohort, Split
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError
-from ssltut.evaluation.costs import COLUMNS, TINY, costs, held, ideas
 from ssltut.gallery import pages as gallery
 from ssltut.gallery.pictures import PORTRAITS
 from ssltut.methods.contract import IDEAS
@@ -156,7 +155,7 @@ def test_the_attack_has_the_length_the_loss_uses():
 
 
 def test_ideas_are_among_those_that_are_defined_and_only_the_bounds_have_none():
-    table = ideas()
+    table = gallery.ideas()
     assert all(set(m.ideas) <= set(IDEAS) for m in METHODS.values())
     assert list(table.columns) == list(IDEAS)
     assert table.any().all()
@@ -164,26 +163,6 @@ def test_ideas_are_among_those_that_are_defined_and_only_the_bounds_have_none():
     assert [row["ideas"] for row in method_table()] == [m.ideas for m in METHODS.values()]
     assert table.loc["CAD"].sum() == 4
     assert table.loc["mean teacher", "consistency"]
-
-
-def test_passes_and_networks_are_counted_and_memory_grows_with_them():
-    names = ("labels_only", "mean_teacher", "ua_mt", "ss_net", "cps", "mn")
-    table = costs(toy_cohort(), names, replace(TINY, patch=(8, 8, 8)), repeats=1)
-    assert list(table.columns) == list(COLUMNS)
-    assert (table["seconds a step"] > 0).all()
-    assert table["forward passes"].tolist() == [
-        1,
-        2,
-        10,
-        3,
-        2,
-        2,
-    ]  # UA-MT: student, teacher, 8 times the teacher
-    assert table["networks"].tolist() == [1, 2, 2, 1, 2, 2]
-    memory = table["memory (MiB)"]
-    assert memory["labels only"] < memory["mean teacher"] < memory["CPS"]
-    layer = torch.nn.Linear(3, 2)
-    assert sum(held({"a": layer, "again": layer}).values()) == 4 * (6 + 2)
 
 
 def test_dots_stand_where_something_is_true_and_rows_must_match():
@@ -196,5 +175,6 @@ def test_dots_stand_where_something_is_true_and_rows_must_match():
     ]
     assert np.allclose([bar.get_width() for bar in bars.patches[-2:]], [1, 4])
     assert show.dot_matrix(has, cost, alt="two rows").png
+    assert show.dot_matrix(has, cost[[]], alt="ideas without costs").png
     with pytest.raises(ConfigError, match="2 rows of dots and 2 of costs that are not the same"):
         show.dot_matrix(has, cost.loc[["b", "a"]], alt="another order")

@@ -29,8 +29,9 @@ def matrix(has: pd.DataFrame, costs: pd.DataFrame) -> Figure:
         1,
         1 + len(costs.columns),
         sharey=True,
+        squeeze=False,
         width_ratios=(0.42 * len(has.columns), *[1] * len(costs.columns)),
-    )
+    )[0]
     for row in range(0, len(has), 2):  # stripes lead the eye from a name to its bars
         for each in (ax, *panels):
             each.axhspan(row - 0.5, row + 0.5, color="#eeeeee", lw=0, zorder=0)

@@ -1,5 +1,6 @@
-"""What a training step of a method costs, measured: passes through networks, networks, memory,
-seconds; and the ideas it uses.
+"""What a training step of a method costs: passes through networks, networks, memory, seconds.
+
+``results/costs.py`` measures every method with it.
 """
 
 import time
@@ -12,24 +13,14 @@ from torch import nn
 from ssltut.data.batch import Batch
 from ssltut.data.cohort import Cohort
 from ssltut.data.patches import Intensity, PatchPool
-from ssltut.methods.contract import IDEAS, Method, Plan, Progress
+from ssltut.evaluation.record import COSTS
+from ssltut.methods.contract import Method, Plan, Progress
 from ssltut.methods.registry import METHODS, make_method
 from ssltut.training.config import TrainConfig
 from ssltut.training.loop import build_nets, draw_batch
 
 TINY = TrainConfig(steps=100, patch=(16, 16, 16), width=4, depth=2)
-COLUMNS = ("forward passes", "networks", "memory (MiB)", "seconds a step")
 WHEN = 0.85  # the fraction of training at which every stage of every method has begun
-
-
-def ideas(names: Sequence[str] = tuple(METHODS)) -> pd.DataFrame:
-    """Which of ``IDEAS`` each method uses: a row each by its title, True or False."""
-    return pd.DataFrame(
-        {
-            METHODS[name].title: {idea: idea in METHODS[name].ideas for idea in IDEAS}
-            for name in names
-        }
-    ).T.astype(bool)
 
 
 def costs(
@@ -39,7 +30,7 @@ def costs(
     repeats: int = 3,
 ) -> pd.DataFrame:
     """The costs of a step of each method on this machine's CPU, a row each by its title; columns
-    COLUMNS.
+    COSTS.
     """
     pools = pools_of(cohort, config)
     return pd.DataFrame(
@@ -112,7 +103,7 @@ def cost(
         hook.remove()
     memory = sum((kept | state).values()) / 2**20
     return dict(
-        zip(COLUMNS, (count["passes"], len(method.roles), memory, min(seconds[1:])), strict=True)
+        zip(COSTS, (count["passes"], len(method.roles), memory, min(seconds[1:])), strict=True)
     )
 
 

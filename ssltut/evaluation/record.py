@@ -1,0 +1,56 @@
+"""The project's records: tables of comparisons in the folder ``results`` of a clone."""
+
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+from ssltut.errors import DataWarning
+
+COLUMNS = [
+    *("case", "patient", "difficulty", "class", "metric", "value", "status"),
+    *("selected_step", "selection", "error", "seconds", "cohort", "method", "budget", "seed"),
+    *("config", "settings", "options", "kept", "command", "commit", "machine"),
+]
+"""Of every row of a comparison."""
+RUN = ["config", "budget"]
+"""Name a run."""
+OF_A_RUN = [
+    *("selected_step", "selection", "error", "seconds", "cohort", "settings", "options", "kept"),
+    *("command", "commit", "machine"),
+]
+"""The same in all rows of a run, so a record says them once, in a file of its own."""
+COSTS = ["forward passes", "networks", "memory (MiB)", "seconds a step"]
+"""What the record ``costs`` holds for each method."""
+RECORDS = Path(__file__).resolve().parents[2] / "results"
+
+
+def read_rows(file: Path) -> pd.DataFrame:
+    """Rows of ``compare``; ids stay text, so that a case 007 does not become 7, nor a run 12e4 a
+    number.
+    """
+    return pd.read_csv(file, dtype=dict.fromkeys(("case", "patient", "config"), str))
+
+
+def recorded(name: str, folder: Path = RECORDS) -> pd.DataFrame:
+    """The rows of the record ``name``, with the settings of each run in every row.
+
+    Where there is no such file, as in an installed package without the clone, a DataWarning says
+    so, and the table has the columns of a comparison and no rows.
+    """
+    file, runs = folder / f"{name}.csv", folder / f"{name}_runs.csv"
+    if not file.is_file():
+        warnings.warn(
+            DataWarning(
+                f"there is no record {name!r}: no rows",
+                where=file,
+                fix="use a clone of the project, which has the folder results/ (installed alone,"
+                " the package has none)",
+            ),
+            stacklevel=2,
+        )
+        return pd.DataFrame(columns=COLUMNS)
+    rows = read_rows(file)
+    if not runs.is_file():
+        return rows
+    return rows.merge(read_rows(runs), on=RUN, how="left", validate="many_to_one")[COLUMNS]
