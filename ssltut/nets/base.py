@@ -1,12 +1,16 @@
-"""Networks. Every forward returns ``Out(logits, feats, heads)``, never a bare tensor."""
+"""What all networks share. Every forward returns ``Out(logits, feats, heads)``, no bare tensor."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.errors import ConfigError
+from ssltut.nets.heads import Head
+
+Perturb = Callable[[str, Tensor, Tensor], Tensor]
+Sides = tuple[int, int, int]
 
 
 class Out(NamedTuple):
@@ -22,120 +26,130 @@ class Out(NamedTuple):
     feats: dict[str, Tensor]
     heads: dict[str, Tensor]
 
-    def split(self, n: int) -> tuple["Out", "Out"]:
-        """The outputs of the first ``n`` items of the batch, and those of the others."""
-        first, others = slice(None, n), slice(n, None)
-        return tuple(
-            Out(
-                self.logits[part],
-                {k: v[part] for k, v in self.feats.items()},
-                {k: v[part] for k, v in self.heads.items()},
-            )
-            for part in (first, others)
+    def items(self, chosen: slice) -> "Out":
+        """The outputs of some items of the batch."""
+        return Out(
+            self.logits[chosen],
+            {name: maps[chosen] for name, maps in self.feats.items()},
+            {name: maps[chosen] for name, maps in self.heads.items()},
         )
 
-
-class Head(NamedTuple):
-    """A further output a network can be given.
-
-    level       1x1x1 output on the main decoder's map at 1 / 2^level of the resolution, brought to
-                full resolution trilinearly; levels deeper than the network are left out, -1 is the
-                deepest map. None: a decoder of its own
-    up          how that decoder doubles the resolution: "deconv", or "trilinear" or "nearest" and a
-                3x3x3 convolution
-    skips       whether that decoder sees every map of the encoder or the bottleneck alone
-    background  False: no channel for the background
-    supervised  whether it learns from the labels as the main output does
-    project     not a 1x1x1 output but a projection to this many channels: 1x1x1, PReLU, 1x1x1
-    prompts     not a part of the network but the answers of a dynamic head over it
-                (ssltut.nets.prompted), which give the main output too
-    """
-
-    level: int | None = None
-    up: str = "deconv"
-    skips: bool = True
-    background: bool = True
-    supervised: bool = False
-    project: int = 0
-    prompts: bool = False
+    def split(self, n: int) -> tuple["Out", "Out"]:
+        """The outputs of the first ``n`` items of the batch, and those of the others."""
+        return self.items(slice(n)), self.items(slice(n, None))
 
 
 class SegNet(nn.Module):
-    """What all networks share. A network adds ``encode`` (maps from full resolution to the
-    bottleneck), ``decode`` (the same maps of the way
-    back), the names of its ``encoder`` parts, a ``classifier``, and ``factor``, which it halves its
-    first ``sides`` sides by.
+    """A network of an encoder, a decoder and a 1x1x1 output.
+
+    A network adds ``encode`` (maps from full resolution to the bottleneck), ``decode`` (the same
+    maps of the way back), the names of its ``encoder`` parts, and a ``classifier``.
+
+    depth  number of levels: it halves its sides depth - 1 times, so by ``factor``
+    flat   kernels and strides leave the last axis alone: a 2D network that sees every axial slice
+           by itself
+    skips  as in ``Head``
     """
 
-    sides = 3
+    encoder: ClassVar[tuple[str, ...]]
+    classifier: nn.Conv3d
+
+    def __init__(self, depth: int, flat: bool, skips: bool) -> None:
+        super().__init__()
+        self.factor = 2 ** (depth - 1)
+        self.sides = 2 if flat else 3
+        self.step = (2, 2, 1) if flat else (2, 2, 2)
+        self.kernel = (3, 3, 1) if flat else (3, 3, 3)
+        self.skips = skips
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        raise NotImplementedError
+
+    def decode(self, features: list[Tensor]) -> list[Tensor]:
+        raise NotImplementedError
 
     def add_heads(
         self, heads: Mapping[str, Head], n_classes: int, twin: Callable[..., "SegNet"]
     ) -> None:
-        """After initialisation, so that a network's own weights are the same with heads. A head's
-        decoder is a ``twin`` without encoder.
+        """Give the network ``heads``; ``twin`` makes another network of its kind, for a decoder.
+
+        Runs after initialisation, so that a network's own weights are the same with heads.
         """
         self.specs = {
             name: head for name, head in heads.items() if 2 ** (head.level or 0) <= self.factor
         }
-        self.heads = nn.ModuleDict()
-        for name, head in self.specs.items():
-            channels = n_classes - (not head.background)
-            if head.level is None:
-                self.heads[name] = twin(channels, up=head.up, skips=head.skips)
-                for part in self.encoder:
-                    delattr(self.heads[name], part)
-            else:
-                width = self.classifier.in_channels * (
-                    self.factor if head.level < 0 else 2**head.level
-                )
-                self.heads[name] = nn.Conv3d(width, head.project or channels, 1)
-                if head.project:
-                    self.heads[name] = nn.Sequential(
-                        nn.Conv3d(width, width, 1), nn.PReLU(width), self.heads[name]
-                    )
+        parts = {name: self.make_head(head, n_classes, twin) for name, head in self.specs.items()}
+        self.heads = nn.ModuleDict(parts)
         he_init(self.heads)
 
-    def forward(
-        self,
-        x: Tensor,
-        heads: bool = False,
-        perturb: Callable[[str, Tensor, Tensor], Tensor] | None = None,
-    ) -> Out:
-        """``heads`` asks for them; ``perturb(name, map, logits)`` gives what the decoder of that
-        head sees in place of an encoder map.
+    def make_head(self, head: Head, n_classes: int, twin: Callable[..., "SegNet"]) -> nn.Module:
+        channels = n_classes if head.background else n_classes - 1
+        if head.level is None:
+            decoder = twin(channels, up=head.up, skips=head.skips)
+            for part in self.encoder:
+                delattr(decoder, part)
+            return decoder
+        width = self.classifier.in_channels
+        width *= self.factor if head.level < 0 else 2**head.level
+        output = nn.Conv3d(width, head.project or channels, 1)
+        if head.project:
+            return nn.Sequential(nn.Conv3d(width, width, 1), nn.PReLU(width), output)
+        return output
+
+    def forward(self, x: Tensor, heads: bool = False, perturb: Perturb | None = None) -> Out:
+        """``heads`` asks for the further outputs.
+
+        ``perturb(name, map, logits)`` is what the decoder of the head ``name`` sees in place of an
+        encoder map. Raises ConfigError where a side of ``x`` cannot be halved often enough.
         """
         check_size(x, self.factor, self.sides)
         features = self.encode(x)
         maps = self.decode(features)
-        logits, found = self.classifier(maps[0]), {}
-        for name, head in self.specs.items() if heads else ():
-            part = self.heads[name]
-            if head.level is None:
-                seen = features if perturb is None else [perturb(name, f, logits) for f in features]
-                found[name] = part.classifier(part.decode(seen)[0])
-            else:
-                found[name] = F.interpolate(
-                    part(maps[head.level]), logits.shape[2:], mode="trilinear"
-                )
-        return Out(
-            logits,
-            {"embedding": maps[0], "half": maps[min(1, len(maps) - 1)], "bottleneck": features[-1]},
-            found,
-        )
+        logits = self.classifier(maps[0])
+        feats = {
+            "embedding": maps[0],
+            "half": maps[min(1, len(maps) - 1)],
+            "bottleneck": features[-1],
+        }
+        further = {}
+        if heads:
+            for name, head in self.specs.items():
+                part: Any = self.heads[name]
+                if head.level is None:
+                    seen = features
+                    if perturb is not None:
+                        seen = [perturb(name, f, logits) for f in features]
+                    further[name] = part.classifier(part.decode(seen)[0])
+                else:
+                    coarse = part(maps[head.level])
+                    further[name] = F.interpolate(coarse, logits.shape[2:], mode="trilinear")
+        return Out(logits, feats, further)
 
 
-def upsampling(kind: str, c_in: int, c_out: int, step: tuple[int, ...] = (2, 2, 2)) -> nn.Module:
-    """Doubles the resolution by a transposed convolution ("deconv"), or by interpolation and a
-    convolution ("trilinear", "nearest").
+def conv(c_in: int, c_out: int, kernel: Sides, step: Sides = (1, 1, 1)) -> nn.Conv3d:
+    """A convolution that keeps the size, or divides it by ``step``."""
+    x, y, z = kernel
+    return nn.Conv3d(c_in, c_out, kernel, stride=step, padding=(x // 2, y // 2, z // 2))
+
+
+def conv_unit(
+    c_in: int, c_out: int, norm: str, kernel: Sides, step: Sides = (1, 1, 1)
+) -> list[nn.Module]:
+    """``conv``, normalisation and ReLU."""
+    return [conv(c_in, c_out, kernel, step), norm_layer(norm, c_out), nn.ReLU(inplace=True)]
+
+
+def upsampling(kind: str, c_in: int, c_out: int, step: Sides) -> nn.Module:
+    """Doubles the resolution of the sides that ``step`` has a 2 for.
+
+    "deconv" is a transposed convolution, "trilinear" and "nearest" an interpolation and a
+    convolution.
     """
     if kind == "deconv":
         return nn.ConvTranspose3d(c_in, c_out, step, stride=step)
-    kernel = tuple(2 * s - 1 for s in step)
-    return nn.Sequential(
-        nn.Upsample(scale_factor=step, mode=kind),
-        nn.Conv3d(c_in, c_out, kernel, padding=tuple(s - 1 for s in step)),
-    )
+    x, y, z = step
+    kernel = (2 * x - 1, 2 * y - 1, 2 * z - 1)
+    return nn.Sequential(nn.Upsample(scale_factor=step, mode=kind), conv(c_in, c_out, kernel))
 
 
 def norm_layer(kind: str, channels: int) -> nn.Module:
@@ -159,9 +173,7 @@ def he_init(net: nn.Module) -> None:
 
 
 def check_size(x: Tensor, factor: int, sides: int = 3) -> None:
-    """Raises ConfigError when one of the first ``sides`` sides of ``x`` (B, C, X, Y, Z) cannot be
-    halved and doubled without loss.
-    """
+    """Raises ConfigError where one of the first ``sides`` sides of ``x`` cannot be halved."""
     if any(side % factor for side in x.shape[2 : 2 + sides]):
         raise ConfigError(
             f"the network halves its input {factor.bit_length() - 1} times, but the patch is"

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from ssltut.errors import ConfigError
-from ssltut.nets.base import Head, he_init
+from ssltut.nets.base import SegNet, he_init
+from ssltut.nets.heads import Head
+from ssltut.nets.prompted import FEATURES, Prompted
+from ssltut.nets.resnet import ResNet
+from ssltut.nets.slices import import_net
+from ssltut.nets.unet import UNet
+from ssltut.nets.vnet import VNet
+
+ARCHITECTURES = {"unet": UNet, "vnet": VNet, "resnet": ResNet}
 
 
 def build_net(
@@ -22,36 +30,27 @@ def build_net(
     seed: int,
     heads: Mapping[str, Head] | None = None,
 ) -> nn.Module:
-    """A freshly initialised network; the same ``seed`` gives the same weights whatever was drawn
-    before.
+    """A freshly initialised network; ``seed`` alone decides its weights.
 
-    arch "unet" (half the widths of Çiçek et al. 2016 at width 16), "vnet" or "resnet" (a V-Net with
-    the encoder of a ResNet-34); with "2d" after its name it sees slice by slice;
-    "package.module:function" is somebody's own 2D network (ssltut.nets.slices). Raises ConfigError
-    for another name. ``heads`` are further outputs by name.
+    arch   "unet" (half the widths of Çiçek et al. 2016 at width 16), "vnet" or "resnet" (a V-Net
+           with the encoder of a ResNet-34); with "2d" after its name it sees slice by slice;
+           "package.module:function" makes another 2D network (ssltut.nets.slices)
+    heads  further outputs by name
+    Raises ConfigError for another name.
     """
-    from ssltut.nets.prompted import FEATURES, Prompted
-    from ssltut.nets.resnet import ResNet
-    from ssltut.nets.slices import imported
-    from ssltut.nets.unet import UNet
-    from ssltut.nets.vnet import VNet
-
-    kinds, kind, own = (
-        {"unet": UNet, "vnet": VNet, "resnet": ResNet},
-        arch.removesuffix("2d"),
-        ":" in arch,
-    )
-    if kind not in kinds and not own:
+    kind = arch.removesuffix("2d")
+    imported = ":" in arch
+    if kind not in ARCHITECTURES and not imported:
         raise ConfigError(
             f"there is no network {arch!r}",
-            fix=f"use one of {', '.join(kinds)}, with 2d after its name for slices",
+            fix=f"use one of {', '.join(ARCHITECTURES)}, with 2d after its name for slices",
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if own:
-            return imported(arch, in_channels, n_classes)
+        if imported:
+            return import_net(arch, in_channels, n_classes)
         make = partial(
-            kinds[kind],
+            ARCHITECTURES[kind],
             in_channels,
             width=width,
             depth=depth,
@@ -59,9 +58,11 @@ def build_net(
             norm=norm,
             flat=arch != kind,
         )
-        prompts = [name for name, head in (heads or {}).items() if head.prompts]
-        net = make(FEATURES if prompts else n_classes)
+        heads = heads or {}
+        prompts = next((name for name, head in heads.items() if head.prompts), None)
+        net: SegNet = make(n_classes if prompts is None else FEATURES)
         he_init(net)
-        net = Prompted(net, n_classes, *prompts) if prompts else net
-        net.add_heads(heads or {}, n_classes, make)
+        if prompts is not None:
+            net = Prompted(net, n_classes, prompts)
+        net.add_heads(heads, n_classes, make)
     return net

@@ -1,5 +1,6 @@
-"""A dynamic head, as in DoDNet (Zhang et al., CVPR 2021, arXiv:2011.10217): told what to segment, a
-network makes its last layers.
+"""A dynamic head, as in DoDNet (Zhang et al., CVPR 2021, arXiv:2011.10217).
+
+The network is told by a prompt what to segment, and computes the weights of its last layers.
 """
 
 from collections.abc import Callable, Mapping
@@ -7,78 +8,75 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ssltut.nets.base import Head, Out, SegNet
+from ssltut.nets.base import Out, Perturb, SegNet
+from ssltut.nets.heads import Head
 
 FEATURES = 8
-LAYERS = (
-    (FEATURES, FEATURES),
-    (FEATURES, FEATURES),
-    (2, FEATURES),
-)  # outputs and inputs of the 1x1x1 convolutions made for each prompt
+# Outputs and inputs of the 1x1x1 convolutions that are made for each prompt.
+LAYERS = ((FEATURES, FEATURES), (FEATURES, FEATURES), (2, FEATURES))
 
 
 class Prompted(SegNet):
-    """``body`` (with FEATURES outputs) under a dynamic head that answers one prompt a foreground
-    class, and one for any of them.
+    """``body`` (with FEATURES outputs) under a dynamic head with one prompt a class.
 
-    The mean of the bottleneck beside the one-hot of a prompt gives, by a 1x1x1 convolution, the
-    weights of three layers 8 -> 8 -> 8 -> 2 on the projected decoder map. The head ``name`` is (B,
-    C, X, Y, Z): the log-odds of any foreground, then of class 1, 2 ...; ``logits`` are 0 for the
-    background and the log-odds of every class, so that one prediction can be made of all answers.
+    Prompt 0 asks for any foreground, prompt c for class c. The mean of the bottleneck beside the
+    one-hot of a prompt gives, by a 1x1x1 convolution, the weights of three layers 8 -> 8 -> 8 -> 2
+    on the projected decoder map. The head ``name`` is (B, C, X, Y, Z): the log-odds of any
+    foreground, then of class 1, 2 ...; ``logits`` are 0 for the background and the log-odds of
+    every class, so that one prediction can be made of all answers.
     """
 
     def __init__(self, body: SegNet, n_classes: int, name: str) -> None:
-        super().__init__()
-        self.body, self.n_classes, self.name, self.sides, self.factor = (
-            body,
-            n_classes,
-            name,
-            body.sides,
-            body.factor,
-        )
+        nn.Module.__init__(self)
+        self.body = body
+        self.n_classes = n_classes
+        self.name = name
+        self.sides = body.sides
+        self.factor = body.factor
         width = body.classifier.in_channels * body.factor
-        self.controller = nn.Conv3d(width + n_classes, sum(o * i + o for o, i in LAYERS), 1)
+        n_numbers = sum(o * i + o for o, i in LAYERS)
+        self.controller = nn.Conv3d(width + n_classes, n_numbers, 1)
 
     @property
-    def classifier(self) -> nn.Module:
+    def classifier(self) -> nn.Conv3d:  # type: ignore[override]  # saved with the body alone
         return self.body.classifier
 
     def add_heads(
         self, heads: Mapping[str, Head], n_classes: int, twin: Callable[..., SegNet]
     ) -> None:
-        self.body.add_heads(
-            {name: head for name, head in heads.items() if name != self.name}, n_classes, twin
-        )
+        others = {name: head for name, head in heads.items() if name != self.name}
+        self.body.add_heads(others, n_classes, twin)
 
-    def forward(
-        self,
-        x: Tensor,
-        heads: bool = False,
-        perturb: Callable[[str, Tensor, Tensor], Tensor] | None = None,
-    ) -> Out:
-        out, c = self.body(x, heads, perturb), self.n_classes
-        seen = out.feats["bottleneck"].mean(
-            (2, 3) if self.sides == 2 else (2, 3, 4), keepdim=True
-        )  # (B, D, 1, 1, Z or 1)
-        prompts = torch.eye(c, dtype=seen.dtype, device=x.device).repeat(len(x), 1)[
-            ..., None, None, None
-        ]
-        told = torch.cat(
-            [seen.repeat_interleave(c, 0), prompts.expand(-1, -1, 1, 1, seen.shape[-1])], 1
-        )
-        made = self.controller(told).flatten(2).unflatten(0, (-1, c))  # (B, C, numbers, Z or 1)
-        h, start = out.logits[:, None].expand(-1, c, -1, -1, -1, -1), 0
-        for layer, (o, i) in enumerate(LAYERS):
-            weight, bias = (
-                made[:, :, start : start + o * i].unflatten(2, (o, i)),
-                made[:, :, start + o * i : start + o * i + o],
-            )
-            h = torch.einsum(
-                "bcoiz,bcixyk->bcoxyk" if weight.shape[-1] == 1 else "bcoik,bcixyk->bcoxyk",
-                weight,
-                h.relu() if layer else h,
-            )
-            h, start = h + bias[:, :, :, None, None], start + o * i + o
-        answers = h[:, :, 1] - h[:, :, 0]
+    def forward(self, x: Tensor, heads: bool = False, perturb: Perturb | None = None) -> Out:
+        out = self.body(x, heads, perturb)
+        answers = self.answer(out.logits, self.numbers(out.feats["bottleneck"]))
         logits = torch.cat([torch.zeros_like(answers[:, :1]), answers[:, 1:]], 1)
         return Out(logits, out.feats, out.heads | {self.name: answers} if heads else {})
+
+    def numbers(self, bottleneck: Tensor) -> Tensor:
+        """The weights and biases of all layers for each prompt, (B, C, numbers, Z or 1).
+
+        A 2D network makes them for every slice.
+        """
+        c = self.n_classes
+        sides = (2, 3) if self.sides == 2 else (2, 3, 4)
+        seen = bottleneck.mean(sides, keepdim=True)  # (B, D, 1, 1, Z or 1)
+        prompts = torch.eye(c, dtype=seen.dtype, device=seen.device).repeat(len(seen), 1)
+        prompts = prompts[..., None, None, None].expand(-1, -1, 1, 1, seen.shape[-1])
+        asked = torch.cat([seen.repeat_interleave(c, 0), prompts], 1)
+        return self.controller(asked).flatten(2).unflatten(0, (-1, c))
+
+    def answer(self, features: Tensor, numbers: Tensor) -> Tensor:
+        """The log-odds (B, C, X, Y, Z) that each prompt's layers give for ``features``."""
+        # Slices (k) have numbers of their own, or share the only ones (z).
+        shared = numbers.shape[-1] == 1
+        product = "bcoiz,bcixyk->bcoxyk" if shared else "bcoik,bcixyk->bcoxyk"
+        h = features[:, None].expand(-1, self.n_classes, -1, -1, -1, -1)
+        start = 0
+        for layer, (o, i) in enumerate(LAYERS):
+            weight, bias = numbers[:, :, start : start + o * i + o].split([o * i, o], 2)
+            start += o * i + o
+            if layer:
+                h = h.relu()
+            h = torch.einsum(product, weight.unflatten(2, (o, i)), h) + bias[:, :, :, None, None]
+        return h[:, :, 1] - h[:, :, 0]

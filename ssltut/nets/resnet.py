@@ -1,18 +1,20 @@
-"""A V-Net with the encoder of a ResNet-34 (He et al. 2016, arXiv 1512.03385): the second opinion of
-methods with two different networks.
+"""A V-Net with the encoder of a ResNet-34 (He et al. 2016, arXiv 1512.03385).
+
+The second network of methods that train two different ones.
 """
 
 from torch import Tensor, nn
 
-from ssltut.nets.base import norm_layer
+from ssltut.nets.base import Sides, conv_unit, norm_layer
 from ssltut.nets.vnet import VNet
 
 BLOCKS = (3, 4, 6, 3)  # residual blocks a stage, from half resolution down
 
 
 class Residual(nn.Module):
-    """Two 3x3x3 convolutions and a shortcut; with ``step`` it halves the resolution, by its first
-    convolution and a 1x1x1 shortcut.
+    """Two 3x3x3 convolutions and a shortcut.
+
+    With a ``step`` it halves the resolution, by its first convolution and a 1x1x1 shortcut.
     """
 
     def __init__(
@@ -20,23 +22,17 @@ class Residual(nn.Module):
         c_in: int,
         c_out: int,
         norm: str,
-        kernel: tuple[int, ...],
-        step: tuple[int, ...] | int = 1,
+        kernel: Sides,
+        step: Sides = (1, 1, 1),
     ) -> None:
         super().__init__()
-        padding = tuple(k // 2 for k in kernel)
-        self.body = nn.Sequential(
-            nn.Conv3d(c_in, c_out, kernel, stride=step, padding=padding),
-            norm_layer(norm, c_out),
-            nn.ReLU(inplace=True),
-            nn.Conv3d(c_out, c_out, kernel, padding=padding),
-            norm_layer(norm, c_out),
-        )
-        self.shortcut = (
-            nn.Identity()
-            if step == 1
-            else nn.Sequential(nn.Conv3d(c_in, c_out, 1, stride=step), norm_layer(norm, c_out))
-        )
+        first = conv_unit(c_in, c_out, norm, kernel, step)
+        second = conv_unit(c_out, c_out, norm, kernel)[:-1]
+        self.body = nn.Sequential(*first, *second)
+        self.shortcut: nn.Module = nn.Identity()
+        if max(step) > 1:
+            halving = nn.Conv3d(c_in, c_out, 1, stride=step)
+            self.shortcut = nn.Sequential(halving, norm_layer(norm, c_out))
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,8 +40,10 @@ class Residual(nn.Module):
 
 
 class ResNet(VNet):
-    """Options as of ``VNet``. The stem is the V-Net's first stage, at full resolution, where a
-    ResNet for photographs halves twice.
+    """Options as of ``VNet``.
+
+    The stem is the V-Net's first stage, at full resolution, where a ResNet for photographs halves
+    twice.
     """
 
     def __init__(
@@ -56,20 +54,18 @@ class ResNet(VNet):
         width: int = 16,
         depth: int = 5,
         norm: str = "batch",
-        flat: bool = False,
         **options,
     ) -> None:
-        super().__init__(
-            in_channels, n_classes, width=width, depth=depth, norm=norm, flat=flat, **options
-        )
-        kernel, step = ((3, 3, 1), (2, 2, 1)) if flat else ((3, 3, 3), (2, 2, 2))
-        stem, stages = self.down_stages[0], []
-        self.downs = nn.ModuleList()
+        super().__init__(in_channels, n_classes, width=width, depth=depth, norm=norm, **options)
+        downs = []
+        stages = [self.down_stages[0]]
         for level, n in enumerate(BLOCKS[: depth - 1], start=1):
             c = width * 2**level
-            self.downs.append(Residual(c // 2, c, norm, kernel, step))
-            stages.append(nn.Sequential(*(Residual(c, c, norm, kernel) for _ in range(n - 1))))
-        self.down_stages = nn.ModuleList([stem, *stages])
+            downs.append(Residual(c // 2, c, norm, self.kernel, self.step))
+            blocks = [Residual(c, c, norm, self.kernel) for _ in range(n - 1)]
+            stages.append(nn.Sequential(*blocks))
+        self.downs = nn.ModuleList(downs)
+        self.down_stages = nn.ModuleList(stages)
 
     def encode(self, x: Tensor) -> list[Tensor]:
         features = [self.down_stages[0](x)]

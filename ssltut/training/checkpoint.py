@@ -100,3 +100,27 @@ def load_net(net: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
             where=where,
             fix="use the configuration the run was trained with",
         ) from None
+
+
+def load_pretrained(net: nn.Module, weights: Path) -> None:
+    """Load weights from a .safetensors file of a state dict, or the folder of a run.
+
+    Of a run it takes the predicting network. Raises CheckpointError where there are none, or they
+    are those of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if weights.is_dir():
+        groups, meta = load_checkpoint(weights / "best.safetensors")
+        tensors = groups[f"net.{meta['primary']}"]
+    else:
+        try:
+            tensors = load_file(weights)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"the weights cannot be read ({error})",
+                where=weights,
+                fix="give a .safetensors file or the folder of a run",
+            ) from None
+    load_net(getattr(net, "net", net), tensors, weights)

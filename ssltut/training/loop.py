@@ -31,6 +31,7 @@ from ssltut.training.checkpoint import (
     flatten_optimizer,
     load_checkpoint,
     load_net,
+    load_pretrained,
     restore_optimizer,
     save_checkpoint,
 )
@@ -414,8 +415,6 @@ def start_pretrained(
     nets: Mapping[str, nn.Module], method: Method, log: Callable[[str], None]
 ) -> None:
     """Give the roles that ask for them their pre-trained weights, or say that there are none."""
-    from ssltut.nets.slices import load_pretrained
-
     for role, spec in method.roles.items():
         if spec.weights:
             load_pretrained(nets[role], Path(spec.weights))

@@ -18,8 +18,8 @@ from ssltut.methods.parts.distance import signed_distance
 from ssltut.methods.parts.masks import box_mask
 from ssltut.methods.parts.sharpen import sharpen
 from ssltut.methods.registry import make_method
-from ssltut.nets.base import Head
 from ssltut.nets.build import build_net
+from ssltut.nets.heads import Head
 from ssltut.nets.modes import eval_mode
 from ssltut.seeding import generator_for
 from ssltut.training.loop import build_nets, start_from, train

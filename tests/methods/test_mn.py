@@ -254,7 +254,7 @@ def test_pretrained_weights_come_from_disk_and_without_any_it_says_so(kind, tmp_
 def test_weights_that_are_missing_damaged_or_of_another_network_are_refused(tmp_path):
     from safetensors.torch import save_file
 
-    from ssltut.nets.slices import load_pretrained
+    from ssltut.training.checkpoint import load_pretrained
 
     net = Slices(small_2d(1, 3))
     (tmp_path / "bad").write_bytes(b"nonsense")

@@ -15,8 +15,8 @@ from ssltut.methods.losses import squared_dice_loss
 from ssltut.methods.parts.masks import box_mask
 from ssltut.methods.parts.perturb import uniform
 from ssltut.methods.registry import make_method
-from ssltut.nets.base import Head
 from ssltut.nets.build import build_net
+from ssltut.nets.heads import Head
 from ssltut.nets.prompted import FEATURES
 from ssltut.training.loop import build_nets, draw_batch, start_from, train
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ssltut.errors import ConfigError
-from ssltut.nets.base import Head
 from ssltut.nets.build import build_net
+from ssltut.nets.heads import Head
 
 DEFAULTS = {"width": 4, "depth": 3, "dropout": 0.15, "norm": "instance", "seed": 0}
 

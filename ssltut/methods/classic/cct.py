@@ -13,7 +13,8 @@ from ssltut.methods.parts.perturb import (
     hide_context,
     hide_objects,
 )
-from ssltut.nets.base import Head, Out
+from ssltut.nets.base import Out
+from ssltut.nets.heads import Head
 
 PERTURBATIONS = {
     "noise": feature_noise,

@@ -8,7 +8,8 @@ from typing import ClassVar
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Consistency, Nets, Role, Term
 from ssltut.methods.parts.sharpen import sharpen
-from ssltut.nets.base import Head, Out
+from ssltut.nets.base import Out
+from ssltut.nets.heads import Head
 
 
 @dataclass(frozen=True, kw_only=True)

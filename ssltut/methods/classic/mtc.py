@@ -10,7 +10,8 @@ import torch
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Consistency, Nets, Role, Term
-from ssltut.nets.base import Head, Out
+from ssltut.nets.base import Out
+from ssltut.nets.heads import Head
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from ssltut.methods.losses import dice_loss
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.methods.parts.sharpen import sharpen
 from ssltut.methods.schedules import ramp
-from ssltut.nets.base import Head, Out
+from ssltut.nets.base import Out
+from ssltut.nets.heads import Head
 from ssltut.nets.precision import full_precision
 
 PROJECTION = {"projection": Head(level=0, project=64)}

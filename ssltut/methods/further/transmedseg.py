@@ -15,7 +15,8 @@ from ssltut.methods.contract import Nets, Progress, Role, Term
 from ssltut.methods.losses import masked_cross_entropy
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.methods.parts.moments import ClassMoments
-from ssltut.nets.base import Head, SegNet
+from ssltut.nets.base import SegNet
+from ssltut.nets.heads import Head
 from ssltut.nets.precision import full_precision
 
 

@@ -13,7 +13,7 @@ from ssltut.methods.contract import Method, Nets, Plan, Progress, Role, Term
 from ssltut.methods.losses import dice_loss, squared_dice_loss, supervised_loss
 from ssltut.methods.parts.masks import box_mask, halves
 from ssltut.methods.parts.perturb import uniform
-from ssltut.nets.base import Head
+from ssltut.nets.heads import Head
 
 
 @dataclass(frozen=True, kw_only=True)
