@@ -219,44 +219,6 @@ def doctor(args: argparse.Namespace) -> int:
     return 0
 
 
-def viewer(args: argparse.Namespace) -> int:
-    from ssltut.show.live import offline
-    from ssltut.show.live.volume import candidates, obstacles
-
-    where = offline.places()
-    if args.action == "install":
-        offline.install(registry=args.registry, where=where, log=log_of(args))
-        print_result(
-            args,
-            {"folder": str(where.folder), "config": str(where.config)},
-            f"the scripts of the 3D viewer are in {where.folder}; {where.config} tells JupyterLab"
-            " so. Restart JupyterLab and reload its page",
-        )
-    elif args.action == "remove":
-        gone = offline.remove(where)
-        print_result(
-            args,
-            [str(path) for path in gone],
-            "\n".join(f"removed {path}" for path in gone) or "there was nothing to remove",
-        )
-    else:
-        found, (names, _) = obstacles(), candidates()
-        text = "\n".join(f"{name:11} {why or 'works'}" for name, why in found.items())
-        print_result(
-            args,
-            {
-                "viewers": {name: why or "works" for name, why in found.items()},
-                "show.volume takes": names[0] if names else None,
-                "installed": offline.installed(where),
-                "folder": str(where.folder),
-                "config": str(where.config),
-            },
-            f"{text}\nshow.volume takes {names[0] if names else 'none'}; offline scripts:"
-            f" {where.folder if offline.installed(where) else 'not installed'}",
-        )
-    return 0
-
-
 def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="class", help="smoke, class (default) or full")
     parser.add_argument("--steps", type=int)
@@ -416,19 +378,6 @@ def build_parser() -> argparse.ArgumentParser:
     add_training(p)
     command(methods, "list the methods")
     command(doctor, "versions, hardware, chosen precision and frontend")
-    p = command(
-        viewer,
-        "the 3D viewer without internet: fetch its scripts once, say what works here, take them"
-        " away",
-    )
-    p.add_argument("action", choices=["status", "install", "remove"])
-    p.add_argument(
-        "--registry",
-        help=(
-            "address of an npm registry, or a folder with the archives (default:"
-            " SSLTUT_NPM_REGISTRY, then registry.npmjs.org)"
-        ),
-    )
     return parser
 
 

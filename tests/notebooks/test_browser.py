@@ -26,8 +26,8 @@ LIVE = "application/vnd.jupyter.widget-view+json"
 LIMIT_BYTES, LIMIT_S = 5_000_000, 15
 # Where itkwidgets is installed, its JupyterLab extension (not ours, and it runs before any notebook
 # is opened) asks this host for a script
-# when JupyterLab starts, and says four times that it did not come. `ssltut viewer install` ends
-# that. Nothing else is forgiven.
+# when JupyterLab starts, and says four times that it did not come. data_scripts/install_viewer.py
+# ends that. Nothing else is forgiven.
 KNOWN = "https://cdn.jsdelivr.net/npm/vue@2.6.10/dist/vue.min.js"
 
 

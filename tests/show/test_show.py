@@ -452,7 +452,7 @@ def viewers(monkeypatch) -> SimpleNamespace:
     told = SimpleNamespace(shown=[], missing=set(), online=True, installed=False)
     monkeypatch.setattr("ssltut.show.live.volume.find_spec", lambda name: name not in told.missing)
     monkeypatch.setattr("ssltut.show.live.volume.reachable", lambda: told.online)
-    monkeypatch.setattr("ssltut.show.live.offline.installed", lambda: told.installed)
+    monkeypatch.setattr("ssltut.show.live.volume.scripts_installed", lambda: told.installed)
     monkeypatch.setattr("IPython.display.display", told.shown.append)
     monkeypatch.delenv("SSLTUT_VIEWER", raising=False)
     return told
@@ -487,7 +487,7 @@ def test_volume_shows_its_picture_first_and_then_the_viewer(ball, lab, kernel, v
     [
         ((), True, False, ["itkwidgets", "k3d", "plotly"], ""),
         ((), False, True, ["itkwidgets", "k3d", "plotly"], ""),
-        ((), False, False, ["k3d", "plotly"], "hosts cannot be reached .ssltut viewer install"),
+        ((), False, False, ["k3d", "plotly"], "hosts cannot be reached .*install_viewer.py"),
         (("k3d",), False, False, ["plotly"], "cannot be reached"),
         (("itkwidgets",), True, False, ["k3d", "plotly"], "itkwidgets is not installed"),
         (("itkwidgets", "k3d"), True, True, ["plotly"], "not installed"),

@@ -2,6 +2,7 @@
 there below it.
 """
 
+import json
 import os
 import socket
 import sys
@@ -11,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from threading import Thread
 from types import ModuleType
 
@@ -21,8 +23,8 @@ from numpy.typing import ArrayLike
 
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
+from ssltut.files import cache_dir
 from ssltut.show.frontends import frontend
-from ssltut.show.live import offline
 from ssltut.show.static.pictures import SERIES, Picture, picture, styled
 from ssltut.show.static.scene3d import Mesh, shapes, surface
 from ssltut.show.static.slices import decorate
@@ -30,6 +32,30 @@ from ssltut.show.static.slices import decorate
 POINT = {"ls": "", "marker": "o", "ms": 6, "color": "#F0E442", "mec": "black"}
 VIEWERS = ("itkwidgets", "k3d", "plotly")  # the best first; plotly is always there
 HOSTS = ("cdn.jsdelivr.net", "lib.imjoy.io")  # two of those that itkwidgets loads its scripts from
+
+
+EXTENSION = "imjoy-jupyterlab-extension"  # of itkwidgets
+
+
+def scripts_place() -> tuple[Path, Path]:
+    """Where data_scripts/install_viewer.py puts itkwidgets' scripts, and the JupyterLab
+    configuration that names them: a virtual environment keeps its own, any other Python its user's.
+    """
+    from jupyter_core.paths import jupyter_config_dir
+
+    in_environment = sys.prefix != sys.base_prefix
+    root = Path(sys.prefix) / "etc" / "jupyter" if in_environment else Path(jupyter_config_dir())
+    return cache_dir() / "viewer", root / "jupyter_lab_config.json"
+
+
+def scripts_installed() -> bool:
+    """Whether the scripts are there and JupyterLab is told of them."""
+    folder, config = scripts_place()
+    with suppress(OSError, ValueError, KeyError):
+        values = json.loads(config.read_text(encoding="utf-8"))
+        told = str(folder) in values["LabApp"]["extra_labextensions_path"]
+        return told and (folder / EXTENSION / "package.json").is_file()
+    return False
 
 
 @cache
@@ -58,10 +84,10 @@ def obstacles() -> dict[str, str]:
     kernel's network is assumed.
     """
     found = {name: "" if find_spec(name) else f"{name} is not installed" for name in VIEWERS}
-    if not found["itkwidgets"] and not offline.installed() and not reachable():
+    if not found["itkwidgets"] and not scripts_installed() and not reachable():
         found["itkwidgets"] = (
             "the scripts of itkwidgets are not on this machine and their hosts cannot be reached"
-            " (ssltut viewer install fetches them once)"
+            " (data_scripts/install_viewer.py fetches them once)"
         )
     return found
 
