@@ -10,8 +10,9 @@ from ssltut.errors import ConfigError
 def dice_loss(
     logits: Tensor, target: Tensor, mask: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """1 - soft Dice, mean over the foreground classes that occur in ``target`` or are predicted;
-    sums run over the whole batch.
+    """1 - soft Dice, mean over the foreground classes; sums run over the whole batch.
+
+    A class that is neither in ``target`` nor predicted costs nothing.
 
     mask  the voxels that count, a bool that broadcasts to (B, X, Y, Z), or what each counts, a
           weight from 0 to 1; None: all
@@ -22,41 +23,33 @@ def dice_loss(
 
 
 def soft_dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """1 - 2 Σ p q / (Σ p + Σ q) of two probability maps (B, C, X, Y, Z), mean over the classes
-    given; sums run over the whole batch.
+    """1 - 2 Σ p q / (Σ p + Σ q) of two probability maps (B, C, X, Y, Z), mean over the classes.
 
-    mask  as in ``dice_loss``
+    Sums run over the whole batch; ``mask`` is as in ``dice_loss``.
     """
-    dims, overlap = (0, *range(2, p.ndim)), p * q
+    dims = (0, *range(2, p.ndim))
+    overlap = p * q
     if mask is not None:
         p, q, overlap = (part * mask[:, None] for part in (p, q, overlap))
-    overlap, size = overlap.sum(dims), p.sum(dims) + q.sum(dims)
-    return 1.0 - ((2.0 * overlap + eps) / (size + eps)).mean()
+    size = p.sum(dims) + q.sum(dims)
+    return 1.0 - ((2.0 * overlap.sum(dims) + eps) / (size + eps)).mean()
 
 
 def squared_dice_loss(p: Tensor, q: Tensor, eps: float = 1e-5) -> Tensor:
-    """1 - 2 Σ p q / (Σ p² + Σ q²) of two probability maps (B, C, X, Y, Z), mean over the classes: 0
-    for equal ones, sharp or not.
+    """1 - 2 Σ p q / (Σ p² + Σ q²) of two probability maps (B, C, X, Y, Z), mean over the classes.
+
+    It is 0 for equal ones, sharp or not.
     """
     dims = (0, *range(2, p.ndim))
-    return (
-        1.0
-        - (
-            (2.0 * (p * q).sum(dims) + eps) / (p.square().sum(dims) + q.square().sum(dims) + eps)
-        ).mean()
-    )
+    size = p.square().sum(dims) + q.square().sum(dims)
+    return 1.0 - ((2.0 * (p * q).sum(dims) + eps) / (size + eps)).mean()
 
 
 def supervised_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Cross-entropy + Dice (L_S of Xie et al. 2024), over the voxels of ``mask`` (B, X, Y, Z) or
-    over all.
-    """
-    ce = (
-        F.cross_entropy(logits.float(), target)
-        if mask is None
-        else masked_cross_entropy(logits, target, mask)
-    )
-    return ce + dice_loss(logits, target, mask)
+    """Cross-entropy + Dice (L_S of Xie et al. 2024), over all voxels or those of ``mask``."""
+    if mask is None:
+        return F.cross_entropy(logits.float(), target) + dice_loss(logits, target)
+    return masked_cross_entropy(logits, target, mask) + dice_loss(logits, target, mask)
 
 
 def masked_mean(values: Tensor, mask: Tensor, normalise: str = "set") -> Tensor:
@@ -78,13 +71,11 @@ def masked_cross_entropy(
     """Cross-entropy against hard pseudo-labels on the voxels of ``mask`` (B, X, Y, Z).
 
     With two classes the softmax cross-entropy of the logits is the binary cross-entropy of the
-    paper (L_UA, L_NN).
+    paper (L_UA, L_NN). ``normalise`` is as in ``masked_mean``.
     """
     return masked_mean(F.cross_entropy(logits.float(), target, reduction="none"), mask, normalise)
 
 
 def entropy(p: Tensor, dim: int = 1) -> Tensor:
-    """Shannon entropy in nats along ``dim`` of probabilities ``p``; 0 log 0 = 0, with a finite
-    gradient there.
-    """
+    """Shannon entropy in nats of probabilities along ``dim``; 0 log 0 = 0, with finite gradient."""
     return -(p * p.clamp(min=torch.finfo(p.dtype).tiny).log()).sum(dim)

@@ -1,12 +1,11 @@
-"""Schedules: pure functions of the fraction of training done, so they keep their meaning in every
-profile.
-"""
+"""Schedules: functions of the fraction of training done, alike for runs of any length."""
 
 import math
 
 
 def ramp(r: float) -> float:
-    """Gaussian ramp-up exp(-5 (1 - clip(r, 0, 1))^2) of Laine & Aila 2017 (arXiv 1610.02242):
-    0.0067 at 0, 1 from 1 on.
+    """Gaussian ramp-up exp(-5 (1 - clip(r, 0, 1))²): 0.0067 at 0, 1 from 1 on.
+
+    Laine & Aila 2017 (arXiv 1610.02242).
     """
     return math.exp(-5.0 * (1.0 - min(max(r, 0.0), 1.0)) ** 2)

@@ -1,6 +1,4 @@
-"""MC-dropout uncertainty: stochastic passes, entropies in nats, and the split into reliable and
-unreliable voxels.
-"""
+"""MC-dropout uncertainty: entropies in nats, and thresholds between reliable and unreliable."""
 
 import math
 from collections.abc import Iterable
@@ -17,9 +15,7 @@ from ssltut.nets.modes import dropout_on
 
 
 class MCResult(NamedTuple):
-    """mean (B, C, X, Y, Z) probabilities; mean_of_entropies and entropy_of_mean (B, X, Y, Z) in
-    nats.
-    """
+    """Probabilities ``mean`` (B, C, X, Y, Z) and two entropies (B, X, Y, Z) in nats."""
 
     mean: Tensor
     mean_of_entropies: Tensor
@@ -28,36 +24,33 @@ class MCResult(NamedTuple):
 
 @torch.no_grad()
 def mc_dropout(net: nn.Module, inputs: Iterable[Tensor]) -> MCResult:
-    """One stochastic pass per input (the same scan under fresh noise), combined without keeping the
-    passes.
+    """One stochastic pass per input (the same scan under fresh noise), combined as they come.
 
     The mean of the entropies is Xie et al. 2024's uncertainty, -(1/M) Σ_m Σ_c p_m log p_m; the
     entropy of the mean is UA-MT's (Yu et al. 2019). By concavity the first is never larger: it
     leaves out what the passes disagree about. Raises ConfigError without inputs.
     """
-    total, total_entropy, passes = None, None, 0
+    total = total_entropy = torch.zeros(())
+    passes = 0
     with dropout_on(net):
         for x in inputs:
             p = net(x).logits.float().softmax(1)
-            total = p if total is None else total + p
-            total_entropy = entropy(p) if total_entropy is None else total_entropy + entropy(p)
+            total = total + p
+            total_entropy = total_entropy + entropy(p)
             passes += 1
-    if total is None:
+    if not passes:
         raise ConfigError("MC dropout got no pass", fix="use at least one pass")
     mean = total / passes
     return MCResult(mean, total_entropy / passes, entropy(mean))
 
 
 def published_threshold(frac: float, n_classes: int) -> float:
-    """λ_T = (0.75 + 0.25 ramp(t/T)) ln C in nats (Xie et al. 2024 with C = 2; ln C is our
-    multiclass extension).
-    """
+    """λ_T = (0.75 + 0.25 ramp(t/T)) ln C in nats (Xie et al. 2024; ln C for their ln 2 is ours)."""
     return (0.75 + 0.25 * ramp(frac)) * math.log(n_classes)
 
 
 def quantile_threshold(uncertainty: Tensor, share: float) -> float:
-    """The entropy above which the ``share`` (0..1) most uncertain voxels lie. kthvalue, as
-    torch.quantile refuses more than 2^24 values.
+    """The entropy above which the ``share`` of the most uncertain voxels lies.
 
     Raises ConfigError for a share outside (0, 1).
     """
@@ -67,22 +60,21 @@ def quantile_threshold(uncertainty: Tensor, share: float) -> float:
             fix="give a share between 0 and 1, or 'published'",
         )
     flat = uncertainty.flatten()
+    # torch.quantile refuses more than 2^24 values
     return flat.kthvalue(max(1, math.ceil((1.0 - share) * flat.numel()))).values.item()
 
 
 def regional_mean(uncertainty: Tensor, side: int) -> Tensor:
-    """The mean of each voxel's cube of ``side`` voxels (odd), as far as it lies in the patch: (B,
-    X, Y, Z) -> (B, X, Y, Z).
+    """The mean of each voxel's cube of ``side`` (odd) voxels, as far as it lies in the patch.
 
     At a border between two classes only a thin layer is uncertain, so its mean stays low; where a
     network has never seen the like, whole regions are.
     """
     if side == 1:
         return uncertainty
+    # Padded by hand: PyTorch refuses to pool a slice, which is thinner than the cube.
     total, count = (
         avg_pool3d(pad(part[:, None], [side // 2] * 6), side, 1)
         for part in (uncertainty, torch.ones_like(uncertainty))
     )
-    return (total / count)[
-        :, 0
-    ]  # padded by hand: a slice is thinner than the cube, and PyTorch refuses to pool it
+    return (total / count)[:, 0]

@@ -6,11 +6,10 @@ from torch import nn
 
 @torch.no_grad()
 def ema_update(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """teacher <- decay * teacher + (1 - decay) * student, for parameters and floating-point
-    buffers; other buffers are copied.
+    """teacher <- decay * teacher + (1 - decay) * student, for parameters and buffers.
 
-    Much published code forgets the buffers, which leaves the teacher with the batch statistics of
-    its first step.
+    Buffers that are no floating-point numbers are copied. Much published code forgets the buffers,
+    which leaves the teacher with the batch statistics of its first step.
     """
     source = student.state_dict()
     for name, value in teacher.state_dict().items():

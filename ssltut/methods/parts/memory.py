@@ -1,5 +1,6 @@
-"""Memories across scans: of reference embeddings, first in, first out, and of a score for every
-scan.
+"""Memories across scans: of reference embeddings, and of a score for every scan.
+
+Both are buffers, so they are saved and restored with the networks.
 """
 
 import math
@@ -12,11 +13,14 @@ from ssltut.seeding import derive_seed
 
 
 class ReferenceMemory(nn.Module):
-    """The last ``size`` reference vectors of every class: buffers, so they are saved and restored
-    with the networks.
+    """The last ``size`` reference vectors of every class, first in, first out.
 
     vectors (C, size, D); filled (C,) how many are valid; position (C,) where the next one goes.
     """
+
+    vectors: Tensor
+    filled: Tensor
+    position: Tensor
 
     def __init__(self, n_classes: int, size: int, dim: int) -> None:
         super().__init__()
@@ -27,30 +31,29 @@ class ReferenceMemory(nn.Module):
 
     @torch.no_grad()
     def store(self, vectors: Tensor, labels: Tensor) -> None:
-        """Append vectors (R, D) with classes ``labels`` (R,); the oldest of a full class go
-        first.
-        """
+        """Append vectors (R, D) of classes ``labels`` (R,); the oldest of a full class go."""
         for c in labels.unique().tolist():
             new = vectors[labels == c][-self.size :]
-            slots = (int(self.position[c]) + torch.arange(len(new), device=new.device)) % self.size
+            start = int(self.position[c])
+            slots = (start + torch.arange(len(new), device=new.device)) % self.size
             self.vectors[c, slots] = new
-            self.position[c] = (int(self.position[c]) + len(new)) % self.size
+            self.position[c] = (start + len(new)) % self.size
             self.filled[c] = min(self.size, int(self.filled[c]) + len(new))
 
     def recall(self) -> tuple[Tensor, Tensor]:
         """All remembered vectors (R, D) and their classes (R,)."""
         counts = self.filled.tolist()
         vectors = torch.cat([self.vectors[c, :n] for c, n in enumerate(counts)])
-        labels = torch.cat(
-            [torch.full((n,), c, device=vectors.device) for c, n in enumerate(counts)]
-        )
-        return vectors, labels
+        classes = torch.arange(len(counts), device=vectors.device)
+        return vectors, classes.repeat_interleave(self.filled)
 
 
 class ScoreTable(nn.Module):
-    """The last score of every scan, by its id: buffers, saved and restored with the networks. The
-    oldest of ``size`` goes first.
-    """
+    """The last score of every scan, by its id; the oldest of ``size`` goes first."""
+
+    keys: Tensor
+    scores: Tensor
+    count: Tensor
 
     def __init__(self, size: int = 4096) -> None:
         super().__init__()
@@ -69,7 +72,8 @@ class ScoreTable(nn.Module):
             if slot is None:
                 slot = int(self.count) % len(self.keys)
                 self.count += 1
-            self.keys[slot], self.scores[slot] = derive_seed(0, case_id), float(score)
+            self.keys[slot] = derive_seed(0, case_id)
+            self.scores[slot] = float(score)
 
     def recall(self, case_id: str) -> float | None:
         """The last score of a scan, None where the table holds none."""
@@ -77,12 +81,12 @@ class ScoreTable(nn.Module):
         return None if slot is None else self.scores[slot].item()
 
     def limit(self, share: float) -> float:
-        """The score below or at which the ``share`` of all scans with the lowest scores lie; -inf
-        while there is none.
-        """
-        known = self.scores[: self.filled].sort().values
-        return known[max(1, math.ceil(share * len(known))) - 1].item() if len(known) else -math.inf
+        """The score at or below which the lowest ``share`` of all scores lie; -inf without any."""
+        ascending = self.scores[: self.filled].sort().values
+        if not len(ascending):
+            return -math.inf
+        return ascending[max(1, math.ceil(share * len(ascending))) - 1].item()
 
     def _slot(self, case_id: str) -> int | None:
-        known = (self.keys[: self.filled] == derive_seed(0, case_id)).nonzero()
-        return int(known[0]) if len(known) else None
+        slots = (self.keys[: self.filled] == derive_seed(0, case_id)).nonzero()
+        return int(slots[0]) if len(slots) else None
