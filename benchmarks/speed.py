@@ -1,5 +1,5 @@
 """Speed on this machine: ``python benchmarks/speed.py
-[phantom|precision|methods|explorer|training_view|pick ...]`` writes
+[synthetic|precision|methods|explorer|training_view|pick ...]`` writes
 benchmarks/results/speed-<what>-<machine>.csv.
 
 Each value is the median of repeats, with the fastest and slowest beside it; nothing else should run
@@ -44,13 +44,13 @@ def timed(work: Callable[[], object], repeats: int, warm_up: int = 1) -> dict[st
     }
 
 
-def phantom() -> list[dict]:
+def synthetic() -> list[dict]:
     """Time to make one synthetic hip CT."""
     from ssltut.synthetic.hip import Pathology, make_case
 
     kinds = {"healthy": Pathology(), "metal": Pathology(implant=True)}
     return [
-        {"what": f"phantom {size}^3, {name}"}
+        {"what": f"synthetic hip {size}^3, {name}"}
         | timed(
             lambda s=size, p=pathology: make_case(1, size=s, pathology=p), 5 if size < 100 else 3, 0
         )
@@ -134,142 +134,56 @@ def peak() -> float:
     return held / 2**20 if platform.system() == "Darwin" else held / 2**10
 
 
-def in_kernel(code: str) -> list[dict]:
-    """The JSON that ``code`` prints in a notebook's kernel: there a widget sends its messages and a
-    figure is shown as in JupyterLab.
-    """
+def in_kernel(name: str) -> list[dict]:
+    """The rows of a function of benchmarks/views.py, run in a notebook's kernel."""
     from jupyter_client.manager import start_new_kernel
 
     manager, client = start_new_kernel(
         env=os.environ | {"SSLTUT_FRONTEND": "lab"}, extra_arguments=["--log-level=ERROR"]
     )
+    code = f"""
+%matplotlib inline
+import json, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import views
+print(json.dumps(views.{name}()))
+"""
     printed = []
 
-    def heard(message: dict) -> None:
+    def read(message: dict) -> None:
+        content = message["content"]
         if message["msg_type"] == "error":
-            raise RuntimeError("\n".join(message["content"]["traceback"]))
-        printed.append(
-            message["content"].get("text", "") if message["content"].get("name") == "stdout" else ""
-        )
+            raise RuntimeError("\n".join(content["traceback"]))
+        if content.get("name") == "stdout":
+            printed.append(content["text"])
 
     try:
-        client.execute_interactive(code, output_hook=heard, timeout=3600)
+        client.execute_interactive(code, output_hook=read, timeout=3600)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    return json.loads(next(line for line in "".join(printed).splitlines() if line.startswith("[")))
-
-
-STEP = """
-%matplotlib inline
-import json, time
-import ipywidgets, matplotlib.pyplot as plt, numpy as np
-from ssltut import show
-from ssltut.data.labels import HIP
-label = np.zeros((256, 256, 256), np.uint8)
-label[60:200, 60:150, 60:200], label[60:200, 150:200, 60:200] = 1, 2
-image = (label * 300.0 + np.random.default_rng(0).integers(-200, 200, label.shape)).astype(np.int16)
-planes = [lambda a, z: a[:, :, z], lambda a, z: a[:, z], lambda a, z: a[z]]
-
-def figure(z, n):
-    for k in range(n):
-        plt.subplot(1, n, k + 1)
-        plt.imshow(planes[k](image, z).T, cmap="gray", vmin=-500, vmax=1300, origin="lower")
-        plt.imshow(np.ma.masked_equal(planes[k](label, z).T, 0), alpha=0.5, origin="lower")
-    plt.show()
-
-view = show.slices(image, spacing=(1, 1, 1), alt="a scan", overlay=label, table=HIP)
-core = show.slices(image, spacing=(1, 1, 1), alt="a scan", overlay=label, table=HIP, mouse=False)
-sliders = {"slice explorer, three planes": view.sliders["z"], "slice explorer without mouse, three planes": core.sliders["z"]}
-for n, what in ((1, "one plane"), (3, "three planes")):
-    sliders[f"interact and plt.show, {what}"] = ipywidgets.interactive(lambda z, n=n: figure(z, n), z=(0, 255, 1)).children[0]
-spent = {name: [] for name in sliders}
-for z in range(100, 122):
-    for name, slider in sliders.items():  # in turn, so that a busy moment of the machine meets all
-        begun = time.perf_counter()
-        slider.value = z
-        spent[name].append(time.perf_counter() - begun)
-print(json.dumps([{"what": f"step of 256^3, {name}", "median_s": float(np.median(s[2:])), "min_s": min(s[2:]), "max_s": max(s[2:]), "repeats": 20}
-                  for name, s in spent.items()]))
-"""
+    return json.loads(next(line for line in "".join(printed).splitlines() if line.startswith("[{")))
 
 
 def explorer() -> list[dict]:
-    """The kernel's share of one step of a slider through a 256^3 scan with labels: ours, and
-    ``interact`` with ``plt.show``.
-    """
-    return in_kernel(STEP)
-
-
-TRAINING = """
-import json, tempfile, time
-from dataclasses import replace
-import torch
-from ssltut import show
-from ssltut.data.cohort import synthetic_cohort
-from ssltut.methods import make_method
-from ssltut.profiles import profile_named
-from ssltut.train import train
-profile = replace(profile_named("class"), cases=20)
-cohort, config = synthetic_cohort(**profile.cohort), replace(profile.teacher, steps=STEPS, validate_every=STEPS)
-first = cohort.validation()[0]
-
-def look(nets, batch):
-    with torch.no_grad():
-        said = nets["student"](batch.x_l[:1]).logits[0].argmax(0)
-    return {"prediction": {"image": batch.x_l[0, 0].numpy(), "spacing": first.spacing, "window": None, "overlay": said.byte().numpy(), "table": cohort.table}}
-
-with tempfile.TemporaryDirectory() as folder:
-    begun = time.monotonic()
-    with show.LiveCurves(alt="training", steps=config.steps, learning_rate=config.lr, look=look) as live:
-        train(make_method("labels_only"), cohort, config, folder + "/run", watch=live, log=lambda line: None)
-    seconds = time.monotonic() - begun
-rows = {"training with a live view": seconds, "the live view's part of it": live.spent}
-print(json.dumps([{"what": what, "median_s": s, "min_s": s, "max_s": s, "repeats": 1, "share": s / seconds} for what, s in rows.items()]))
-"""
+    """A step of a slider through a scan (benchmarks/views.py)."""
+    return in_kernel("explorer")
 
 
 def training_view() -> list[dict]:
-    """What ``LiveCurves`` with a slice costs of a training of the teacher, class profile, cut to
-    300 steps.
-    """
-    return in_kernel(TRAINING.replace("STEPS", "300"))
-
-
-PICK = """
-import json, time
-import numpy as np, torch
-from ssltut import show
-from ssltut.data.labels import HIP
-from ssltut.data.phantom import make_case
-cases = [make_case(seed, size=64) for seed in range(2)]
-target, labelled = ({"image": c.image, "spacing": c.spacing, "label": c.label, "embedding": torch.randn(16, 64, 64, 64)} for c in cases)
-target |= {"answer": cases[0].label}
-rows = []
-for kernel in ("mean_cosine", "max_euclid"):
-    view = show.explore_matches(target, {"one": labelled}, table=HIP, at=(32, 32, 32), alt="a scan", question={"kernel": kernel})
-    spent = []
-    for at in np.random.default_rng(0).integers(4, 60, (22, 3)):
-        begun = time.perf_counter()
-        view.pick(at)
-        spent.append(time.perf_counter() - begun)
-    rows.append({"what": f"pick in the correspondence explorer, 64^3, {kernel}", "median_s": float(np.median(spent[2:])), "min_s": min(spent[2:]),
-                 "max_s": max(spent[2:]), "repeats": 20})
-print(json.dumps(rows))
-"""
+    """What the live view costs of a training (benchmarks/views.py)."""
+    return in_kernel("training_view")
 
 
 def pick() -> list[dict]:
-    """The kernel's share of one pick in the correspondence explorer, 16 channels: search, six
-    pictures, the lines in 3D.
-    """
-    return in_kernel(PICK)
+    """A pick in the correspondence explorer (benchmarks/views.py)."""
+    return in_kernel("pick")
 
 
 def main() -> None:
     benches = {
         bench.__name__: bench
-        for bench in (phantom, precision, methods, explorer, training_view, pick)
+        for bench in (synthetic, precision, methods, explorer, training_view, pick)
     }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", nargs="*", choices=[*benches, []], default=list(benches))

@@ -1,22 +1,21 @@
-"""What each part of embedding matching is worth: ``python results/ablation.py`` writes
-results/ablation.csv and ablation_runs.csv.
+"""What each part of embedding matching is worth: ``python results/ablation.py``.
 
-Variants of the published form and of the neighbour vote on the cohort, settings, draws and seeds of
-results/phantom.py at 4 labelled scans, so that their rows stand beside those of
-results/phantom.csv; their names are in the column ``method``. About 75 minutes on two cores.
-``--confirm`` asks whether what gained there holds on new scans, in confirmation.csv: another
-cohort, other draws, everything else the same. Chosen before it ran: the best variant alone, the
-three changes that gained together, and, to be beaten, the best of the record's other methods (UA-MT
-in the paper's table, MEDL in all) and the bounds. About half an hour. Stopped, it goes on where it
-was; ``--variants`` and ``--seeds`` do a part, and each call writes all that is done so far.
+Writes results/ablation.csv and ablation_runs.csv: variants of the published form and of the
+neighbour vote on the cohort, settings, draws and seeds of results/synthetic_bench.py at 4 labelled
+scans, so that their rows can be compared with synthetic_bench.csv; the column ``method`` has their
+names. About 75 minutes on two cores. ``--confirm`` writes confirmation.csv: does what gained there
+also gain on another cohort with other draws? Chosen before it ran: the best variant alone, the
+three changes that gained together, the best other methods of the record (UA-MT in the paper's
+table, MEDL in all) and the bounds. About half an hour. Stopped, it goes on where it was;
+``--variants`` and ``--seeds`` do a part, and each call writes all that is done so far.
 """
 
 import argparse
 from pathlib import Path
 
 import pandas as pd
-from phantom import COHORT, MIDDLE, SEEDS, STEPS, collected, settings
 from record import write_record
+from synthetic_bench import COHORT, MIDDLE, SEEDS, STEPS, collected, settings
 
 from ssltut.evaluation import statistics
 from ssltut.evaluation.compare import compare

@@ -1,9 +1,8 @@
-"""What a step of each method costs in the setting of results/phantom.py: ``python
-results/costs.py`` writes results/costs.csv in a minute.
+"""What a step of each method costs on the bench: ``python results/costs.py``, a minute.
 
-One thread, nothing else running: forward passes and networks are counted, memory is what the step
-keeps until its backward pass, seconds are those of the quickest of five steps
-(benchmarks/step_cost.py).
+Writes results/costs.csv with the settings of results/synthetic_bench.py. One thread, nothing else
+running: forward passes and networks are counted, memory is what the step keeps until its backward
+pass, seconds are those of the quickest of five steps (benchmarks/step_cost.py).
 """
 
 import sys
@@ -13,8 +12,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from phantom import COHORT, MIDDLE, settings
 from step_cost import costs
+from synthetic_bench import COHORT, MIDDLE, settings
 
 from ssltut.evaluation.compare import provenance
 from ssltut.methods.registry import METHODS

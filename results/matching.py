@@ -1,9 +1,9 @@
-"""What happens to the unreliable voxels in training: ``python results/matching.py`` writes
-results/matching.csv in a quarter of an hour.
+"""What happens to unreliable voxels during training: ``python results/matching.py``.
 
-Embedding matching as published and its neighbour vote in the setting of results/phantom.py with 4
-labelled scans, watched every 50 steps on four fixed patches of unlabelled scans whose truth we keep
-(``ssltut.inspection.explore.Probe``; a watched run is the same run). Stopped, it goes on.
+Writes results/matching.csv in a quarter of an hour. Embedding matching as published and its
+neighbour vote, with the settings of results/synthetic_bench.py and 4 labelled scans, are measured
+every 50 steps on four fixed patches of unlabelled scans whose truth is known here
+(``ssltut.inspection.explore.Probe``; measuring does not change a run). Stopped, it goes on.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from phantom import COHORT, MIDDLE, SEEDS, settings
+from synthetic_bench import COHORT, MIDDLE, SEEDS, settings
 
 from ssltut.data.cohort import Cohort
 from ssltut.evaluation.compare import provenance

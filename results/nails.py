@@ -1,12 +1,12 @@
-"""What happens at a nail that no labelled scan shows: ``python results/nails.py`` writes
-results/nails.csv and draws figures/nails.png.
+"""Patients with a nail in the femur, when no labelled scan has one: ``python results/nails.py``.
 
-The kept runs of ``results/phantom.py --steps 2400`` with seed 2, whose labelled scans have no nail
-while one of the unlabelled has. The picture shows what seven methods make of a test scan with a
-nail. The table asks labels only on untouched scans (those of results/new_scans.py) with and without
-a nail: at voxels more and more uncertain, by themselves or by their region, how often is it right,
-and how often a vote of the most similar voxels of the labelled scans, of those that also lie alike,
-and of those that only lie alike?
+Writes results/nails.csv and figures/nails.png from the kept runs of
+``results/synthetic_bench.py --steps 2400`` with seed 2: no labelled scan has a nail, one of the
+unlabelled scans has one. The picture shows what seven methods predict for a test scan with a nail.
+The table holds, for the labels-only network on the scans of results/new_scans.py with and without a
+nail: how often is it right at voxels of rising uncertainty (of the voxel, or of the region around
+it)? How often is a vote right of the most similar labelled voxels, of those that also lie at a
+similar place, and of those that only lie at a similar place?
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from new_scans import SCANS, STEPS
-from phantom import COHORT, MIDDLE, collected
+from synthetic_bench import COHORT, MIDDLE, collected
 from torch import Tensor
 
 from ssltut import show
@@ -177,7 +177,7 @@ def table(run: Run, labelled: list[Case], cases: list[Case]) -> pd.DataFrame:
 
 def main() -> None:
     torch.set_num_threads(1)
-    cohort, folder = synthetic_cohort(**COHORT), cache_dir() / "record" / f"phantom-{STEPS}"
+    cohort, folder = synthetic_cohort(**COHORT), cache_dir() / "record" / f"synthetic_bench-{STEPS}"
     tags = collected(folder).query("seed == @SEED").groupby("method")["config"].last()
     runs = {name: load_run(folder / "runs" / f"{name}-{SEED}-{tags[name]}") for name in SHOWN}
 

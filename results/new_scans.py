@@ -1,22 +1,20 @@
-"""The longer runs on scans nobody has looked at: ``python results/new_scans.py`` writes
-results/new_scans.csv and new_scans_runs.csv.
+"""The longer runs on new test scans: ``python results/new_scans.py``.
 
-Scores every run of ``results/phantom.py --steps 2400`` that is kept (its cache folder, or
-``--folder``) on the 100 test scans of another cohort (seed 5) from the same generator: the record's
-own 18 hold two nails, too few for a paired test. ``--record new_scans_200`` takes 200 of a third
-(seed 6), drawn after the first hundred had been seen, ``--record new_scans_300`` 300 of a fourth
-(seed 7), after the first 300, ``--record new_scans_seed8`` 300 of a fifth (seed 8), after those
-600, and ``--record new_scans_seed9`` 300 of a sixth (seed 9), after those 900. Dice and HD95 alone
-are kept. Nothing is trained and nothing chosen here. ``--methods`` and ``--seeds`` do a part;
-stopped, it goes on where it was.
+Writes results/new_scans.csv and new_scans_runs.csv: every kept run of
+``results/synthetic_bench.py --steps 2400`` (its cache folder, or ``--folder``) on 100 test scans of
+another cohort from the same generator (seed 5), because the bench's own 18 hold two nails, too few
+for a paired test. ``--record new_scans_200`` takes 200 scans of seed 6, ``new_scans_300`` 300 of
+seed 7, ``new_scans_seed8`` and ``new_scans_seed9`` 300 of seeds 8 and 9; each was drawn after the
+earlier ones had been seen. Only Dice and HD95 are kept. Nothing is trained or chosen here.
+``--methods`` and ``--seeds`` do a part; stopped, it goes on where it was.
 """
 
 import argparse
 from pathlib import Path
 
 import pandas as pd
-from phantom import COHORT, collected
 from record import write_record
+from synthetic_bench import COHORT, collected
 
 from ssltut.evaluation import statistics
 from ssltut.evaluation.compare import provenance, score_run
@@ -44,7 +42,9 @@ def main() -> None:
     parser.add_argument("--record", choices=list(SCANS), default="new_scans")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+")
-    parser.add_argument("--folder", type=Path, default=cache_dir() / "record" / f"phantom-{STEPS}")
+    parser.add_argument(
+        "--folder", type=Path, default=cache_dir() / "record" / f"synthetic_bench-{STEPS}"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     cohort, runs, parts = (

@@ -1,5 +1,6 @@
-"""The picture at the top of the README, from the runs of the notebooks in the cache: ``python
-results/overview.py``.
+"""The picture at the top of the README: ``python results/overview.py``.
+
+It needs the runs of the notebooks at profile class, which it takes from the cache or trains.
 """
 
 import io

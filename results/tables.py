@@ -1,9 +1,8 @@
-"""The tables of a record as Markdown, for the README: ``python results/tables.py
-results/synthetic_class.csv``.
+"""The tables of a record as Markdown: ``python results/tables.py results/synthetic_class.csv``.
 
 ``--budget 4 --costs results/costs.csv`` puts both metrics of one number of labelled scans beside
-the costs of a step, a row a method; ``--across`` puts the means at all numbers of labelled scans
-beside each other, for the methods that have them all.
+the costs of a step, a row for each method; ``--across`` puts the means at all numbers of labelled
+scans side by side, for the methods that have them all.
 """
 
 import argparse

@@ -272,12 +272,12 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 from ssltut.evaluation.record import COSTS
 from ssltut.evaluation.statistics import strata, title_of
 
-bench = recorded("phantom")
+bench = recorded("synthetic_bench")
 for number, part in bench.groupby("budget"):
     print(f"{number} labelled: {part.method.nunique()} methods, {part.seed.nunique()} seeds, {part.patient.nunique()} patients, "
           f"{part.groupby('config').seconds.first().sum() / 3600:.1f} hours on {part.machine.iloc[0]}")
 middle = bench[bench.budget == (4 if 4 in set(bench.budget) else bench.budget.max())]
-print(f"Runs of {json.loads(middle.settings.iloc[0])['steps']} steps." if len(middle) else "There is no results/phantom.csv here: skip to the end.")
+print(f"Runs of {json.loads(middle.settings.iloc[0])['steps']} steps." if len(middle) else "There is no results/synthetic_bench.csv here: skip to the end.")
 
 # %%
 if len(middle):
@@ -395,7 +395,7 @@ def whole(rows: pd.DataFrame) -> pd.DataFrame:
     """The methods that have all seeds."""
     return rows[rows.groupby("method").seed.transform("nunique") == rows.seed.nunique()]
 
-longer = whole(recorded("phantom_2400"))
+longer = whole(recorded("synthetic_bench_2400"))
 long_rivals = [name for name in rivals if name in set(longer.method)]
 if len(longer):
     short = middle[middle.seed.isin(longer.seed) & middle.method.isin(longer.method)]

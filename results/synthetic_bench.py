@@ -1,13 +1,13 @@
-"""The record of every method on synthetic hips: ``python results/phantom.py`` writes
-results/phantom.csv, phantom_runs.csv and figures.
+"""The bench, every method on small synthetic hips: ``python results/synthetic_bench.py``.
 
-The bench (bounds, baselines, embedding matching) x 2, 4 and 8 labelled scans x three seeds, and the
-further methods at 4, in two processes of one thread: on two cores about an hour for each of these
-four parts. Stopped, it goes on where it was. ``--methods``, ``--budgets`` and ``--seeds`` do a part
-(two parts at the same time: other methods or other seeds). Each call writes all that is done so
-far, and what the record held before stays unless it was done again.
-``--steps`` trains longer or shorter, a record of its own (phantom_2400.csv). ``--trial`` is a look
-at the whole in a minute, in the folder alone.
+Writes results/synthetic_bench.csv, synthetic_bench_runs.csv and figures: bounds, baselines and
+embedding matching x 2, 4 and 8 labelled scans x three seeds, and the further methods at 4, in two
+processes of one thread. On two cores that takes about an hour for each of these four parts.
+Stopped, it goes on where it was. ``--methods``, ``--budgets`` and ``--seeds`` do a part (two parts
+can run at the same time with other methods or other seeds). Each call writes all that is done so
+far; what the record held before stays unless it was done again. ``--steps`` trains longer or
+shorter, for a record of its own (synthetic_bench_2400.csv). ``--trial`` runs everything once at toy
+size in a minute and writes only to the cache folder.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
             ),
         }
         for name, picture in pictures.items():
-            (folder / f"phantom-{name}-{metric}.png").write_bytes(picture.png)
+            (folder / f"synthetic_bench-{name}-{metric}.png").write_bytes(picture.png)
 
 
 def settings(trial: bool = False, steps: int = STEPS) -> TrainConfig:
@@ -142,7 +142,7 @@ def main() -> None:
         max(1, args.workers)
     )  # one to each process: the values do not depend on the machine's cores
     folder = args.folder or cache_dir() / "record" / (
-        "phantom_trial" if args.trial else f"phantom-{args.steps}"
+        "synthetic_bench_trial" if args.trial else f"synthetic_bench-{args.steps}"
     )
     cohort = synthetic_cohort(**(TRIAL if args.trial else COHORT))
     further = [name for name in METHODS if name not in BENCH]
@@ -164,7 +164,7 @@ def main() -> None:
     rows, of_record = collected(folder), args.steps == STEPS and not args.trial
     if not args.trial:
         rows = write_record(
-            rows, "phantom" if of_record else f"phantom_{args.steps}", list(METHODS)
+            rows, "synthetic_bench" if of_record else f"synthetic_bench_{args.steps}", list(METHODS)
         )
     print(statistics.report(rows, "dice"))
     draw(
