@@ -1,8 +1,8 @@
-"""JupyterLab on a free port, Chromium with no way out of this machine, and the hands of a person:
-what the browser tests are made of.
+"""What the browser tests are made of: JupyterLab, Chromium without a network, mouse and keys.
 
 Nothing of the user's is touched: the server's settings, workspaces, kernels' files and the
-notebooks lie in a folder of the test.
+notebooks lie in a folder of the test. All waiting is for a condition; ``PATIENCE_S`` only ends a
+wait for something that will never come.
 """
 
 import io
@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "build" / "browser"
+PATIENCE_S = 600
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # No name but the machine's own can be looked up, by pages and by web sockets alike. WebGL is drawn
 # by the processor.
@@ -44,13 +45,16 @@ FLAGS = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
-    "--disable-gpu-watchdog",  # on a busy machine it takes slow drawing for a crash, and WebGL is gone
+    # On a busy machine the watchdog takes slow drawing for a crash, and WebGL is gone.
+    "--disable-gpu-watchdog",
     "--disable-gpu-process-crash-limit",
 )
-READY = (
-    "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status ==="
-    " 'idle'"
-)
+KERNEL = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
+READY = f"() => {KERNEL}?.status === 'idle'"
+# What the kernel was sent before it has done and the page has heard of, and the page has drawn.
+QUIET = f"""async () => {{
+    await {KERNEL}.requestExecute({{ code: "", silent: true, store_history: false }}).done;
+    for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame); }}"""
 
 
 def chromium() -> str | None:
@@ -64,15 +68,6 @@ def chromium() -> str | None:
 def pixels(png: bytes) -> np.ndarray:
     """A screenshot as (rows, columns, 3) uint8."""
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-
-
-def crowd() -> float:
-    """How many times slower than alone this machine is now, by its load: what a limit in seconds is
-    multiplied by.
-    """
-    return (
-        max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1.0
-    )
 
 
 def middle(of: "Locator") -> tuple[float, float]:
@@ -154,21 +149,17 @@ def jupyter(folder: Path, **environment: str) -> Iterator[str]:
                 server.wait()
 
 
-def _wait(address: str, server: subprocess.Popen, log: Path, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
+def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
+    """Wait until JupyterLab answers; raises RuntimeError when it ended instead."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    end = time.monotonic() + PATIENCE_S
     while server.poll() is None and time.monotonic() < end:
         try:
-            return (
-                urllib.request.build_opener(urllib.request.ProxyHandler({}))
-                .open(address, timeout=5)
-                .close()
-            )
+            opener.open(address, timeout=PATIENCE_S).close()
+            return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.3)
-    raise RuntimeError(
-        f"JupyterLab did not answer within {seconds:.0f}"
-        f" s:\n{log.read_text(errors='replace')[-3000:]}"
-    )
+    raise RuntimeError(f"JupyterLab did not answer:\n{log.read_text(errors='replace')[-3000:]}")
 
 
 @contextmanager
@@ -196,15 +187,17 @@ class Desk:
     address: str
     folder: Path
     dark: bool = False
+    size: tuple[int, int] = (1500, 1700)
     outside: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.context = self.browser.new_context(
-            viewport={"width": 1500, "height": 1700}, color_scheme="dark" if self.dark else "light"
+            viewport=dict(zip(("width", "height"), self.size, strict=True)),
+            color_scheme="dark" if self.dark else "light",
         )
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(240_000)  # a busy machine may take minutes to start a kernel
+        self.page.set_default_timeout(1000 * PATIENCE_S)
         self.context.route(
             lambda url: (
                 url.startswith(("http://", "https://")) and not url.startswith("http://127.0.0.1:")
@@ -267,8 +260,9 @@ class Desk:
     def cell(self, text: str) -> int:
         """The index of the one code cell whose source contains ``text``."""
         found = self.page.evaluate(
-            """text => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, n) =>
-            cell.model.type === 'code' && cell.model.sharedModel.getSource().includes(text) ? [n] : [])""",
+            """text => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, n) => {
+            const { type, sharedModel } = cell.model;
+            return type === 'code' && sharedModel.getSource().includes(text) ? [n] : []; })""",
             text,
         )
         assert len(found) == 1, f"{len(found)} code cells contain {text!r}"
@@ -297,30 +291,39 @@ class Desk:
         )
 
     def ask(self, code: str) -> str:
-        """Type ``code`` into a new cell below the active one, run it, and read its text; the cell
-        is removed again.
-        """
-        run = self.page.evaluate
-        run("() => window.jupyterapp.commands.execute('notebook:insert-cell-below')")
-        run("() => window.jupyterapp.commands.execute('notebook:enter-edit-mode')")
-        self.page.keyboard.insert_text(code)
-        run("() => window.jupyterapp.commands.execute('notebook:run-cell')")
-        text = run(
-            """() => { const cell = window.jupyterapp.shell.currentWidget.content.activeCell.model.toJSON();
-            return (cell.outputs ?? []).map(o => o.text ?? o.data?.['text/plain'] ?? `${o.ename}: ${o.evalue}`).flat().join(''); }"""
+        """Run ``code`` in a new cell below the active one, read its text, remove the cell again."""
+        text = self.page.evaluate(
+            """async code => {
+            const run = name => window.jupyterapp.commands.execute(name);
+            await run('notebook:insert-cell-below');
+            const cell = window.jupyterapp.shell.currentWidget.content.activeCell.model;
+            cell.sharedModel.setSource(code);
+            await run('notebook:run-cell');
+            const outputs = cell.toJSON().outputs ?? [];
+            await run('notebook:delete-cell');
+            return outputs.map(o => o.text ?? o.data?.['text/plain'] ?? `${o.ename}: ${o.evalue}`)
+                .flat().join(''); }""",
+            code,
         )
-        run("() => window.jupyterapp.commands.execute('notebook:delete-cell')")
         return text.strip()
 
     def save(self) -> None:
         """Save the notebook, as Ctrl+S does."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        self.page.wait_for_function(
+            "() => !window.jupyterapp.shell.currentWidget.context.model.dirty"
+        )
 
     def drag(self, x: float, y: float, dx: float, dy: float) -> None:
-        """Press the mouse at a place on the screen, move it, and let go."""
+        """Press the mouse at a place on the screen, move it, and let go.
+
+        The page draws between two moves: what turns with the mouse reads it once for each frame.
+        """
         self.page.mouse.move(x, y)
         self.page.mouse.down()
-        self.page.mouse.move(x + dx, y + dy, steps=6)
+        for step in range(1, 7):
+            self.page.mouse.move(x + dx * step / 6, y + dy * step / 6)
+            self.page.evaluate("() => new Promise(requestAnimationFrame)")
         self.page.mouse.up()
 
     def shot(self, name: str, of: "Locator | None" = None) -> bytes:
@@ -328,17 +331,16 @@ class Desk:
         SHOTS.mkdir(parents=True, exist_ok=True)
         return (of or self.page).screenshot(path=SHOTS / f"{name}.png")
 
-    def settled(
-        self, of: "Locator", *, seconds: float = 60, until: object = lambda png: True
-    ) -> bytes:
-        """A screenshot of ``of`` once two in a row are the same and ``until`` holds of it."""
-        end, last = time.monotonic() + seconds * crowd(), None
+    def settled(self, of: "Locator", until: Callable[[bytes], bool] = lambda png: True) -> bytes:
+        """A screenshot of ``of`` once ``until`` holds of it and nothing changes it any more.
+
+        That is when the kernel has answered all that it was sent and the picture is still the same.
+        """
+        end, last = time.monotonic() + PATIENCE_S, None
         while time.monotonic() < end:
+            self.page.evaluate(QUIET)
             now = of.screenshot()
             if now == last and until(now):
                 return now
             last = now
-            self.page.wait_for_timeout(300)
-        raise AssertionError(
-            f"the picture did not settle within {seconds:.0f} s, or is not the one waited for"
-        )
+        raise AssertionError("the picture did not settle, or is not the one waited for")

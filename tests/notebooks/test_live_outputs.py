@@ -1,0 +1,43 @@
+"""Live views under papermill: no output of a notebook is lost, and none is large."""
+
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import tool
+import tour
+
+
+@pytest.mark.parametrize(
+    "name", ["03_uncertainty_maps", "04_embedding_correspondences"], ids=["03", "04"]
+)
+def test_papermill_keeps_every_output_of_the_live_views(
+    name: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tour.environment()
+    # The viewers are imported, as in Lab: they must not swallow what comes after them.
+    monkeypatch.setenv("SSLTUT_FRONTEND", "lab")
+    papermill.execute_notebook(
+        tool.HERE / "solutions" / f"{name}.ipynb",
+        tmp_path / "run.ipynb",
+        {"profile": "smoke", "seed": 0, "out": ""},
+        kernel_name="python3",
+        cwd=tmp_path,
+        progress_bar=False,
+        execution_timeout=tour.TIMEOUT_S["smoke"],
+        extra_arguments=["--log-level=ERROR"],
+    )
+    book = nbformat.read(tmp_path / "run.ipynb", as_version=4)
+    # papermill keeps the state of every widget, which nobody reads: JupyterLab does not.
+    book.metadata.pop("widgets", None)
+    cells = [cell for cell in book.cells if cell.cell_type == "code"]
+    speaks = [
+        cell
+        for cell in cells
+        if "def " not in cell.source
+        and ("print(" in cell.source or "\nshow." in f"\n{cell.source}")
+    ]
+    assert len(speaks) > 10
+    assert [cell.source for cell in speaks if not cell.outputs] == []
+    assert len(nbformat.writes(book)) < 5_000_000
