@@ -2,7 +2,7 @@
 and right: for reporting, never for choosing.
 
 python data_scripts/synthetic_to_real.py RUN [--mirror DIR] [--csv FILE] [--pictures DIR]
-[--least-piece SHARE]
+[--min-component SHARE]
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument(
-        "--least-piece",
+        "--min-component",
         type=float,
         default=0.2,
         help="as in ssltut predict; two hips and two femurs are about equal (default: 0.2)",
@@ -66,7 +66,7 @@ def main() -> int:
         "whole scan": scan,
         **{f"crop {side}": crop for side, crop in crop_hips(scan).items()},
     }.items():
-        predicted = run.predict(case, args.least_piece)
+        predicted = run.predict(case, args.min_component)
         rows += rows_of(case, predicted, run.table.names, view.split()[0])
         if args.pictures:
             args.pictures.mkdir(parents=True, exist_ok=True)

@@ -176,7 +176,7 @@ started = time.monotonic()
 with show.LiveCurves(alt="Loss and validation scores while the teacher trains, and its labels of one validation patch beside the truth.",
                      groups={"cross-entropy + Dice loss": ["total"], "validation Dice": ["validation dice"], "HD95 (mm)": ["validation hd95"]},
                      look=look, steps=config.steps, learning_rate=config.lr) as live:
-    teacher = cached_run(make_method("labels_only"), scans, config, watch=live)
+    teacher = cached_run(make_method("labels_only"), scans, config, callbacks=[live])
 seconds = time.monotonic() - started
 print(f"{config.steps} steps of {config.labelled} patches, Adam at {config.lr:g}: {seconds:.0f} s now ({live.spent:.1f} s of it for the live view), "
       f"kept in {teacher.folder.name}.")

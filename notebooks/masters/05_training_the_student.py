@@ -225,7 +225,7 @@ for name, (which, options, init) in plans.items():
     watched = make_method(which, options)
     with show.LiveCurves(alt=f"Loss terms, weights and shares of voxels while {name} trains; pseudo-labels of one patch, whose they are, and the truth.",
                          look=look, steps=config.steps, learning_rate=config.lr) as live:
-        runs[name], probes[name] = explore.probed_run(watched, scans, config, every=every, init=init, watch=live)
+        runs[name], probes[name] = explore.probed_run(watched, scans, config, every=every, init=init, callbacks=[live])
     chosen = runs[name].selected
     print(f"{name}: weights of step {chosen['step']}, chosen by validation {chosen['rule']} {chosen['score']:.3f}")
 

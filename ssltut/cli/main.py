@@ -83,7 +83,7 @@ def recipe(args: argparse.Namespace) -> int:
         {"folder": str(run.folder), "selected": run.selected},
         f"weights of step {run.selected['step']} (synthetic validation Dice"
         f" {run.selected['score']:.3f}) in {run.folder}\nnext: ssltut predict {run.folder}"
-        " SCAN.nii.gz --least-piece 0.2 --out PREDICTIONS",
+        " SCAN.nii.gz --min-component 0.2 --out PREDICTIONS",
     )
     return 0
 
@@ -107,7 +107,7 @@ def predict(args: argparse.Namespace) -> int:
     wrong = predict_files(
         run,
         targets,
-        least_piece=args.least_piece,
+        min_component=args.min_component,
         workers=args.workers,
         dask=args.dask,
         log=log_of(args),
@@ -316,7 +316,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("scans", nargs="+", type=Path, help="scans, or folders of scans")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument(
-        "--least-piece",
+        "--min-component",
         type=float,
         default=0.0,
         metavar="SHARE",

@@ -3,7 +3,7 @@ probe of the matching in training.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,8 @@ from ssltut.methods.matching.primitives import (
 from ssltut.methods.uncertainty import mc_dropout
 from ssltut.nets.modes import dropout_on
 from ssltut.seeding import derive_seed, generator_for
-from ssltut.training.loop import Run, Watch, cached_folder, train
+from ssltut.training.callbacks import Callback
+from ssltut.training.loop import Run, cached_folder, train
 from ssltut.training.predict import sliding_window
 
 
@@ -201,15 +202,14 @@ def accuracy_on_unreliable(
     }
 
 
-class Probe:
-    """A ``watch`` for ``train``: every ``every`` steps it measures the matching on fixed patches of
+class Probe(Callback):
+    """A callback of ``train``: every ``every`` steps it measures the matching on fixed patches of
     scans whose truth we keep.
 
     These are unlabelled scans where their labels are known to us, else validation scans. It draws
     from streams of its own, so training is the same with and without it. The table is kept in
-    ``file``, so that a run that is found or continued has it too; ``frame()`` returns it. ``also``
-    is a further ``watch``, told the same. Raises ConfigError for a method that matches no
-    embeddings.
+    ``file``, so that a run that is found or continued has it too; ``frame()`` returns it. Raises
+    ConfigError for a method that matches no embeddings.
     """
 
     def __init__(
@@ -221,7 +221,6 @@ class Probe:
         every: int,
         file: Path,
         patches: int = 4,
-        also: Watch | None = None,
     ) -> None:
         if not hasattr(method, "assign"):
             raise ConfigError(
@@ -236,15 +235,12 @@ class Probe:
         self.x, self.truth, _, self.locations = pool.sample(
             patches, generator_for("cpu", config.seed, "probe")
         )
-        self.method, self.total, self.every, self.file, self.also = (
-            method,
-            config.steps,
-            every,
-            file,
-            also,
-        )
+        self.method = method
+        self.total = config.steps
+        self.every = every
+        self.file = file
 
-    def __call__(
+    def on_step(
         self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]
     ) -> None:
         if step % self.every == 0:
@@ -263,13 +259,6 @@ class Probe:
             before = self.frame()
             rows = [] if before.empty else before[before["step"] < step].to_dict("records")
             write_atomically(self.file, pd.DataFrame([*rows, row]).to_csv(index=False))
-        if self.also is not None:
-            self.also(step, nets, batch, terms)
-
-    def validated(self, step: int, scores: Mapping[str, float]) -> None:
-        """As train calls it: handed on to ``also``."""
-        if hasattr(self.also, "validated"):
-            self.also.validated(step, scores)
 
     def frame(self) -> pd.DataFrame:
         """One row each ``every`` steps, columns as in ``accuracy_on_unreliable``."""
@@ -283,13 +272,15 @@ def probed_run(
     *,
     every: int,
     init: Path | None = None,
-    watch: Watch | None = None,
+    callbacks: Sequence[Callback] = (),
     log=print,
 ) -> tuple[Run, pd.DataFrame]:
-    """``cached_run`` of a matching method, and the table of its ``Probe``; ``watch`` as in
-    ``train``.
+    """``cached_run`` of a matching method, and the table of its ``Probe``.
+
+    ``callbacks`` as in ``train``.
     """
     folder = cached_folder(method, cohort, config, init)
     folder = folder.with_name(f"{folder.name}-probed-{every}")
-    probe = Probe(method, cohort, config, every=every, file=folder / "probe.csv", also=watch)
-    return train(method, cohort, config, folder, init=init, watch=probe, log=log), probe.frame()
+    probe = Probe(method, cohort, config, every=every, file=folder / "probe.csv")
+    run = train(method, cohort, config, folder, init=init, callbacks=[probe, *callbacks], log=log)
+    return run, probe.frame()

@@ -10,11 +10,11 @@ from ssltut.data.batch import Batch
 from ssltut.methods.contract import Method, Progress
 from ssltut.seeding import derive_seed
 
-SETTLE = 20  # batches the batch-norm averages of a validated network are taken over
+N_BATCHES = 20  # batches the batch-norm averages of a validated network are taken over
 
 
 @torch.no_grad()
-def settle(
+def precise_batch_norm(
     method: Method, nets: Mapping[str, nn.Module], batches: Iterable[Batch], progress: Progress
 ) -> Mapping[str, nn.Module]:
     """Copies of ``nets`` whose batch-norm averages are those of their present weights: the mean

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,8 @@ from ssltut.methods.registry import make_method
 from ssltut.metrics import HIGHER_IS_BETTER, score_case
 from ssltut.nets.build import build_net
 from ssltut.seeding import derive_seed, generator_for
-from ssltut.training.batch_norm import SETTLE, settle
+from ssltut.training.batch_norm import N_BATCHES, precise_batch_norm
+from ssltut.training.callbacks import Callback
 from ssltut.training.checkpoint import (
     flatten_optimizer,
     load_checkpoint,
@@ -38,8 +39,6 @@ from ssltut.training.checkpoint import (
 from ssltut.training.config import TrainConfig
 from ssltut.training.history import history_row
 from ssltut.training.predict import predict_label, predict_probabilities
-
-Watch = Callable[[int, Mapping[str, nn.Module], Batch, Mapping[str, Term]], None]
 
 
 @dataclass
@@ -62,16 +61,16 @@ class Run:
     folder: Path
     spacing: float | None = None
 
-    def predict(self, case: Case, least_piece: float = 0.0) -> np.ndarray:
+    def predict(self, case: Case, min_component: float = 0.0) -> np.ndarray:
         """Label map (X, Y, Z) uint8 of a scan, by sliding window, without pieces of less than
-        ``least_piece`` of the largest of their class.
+        ``min_component`` of the largest of their class.
         """
         found = self.probabilities(case).argmax(0).astype(np.uint8)
         return (
             remove_small_components(
-                torch.from_numpy(found)[None], self.table.n_classes, least_piece
+                torch.from_numpy(found)[None], self.table.n_classes, min_component
             )[0].numpy()
-            if least_piece
+            if min_component
             else found
         )
 
@@ -236,7 +235,7 @@ def train(
     folder: Path,
     *,
     init: Path | None = None,
-    watch: Watch | None = None,
+    callbacks: Sequence[Callback] = (),
     log: Callable[[str], None] = print,
     stop_after: int | None = None,
 ) -> Run:
@@ -245,8 +244,7 @@ def train(
 
     init        folder of a run whose predicting network all roles start from (None: from scratch,
                 as published)
-    watch       called after every step with (step, nets, batch, terms); its ``validated(step,
-                scores)``, where it has one, after a validation
+    callbacks   called after every step and validation and at the end (training.callbacks)
     stop_after  stop before this step, as if killed (the run can be continued later)
     Raises ConfigError when ``folder`` holds another run, CheckpointError when its files are
     damaged, TrainingError on a non-finite loss.
@@ -328,17 +326,16 @@ def train(
         optimizer.step()
         method.after_step(nets, batch, progress)
         state["history"].append(history_row(step, total, terms))
-        if watch is not None:
-            watch(step, nets, batch, terms)
+        for callback in callbacks:
+            callback.on_step(step, nets, batch, terms)
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
             with fabric.autocast():
-                settled = settle(
-                    method, nets, map(draw, range(max(0, step + 1 - SETTLE), step + 1)), progress
-                )
-            score = validate(method, settled, validation, intensity, config, table)
-            if hasattr(watch, "validated"):
-                watch.validated(step, score)
-            keep(folder, step, score, state, nets, settled, optimizer, config, intensity)
+                batches = map(draw, range(max(0, step + 1 - N_BATCHES), step + 1))
+                precise = precise_batch_norm(method, nets, batches, progress)
+            score = validate(method, precise, validation, intensity, config, table)
+            for callback in callbacks:
+                callback.on_validation(step, score)
+            keep(folder, step, score, state, nets, precise, optimizer, config, intensity)
             left = (
                 (time.monotonic() - started)
                 / (step + 1 - state["first"])
@@ -349,7 +346,11 @@ def train(
                 f" validation Dice {score['dice']:.3f}, HD95 {score['hd95']:.1f} mm,"
                 f" {left / 60:.1f} min left"
             )
-    return load_run(folder)
+    run = load_run(folder)
+    if stop_after is None:
+        for callback in callbacks:
+            callback.on_end(run)
+    return run
 
 
 def finished(folder: Path, identity: dict[str, object]) -> bool:
@@ -448,12 +449,12 @@ def keep(
     score: dict,
     state: dict,
     nets: Mapping[str, nn.Module],
-    settled: Mapping[str, nn.Module],
+    precise: Mapping[str, nn.Module],
     optimizer,
     config: TrainConfig,
     intensity: Intensity,
 ) -> None:
-    """Write last.safetensors with ``nets``, and best.safetensors with ``settled`` when the
+    """Write last.safetensors with ``nets``, and best.safetensors with ``precise`` when the
     selection rule prefers this step.
     """
     state["history"][-1] |= {f"validation {name}": value for name, value in score.items()}
@@ -471,7 +472,7 @@ def keep(
         }
     groups, best = (
         {f"net.{role}": net.state_dict() for role, net in found.items()}
-        for found in (nets, settled)
+        for found in (nets, precise)
     )
     meta = {
         "primary": next(iter(nets)),
@@ -536,7 +537,7 @@ def cached_run(
     config: TrainConfig,
     *,
     init: Path | None = None,
-    watch: Watch | None = None,
+    callbacks: Sequence[Callback] = (),
     log: Callable[[str], None] = print,
 ) -> Run:
     """``train`` in the cache: the notebooks' way to share runs. What an earlier notebook trained is
@@ -548,6 +549,6 @@ def cached_run(
         config,
         cached_folder(method, cohort, config, init),
         init=init,
-        watch=watch,
+        callbacks=callbacks,
         log=log,
     )

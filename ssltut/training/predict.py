@@ -75,7 +75,7 @@ def predict_label(
     )
 
 
-def predict_file(run, scan: Path, target: Path, least_piece: float = 0.0) -> SsltutError | None:
+def predict_file(run, scan: Path, target: Path, min_component: float = 0.0) -> SsltutError | None:
     """Write the labels a trained run gives ``scan`` to ``target``, on the grid of the scan; what is
     wrong with it, or None.
 
@@ -87,7 +87,7 @@ def predict_file(run, scan: Path, target: Path, least_piece: float = 0.0) -> Ssl
         for net in run.nets.values():
             net.to("cuda" if torch.cuda.is_available() else "cpu")
         case = read_case(scan)
-        write_like_source(run.predict(case, least_piece), case, target, overwrite=True)
+        write_like_source(run.predict(case, min_component), case, target, overwrite=True)
     except SsltutError as error:
         return error
     except (RuntimeError, MemoryError, OSError) as error:
@@ -102,25 +102,26 @@ def predict_files(
     run,
     targets: Mapping[Path, Path],
     *,
-    least_piece: float = 0.0,
+    min_component: float = 0.0,
     workers: int | None = 0,
     dask: str | None = None,
     log: Callable[[str], None] = print,
 ) -> dict[Path, SsltutError]:
-    """Predict every scan of ``targets`` {scan: file to write}; ``least_piece`` as in
+    """Predict every scan of ``targets`` {scan: file to write}; ``min_component`` as in
     ``Run.predict``, workers and dask as in ``compare``.
 
     Returns what was wrong, by scan: one bad scan does not stop the others. Raises ConfigError,
     before anything is predicted, for a target that exists or is that of two scans, and for a
-    ``least_piece`` that is no share.
+    ``min_component`` that is no share.
     """
-    if not 0.0 <= least_piece <= 1.0:
+    if not 0.0 <= min_component <= 1.0:
         raise ConfigError(
-            f"a least piece of {least_piece}", fix="give a share of the largest piece, from 0 to 1"
+            f"a min_component of {min_component}",
+            fix="give a share of the largest piece, from 0 to 1",
         )
     scans, jobs = (
         list(targets),
-        [(scan.absolute(), target.absolute(), least_piece) for scan, target in targets.items()],
+        [(scan.absolute(), target.absolute(), min_component) for scan, target in targets.items()],
     )
     for i, (_, target, _) in enumerate(jobs):
         if target.exists() or target in [other for _, other, _ in jobs[:i]]:

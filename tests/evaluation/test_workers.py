@@ -246,14 +246,14 @@ def test_small_pieces_are_left_out_when_asked_and_a_share_is_a_share(places, tmp
     monkeypatch.setattr(type(run), "probabilities", lambda self, case: said)
     for share, voxels in ((0.0, 289), (0.2, 288)):
         assert (run.predict(None, share) == 1).sum() == voxels
-    with pytest.raises(ConfigError, match="a least piece of 20"):
-        predict_files(run, {scan: tmp_path / "p.nii.gz"}, least_piece=20.0, log=quiet)
+    with pytest.raises(ConfigError, match="min_component is 20"):
+        predict_files(run, {scan: tmp_path / "p.nii.gz"}, min_component=20.0, log=quiet)
     monkeypatch.undo()
     code, _, err = ssltut(
         "predict",
         places / "run",
         scan,
-        "--least-piece",
+        "--min-component",
         1,
         "--out",
         tmp_path / "out",

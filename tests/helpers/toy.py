@@ -2,6 +2,7 @@
 as views get them.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ssltut.data.labels import HIP
 from ssltut.data.patches import Intensity
 from ssltut.methods.registry import make_method
 from ssltut.synthetic.cohorts import synthetic_cohort
+from ssltut.training.callbacks import Callback
 from ssltut.training.config import TrainConfig
 from ssltut.training.loop import Run, build_nets, train, validate
 
@@ -95,6 +97,13 @@ def make_batch(n_classes: int = 3, size: int = 8, empty: bool = False, seed: int
         (a, b),
         (c, d),
     )
+
+
+class EachStep(Callback):
+    """A callback that calls ``function`` after every step."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.on_step = function
 
 
 def total(terms) -> torch.Tensor:

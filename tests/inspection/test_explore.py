@@ -25,6 +25,7 @@ from ssltut.methods.contract import Progress
 from ssltut.methods.matching.embedding_matching import Assignment
 from ssltut.methods.registry import make_method
 from ssltut.nets.base import Out
+from ssltut.training.callbacks import Callback
 from ssltut.training.loop import train
 
 
@@ -189,8 +190,10 @@ def test_probing_does_not_disturb_training(name, options, norm, tmp_path):
     method, config = make_method(name, options), replace(SMALL, norm=norm)
     probe = Probe(method, toy_cohort(), config, every=1, file=tmp_path / "probe.csv")
     runs = [
-        train(method, toy_cohort(), config, tmp_path / str(i), watch=watch, log=lambda s: None)
-        for i, watch in enumerate((None, probe))
+        train(
+            method, toy_cohort(), config, tmp_path / str(i), callbacks=callbacks, log=lambda s: None
+        )
+        for i, callbacks in enumerate(([], [probe]))
     ]
     for role in runs[0].nets:
         a, b = (run.nets[role].state_dict() for run in runs)
@@ -213,28 +216,28 @@ def test_a_probed_run_that_is_found_has_its_table_too():
     assert first.folder == again.folder
 
 
-def test_a_probed_run_can_be_watched_too():
-    class Watching:
+def test_a_probed_run_takes_further_callbacks():
+    class Noting(Callback):
         def __init__(self):
             self.steps, self.scored = [], []
 
-        def __call__(self, step, nets, batch, terms):
+        def on_step(self, step, nets, batch, terms):
             self.steps.append((step, "match" in terms))
 
-        def validated(self, step, scores):
+        def on_validation(self, step, scores):
             self.scored.append((step, *scores))
 
-    watch, config = Watching(), replace(SMALL, seed=31)
+    noting, config = Noting(), replace(SMALL, seed=31)
     probed_run(
         make_method("embedding_matching"),
         toy_cohort(),
         config,
         every=2,
-        watch=watch,
+        callbacks=[noting],
         log=lambda s: None,
     )
-    assert watch.steps == [(step, True) for step in range(4)]
-    assert watch.scored[-1] == (
+    assert noting.steps == [(step, True) for step in range(4)]
+    assert noting.scored[-1] == (
         3,
         "dice",
         "hd95",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy import SMALL, make_batch, total, toy_cohort
+from toy import SMALL, EachStep, make_batch, total, toy_cohort
 
 from ssltut.errors import CheckpointError, ConfigError
 from ssltut.methods.contract import Plan, Progress, Role
@@ -17,7 +17,7 @@ from ssltut.methods.registry import make_method
 from ssltut.nets.build import build_net
 from ssltut.nets.modes import eval_mode
 from ssltut.nets.slices import Slices
-from ssltut.training.batch_norm import settle
+from ssltut.training.batch_norm import precise_batch_norm
 from ssltut.training.loop import build_nets, draw_batch, train
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
@@ -128,7 +128,7 @@ def test_the_terms_by_hand_and_the_partner_is_frozen(progress, learner, frozen):
 def test_a_run_moves_only_the_network_whose_turn_it_is(tmp_path):
     seen = []
 
-    def watch(step, nets, batch, terms):
+    def keep(step, nets, batch, terms):
         seen.append(
             {role: [p.detach().clone() for p in net.parameters()] for role, net in nets.items()}
         )
@@ -138,7 +138,7 @@ def test_a_run_moves_only_the_network_whose_turn_it_is(tmp_path):
         toy_cohort(),
         replace(SMALL, steps=8, validate_every=8),
         tmp_path / "r",
-        watch=watch,
+        callbacks=[EachStep(keep)],
         log=lambda s: None,
     )
     for step in range(2, 8):
@@ -153,7 +153,7 @@ def test_a_run_moves_only_the_network_whose_turn_it_is(tmp_path):
         assert moved == {"slices" if step // 2 % 2 == 0 else "student"}, step
 
 
-def test_a_network_without_a_turn_keeps_its_averages_when_the_others_settle():
+def test_a_network_without_a_turn_keeps_its_averages_in_precise_batch_norm():
     from ssltut.data.patches import Intensity, PatchPool
 
     method, cohort = make_method("mn"), toy_cohort()
@@ -164,7 +164,7 @@ def test_a_network_without_a_turn_keeps_its_averages_when_the_others_settle():
     with torch.no_grad():
         for net in nets.values():
             net(batches[0].x_l)
-    settled = settle(method, nets, batches, SLICES)
+    precise = precise_batch_norm(method, nets, batches, SLICES)
 
     def averages(found, role):
         return [
@@ -173,11 +173,11 @@ def test_a_network_without_a_turn_keeps_its_averages_when_the_others_settle():
 
     assert all(
         torch.equal(a, b)
-        for a, b in zip(averages(nets, "student"), averages(settled, "student"), strict=True)
+        for a, b in zip(averages(nets, "student"), averages(precise, "student"), strict=True)
     )
     assert not any(
         torch.equal(a, b)
-        for a, b in zip(averages(nets, "slices"), averages(settled, "slices"), strict=True)
+        for a, b in zip(averages(nets, "slices"), averages(precise, "slices"), strict=True)
     )
 
 

@@ -415,7 +415,7 @@ def test_an_embedding_map_of_unequal_lengths_is_refused():
 def steps(live: object, n: int) -> None:
     terms = {"supervised": SimpleNamespace(value=torch.tensor(1.0), weight=1.0, share=None)}
     for step in range(n):
-        live(step, {"student": None}, "batch", terms)
+        live.on_step(step, {"student": None}, "batch", terms)
 
 
 def test_status_tells_step_rate_validation_and_time_left(monkeypatch):
@@ -426,7 +426,7 @@ def test_status_tells_step_rate_validation_and_time_left(monkeypatch):
     live = show.LiveCurves(alt="training", steps=5, learning_rate=0.001)
     live.live = False
     steps(live, 3)
-    live.validated(2, {"dice": 0.81234, "hd95": 4.0})
+    live.on_validation(2, {"dice": 0.81234, "hd95": 4.0})
     assert (
         live.status()
         == "step 3 of 5, learning rate 0.001, validation Dice 0.812 at step 3, 3.0 min left"
@@ -469,7 +469,7 @@ def test_a_panel_waits_for_its_validation_score_and_for_nothing_else():
     live = show.LiveCurves(alt="training", groups={"loss": ["total"], "score": ["validation dice"]})
     live.rows.append({"step": 0, "total": 1.0})
     first = live.picture(quick=True).png
-    live.validated(0, {"dice": 0.5})
+    live.on_validation(0, {"dice": 0.5})
     assert live.picture(quick=True).png != first
     live.groups = {"loss": ["totally"]}
     with pytest.raises(ConfigError, match="no column totally"):
@@ -507,7 +507,7 @@ def test_redraws_keep_to_their_share_of_the_time(monkeypatch, steps, most):
         assert max(np.diff(drawn)) < 30  # over the whole run
 
 
-def test_train_tells_its_watch_the_validation_scores(tmp_path, monkeypatch):
+def test_live_curves_get_the_validation_scores_of_train(tmp_path, monkeypatch):
     monkeypatch.setenv("SSLTUT_FRONTEND", "static")
     live = show.LiveCurves(alt="training")
     run = train(
@@ -515,19 +515,11 @@ def test_train_tells_its_watch_the_validation_scores(tmp_path, monkeypatch):
         toy_cohort(),
         SMALL,
         tmp_path / "run",
-        watch=live,
+        callbacks=[live],
         log=lambda line: None,
     )
     told = {row["step"]: row["validation dice"] for row in live.rows if "validation dice" in row}
     assert told == {1: run.history["validation dice"][1], 3: run.history["validation dice"][3]}
-    train(
-        make_method("labels_only"),
-        toy_cohort(),
-        SMALL,
-        tmp_path / "other",
-        watch=lambda *given: None,
-        log=lambda line: None,
-    )  # a plain function will do
 
 
 def test_a_slice_of_the_explorer_takes_milliseconds():

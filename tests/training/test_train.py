@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy import SMALL, make_batch, toy_case, toy_cohort
+from toy import SMALL, EachStep, make_batch, toy_case, toy_cohort
 
 from ssltut.data.batch import Batch
 from ssltut.data.cohort import Cohort
@@ -18,7 +18,7 @@ from ssltut.errors import CheckpointError, ConfigError, DataError, TrainingError
 from ssltut.methods.contract import Progress, Role, Term
 from ssltut.methods.registry import LabelsOnly, make_method
 from ssltut.seeding import generator_for
-from ssltut.training.batch_norm import settle
+from ssltut.training.batch_norm import precise_batch_norm
 from ssltut.training.config import PROFILES, TrainConfig, profile_named
 from ssltut.training.loop import (
     auto_precision,
@@ -132,15 +132,17 @@ def test_selection_is_by_validation_and_saved(tmp_path, monkeypatch):
         [{"dice": 0.5, "hd95": 9.0}, {"dice": 0.7, "hd95": 5.0}, {"dice": 0.6, "hd95": 4.0}] * 3
     )
     monkeypatch.setattr(ssltut.training.loop, "validate", lambda *args: next(scores))
-    config = replace(SMALL, steps=3, validate_every=1)
+    config, seen = replace(SMALL, steps=3, validate_every=1), {}
+
+    def keep(step, nets, batch, terms):
+        seen[step + 1] = nets["student"].classifier.weight.detach().clone()
+
     for rule, step, score in (("dice", 2, 0.7), ("hd95", 3, 4.0), ("last", 3, 0.6)):
-        seen = {}
+        seen.clear()
         run = run_of(
             folder=tmp_path / rule,
             config=replace(config, select=rule),
-            watch=lambda s, nets, *_, seen=seen: seen.update(
-                {s + 1: nets["student"].classifier.weight.detach().clone()}
-            ),
+            callbacks=[EachStep(keep)],
         )
         assert run.selected == {"step": step, "rule": rule, "score": score}
         assert torch.equal(run.nets["student"].classifier.weight, seen[step])
@@ -199,22 +201,22 @@ def test_init_is_part_of_the_run(plain, tmp_path):
     assert not (tmp_path / "wide").exists()
 
 
-def test_watching_changes_nothing(plain, tmp_path):
+def test_a_callback_changes_nothing(plain, tmp_path):
     steps = []
 
-    def watch(step, nets, batch, terms):
+    def look(step, nets, batch, terms):
         steps.append((step, sorted(terms)))
         torch.rand(7)
         np.random.rand(3)
 
-    watched = run_of(folder=tmp_path / "watched", watch=watch)
+    watched = run_of(folder=tmp_path / "watched", callbacks=[EachStep(look)])
     assert steps == [(s, ["supervised"]) for s in range(4)]
     assert same(plain.nets["student"], watched.nets["student"])
 
 
 @pytest.mark.filterwarnings("ignore::ssltut.errors.DataWarning")
-def test_batch_norm_is_settled_before_validation():
-    """The averages of a settled copy are the plain mean over the replayed batches; the networks in
+def test_precise_batch_norm_is_the_mean_over_the_batches():
+    """The averages of a precise copy are the plain mean over the replayed batches; the networks in
     training keep theirs.
     """
     method = make_method("mean_teacher", {"sigma_student": 0.0})
@@ -223,9 +225,9 @@ def test_batch_norm_is_settled_before_validation():
     before = {
         role: {k: v.clone() for k, v in net.state_dict().items()} for role, net in nets.items()
     }
-    settled = settle(method, nets, batches, Progress(50, 100))
+    precise = precise_batch_norm(method, nets, batches, Progress(50, 100))
     first, norm = (
-        next(m for m in settled["student"].modules() if isinstance(m, kind))
+        next(m for m in precise["student"].modules() if isinstance(m, kind))
         for kind in (torch.nn.Conv3d, torch.nn.BatchNorm3d)
     )
     with torch.no_grad():
@@ -243,10 +245,10 @@ def test_batch_norm_is_settled_before_validation():
     )
 
 
-def test_networks_without_batch_norm_need_no_settling():
+def test_networks_without_batch_norm_come_back_as_they_are():
     method = make_method("mean_teacher")
     nets = build_nets(method, replace(SMALL, norm="instance"), 3)
-    assert settle(method, nets, [make_batch()], Progress(50, 100)) is nets
+    assert precise_batch_norm(method, nets, [make_batch()], Progress(50, 100)) is nets
 
 
 def test_a_run_predicts_on_the_grid_of_the_scan(tmp_path):

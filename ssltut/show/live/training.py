@@ -15,6 +15,8 @@ from ssltut.show.frontends import frontend
 from ssltut.show.static.charts import default_groups, paint, panel_axes, panel_rows, refuse_missing
 from ssltut.show.static.pictures import Picture, described, picture, styled
 from ssltut.show.static.slices import Scene, draw, key
+from ssltut.training.callbacks import Callback
+from ssltut.training.history import history_row
 
 Look = Callable[[Mapping[str, object], object], Mapping[str, Mapping[str, object]]]
 LIMIT = 0.015  # of the time that a run takes may go into redraws
@@ -65,9 +67,9 @@ def redrawn(
     fig.suptitle(status, x=0.01, ha="left", fontsize=15)
 
 
-class LiveCurves:
+class LiveCurves(Callback):
     """Training curves that grow while a run trains: ``with LiveCurves(alt=...) as live: train(...,
-    watch=live)``.
+    callbacks=[live])``.
 
     steps          of the whole run: adds how many are done and the time left;  learning_rate is
                    named beside them
@@ -106,19 +108,15 @@ class LiveCurves:
     def __exit__(self, *problem: object) -> None:
         self.redraw(final=True)
 
-    def __call__(
+    def on_step(
         self, step: int, nets: Mapping[str, object], batch: object, terms: Mapping[str, object]
     ) -> None:
-        """As ``watch`` of ssltut.training.loop.train."""
-        from ssltut.training.history import history_row
-
+        """One step more; ``train`` calls it."""
         self.latest = nets, batch
         self.add(history_row(step, sum(term.weight * term.value for term in terms.values()), terms))
 
-    def validated(self, step: int, scores: Mapping[str, float]) -> None:
-        """The validation scores of ``step``, whose row is there already; train calls it where its
-        watch has it.
-        """
+    def on_validation(self, step: int, scores: Mapping[str, float]) -> None:
+        """The validation scores of ``step``, whose row is there already."""
         self.rows[-1] |= {f"validation {name}": value for name, value in scores.items()}
 
     def add(self, row: Mapping[str, float]) -> None:
