@@ -46,7 +46,8 @@ def timed(work: Callable[[], object], repeats: int, warm_up: int = 1) -> dict[st
 
 def synthetic() -> list[dict]:
     """Time to make one synthetic hip CT."""
-    from ssltut.synthetic.hip import Pathology, make_case
+    from ssltut.synthetic.anatomy import Pathology
+    from ssltut.synthetic.hip import make_case
 
     kinds = {"healthy": Pathology(), "metal": Pathology(implant=True)}
     return [

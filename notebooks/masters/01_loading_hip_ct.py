@@ -36,7 +36,8 @@ from ssltut.data.case import spacing_of
 from ssltut.data.crop_hips import crop_hips
 from ssltut.data.labels import HIP
 from ssltut.io.nifti import write_image, write_label
-from ssltut.synthetic.hip import Anatomy, Pathology, RANGES, Scanner, make_case
+from ssltut.synthetic.anatomy import RANGES, Anatomy, Pathology, Scanner
+from ssltut.synthetic.hip import make_case
 from ssltut.io.public import CT, SEGMENTATION, find_totalsegmentator_example, read_totalsegmentator_example
 
 # %% [markdown]

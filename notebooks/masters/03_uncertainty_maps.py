@@ -328,7 +328,8 @@ show.explore_embeddings(features[(slice(None), *at)].T.numpy(), places, case.ima
 # osteoarthritic joint, and with a metal nail. The paper names the last two as where its method fails.
 
 # %%
-from ssltut.synthetic.hip import Pathology, make_case
+from ssltut.synthetic.anatomy import Pathology
+from ssltut.synthetic.hip import make_case
 
 kinds = {"healthy": Pathology(), "narrow joint": Pathology(osteoarthritis=1.0), "metal": Pathology(implant=True)}
 verdicts = LabelTable("verdicts", ("right", "wrong, flagged", "wrong, and sure"), ("#000000", "#56B4E9", "#D55E00"))

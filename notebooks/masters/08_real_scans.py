@@ -35,7 +35,7 @@ from ssltut.intake import ingest
 from ssltut.files import cache_dir
 from ssltut.data.labels import HIP
 from ssltut.io.nifti import write_image, write_label
-from ssltut.synthetic.hip import Pathology
+from ssltut.synthetic.anatomy import Pathology
 from ssltut.synthetic.pelvis import make_pelvis
 from ssltut.io.public import CT, SEGMENTATION, find_totalsegmentator_example, read_totalsegmentator_example
 from ssltut.training.recipes import hip

@@ -1,10 +1,8 @@
-"""Every parameter of the synthetic hip CT with its unit, range and source; each can be set or
-drawn.
-"""
+"""Every parameter of the synthetic CT with its unit, range and source; each can be set or drawn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +12,7 @@ NOBLE = "Noble et al. 1988, Clin Orthop 235:148"
 MURRAY = "Murray 1993, J Bone Joint Surg Br 75:228 (definition)"
 TREECE = "Treece et al. 2010, Med Image Anal 14:276"
 OWN = "our choice, by eye on clinical CT"
+ILLNESSES = ("osteoarthritis", "dysplasia", "osteoporosis")
 
 
 class Range(NamedTuple):
@@ -95,8 +94,7 @@ class Pathology:
     osteoarthritis  narrow, eccentric joint space, osteophytes, sclerosis, cysts
     dysplasia       small centre-edge angle, steep cup, lateral head, steep neck
     osteoporosis    thin cortex, faint trabecular bone, wide canal
-    implant         metal and its streaks; bone labels run through the metal, as it lies inside the
-                    bone
+    implant         metal and its streaks; it lies inside the bone, whose label runs through it
     """
 
     osteoarthritis: float = 0.0
@@ -105,7 +103,7 @@ class Pathology:
     implant: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("osteoarthritis", "dysplasia", "osteoporosis"):
+        for name in ILLNESSES:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}", fix="give a severity from 0 to 1"
@@ -113,24 +111,21 @@ class Pathology:
 
     def applied_to(self, anatomy: Anatomy) -> Anatomy:
         """The anatomy with the parameters that illness changes."""
-        oa, dys, por = self.osteoarthritis, self.dysplasia, self.osteoporosis
         return replace(
             anatomy,
-            joint_space=anatomy.joint_space * (1.0 - 0.8 * oa),
-            centre_edge_angle=anatomy.centre_edge_angle * (1.0 - 0.6 * dys),
-            cup_inclination=anatomy.cup_inclination + 8.0 * dys,
-            neck_shaft_angle=anatomy.neck_shaft_angle + 10.0 * dys,
-            cortex_shaft=anatomy.cortex_shaft * (1.0 - 0.5 * por),
-            cortex_thin=anatomy.cortex_thin * (1.0 - 0.4 * por),
-            trabecular_hu=anatomy.trabecular_hu * (1.0 - 0.65 * por),
+            joint_space=anatomy.joint_space * (1.0 - 0.8 * self.osteoarthritis),
+            centre_edge_angle=anatomy.centre_edge_angle * (1.0 - 0.6 * self.dysplasia),
+            cup_inclination=anatomy.cup_inclination + 8.0 * self.dysplasia,
+            neck_shaft_angle=anatomy.neck_shaft_angle + 10.0 * self.dysplasia,
+            cortex_shaft=anatomy.cortex_shaft * (1.0 - 0.5 * self.osteoporosis),
+            cortex_thin=anatomy.cortex_thin * (1.0 - 0.4 * self.osteoporosis),
+            trabecular_hu=anatomy.trabecular_hu * (1.0 - 0.65 * self.osteoporosis),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scanner:
-    """Resolution (mm, full width at half maximum), noise, and how its HU differ from another
-    scanner's.
-    """
+    """Resolution (mm, full width at half maximum), noise, and how its HU differ from another's."""
 
     fwhm_plane: float = 1.2
     fwhm_z: float = 2.0
@@ -139,42 +134,39 @@ class Scanner:
     hu_gain: float = 1.0
 
 
-T = TypeVar("T", Anatomy, Scanner)
+Drawn = TypeVar("Drawn", Anatomy, Scanner)
 
 
-def draw(kind: type[T], rng: np.random.Generator, fixed: Mapping[str, object] | None = None) -> T:
+def draw(
+    kind: type[Drawn], rng: np.random.Generator, fixed: Mapping[str, Any] | None = None
+) -> Drawn:
     """Draw every parameter of ``Anatomy`` or ``Scanner`` from its range; ``fixed`` ones are set.
+
     Raises ConfigError for an unknown name.
     """
-    drawn = {
-        f.name: (
-            rng.choice(["left", "right"]).item()
-            if f.name == "side"
-            else float(rng.uniform(*RANGES[f.name][:2]))
-        )
-        for f in fields(kind)
-    }
-    if unknown := sorted(set(fixed or {}) - set(drawn)):
+    fixed = dict(fixed or {})
+    drawn: dict[str, Any] = {}
+    for field in fields(kind):
+        if field.name == "side":
+            drawn["side"] = rng.choice(["left", "right"]).item()
+        else:
+            low, high, *_ = RANGES[field.name]
+            drawn[field.name] = float(rng.uniform(low, high))
+    if unknown := sorted(set(fixed) - set(drawn)):
         raise ConfigError(
             f"{kind.__name__} has no parameter {', '.join(unknown)}",
             fix=f"use one of {', '.join(drawn)}",
         )
-    return kind(**drawn | dict(fixed or {}))
+    return kind(**drawn | fixed)
 
 
 def draw_pathology(rng: np.random.Generator, rate: float) -> Pathology:
-    """Healthy with probability 1 - ``rate``; else one illness, or metal, at random with a random
-    severity.
-    """
-    ill, which, severity = (
-        rng.random() < rate,
-        rng.choice(4, p=[0.4, 0.25, 0.2, 0.15]),
-        float(rng.uniform(0.4, 1.0)),
-    )
-    if not ill:
+    """Healthy with probability 1 - ``rate``; else one illness, or metal, of random severity."""
+    is_ill = rng.random() < rate
+    which = rng.choice(len(ILLNESSES) + 1, p=[0.4, 0.25, 0.2, 0.15])
+    severity = float(rng.uniform(0.4, 1.0))
+    if not is_ill:
         return Pathology()
-    return (
-        Pathology(implant=True)
-        if which == 3
-        else Pathology(**{("osteoarthritis", "dysplasia", "osteoporosis")[which]: severity})
-    )
+    if which == len(ILLNESSES):
+        return Pathology(implant=True)
+    return replace(Pathology(), **{ILLNESSES[which]: severity})

@@ -9,14 +9,27 @@ from typing import NamedTuple
 import numpy as np
 
 from ssltut.synthetic.anatomy import Anatomy, Pathology
-from ssltut.synthetic.shapes import along, ball, carve, ellipsoid, join, limb, plate, rotation
+from ssltut.synthetic.shapes import (
+    along,
+    ball,
+    capsule,
+    column,
+    ellipsoid,
+    rotation,
+    rounded_box,
+    smooth_union,
+    subtract,
+)
 
 
 class Femur(NamedTuple):
-    """distance (X, Y, Z) mm; cortex (X, Y, Z) its thickness mm; canal (X, Y, Z) 0 ... 1, how much a
-    place is marrow of the shaft;
-    neck_axis unit vector from the shaft to the head and base (3,) where it meets the axis of the
-    shaft.
+    """Shape of a femur and what its inside is made of.
+
+    distance   (X, Y, Z) signed, mm
+    cortex     (X, Y, Z) its thickness, mm
+    canal      (X, Y, Z) 0 to 1, how much of a voxel is marrow of the shaft
+    neck_axis  (3,) unit vector from the shaft to the head
+    base       (3,) mm, where the neck meets the axis of the shaft
     """
 
     distance: np.ndarray
@@ -26,14 +39,35 @@ class Femur(NamedTuple):
     base: np.ndarray
 
 
+class Cup(NamedTuple):
+    """The acetabulum: its bony cavity and the plane of its opening, normal . (p - centre) = depth.
+
+    centre (3,), radius and depth in mm; normal (3,) a unit vector.
+    """
+
+    centre: np.ndarray
+    radius: float
+    normal: np.ndarray
+    depth: float
+
+
+class Hip(NamedTuple):
+    """The femur, the signed distance (X, Y, Z) of the hip bone in mm, and its cup."""
+
+    femur: Femur
+    pelvis: np.ndarray
+    cup: Cup
+
+
 def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
     t = np.clip((x - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
 def neck_axis(anatomy: Anatomy) -> np.ndarray:
-    """From the base of the neck to the head: ``neck_shaft_angle`` with the shaft (which runs down),
-    turned forward by ``anteversion``.
+    """Direction from the base of the neck to the head.
+
+    At ``neck_shaft_angle`` to the shaft, which runs down, and turned forward by ``anteversion``.
     """
     angle, turn = np.radians(anatomy.neck_shaft_angle), np.radians(anatomy.anteversion)
     return np.array([-np.sin(angle) * np.cos(turn), np.sin(angle) * np.sin(turn), -np.cos(angle)])
@@ -43,43 +77,34 @@ def femur(p: np.ndarray, a: Anatomy, pathology: Pathology, rng: np.random.Genera
     """Head with fovea, neck, both trochanters, shaft."""
     r, axis = a.head_radius, neck_axis(a)
     s, base = r / 24.0, -a.neck_length * r * axis
-    head = carve(ball(p, (0, 0, 0), r), ball(p, np.array([-0.93, -0.2, -0.3]) * (r + 3.0), 6.0))
-    neck = limb(p, -0.45 * r * axis, base, 0.64 * r, 0.74 * r)
-    shaft = limb(
-        p,
-        base + np.array([0, 0, -8.0]),
-        base + np.array([-10.0, 2.0, -190.0]),
-        a.shaft_radius * 1.15,
-        a.shaft_radius,
-    )
-    greater = join(
+    fovea = ball(p, np.array([-0.93, -0.2, -0.3]) * (r + 3.0), 6.0)
+    head = subtract(ball(p, (0, 0, 0), r), fovea)
+    neck = capsule(p, -0.45 * r * axis, base, 0.64 * r, 0.74 * r)
+    top, bottom = base + np.array([0, 0, -8.0]), base + np.array([-10.0, 2.0, -190.0])
+    shaft = capsule(p, top, bottom, a.shaft_radius * 1.15, a.shaft_radius)
+
+    def lump(centre: tuple[float, ...], radii: tuple[float, ...]) -> np.ndarray:
+        return ellipsoid(p, base + s * np.array(centre), s * np.array(radii))
+
+    greater = smooth_union(
         6.0,
-        ellipsoid(p, base + s * np.array([13.0, -5.0, 10.0]), s * np.array([12.0, 18.0, 22.0])),
-        ellipsoid(p, base + s * np.array([6.0, -16.0, 20.0]), s * np.array([8.0, 8.0, 13.0])),
+        lump((13.0, -5.0, 10.0), (12.0, 18.0, 22.0)),
+        lump((6.0, -16.0, 20.0), (8.0, 8.0, 13.0)),
     )
-    lesser = ellipsoid(
-        p, base + s * np.array([-11.0, -13.0, -27.0]), s * np.array([8.5, 8.0, 12.0])
-    )
-    crest = limb(
-        p,
-        base + s * np.array([4.0, -17.0, 8.0]),
-        base + s * np.array([-7.0, -15.0, -22.0]),
-        6.0 * s,
-        5.0 * s,
-    )
-    bone = join(10.0 * s, join(7.0 * s, neck, shaft, greater), crest, lesser)
-    distance = join(4.0 * s, head, bone)
+    lesser = lump((-11.0, -13.0, -27.0), (8.5, 8.0, 12.0))
+    above, below = base + s * np.array([4.0, -17.0, 8.0]), base + s * np.array([-7.0, -15.0, -22.0])
+    crest = capsule(p, above, below, 6.0 * s, 5.0 * s)
+    bone = smooth_union(10.0 * s, smooth_union(7.0 * s, neck, shaft, greater), crest, lesser)
+    distance = smooth_union(4.0 * s, head, bone)
     if pathology.osteoarthritis > 0:
-        distance = join(
-            2.5, distance, *osteophytes(p, axis, 0.30 * r, 0.97 * r, pathology.osteoarthritis, rng)
-        )
-    low = p[2] - np.float32(base[2])
-    diaphysis = 1.0 - smoothstep(low, -45.0 * s, -12.0 * s)
+        spurs = osteophytes(p, axis, 0.30 * r, 0.97 * r, pathology.osteoarthritis, rng)
+        distance = smooth_union(2.5, distance, *spurs)
+    height = p[2] - np.float32(base[2])
+    diaphysis = 1.0 - smoothstep(height, -45.0 * s, -12.0 * s)
     calcar = np.exp(-np.square(ball(p, base + s * np.array([-12.0, 0.0, -12.0]), 0.0) / (16.0 * s)))
     cortex = a.cortex_thin + (a.cortex_shaft - a.cortex_thin) * np.maximum(diaphysis, 0.55 * calcar)
-    return Femur(
-        distance, cortex.astype(np.float32), 1.0 - smoothstep(low, -40.0 * s, 5.0 * s), axis, base
-    )
+    canal = 1.0 - smoothstep(height, -40.0 * s, 5.0 * s)
+    return Femur(distance, cortex.astype(np.float32), canal, axis, base)
 
 
 def osteophytes(
@@ -95,25 +120,13 @@ def osteophytes(
     across /= np.linalg.norm(across)
     other, spurs = np.cross(axis, across), []
     for angle in rng.uniform(0, 2 * np.pi, 4 + int(5 * severity)):
-        place = -height * axis + ring * (np.cos(angle) * across + np.sin(angle) * other)
-        spurs.append(ball(p, place, rng.uniform(2.0, 2.5 + 2.5 * severity)))
+        centre = -height * axis + ring * (np.cos(angle) * across + np.sin(angle) * other)
+        spurs.append(ball(p, centre, rng.uniform(2.0, 2.5 + 2.5 * severity)))
     return spurs
 
 
-class Cup(NamedTuple):
-    """centre (3,) mm, radius of the bony cavity mm, normal of the opening (3,), depth: the opening
-    plane is normal . (p - centre) = depth.
-    """
-
-    centre: np.ndarray
-    radius: float
-    normal: np.ndarray
-    depth: float
-
-
 def cup_of(a: Anatomy, pathology: Pathology) -> Cup:
-    """The acetabulum from the centre-edge angle (Wiberg 1939), inclination and anteversion of its
-    opening.
+    """The acetabulum from the centre-edge angle (Wiberg 1939) and how its opening is turned.
 
     The head rides up and outwards with osteoarthritis and dysplasia: the cavity, not the head, is
     moved.
@@ -123,15 +136,25 @@ def cup_of(a: Anatomy, pathology: Pathology) -> Cup:
         [np.sin(incline) * np.cos(turn), np.sin(incline) * np.sin(turn), -np.cos(incline)]
     )
     radius = a.head_radius + a.joint_space
+    shift = 0.5 * a.joint_space * pathology.osteoarthritis + 4.0 * pathology.dysplasia
     up_and_out = np.array([0.35, 0.0, 0.94])
-    centre = -up_and_out * (
-        0.5 * a.joint_space * pathology.osteoarthritis + 4.0 * pathology.dysplasia
-    )
-    radius += 0.6 * float(np.linalg.norm(centre)) if pathology.dysplasia else 0.0
-    rim = (
-        radius * np.array([np.sin(edge), 0.0, np.cos(edge)]) - centre
-    )  # seen from the head, in the frontal plane
+    centre = -up_and_out * shift
+    if pathology.dysplasia:
+        radius += 0.6 * float(np.linalg.norm(centre))
+    # The rim as seen from the head, in the frontal plane.
+    rim = radius * np.array([np.sin(edge), 0.0, np.cos(edge)]) - centre
     return Cup(centre, radius, normal, float(rim @ normal))
+
+
+def cup_frame(p: np.ndarray, cup: Cup, s: float) -> np.ndarray:
+    """Points from the centre of the cup in units of ``s`` mm: sizes there are for a 24 mm head."""
+    return (p - column(cup.centre)) / np.float32(s)
+
+
+def cup_shell(q: np.ndarray, cup: Cup, s: float) -> np.ndarray:
+    """The bone around the cup, in the frame of the cup."""
+    outer = ball(q, (-1.5, 0, 1.5), cup.radius / s + 7.0)
+    return np.maximum(outer, along(q, cup.normal) - np.float32(cup.depth / s))
 
 
 def hip_bone(
@@ -141,51 +164,57 @@ def hip_bone(
     femur_distance: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, Cup]:
-    """Acetabulum with fossa and notch, ilium, ischium, pubis; the signed distance (X, Y, Z) in mm
-    and the cup.
+    """Acetabulum with fossa and notch, lower ilium, ischium, pubis.
+
+    Returns the signed distance (X, Y, Z) in mm and the cup.
     """
     cup, s = cup_of(a, pathology), a.head_radius / 24.0
-    q = (p - np.asarray(cup.centre, np.float32).reshape(3, 1, 1, 1)) / np.float32(
-        s
-    )  # sizes below are for a head of 24 mm
-    outer = cup.radius / s + 7.0
-    shell = np.maximum(
-        ball(q, (-1.5, 0, 1.5), outer), along(q, cup.normal) - np.float32(cup.depth / s)
-    )
+    q = cup_frame(p, cup, s)
     wing = rotation(2, -40.0) @ rotation(1, 14.0)
-    ilium = join(
+    ilium = smooth_union(
         10.0,
         ellipsoid(q, (-9, -4, 36), (13, 21, 24)),
-        plate(q, (-6, -14, 82), wing.T, (7.0, 46.0, 52.0), 6.0),
-        limb(q, (-2, 8, 44), (10, 25, 36), 9.0, 6.0),
+        rounded_box(q, (-6, -14, 82), wing.T, (7.0, 46.0, 52.0), 6.0),
+        capsule(q, (-2, 8, 44), (10, 25, 36), 9.0, 6.0),
     )
-    posterior = join(
+    posterior = smooth_union(
         10.0,
-        limb(q, (-16, -22, 14), (-15, -32, -34), 12.0, 11.0),
+        capsule(q, (-16, -22, 14), (-15, -32, -34), 12.0, 11.0),
         ellipsoid(q, (-17, -36, -56), (13, 14, 17)),
-        limb(q, (-24, -28, 2), (-43, -40, -2), 8.0, 3.0),
-        limb(q, (-22, -24, 24), (-34, -52, 52), 12.0, 13.0),
+        capsule(q, (-24, -28, 2), (-43, -40, -2), 8.0, 3.0),
+        capsule(q, (-22, -24, 24), (-34, -52, 52), 12.0, 13.0),
     )
-    pubis = join(
+    pubis = smooth_union(
         8.0,
-        limb(q, (-20, 17, -8), (-70, 32, -26), 10.5, 8.0),
+        capsule(q, (-20, 17, -8), (-70, 32, -26), 10.5, 8.0),
         ellipsoid(q, (-80, 29, -36), (13, 9, 18)),
     )
-    ramus = limb(q, (-23, -32, -64), (-70, 22, -52), 7.0, 6.0)
-    distance = join(9.0, shell, ilium, posterior, pubis, ramus) * np.float32(s)
+    ramus = capsule(q, (-23, -32, -64), (-70, 22, -52), 7.0, 6.0)
+    bone = smooth_union(9.0, cup_shell(q, cup, s), ilium, posterior, pubis, ramus) * np.float32(s)
+    return with_joint(bone, p, q, cup, a, pathology, femur_distance, rng), cup
+
+
+def with_joint(
+    bone: np.ndarray,
+    p: np.ndarray,
+    q: np.ndarray,
+    cup: Cup,
+    a: Anatomy,
+    pathology: Pathology,
+    femur_distance: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """A hip bone with osteophytes on its rim and with cavity and fossa cut out.
+
+    No part of it comes closer to the femur than the joint space. q are the points in the frame of
+    the cup.
+    """
     if pathology.osteoarthritis > 0:
         rim = np.sqrt(max(cup.radius**2 - cup.depth**2, 1.0))
-        distance = join(
-            2.5,
-            distance,
-            *osteophytes(p, -cup.normal, cup.depth, rim + 3.0, pathology.osteoarthritis, rng),
-        )
-    fossa = limb(
-        q * np.float32(s),
-        np.array([-0.60, -0.10, -0.32]) * cup.radius,
-        np.array([-0.35, 0.02, -0.95]) * cup.radius,
-        0.52 * cup.radius,
-    )
-    cavity = np.minimum(ball(p, cup.centre, cup.radius), fossa)
-    # No part of the pelvis comes closer to the femur than the joint space.
-    return carve(carve(distance, cavity), femur_distance - np.float32(a.joint_space)), cup
+        spurs = osteophytes(p, -cup.normal, cup.depth, rim + 3.0, pathology.osteoarthritis, rng)
+        bone = smooth_union(2.5, bone, *spurs)
+    upper, lower = np.array([-0.60, -0.10, -0.32]), np.array([-0.35, 0.02, -0.95])
+    from_cup = q * np.float32(a.head_radius / 24.0)
+    fossa = capsule(from_cup, upper * cup.radius, lower * cup.radius, 0.52 * cup.radius)
+    bone = subtract(bone, np.minimum(ball(p, cup.centre, cup.radius), fossa))
+    return subtract(bone, femur_distance - np.float32(a.joint_space))

@@ -1,27 +1,25 @@
 """The synthetic hip CT: signed distance fields with smooth unions, seeded, with exact labels.
+
 Change VERSION when the same seed gives other voxels.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from ssltut.data.case import Case
 from ssltut.errors import ConfigError
-from ssltut.seeding import derive_seed
-from ssltut.synthetic.anatomy import RANGES, Anatomy, Pathology, Scanner, draw, draw_pathology
-from ssltut.synthetic.bones import femur, hip_bone
-from ssltut.synthetic.scanner import metal_streaks, scanned
-from ssltut.synthetic.shapes import column, occupancy, rotation
-from ssltut.synthetic.tissues import METAL, bone_tissue, implant, soft_tissue
+from ssltut.synthetic.anatomy import Anatomy, Pathology, Scanner, draw, draw_pathology
+from ssltut.synthetic.assembly import affine_of, parameters, random_streams, turn_leg
+from ssltut.synthetic.bones import Hip, femur, hip_bone
+from ssltut.synthetic.scanner import add_metal, simulate_scanner
+from ssltut.synthetic.shapes import column, occupancy, rotation, turned, voxel_centres
+from ssltut.synthetic.tissues import add_hip, implant, soft_tissue
 
-__all__ = ["RANGES", "VERSION", "Anatomy", "Pathology", "Scanner", "draw", "make_case"]
 VERSION = 1
 FIELD_OF_VIEW = 160.0  # mm
-CENTRE = np.array(
-    [4.0, -14.0, -6.0]
-)  # of the field of view from the head: lateral, anterior, superior, mm
+CENTRE = np.array([4.0, -14.0, -6.0])  # of the field from the head: lateral, anterior, superior, mm
 
 
 def make_case(
@@ -29,83 +27,72 @@ def make_case(
     *,
     size: int = 64,
     spacing: float | None = None,
-    anatomy: Anatomy | Mapping[str, object] | None = None,
+    anatomy: Anatomy | Mapping[str, Any] | None = None,
     pathology: Pathology | None = None,
-    scanner: Scanner | Mapping[str, object] | None = None,
+    scanner: Scanner | Mapping[str, Any] | None = None,
     pathology_rate: float = 0.5,
-    id: str | None = None,
+    case_id: str | None = None,
 ) -> Case:
-    """One synthetic hip CT of size^3 voxels, image int16 HU and label 0 background, 1 hip bone, 2
-    femur; the same bits for the same arguments.
+    """One synthetic hip CT of size^3 voxels; the same bits for the same arguments.
+
+    The image is int16 HU, the label 0 background, 1 hip bone, 2 femur. ``meta`` holds all
+    parameters (anatomy as drawn, before illness changes it) and ``difficulty``.
 
     spacing           voxel size in mm; default: 160 mm / size
-    anatomy, scanner  given whole, or a mapping of the parameters to set, the others drawn from
-                      RANGES
+    anatomy, scanner  given whole, or a mapping of the parameters to set; others are drawn (RANGES)
     pathology         given, or drawn: one illness with probability ``pathology_rate``
-    ``meta`` holds all parameters (anatomy as drawn, before illness changes it) and ``difficulty``.
     Raises ConfigError for a size below 16 voxels.
     """
     if size < 16:
         raise ConfigError(f"a scan of {size} voxels a side", fix="ask for at least 16")
-    rngs = {
-        name: np.random.default_rng(derive_seed(seed, name))
-        for name in ("anatomy", "pathology", "scanner", "bones", "tissue", "noise", "pose")
-    }
-    drawn = anatomy if isinstance(anatomy, Anatomy) else draw(Anatomy, rngs["anatomy"], anatomy)
-    machine = scanner if isinstance(scanner, Scanner) else draw(Scanner, rngs["scanner"], scanner)
-    illness = (
-        pathology if pathology is not None else draw_pathology(rngs["pathology"], pathology_rate)
+    streams = random_streams(
+        seed, "anatomy", "pathology", "scanner", "bones", "tissue", "noise", "pose"
     )
-    a, voxel = (
-        illness.applied_to(drawn),
-        FIELD_OF_VIEW / size if spacing is None else float(spacing),
-    )
-    side = 1.0 if a.side == "right" else -1.0  # RAS+: the first axis grows to the patient's right
+    if not isinstance(anatomy, Anatomy):
+        anatomy = draw(Anatomy, streams["anatomy"], anatomy)
+    if not isinstance(scanner, Scanner):
+        scanner = draw(Scanner, streams["scanner"], scanner)
+    if pathology is None:
+        pathology = draw_pathology(streams["pathology"], pathology_rate)
+    a = pathology.applied_to(anatomy)
+    voxel = FIELD_OF_VIEW / size if spacing is None else float(spacing)
 
-    middle = CENTRE + rngs["pose"].uniform(-5.0, 5.0, 3)
-    steps = ((np.arange(size) - (size - 1) / 2) * voxel).astype(np.float32)
-    ras = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"))
-    ras[0] *= side
-    p = np.tensordot(
-        (rotation(0, a.body_tilt) @ rotation(2, 0.5 * a.body_tilt)).astype(np.float32),
-        ras + column(middle),
-        1,
-    )
-    leg = np.tensordot(
-        (rotation(0, -a.hip_flexion) @ rotation(2, a.hip_rotation)).astype(np.float32), p, 1
-    )  # turned about the head
+    points = voxel_centres((size, size, size), voxel)
+    points[0] *= 1.0 if a.side == "right" else -1.0  # RAS+: the first axis grows to the right
+    points += column(CENTRE + streams["pose"].uniform(-5.0, 5.0, 3))
+    p = turned(points, rotation(0, a.body_tilt), rotation(2, 0.5 * a.body_tilt))
+    leg = turn_leg(p, a)
 
-    thigh = femur(leg, a, illness, rngs["bones"])
-    pelvis, cup = hip_bone(p, a, illness, thigh.distance, rngs["bones"])
-    hu, _ = soft_tissue(p, a, voxel, rngs["tissue"])
-    bone_tissue(p, thigh, pelvis, cup, a, illness, hu, voxel, rngs["tissue"])
-    if illness.implant:
-        share = occupancy(implant(leg, thigh, a), voxel)
-        streaks = metal_streaks(share, np.clip(hu / 1000.0 + 1.0, 0.0, None), voxel, rngs["noise"])
-        hu += share * (METAL - hu) + streaks
-    label = np.where(thigh.distance < 0, 2, np.where(pelvis < 0, 1, 0)).astype(np.uint8)
-    image = scanned(hu, (voxel,) * 3, machine, rngs["noise"])
-    affine = np.diag([voxel, voxel, voxel, 1.0])
-    affine[:3, 3] = -(size - 1) / 2 * voxel
+    thigh = femur(leg, a, pathology, streams["bones"])
+    hip = Hip(thigh, *hip_bone(p, a, pathology, thigh.distance, streams["bones"]))
+    canvas, _ = soft_tissue(p, a, voxel, streams["tissue"])
+    add_hip(p, hip, a, pathology, canvas, streams["tissue"])
+    if pathology.implant:
+        add_metal(canvas, occupancy(implant(leg, thigh, a), voxel), streams["noise"])
+    image = simulate_scanner(canvas, scanner, streams["noise"])
+    label = np.where(thigh.distance < 0, 2, np.where(hip.pelvis < 0, 1, 0)).astype(np.uint8)
     meta = {
-        "difficulty": difficulty(a, illness, machine, voxel),
-        "anatomy": asdict(drawn),
-        "pathology": asdict(illness),
-        "scanner": asdict(machine),
-        "seed": int(seed),
+        "difficulty": difficulty(a, pathology, scanner, voxel),
+        **parameters(anatomy, pathology, scanner, seed),
     }
-    name = id or f"hip-{seed}"
-    return Case(name, name, image, label, affine, meta)
+    case_id = case_id or f"hip-{seed}"
+    origin = [-(size - 1) / 2 * voxel] * 3
+    return Case(case_id, case_id, image, label, affine_of(voxel, origin), meta)
 
 
-def difficulty(a: Anatomy, illness: Pathology, scanner: Scanner, voxel: float) -> float:
-    """How hard the scan should be to segment, 0 ... 1: our score of narrow joint, faint bone in
-    noise, thin cortex in the voxel, illness, metal.
+def difficulty(a: Anatomy, pathology: Pathology, scanner: Scanner, voxel: float) -> float:
+    """How hard the scan should be to segment, 0 to 1: a score of our own.
+
+    It counts a narrow joint, bone that is faint in the noise, a cortex thin beside the voxel,
+    illness and metal.
     """
     narrow = np.clip(1.5 - a.joint_space / max(voxel, 1.0), 0.0, 1.0)
     faint = np.clip(4.0 * scanner.noise / max(a.trabecular_hu - a.muscle_hu, 20.0), 0.0, 1.0)
     thin = np.clip(1.0 - a.cortex_thin / (voxel + scanner.fwhm_plane), 0.0, 1.0)
     ill = max(
-        illness.osteoarthritis, illness.dysplasia, illness.osteoporosis, float(illness.implant)
+        pathology.osteoarthritis,
+        pathology.dysplasia,
+        pathology.osteoporosis,
+        float(pathology.implant),
     )
     return float(round(0.3 * narrow + 0.2 * faint + 0.15 * thin + 0.35 * ill, 3))

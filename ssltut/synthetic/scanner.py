@@ -1,89 +1,81 @@
-"""The scanner: metal streaks, resolution, noise with the spectrum of filtered back-projection, HU
-scale.
-"""
+"""The scanner: metal streaks, resolution, noise as in filtered back-projection, HU scale."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
 from ssltut.synthetic.anatomy import Scanner
+from ssltut.synthetic.tissues import METAL, Canvas
 
 WATER_PER_MM = 0.019  # attenuation of water at about 70 keV, 1/mm
 STREAK_VOXEL = 3.0  # mm; streaks are smooth, so they are computed on coarser slices
 
 
+def add_metal(canvas: Canvas, share: np.ndarray, rng: np.random.Generator) -> None:
+    """Metal, which fills ``share`` (X, Y, Z) of every voxel, and its streaks."""
+    body = np.clip(canvas.hu / 1000.0 + 1.0, 0.0, None)
+    streaks = metal_streaks(share, body, canvas.voxel, rng)
+    canvas.hu += share * (METAL - canvas.hu) + streaks
+
+
 def metal_streaks(
     share: np.ndarray, body: np.ndarray, voxel: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """What metal adds to the HU of every voxel (X, Y, Z): beam hardening and photon starvation in
-    the projections through it.
+    """What metal adds to the HU of every voxel (X, Y, Z): beam hardening and photon starvation.
 
     share (X, Y, Z) is the metal's part of a voxel, body (X, Y, Z) attenuation relative to water. As
-    reconstruction is linear, only the error of the projections is reconstructed (De Man et al.
-    1999, IEEE Trans Nucl Sci 46:691, for the mechanisms).
+    reconstruction is linear, only the error of the projections through metal is reconstructed (De
+    Man et al. 1999, IEEE Trans Nucl Sci 46:691, for the mechanisms).
     """
     from skimage.transform import iradon, radon
 
     factor = min(1.0, voxel / STREAK_VOXEL)
     metal, water = zoom(share, factor, order=1), zoom(body, factor, order=1)
     pixel, angles = voxel * share.shape[0] / metal.shape[0], np.arange(0.0, 180.0, 3.0)
+
+    def project(image: np.ndarray) -> np.ndarray:
+        return radon(image, angles, circle=False, preserve_range=True) * pixel
+
     streaks = np.zeros_like(metal)
     for z in np.flatnonzero(metal.max((0, 1)) > 0.05):
-        through_metal = radon(metal[..., z], angles, circle=False, preserve_range=True) * pixel
-        through_body = (
-            radon(water[..., z], angles, circle=False, preserve_range=True) * pixel * WATER_PER_MM
-        )
-        attenuation = through_body + 0.25 * through_metal
+        through_metal = project(metal[..., z])
+        attenuation = project(water[..., z]) * WATER_PER_MM + 0.25 * through_metal
         hardened = -0.006 * through_metal**2
-        starved = (
-            rng.standard_normal(attenuation.shape)
-            * 0.004
-            * np.exp(np.minimum(attenuation, 12.0) / 2.0)
-        )
+        noise = rng.standard_normal(attenuation.shape)
+        starved = noise * 0.004 * np.exp(np.minimum(attenuation, 12.0) / 2.0)
         error = np.where(through_metal > 0.5, hardened + starved, 0.0)
-        streaks[..., z] = (
-            iradon(error, angles, output_size=metal.shape[0], circle=False)
-            / pixel
-            / WATER_PER_MM
-            * 1000.0
-        )
+        image = iradon(error, angles, output_size=metal.shape[0], circle=False)
+        streaks[..., z] = image / pixel / WATER_PER_MM * 1000.0
     full = zoom(streaks, np.array(share.shape) / streaks.shape, order=1)
     return gaussian_filter(full, 1.0).astype(np.float32)
 
 
 def quantum_noise(
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     spacing: tuple[float, float, float],
     scanner: Scanner,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Noise of standard deviation 1 whose power in a slice rises with frequency and then falls
-    (Riederer et al. 1978, Phys Med Biol 23:446).
+    """Noise of standard deviation 1 whose power in a slice rises with frequency and then falls.
+
+    After Riederer et al. 1978, Phys Med Biol 23:446.
     """
     white = rng.standard_normal(shape, dtype=np.float32)
     fx, fy = np.fft.fftfreq(shape[0], spacing[0]), np.fft.rfftfreq(shape[1], spacing[1])
     frequency = np.hypot(fx[:, None], fy[None])  # cycles per mm
     power = (frequency + 0.02) * np.exp(-np.square(frequency * scanner.fwhm_plane * 1.4))
-    coloured = np.fft.irfft2(
-        np.fft.rfft2(white, axes=(0, 1)) * np.sqrt(power)[..., None].astype(np.float32),
-        s=shape[:2],
-        axes=(0, 1),
-    )
-    coloured = gaussian_filter(
-        coloured.astype(np.float32), (0, 0, 0.35 * scanner.fwhm_z / spacing[2])
-    )
-    return coloured / max(float(coloured.std()), 1e-6)
+    spectrum = np.fft.rfft2(white, axes=(0, 1)) * np.sqrt(power)[..., None].astype(np.float32)
+    noise = np.fft.irfft2(spectrum, s=shape[:2], axes=(0, 1)).astype(np.float32)
+    noise = gaussian_filter(noise, (0, 0, 0.35 * scanner.fwhm_z / spacing[2]))
+    return noise / max(float(noise.std()), 1e-6)
 
 
-def scanned(
-    hu: np.ndarray, spacing: tuple[float, float, float], scanner: Scanner, rng: np.random.Generator
-) -> np.ndarray:
-    """The image (X, Y, Z) int16 HU that this scanner makes of the true ``hu``."""
+def simulate_scanner(canvas: Canvas, scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
+    """The image (X, Y, Z) int16 HU that this scanner makes of the true HU."""
+    hu, voxel = canvas.hu, canvas.voxel
     widths = (scanner.fwhm_plane, scanner.fwhm_plane, scanner.fwhm_z)
-    blurred = gaussian_filter(
-        hu, [w / 2.355 / step for w, step in zip(widths, spacing, strict=False)]
-    )
-    blurred = np.where(blurred > 0, blurred * np.float32(scanner.hu_gain), blurred) + np.float32(
-        scanner.hu_shift
-    )
-    noisy = blurred + np.float32(scanner.noise) * quantum_noise(hu.shape, spacing, scanner, rng)
+    # A Gaussian is 2.355 standard deviations wide at half maximum.
+    blurred = gaussian_filter(hu, [width / 2.355 / voxel for width in widths])
+    gained = np.where(blurred > 0, blurred * np.float32(scanner.hu_gain), blurred)
+    noise = quantum_noise(hu.shape, (voxel, voxel, voxel), scanner, rng)
+    noisy = gained + np.float32(scanner.hu_shift) + np.float32(scanner.noise) * noise
     return np.clip(np.rint(noisy), -1024, 3071).astype(np.int16)

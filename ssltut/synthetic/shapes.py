@@ -1,6 +1,4 @@
-"""Signed distance fields: negative inside, in mm. A point array ``p`` is (3, X, Y, Z) float32 in
-mm.
-"""
+"""Signed distance fields: negative inside, in mm. Points ``p`` are (3, X, Y, Z) float32 in mm."""
 
 from collections.abc import Sequence
 
@@ -19,11 +17,9 @@ def norm(p: np.ndarray) -> np.ndarray:
 
 
 def along(p: np.ndarray, direction: Vector) -> np.ndarray:
-    return (
-        np.float32(direction[0]) * p[0]
-        + np.float32(direction[1]) * p[1]
-        + np.float32(direction[2]) * p[2]
-    )
+    """The coordinate of every point along ``direction``."""
+    x, y, z = (np.float32(v) for v in direction)
+    return x * p[0] + y * p[1] + z * p[2]
 
 
 def ball(p: np.ndarray, centre: Vector, radius: float) -> np.ndarray:
@@ -37,10 +33,10 @@ def ellipsoid(p: np.ndarray, centre: Vector, radii: Vector) -> np.ndarray:
     return level * (level - 1.0) / np.maximum(slope, 1e-6)
 
 
-def limb(
+def capsule(
     p: np.ndarray, start: Vector, end: Vector, r_start: float, r_end: float | None = None
 ) -> np.ndarray:
-    """A rounded limb from ``start`` to ``end`` whose radius changes linearly."""
+    """A rod with round ends from ``start`` to ``end`` whose radius changes linearly."""
     r_end = r_start if r_end is None else r_end
     axis = np.asarray(end, np.float32) - np.asarray(start, np.float32)
     q = p - column(start)
@@ -48,24 +44,24 @@ def limb(
     return norm(q - column(axis) * t) - (np.float32(r_start) + np.float32(r_end - r_start) * t)
 
 
-def plate(
+def rounded_box(
     p: np.ndarray, centre: Vector, rotation: np.ndarray, half: Vector, rounding: float
 ) -> np.ndarray:
-    """A rounded box with half sizes ``half`` whose axes are the rows of ``rotation`` (3, 3)."""
+    """A box with half sizes ``half`` whose axes are the rows of ``rotation`` (3, 3)."""
     q = np.tensordot(rotation.astype(np.float32), p - column(centre), 1)
     d = np.abs(q) - column(half) + np.float32(rounding)
     return norm(np.maximum(d, 0.0)) + np.minimum(d.max(0), 0.0) - np.float32(rounding)
 
 
-def join(k: float, first: np.ndarray, *others: np.ndarray) -> np.ndarray:
-    """Smooth union: surfaces closer than ``k`` mm flow into each other."""
+def smooth_union(k: float, first: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    """Union in which surfaces closer than ``k`` mm flow into each other."""
     for other in others:
         blend = np.maximum(np.float32(k) - np.abs(first - other), 0.0)
         first = np.minimum(first, other) - blend * blend / np.float32(4.0 * k)
     return first
 
 
-def carve(solid: np.ndarray, hole: np.ndarray) -> np.ndarray:
+def subtract(solid: np.ndarray, hole: np.ndarray) -> np.ndarray:
     return np.maximum(solid, -hole)
 
 
@@ -74,12 +70,26 @@ def rotation(axis: int, degrees: float) -> np.ndarray:
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     i, j = [(1, 2), (2, 0), (0, 1)][axis]
     matrix = np.eye(3)
-    matrix[i, i], matrix[i, j], matrix[j, i], matrix[j, j] = c, -s, s, c
+    matrix[[i, j], [i, j]] = c
+    matrix[i, j] = -s
+    matrix[j, i] = s
     return matrix
 
 
+def turned(p: np.ndarray, *rotations: np.ndarray) -> np.ndarray:
+    """Points turned by the product of ``rotations``, the last one first."""
+    matrix = rotations[0]
+    for other in rotations[1:]:
+        matrix = matrix @ other
+    return np.tensordot(matrix.astype(np.float32), p, 1)
+
+
+def voxel_centres(size: Sequence[int], voxel: float) -> np.ndarray:
+    """Points (3, *size) of a grid around the origin, ``voxel`` mm apart."""
+    axes = [((np.arange(n) - (n - 1) / 2) * voxel).astype(np.float32) for n in size]
+    return np.stack(np.meshgrid(*axes, indexing="ij"))
+
+
 def occupancy(distance: np.ndarray, voxel: float) -> np.ndarray:
-    """Share of a voxel inside the surface, 0 ... 1, from the distance of its centre: the partial
-    volume effect.
-    """
+    """Share of a voxel inside the surface, 0 to 1, from the distance of its centre."""
     return np.clip(0.5 - distance / np.float32(voxel), 0.0, 1.0)

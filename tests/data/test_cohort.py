@@ -1,10 +1,8 @@
 """Splits, label tables, cohorts in memory and on disk, and scans on other voxels."""
 
 import json
-import sys
 import warnings
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -331,19 +329,13 @@ def test_resampled_cohorts():
 def test_synthetic_scans_are_made_once(monkeypatch, tmp_path):
     made = []
 
-    def make_case(seed, *, size, pathology_rate, id):
-        made.append((id, seed))
-        return replace(
-            toy_case(seed % 1000, size=16),
-            id=id,
-            patient=id,
-            meta={"difficulty": 0.5, "pathology": ["cyst"]},
-        )
+    def make_case(seed, *, size, pathology_rate, case_id):
+        made.append((case_id, seed))
+        meta = {"difficulty": 0.5, "pathology": ["cyst"]}
+        return replace(toy_case(seed % 1000, size=16), id=case_id, patient=case_id, meta=meta)
 
     monkeypatch.setenv("SSLTUT_CACHE", str(tmp_path))
-    phantom = ModuleType("ssltut.synthetic.hip")
-    phantom.VERSION, phantom.make_case = 1, make_case
-    monkeypatch.setitem(sys.modules, "ssltut.synthetic.hip", phantom)
+    monkeypatch.setattr("ssltut.synthetic.hip.make_case", make_case)
     sizes = {"labelled": 2, "validation": 1, "test": 2}
     cohort = synthetic_cohort(8, size=16, **sizes)
     assert (

@@ -7,11 +7,11 @@ import pytest
 from scipy import ndimage
 
 from ssltut.errors import ConfigError
-from ssltut.synthetic.anatomy import draw_pathology
+from ssltut.synthetic.anatomy import RANGES, Anatomy, Pathology, Scanner, draw, draw_pathology
 from ssltut.synthetic.bones import cup_of, neck_axis
-from ssltut.synthetic.hip import RANGES, Anatomy, Pathology, Scanner, draw, make_case
+from ssltut.synthetic.hip import make_case
 from ssltut.synthetic.scanner import metal_streaks, quantum_noise
-from ssltut.synthetic.shapes import ball, ellipsoid, join, limb, occupancy, rotation
+from ssltut.synthetic.shapes import ball, capsule, ellipsoid, occupancy, rotation, smooth_union
 
 HEALTHY = Pathology()
 
@@ -181,7 +181,7 @@ def test_distances_are_exact_where_they_should_be():
     centre = (16, 16, 16)
     assert ball(p, (0, 0, 3), 5.0)[centre] == pytest.approx(-2.0)
     assert ellipsoid(p, (0, 0, 0), (8, 5, 3))[24, 16, 16] == pytest.approx(0.0, abs=1e-5)
-    assert limb(p, (0, 0, 0), (10, 0, 0), 2.0, 4.0)[21, 16, 20] == pytest.approx(
+    assert capsule(p, (0, 0, 0), (10, 0, 0), 2.0, 4.0)[21, 16, 20] == pytest.approx(
         1.0
     )  # half way: radius 3, 4 mm off the axis
     for apart, grows in (
@@ -189,7 +189,7 @@ def test_distances_are_exact_where_they_should_be():
         (4.5, True),
     ):  # the surfaces are 10 mm and 1 mm apart, the blend reaches 4 mm
         two = [ball(p, (x, 0, 0), 4.0) for x in (apart, -apart)]
-        assert ((join(4.0, *two) < 0).sum() > (np.minimum(*two) < 0).sum()) == grows
+        assert ((smooth_union(4.0, *two) < 0).sum() > (np.minimum(*two) < 0).sum()) == grows
     assert occupancy(np.array([-5.0, 0.0, 5.0]), 2.0).tolist() == [1.0, 0.5, 0.0]
     assert np.allclose(rotation(2, 90.0) @ [1, 0, 0], [0, 1, 0])
 

@@ -16,12 +16,12 @@ from ssltut.errors import ConfigError
 from ssltut.methods.registry import make_method
 from ssltut.seeding import generator_for
 from ssltut.synthetic import pelvis
-from ssltut.synthetic.anatomy import Anatomy, draw
-from ssltut.synthetic.belly import belly
+from ssltut.synthetic.abdomen import add_abdomen
+from ssltut.synthetic.anatomy import Anatomy, Pathology, draw
 from ssltut.synthetic.cohorts import pelvis_cohort
-from ssltut.synthetic.hip import Pathology
-from ssltut.synthetic.pelvis import Confusers, at_socket, make_pelvis
+from ssltut.synthetic.pelvis import Confusers, make_pelvis, socket_factor
 from ssltut.synthetic.shapes import ball
+from ssltut.synthetic.tissues import Canvas
 from ssltut.training.config import TrainConfig
 from ssltut.training.loop import load_run, run_identity
 from ssltut.training.recipes import HIP, hip
@@ -85,12 +85,12 @@ def test_the_label_takes_in_the_rim_of_a_bone_as_references_of_real_scans_do():
 
 
 def test_a_head_may_lose_its_cortex_at_the_socket_and_keeps_it_elsewhere(monkeypatch):
-    assert at_socket(np.float32([-3.0, 6.0, 9.0, 12.0, 40.0]), 0.2) == pytest.approx(
+    assert socket_factor(np.float32([-3.0, 6.0, 9.0, 12.0, 40.0]), 0.2) == pytest.approx(
         [0.2, 0.2, 0.6, 1.0, 1.0]
     )
     images = {}
     for share in (0.0, 1.0):
-        monkeypatch.setattr(pelvis, "PLATE", (share, share))
+        monkeypatch.setattr(pelvis, "CORTEX_AT_SOCKET", (share, share))
         case = make_pelvis(3, spacing=3.0, pathology=Pathology())
         images[share] = case.image.astype(int)
     away = 3.0 * ndimage.distance_transform_edt(case.label != 1)  # mm from the hip bone
@@ -113,7 +113,7 @@ def test_flesh_fills_the_fat_inside_the_fascia_alone():
     hu = np.where(fascia < 40, -100.0, -1000.0).astype(np.float32)
     hu[bone < 0] = 700.0
     before, a = hu.copy(), draw(Anatomy, np.random.default_rng(0))
-    belly(p, fascia, bone, a, hu, 6.0, np.random.default_rng(1))
+    add_abdomen(p, fascia, bone, a.muscle_hu, Canvas(hu, 6.0), np.random.default_rng(1))
     assert np.array_equal(hu[fascia > 3], before[fascia > 3])
     assert np.array_equal(hu[bone < 0], before[bone < 0])
     assert 0.4 < (hu[(fascia < -3) & (bone > 3)] > 0).mean() < 0.95

@@ -1,0 +1,118 @@
+"""The bones that a scan of the whole pelvis shows beyond one hip, as signed distances in mm."""
+
+import numpy as np
+
+from ssltut.synthetic.anatomy import Anatomy, Pathology
+from ssltut.synthetic.bones import Cup, cup_frame, cup_of, cup_shell, with_joint
+from ssltut.synthetic.shapes import capsule, ellipsoid, smooth_union, subtract
+from ssltut.synthetic.tissues import MIDLINE
+
+
+def whole_hip_bone(
+    p: np.ndarray,
+    a: Anatomy,
+    pathology: Pathology,
+    femur_distance: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, Cup]:
+    """The hip bone of bones.py with a whole ilium and a pubis that ends at the symphysis.
+
+    The ilium has a thick roof and a wing that flares up to the crest.
+    """
+    cup, s = cup_of(a, pathology), a.head_radius / 24.0
+    q = cup_frame(p, cup, s)
+    shift = rng.uniform(-5.0, 5.0, (6, 3))
+    roof = smooth_union(
+        10.0,
+        ellipsoid(q, np.array([-3, -3, 33]) + 0.5 * shift[0], (14, 30, 22)),
+        capsule(q, (0, 8, 46), (10, 27, 34), 9.0, 6.5),
+    )
+    behind = smooth_union(
+        10.0,
+        capsule(q, (-17, -22, 14), np.array([-19, -36, -34]) + shift[1], 12.0, 11.0),
+        ellipsoid(q, np.array([-19, -38, -56]) + shift[1], (12, 14, 17)),
+        capsule(q, (-24, -28, 2), (-43, -40, -2), 8.0, 3.0),
+        capsule(q, (-18, -22, 26), np.array([-33, -54, 60]) + shift[2], 12.0, 11.0),
+    )
+    body = np.array([(MIDLINE + 14.0) / s, 42, -32]) + np.array([0, *shift[3, 1:]])
+    pubis = smooth_union(
+        8.0,
+        capsule(q, (-20, 19, -7), body + np.array([8, 2, 8]), 10.5, 8.0),
+        ellipsoid(q, body, (13, 9, 18)),
+    )
+    ramus = capsule(q, (-24, -38, -62), body + np.array([4, -6, -16]), 7.0, 6.0)
+    ilium = smooth_union(12.0, roof, iliac_wing(q, rng))
+    bone = smooth_union(9.0, cup_shell(q, cup, s), ilium, behind, pubis, ramus) * np.float32(s)
+    bone = with_joint(bone, p, q, cup, a, pathology, femur_distance, rng)
+    symphysis = np.float32(MIDLINE + rng.uniform(1.5, 3.5)) - p[0]
+    return np.maximum(bone, symphysis), cup
+
+
+def iliac_wing(q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A sheet x(y, z) within an oval outline, thin in its middle and thick at its borders."""
+    jitter = rng.uniform(-1.0, 1.0, 8)
+    y, z = q[1], q[2]
+    high = np.clip((z - 70.0) / 65.0, 0.0, 1.3)
+    slope = 0.50 + 0.06 * jitter[0] + 0.25 * high**2
+    sheet = -3.0 + 4.0 * jitter[1] + slope * y + (22.0 + 8.0 * jitter[2]) * high**1.5
+    sheet = sheet + (6.0 + 3.0 * jitter[3]) * np.exp(-np.square((y + 15.0) / 35.0))
+    wide = (y + 8.0 + 4 * jitter[4]) / (74.0 + 5.0 * jitter[5])
+    tall = (z - 92.0) / (60.0 + 7.0 * jitter[6])
+    outline = (np.sqrt(np.square(wide) + np.square(tall)) - 1.0) * np.float32(62.0)
+    half = (
+        3.2
+        + 0.8 * jitter[7]
+        + 5.5 / (1.0 + np.exp((y + 52.0) / 7.0))
+        + 3.0 * np.exp(outline / 9.0)
+        + 5.0 * np.exp(-np.square((z - 45.0) / 18.0))
+    )
+    notch = np.hypot(y + 66.0, z - 24.0) - np.float32(27.0)
+    flat = np.abs(q[0] - sheet) / np.sqrt(1.0 + slope**2) - half
+    wing = subtract(np.maximum(flat, outline), notch)
+    return np.maximum(wing, 20.0 - z).astype(np.float32)
+
+
+def axial_skeleton(p: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Sacrum with coccyx, and vertebrae with arches, processes and ribs."""
+    size = rng.uniform(0.9, 1.1)
+    tilt, base = rng.uniform(-6, 6), rng.uniform(98.0, 114.0)
+    return [sacrum_and_coccyx(p, size, tilt, base), spine_and_ribs(p, size, base, rng)]
+
+
+def sacrum_and_coccyx(p: np.ndarray, size: float, tilt: float, base: float) -> np.ndarray:
+    """``base`` is the height of the first sacral vertebra above the head, mm."""
+    vertebrae = []
+    for i in range(5):
+        centre = (MIDLINE, -34 - 13 * i - tilt * (i > 1), base - 19 * i)
+        vertebrae.append(ellipsoid(p, centre, (size * (70 - 12 * i), 19 - 2.4 * i, 17 - i)))
+    crest = capsule(p, (MIDLINE, -58, base), (MIDLINE, -102, base - 62), 6.0, 4.0)
+    canal = capsule(p, (MIDLINE, -46, base + 14), (MIDLINE, -86, base - 52), 7.0, 3.0)
+    sacrum = subtract(smooth_union(8.0, *vertebrae, crest), canal)
+    for i in range(1, 4):  # the holes of the nerves
+        height = base - 10 - 19 * i
+        front, back = (MIDLINE + 19, -20 - 13 * i), (MIDLINE + 21, -70 - 12 * i)
+        sacrum = subtract(sacrum, capsule(p, (*front, height), (*back, height), 3.5))
+    coccyx = capsule(p, (MIDLINE, -88, base - 88), (MIDLINE, -80, base - 112), 6.0, 3.0)
+    return np.minimum(sacrum, coccyx)
+
+
+def spine_and_ribs(p: np.ndarray, size: float, base: float, rng: np.random.Generator) -> np.ndarray:
+    at, parts = MIDLINE, []
+    for i in range(8):
+        z, y = base + 33.0 + 36.0 * i, -26.0 + 3.0 * min(i, 3)
+        across = np.hypot((p[0] - at) / np.float32(1.15), p[1] - np.float32(y))
+        height = np.abs(p[2] - np.float32(z))
+        trunk = np.maximum(across - np.float32(23.0 * size), height - np.float32(13.5))
+        arch = smooth_union(
+            4.0,
+            capsule(p, (at + 14, y - 14, z + 3), (at + 15, y - 36, z - 2), 5.0),
+            capsule(p, (at + 15, y - 36, z - 2), (at, y - 48, z - 6), 4.5),
+            capsule(p, (at + 14, y - 22, z + 2), (at + 44, y - 28, z + 6), 4.0, 3.0),
+            capsule(p, (at, y - 48, z - 6), (at, y - 68, z - 12), 4.0),
+        )
+        parts.append(smooth_union(3.0, trunk, arch))
+    chest = (np.hypot((p[0] - at) / 138.0, (p[1] + 4.0) / 98.0) - 1.0) * 105.0
+    for i in range(6):  # ribs, which slope down to the front
+        height = p[2] - np.float32(base + 150.0 + 27.0 * i) + 0.35 * (p[1] + 100.0)
+        parts.append(np.hypot(chest, height) - np.float32(rng.uniform(4.5, 6.5)))
+    return np.minimum.reduce(parts)
