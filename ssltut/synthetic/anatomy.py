@@ -164,7 +164,7 @@ def draw_pathology(rng: np.random.Generator, rate: float) -> Pathology:
     """Healthy with probability 1 - ``rate``; else one illness, or metal, of random severity."""
     is_ill = rng.random() < rate
     which = rng.choice(len(ILLNESSES) + 1, p=[0.4, 0.25, 0.2, 0.15])
-    severity = float(rng.uniform(0.4, 1.0))
+    severity: Any = float(rng.uniform(0.4, 1.0))
     if not is_ill:
         return Pathology()
     if which == len(ILLNESSES):
