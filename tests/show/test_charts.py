@@ -92,10 +92,7 @@ def test_sides_are_named_only_where_they_are_known():
 
 def test_a_method_without_values_keeps_its_row_and_says_nothing(recwarn):
     axes = strip({"ours": [0.1, np.nan, 0.3], "failed": [np.nan, np.nan]}, "Dice").axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "ours",
-        "failed",
-    ]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ours", "failed"]
     assert not recwarn.list
     assert [np.mean(line.get_xdata()) for line in axes.lines[1:3]] == pytest.approx([0.2, 0.2])
     assert len(axes.lines) == 4

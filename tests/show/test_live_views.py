@@ -168,10 +168,7 @@ def test_layers_are_switched_and_named():
 def test_windows_set_the_grey_values_and_grey_values_the_picture():
     view = explorer(layers=None)
     assert list(view.windows) == ["bone", "soft", "whole", "percentile"]
-    assert view.grey.value == (
-        -500,
-        1300,
-    )
+    assert view.grey.value == (-500, 1300)
     before = view.images["axial"].value
     for name, button in view.windows.items():
         button.click()
@@ -321,10 +318,7 @@ def test_other_maps_are_used_where_installed_and_asked_for_in_one_line(monkeypat
     monkeypatch.setitem(sys.modules, "sklearn.manifold", SimpleNamespace(TSNE=Fake))
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
     assert (flatten(x, "tsne", 5)[0] == x[:, :2]).all()
-    assert flatten(x, "umap", 5)[1] == [
-        "UMAP 1, no unit",
-        "UMAP 2, no unit",
-    ]
+    assert flatten(x, "umap", 5)[1] == ["UMAP 1, no unit", "UMAP 2, no unit"]
     assert made == [
         {"perplexity": 19 / 3, "init": "pca", "random_state": 5},
         {"n_neighbors": 15, "random_state": 5},

@@ -119,10 +119,7 @@ def test_who_says_what_and_who_agrees() -> None:
     assert agreeing(nothing, AT, match).all()
     assert line_names(nothing)[0] == "match"
     assert len(bones(nothing, HIP)) == 1
-    assert [m.name for m in bones(target, HIP)] == [
-        "hip bone",
-        "femur",
-    ]
+    assert [m.name for m in bones(target, HIP)] == ["hip bone", "femur"]
 
 
 @pytest.mark.parametrize(

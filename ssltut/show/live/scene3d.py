@@ -1,7 +1,8 @@
 """Two scans side by side with their matches, to be turned by hand: plotly's half of scene3d."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +11,10 @@ from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.static.pictures import Illustrated, Picture, described, picture
 from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, arranged, drawn
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from plotly.basedatatypes import BaseTraceType
 
 
 def correspondences(
@@ -23,7 +28,7 @@ def correspondences(
     title: str | None = None,
     scans: tuple[str, str] = ("unlabelled scan", "labelled scan"),
     names: tuple[str, str] = ("match of the right class", "match of a wrong class"),
-) -> object:
+) -> "Picture | go.FigureWidget":
     """Two scans side by side, and a line from each voxel to its match.
 
     surface_a, surface_b   meshes of each scan, as ``surface`` makes them
@@ -45,65 +50,74 @@ def correspondences(
     sides = [[s] if isinstance(s, Mesh) else list(s) for s in (surface_a, surface_b)]
     scene = arranged(sides, a, b, agree, scans, names)
     still = picture(drawn(scene, title), alt)
-    return still if frontend() == "static" else live_view(scene, title, still)
+    if frontend() == "static":
+        return still
+    if frontend() == "colab":
+        import plotly.graph_objects as go
+
+        figure = go.Figure(traces(scene), layout(title))
+        page = figure.to_html(full_html=False, include_plotlyjs="cdn")
+        return ColabPage(still.png, still.alt, page=page)
+    return plotly_widget(traces(scene), layout(title), still)
 
 
-def traces(scene: MatchScene) -> list[object]:
-    """A room as plotly draws it: the meshes, the two paths, the captions."""
+def mesh_trace(mesh: Mesh, opacity: float, **style: Any) -> "go.Mesh3d":
+    """A mesh as plotly draws it."""
     import plotly.graph_objects as go
 
-    found = [
-        go.Mesh3d(
-            **dict(zip("xyz", m.vertices.astype(np.float32).T, strict=False)),
-            **dict(zip("ijk", m.faces.astype(np.int32).T, strict=False)),
-            color=m.colour,
-            opacity=0.25,
-            name=m.name,
-            hoverinfo="name",
-            flatshading=False,
+    x, y, z = mesh.vertices.astype(np.float32).T
+    i, j, k = mesh.faces.astype(np.int32).T
+    style |= {"color": mesh.colour, "opacity": opacity, "name": mesh.name, "hoverinfo": "name"}
+    return go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, **style)
+
+
+def traces(scene: MatchScene) -> "list[BaseTraceType]":
+    """Two scans as plotly draws them: the meshes, the two paths, the captions."""
+    import plotly.graph_objects as go
+
+    shown: list[BaseTraceType] = [mesh_trace(mesh, opacity=0.25) for mesh in scene.meshes]
+    for (name, path), style in zip(scene.matches, MATCHES, strict=True):
+        x, y, z = path.astype(np.float32).T
+        shown.append(
+            go.Scatter3d(
+                x=x,
+                y=y,
+                z=z,
+                mode="lines+markers",
+                name=name,
+                connectgaps=False,
+                hoverinfo="name",
+                line={"color": style["color"], "width": style["width"]},
+                marker={"size": 3, "symbol": style["symbol"]},
+            )
         )
-        for m in scene.meshes
-    ]
-    found += [
-        go.Scatter3d(
-            **dict(zip("xyz", path.astype(np.float32).T, strict=False)),
-            mode="lines+markers",
-            name=name,
-            connectgaps=False,
-            hoverinfo="name",
-            line={"color": s["color"], "width": s["width"]},
-            marker={"size": 3, "symbol": s["symbol"]},
-        )
-        for (name, path), s in zip(scene.matches, MATCHES, strict=False)
-    ]
-    every = np.concatenate([m.vertices for m in scene.meshes])
-    low, middle, high = every.min(0), (every.min(0) + every.max(0)) / 2, every.max(0)
+    every = np.concatenate([mesh.vertices for mesh in scene.meshes])
+    low, high = every.min(0), every.max(0)
+    middle = (low + high) / 2
     captions = [
         *scene.captions,
         ("<b>R</b>", np.array([high[0] + 8, *middle[1:]])),
         ("<b>L</b>", np.array([low[0] - 8, *middle[1:]])),
     ]
-    found.append(
+    x, y, z = np.array([place for _, place in captions]).T
+    text = [words for words, _ in captions]
+    font = {"size": 17}
+    shown.append(
         go.Scatter3d(
-            **dict(zip("xyz", np.array([place for _, place in captions]).T, strict=False)),
-            mode="text",
-            text=[text for text, _ in captions],
-            textfont={"size": 17},
-            showlegend=False,
-            hoverinfo="skip",
+            x=x, y=y, z=z, mode="text", text=text, textfont=font, showlegend=False, hoverinfo="skip"
         )
     )
-    return found
+    return shown
 
 
-def layout(title: str | None) -> dict[str, object]:
+def layout(title: str | None) -> dict[str, Any]:
     axis = {"visible": False}
     return {
         "title": title,
         "height": 560,
         "font": {"size": 15},
         "legend": {"orientation": "h", "y": 0},
-        "margin": dict.fromkeys("lrb", 0) | {"t": 40},
+        "margin": {"l": 0, "r": 0, "b": 0, "t": 40},
         "uirevision": "kept",
         "scene": {
             "xaxis": axis,
@@ -115,15 +129,17 @@ def layout(title: str | None) -> dict[str, object]:
     }
 
 
-def plotly_widget(data: Sequence[object], layout: dict[str, object], *mixins: type) -> object:
-    """A plotly FigureWidget that is sent to the browser only once it is complete.
+def plotly_widget(
+    data: "Sequence[BaseTraceType]", layout: Mapping[str, Any], still: Picture | None = None
+) -> "go.FigureWidget":
+    """A plotly FigureWidget that carries ``still`` and is sent to the browser when it is complete.
 
     plotly's own is sent while it is empty; a browser that is quicker than the kernel loses what
     follows, and the plot stays empty.
     """
     import plotly.graph_objects as go
 
-    class CompleteFigure(*mixins, go.FigureWidget):
+    class CompleteFigure(go.FigureWidget):
         _complete = False
 
         def open(self) -> None:
@@ -131,35 +147,18 @@ def plotly_widget(data: Sequence[object], layout: dict[str, object], *mixins: ty
             if self._complete:
                 super().open()
 
-    figure = CompleteFigure(data, layout)
+    class IllustratedFigure(Illustrated, CompleteFigure):
+        illustration = still
+
+    figure = (IllustratedFigure if still else CompleteFigure)(data, layout)
     figure._complete = True
     figure.open()
     return figure
 
 
-def live_view(scene: MatchScene, title: str | None, still: Picture) -> object:
-    """The live half of ``correspondences``."""
-    import plotly.graph_objects as go
-
-    if frontend() == "colab":
-        return ColabPage(
-            still.png,
-            still.alt,
-            go.Figure(traces(scene), layout(title)).to_html(
-                full_html=False, include_plotlyjs="cdn"
-            ),
-        )
-
-    figure = plotly_widget(traces(scene), layout(title), Illustrated)
-    figure.illustration = still
-    return figure
-
-
 @dataclass(frozen=True, repr=False)
 class ColabPage(Picture):
-    """A picture with a page that shows the same thing live where scripts run, as Colab's outputs
-    do.
-    """
+    """A picture with a page that shows the same live where scripts run, as Colab's outputs do."""
 
     page: str = ""
 
@@ -167,13 +166,5 @@ class ColabPage(Picture):
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, str], dict[str, object]]:
         data, metadata = super()._repr_mimebundle_()
-        return (
-            data
-            | {
-                "text/html": (
-                    f"{self.page}<details><summary>still"
-                    f" picture</summary>{data['text/html']}</details>"
-                )
-            },
-            metadata,
-        )
+        still = f"<details><summary>still picture</summary>{data['text/html']}</details>"
+        return data | {"text/html": self.page + still}, metadata

@@ -8,15 +8,7 @@ import numpy as np
 from ssltut.show.frontends import frontend
 from ssltut.show.live.planes import checked, scenes_of
 from ssltut.show.static.pictures import Picture, picture
-from ssltut.show.static.reliability import (
-    SIDES,
-    VERDICTS,
-    Doubt,
-    drawn,
-    lines,
-    small,
-    verdict,
-)
+from ssltut.show.static.reliability import SIDES, VERDICTS, Doubt, drawn, lines, small, verdict
 from ssltut.show.static.slices import Scene
 
 

@@ -1,0 +1,72 @@
+"""A whole scan seen from the front: its brightest values, its labels as surfaces, its points."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ssltut.data.labels import LabelTable
+from ssltut.show.static.pictures import SERIES, styled
+from ssltut.show.static.scene3d import Mesh, shapes, surface
+from ssltut.show.static.slices import decorate
+
+POINT: dict[str, Any] = {"ls": "", "marker": "o", "ms": 6, "color": "#F0E442", "mec": "black"}
+
+
+@dataclass(frozen=True)
+class VolumeScene:
+    """What a viewer is given.
+
+    image, label  (X, Y, Z);  spacing  mm;  table  names and colours of the label's classes
+    points        (N, 3) mm from the centre of voxel (0, 0, 0)
+    """
+
+    image: np.ndarray
+    spacing: Sequence[float]
+    label: np.ndarray | None = None
+    points: np.ndarray | None = None
+    table: LabelTable | None = None
+
+    @property
+    def meshes(self) -> list[Mesh]:
+        """The surface of each class."""
+        if self.label is None:
+            return []
+        meshes = []
+        for k, c in enumerate(int(c) for c in np.unique(self.label) if c > 0):
+            mesh = surface(self.label, c, spacing=self.spacing, table=self.table)
+            if self.table is None:
+                mesh = mesh._replace(colour=SERIES[k % len(SERIES)], name=f"class {c}")
+            meshes.append(mesh)
+        return meshes
+
+
+@styled
+def volume_figure(scene: VolumeScene, title: str | None) -> Figure:
+    """The still picture of ``show.volume``."""
+    image, spacing, points, meshes = scene.image, scene.spacing, scene.points, scene.meshes
+    width, height = image.shape[0] * spacing[0], image.shape[2] * spacing[2]
+    share = 0.5 if meshes else 1.0
+    fig = Figure(figsize=(6 / share, 6))
+    ax = fig.add_axes((0.02, 0.02, share - 0.04, 0.84))
+    bright = image.max(1).T[::-1, ::-1]
+    low, high = np.percentile(bright, (20, 99.8))
+    extent = (0, width, 0, height)
+    ax.imshow(bright, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
+    decorate(ax, "RLSI", width, height, True)
+    ax.set_title("brightest value from front to back")
+    if points is not None:
+        ax.plot(width - points[:, 0] - spacing[0] / 2, points[:, 2] + spacing[2] / 2, **POINT)
+    if meshes:
+        space = fig.add_axes((0.5, 0.08, 0.5, 0.82), projection="3d", computed_zorder=False)
+        shapes(space, meshes)
+        for mesh in meshes:
+            space.plot([], [], [], ls="", marker="s", ms=12, color=mesh.colour, label=mesh.name)
+        if points is not None:
+            space.plot(*points.T, **POINT, zorder=3, label="points", clip_on=False)
+        fig.legend(loc="lower right", ncols=5)
+    if title:
+        fig.suptitle(title, fontsize=16)
+    return fig
