@@ -14,7 +14,7 @@ from ssltut.data.batch import Batch
 from ssltut.data.cohort import Cohort
 from ssltut.data.patches import Intensity, PatchPool
 from ssltut.evaluation.record import COSTS
-from ssltut.methods.contract import Method, Plan, Progress
+from ssltut.methods.contract import Method, Plan, Progress, Supervision
 from ssltut.methods.registry import METHODS, make_method
 from ssltut.training.config import TrainConfig
 from ssltut.training.loop import build_nets, draw_batch
@@ -58,11 +58,12 @@ def step(
     progress: Progress,
 ) -> None:
     """One training step on the CPU in fp32."""
-    terms = method.losses(batch, nets, progress)
+    outs = method.forward(batch, nets, progress)
+    terms = method.terms(batch, nets, outs, progress)
     optimizer.zero_grad(set_to_none=True)
     sum(term.weight * term.value for term in terms.values() if term.weight).backward()
     optimizer.step()
-    method.after_step(nets, batch, progress)
+    method.update(batch, nets, outs, progress)
 
 
 def cost(
@@ -79,7 +80,7 @@ def cost(
     optimizer, count = torch.optim.Adam(learning, lr=config.lr), {"passes": 0}
     hooks = [
         nets[role].register_forward_hook(lambda *_: count.update(passes=count["passes"] + 1))
-        for role in method.roles
+        for role in method.networks
     ]
     state = held(nets)
     seconds, kept = [], {}
@@ -87,7 +88,12 @@ def cost(
         progress = Progress(round(WHEN * config.steps) + n, config.steps)
         plan = method.plan(progress, Plan(config.labelled, config.unlabelled))
         batch = draw_batch(
-            pools[0], pools[1] if "unlabelled" in method.uses else None, plan, config, n_classes, n
+            pools[0],
+            pools[1] if method.supervision is Supervision.SEMI else None,
+            plan,
+            config,
+            n_classes,
+            n,
         )
         count["passes"], kept, begun = 0, {}, time.perf_counter()
 
@@ -103,7 +109,7 @@ def cost(
         hook.remove()
     memory = sum((kept | state).values()) / 2**20
     return dict(
-        zip(COSTS, (count["passes"], len(method.roles), memory, min(seconds[1:])), strict=True)
+        zip(COSTS, (count["passes"], len(method.networks), memory, min(seconds[1:])), strict=True)
     )
 
 

@@ -101,7 +101,14 @@ def training_view(steps: int = 300) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
         with show.LiveCurves(alt="training", **curves) as live:
-            train(method, cohort, config, Path(folder) / "run", callbacks=[live], log=lambda line: None)
+            train(
+                method,
+                cohort,
+                config,
+                Path(folder) / "run",
+                callbacks=[live],
+                log=lambda line: None,
+            )
         whole = time.monotonic() - begun
     seconds = {"training with a live view": whole, "the live view's part of it": live.spent}
     return [

@@ -25,7 +25,7 @@ import torch
 from ssltut.data.cohort import Cohort
 from ssltut.data.patches import Intensity, PatchPool
 from ssltut.evaluation.compare import provenance
-from ssltut.methods.contract import Plan, Progress
+from ssltut.methods.contract import Plan, Progress, Supervision
 from ssltut.methods.registry import METHODS, make_method
 from ssltut.synthetic.cohorts import synthetic_cohort
 from ssltut.training.config import PROFILES, TrainConfig
@@ -77,7 +77,7 @@ def speed(
     for n in range(UNCOUNTED + COUNTED):
         progress = LATE._replace(step=LATE.step + n)
         plan = method.plan(progress, Plan(config.labelled, config.unlabelled))
-        unlabelled = pools[1] if "unlabelled" in method.uses else None
+        unlabelled = pools[1] if method.supervision is Supervision.SEMI else None
         begun = time.perf_counter()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -85,12 +85,13 @@ def speed(
                 torch.cuda.set_sync_debug_mode("warn")
             batch = draw_batch(pools[0], unlabelled, plan, config, n_classes, n)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision != "32-true"):
-                terms = method.losses(batch, nets, progress)
+                outs = method.forward(batch, nets, progress)
+                terms = method.terms(batch, nets, outs, progress)
             total = sum(term.weight * term.value for term in terms.values() if term.weight)
             optimizer.zero_grad(set_to_none=True)
             total.backward()
             optimizer.step()
-            method.after_step(nets, batch, progress)
+            method.update(batch, nets, outs, progress)
             if on_gpu:
                 torch.cuda.set_sync_debug_mode("default")
         if on_gpu:

@@ -314,7 +314,7 @@ def margin(rows: pd.DataFrame, name: str, rivals: list[str]) -> str:
             f"{pair.difference:+.1f} [{pair.low95:+.1f}, {pair.high95:+.1f}] mm, p {pair.p:.2g}")
 
 ours = [name for name in middle.method.unique() if issubclass(METHODS[name], METHODS["embedding_matching"])]
-rivals = [name for name in middle.method.unique() if METHODS[name].uses == "labelled+unlabelled" and name not in ours]
+rivals = [name for name in middle.method.unique() if METHODS[name].supervision == "labelled+unlabelled" and name not in ours]
 published = [name for name in ("mean_teacher", "ua_mt", "cct", "mtc", "dtc") if name in rivals]
 for among, them in {"the methods of the paper's table": published, "all methods": rivals}.items():
     print(f"Among {among}:", *(margin(middle, name, them) for name in ours if them), sep="\n  ")

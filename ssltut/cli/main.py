@@ -11,6 +11,7 @@ from ssltut import __version__
 from ssltut.cli.data import add_data_commands
 from ssltut.cli.output import Parser, log_of, print_result
 from ssltut.errors import ConfigError, DataError, SsltutError
+from ssltut.methods.contract import Supervision
 
 
 def configure(args: argparse.Namespace):
@@ -62,8 +63,10 @@ def train(args: argparse.Namespace) -> int:
         configure(args),
         open_cohort(args),
     )
-    if args.labelled is not None or method.uses == "all labels":
-        cohort = cohort.with_budget("all" if method.uses == "all labels" else args.labelled)
+    if args.labelled is not None or method.supervision is Supervision.ALL:
+        cohort = cohort.with_budget(
+            "all" if method.supervision is Supervision.ALL else args.labelled
+        )
     run = run_training(method, cohort, config, args.out, init=args.init, log=log_of(args))
     print_result(
         args,

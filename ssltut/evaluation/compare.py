@@ -24,7 +24,7 @@ from ssltut.data.split import Split
 from ssltut.errors import ConfigError, DataError, SsltutError
 from ssltut.evaluation.record import read_rows
 from ssltut.files import write_atomically
-from ssltut.methods.contract import Method
+from ssltut.methods.contract import Method, Supervision
 from ssltut.methods.registry import make_method
 from ssltut.metrics import score_case
 from ssltut.parallel import n_workers, open_workers
@@ -185,10 +185,10 @@ def compare(
     for budget, seed, name in plan:
         method, run_config = made[name], replace(config, seed=seed)
         drawn = cohort.with_budget(
-            "all" if method.uses == "all labels" else budget, seed if draw else None
+            "all" if method.supervision is Supervision.ALL else budget, seed if draw else None
         )
         key = json.dumps(
-            [name, method.options, run_config.to_dict(), drawn.hash, drawn.split.hash],
+            [name, method.identity["options"], run_config.to_dict(), drawn.hash, drawn.split.hash],
             sort_keys=True,
         )
         tag = hashlib.sha256(key.encode()).hexdigest()[:12]

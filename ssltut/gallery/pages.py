@@ -37,21 +37,21 @@ BASELINE = "mean_teacher"
 TERMS: dict[str, tuple[tuple[Callable, str, str], ...]] = {
     "rpg": (
         (rpg.RPG.targets, "labels = thin_label", "q = F.interpolate"),
-        (rpg.RPG.losses, "kept =", 'terms["reference"]'),
+        (rpg.RPG.terms, "kept =", 'terms["reference"]'),
     ),
     "ss_net": (
         (adversarial.adversarial_direction, "d = unit", "return unit"),
         (ss_net.weighted_distance, "", ""),
     ),
     "versemi": (
-        (METHODS["versemi"].losses, "for z in unlabelled", 'terms["labelled part"]'),
+        (METHODS["versemi"].terms, "for z in unlabelled", 'terms["labelled part"]'),
         (METHODS["versemi"].counts, "", ""),
     ),
     "self_paced": ((self_paced.pair_losses, "", ""), (self_paced.self_paced_weights, "", "")),
     "mn": ((mn.MN.learners, "", ""), (mn.mimic, "", "")),
     "ersr": (
         (shapes.repair, "", ""),
-        (METHODS["ersr"].losses, "terms = {", 'terms["mirror halves"]'),
+        (METHODS["ersr"].terms, "terms = {", 'terms["mirror halves"]'),
     ),
     "m3hl": (
         (masks.block_masks, "total =", "mask ="),

@@ -239,7 +239,7 @@ def self_paced(page) -> Portrait:
 @torch.no_grad()
 def mn(page) -> Portrait:
     m, batch, config = page.method, page.batch, page.gallery.config
-    p = {role: page.run.nets[role](batch.x_u[:1]).logits[0].softmax(0) for role in m.roles}
+    p = {role: page.run.nets[role](batch.x_u[:1]).logits[0].softmax(0) for role in m.networks}
     total = config.labelled + config.unlabelled
     times = [Progress(t, 400) for t in range(400)]
     shares = [m.plan(t, Plan(config.labelled, config.unlabelled)).unlabelled / total for t in times]
@@ -371,7 +371,7 @@ def m3hl(page) -> Portrait:
 @torch.no_grad()
 def c3s3(page) -> Portrait:
     batch, nets = page.batch, page.run.nets
-    outs = {role: nets[role](torch.cat([batch.x_l, batch.x_u])) for role in page.method.roles}
+    outs = {role: nets[role](torch.cat([batch.x_l, batch.x_u])) for role in page.method.networks}
     fits = {role: fit([out], batch.y_l) for role, out in outs.items()}
     winner, loser = page.method.compete(fits)
     names = {"student": "first network", "rival": "second network"}
@@ -471,7 +471,7 @@ def medl(page) -> Portrait:
     batch, names = page.batch, ("first network", "second network")
     alphas = [
         dirichlet(page.run.nets[role](torch.cat([batch.x_l, batch.x_u])).logits)
-        for role in page.method.roles
+        for role in page.method.networks
     ]
     fused, weights = page.method.know(alphas, 2, page.progress)
     mass = [o.uncertainty[2] for o in (*map(opinion, alphas), fuse(*map(opinion, alphas)))]

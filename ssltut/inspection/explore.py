@@ -90,11 +90,11 @@ def embedding_map(run: Run, case: Case, *, role: str = "student") -> Tensor:
 
 
 def net_of(run: Run, role: str) -> nn.Module:
-    if role not in run.method.roles:
+    if role not in run.method.networks:
         raise ConfigError(
             f"the run has no network {role!r}",
             where=run.folder,
-            fix=f"use one of {', '.join(run.method.roles)}",
+            fix=f"use one of {', '.join(run.method.networks)}",
         )
     return run.nets[role].eval()
 

@@ -1,9 +1,14 @@
-"""The contract every method keeps. Only ``losses`` is compulsory."""
+"""The contract every method keeps: its options, its networks, and four steps.
+
+``plan`` says what the next batch holds, ``forward`` passes it through the networks, ``terms`` is a
+pure function of what came out, and ``update`` alone changes anything: averages and memories.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import ClassVar, NamedTuple
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any, ClassVar, Literal, NamedTuple, dataclass_transform
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +18,30 @@ from ssltut.methods.losses import supervised_loss
 from ssltut.methods.parts.ema import ema_update
 from ssltut.methods.schedules import ramp
 from ssltut.nets.base import Head, Out, SegNet
+from ssltut.options import Fraction, NotNegative, check_options
 
 Nets = Mapping[str, nn.Module]
-PARTS = ("labelled", "unlabelled")
+Part = Literal["labelled", "unlabelled"]
+PARTS: tuple[Part, ...] = ("labelled", "unlabelled")
 IDEAS = {
     "consistency": "what two views, two moments or two outputs say of a scan must agree",
     "pseudo-labels": "what a network says of unlabelled voxels is learnt as if it were a label",
     "mixing": "scans are cut, and pasted into each other",
-    "prototypes": "voxels are held against labelled or remembered embeddings, or their means",
+    "prototypes": "voxels are compared with labelled or remembered embeddings, or their means",
     "contrast": "embeddings are pulled together and pushed apart",
     "shape": "what form a structure can have",
     "evidence": "how sure a voxel is decides what it counts",
-    "other data": (
-        "more than scans and whole label maps: geometry, partial labels, other networks' weights"
-    ),
+    "other data": "more than scans and whole label maps: geometry, partial labels, other networks' "
+    "weights",
 }
+
+
+class Supervision(StrEnum):
+    """Which scans a method learns from."""
+
+    LABELLED = "labelled"
+    SEMI = "labelled+unlabelled"
+    ALL = "all labels"
 
 
 class Term(NamedTuple):
@@ -41,6 +55,9 @@ class Term(NamedTuple):
     share: float | None = None
 
 
+Terms = dict[str, Term]
+
+
 class Progress(NamedTuple):
     """Where training stands; schedules are functions of ``frac`` (0 to 1)."""
 
@@ -52,18 +69,17 @@ class Progress(NamedTuple):
         return self.step / self.total
 
 
-class Role(NamedTuple):
+class Network(NamedTuple):
     """A network a method needs.
 
-    ema_of  the role it follows by exponential moving average (it is then never trained), or None
-            for a trained network
+    ema_of  the network it follows by exponential moving average (it is then never trained, and has
+            the heads and the kind of that one); None for a trained network
     mode    "train" or "eval": how an EMA network runs outside MC-dropout passes
     heads   further outputs of a trained network by name
-    arch    its kind (ssltut.nets.build.build_net) where that is not the kind of the configuration; slice
-            by slice where that one is
+    arch    its kind (ssltut.nets.build) where that is not the kind of the configuration; slice by
+            slice where that one is
     weights pre-trained weights on disk; "" where it would profit from some and has none, which
-    training says; None: it starts at random An EMA network has the heads and the kind of the
-    network it follows.
+            training says; None: it starts at random
     """
 
     ema_of: str | None = None
@@ -74,24 +90,51 @@ class Role(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How many labelled and unlabelled patches the next batch holds."""
+    """The next step: how many patches of each kind its batch holds, and how fast networks learn.
+
+    rates  learning rates relative to that of the configuration; 1 for a network that is not there
+    """
 
     labelled: int
     unlabelled: int
+    rates: Mapping[str, float] = {}
 
 
+class NetOutput(NamedTuple):
+    """What one network gave for a batch: the labelled patches and, after them, the unlabelled."""
+
+    whole: Out
+    n_labelled: int
+
+    @property
+    def labelled(self) -> Out:
+        return self.whole.split(self.n_labelled)[0]
+
+    @property
+    def unlabelled(self) -> Out:
+        """Empty where the unlabelled patches were not in the pass."""
+        return self.whole.split(self.n_labelled)[1]
+
+
+Outs = Mapping[str, NetOutput]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """A method is its options (the dataclass fields) and these hooks; it knows no file, no device,
-    no plot.
+    """A method is its options and these hooks; it knows no file, no device, no plot.
+
+    Its annotated fields are its options, checked by their annotations (ssltut.options). No
+    decorator is needed: each subclass becomes a frozen dataclass.
 
     name, title, paper, year  what it is called here, in tables, and where it comes from
-    exact                     True: after the published equations; False: our reconstruction or our
-                              own
-    roles                     the networks it needs; the first one predicts
+    exact                     True: after the published equations; False: a reconstruction or ours
+    supervision               which scans it learns from
+    networks                  the networks it needs, by role; the first one predicts
     ideas                     which of IDEAS it uses; none in the two bounds
-    sigma_student             noise on what the student sees, labelled and unlabelled, in units of
-                              the normalised image
+    retired                   options it once had, with the values that now always hold: they stay
+                              in the identity of a run, so that old runs are found
+    sigma_student             noise on what trained networks see, in units of the normalised image
     """
 
     name: ClassVar[str]
@@ -99,47 +142,84 @@ class Method(ABC):
     paper: ClassVar[str]
     year: ClassVar[int]
     exact: ClassVar[bool] = True
-    uses: ClassVar[str] = "labelled+unlabelled"
-    roles: ClassVar[Mapping[str, Role]] = {"student": Role()}
+    supervision: ClassVar[Supervision] = Supervision.SEMI
+    networks: ClassVar[Mapping[str, Network]] = {"student": Network()}
     ideas: ClassVar[tuple[str, ...]] = ()
+    retired: ClassVar[Mapping[str, Any]] = {}
 
-    sigma_student: float = 0.02
+    sigma_student: NotNegative = 0.02
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        dataclass(frozen=True, kw_only=True)(cls)
+        facts = [f.name for f in fields(cls) if hasattr(Method, f.name) and f.name in FACTS]
+        if facts:
+            raise TypeError(f"{cls.__name__}: {', '.join(facts)} is no option; drop its annotation")
+
+    def __post_init__(self) -> None:
+        check_options(self, self.name)
 
     @property
-    def options(self) -> dict[str, object]:
+    def options(self) -> dict[str, Any]:
         return asdict(self)
 
-    def plan(self, progress: Progress, default: Plan) -> Plan:
-        """The composition of the next batch; ``default`` is what the training configuration asks
-        for.
-        """
-        return default
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Name and options as they enter the identity of a run."""
+        return {"method": self.name, "options": self.options | dict(self.retired)}
+
+    @property
+    def trained(self) -> list[str]:
+        """The roles of the networks that learn."""
+        return [role for role, network in self.networks.items() if network.ema_of is None]
 
     def learners(self, progress: Progress) -> tuple[str, ...]:
-        """The roles that learn in this step; ``losses`` gives the others no gradient."""
-        return tuple(role for role, spec in self.roles.items() if spec.ema_of is None)
+        """The networks that learn in this step; ``terms`` gives the others no gradient."""
+        return tuple(self.trained)
 
-    def rates(self, progress: Progress) -> dict[str, float]:
-        """The learning rate of this step by role, relative to that of the configuration; 1 for a
-        role that is not there.
-        """
-        return {}
+    def plan(self, progress: Progress, default: Plan) -> Plan:
+        """The next step; ``default`` is what the training configuration asks for."""
+        return default
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
-        """Further modules (memories, projections of maps of ``student``), saved beside the
-        networks; their parameters learn.
+        """Further modules, saved beside the networks; their parameters learn.
+
+        Memories, or projections of maps of ``student``.
         """
         return {}
 
-    @abstractmethod
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        """The named terms of this step."""
+    def acts(self, progress: Progress) -> bool:
+        """Whether any term on unlabelled patches has a weight.
 
-    def after_step(self, nets: Nets, batch: Batch, progress: Progress) -> None:
-        """Runs after the optimiser step: EMA for every role that asks for it."""
-        for role, spec in self.roles.items():
-            if spec.ema_of is not None:
-                ema_update(nets[role], nets[spec.ema_of], self.decay_at(progress))
+        Where none has, these patches are in no pass, so that not even batch norm sees them.
+        """
+        return True
+
+    def parts(self, batch: Batch, progress: Progress) -> tuple[Part, ...]:
+        """The parts of the batch that pass the trained networks."""
+        return PARTS if batch.x_u is not None and self.acts(progress) else PARTS[:1]
+
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Any:
+        """What the networks give for a batch: one pass a trained network, a ``NetOutput`` each.
+
+        A method with further passes returns what its own ``terms`` needs.
+        """
+        parts = self.parts(batch, progress)
+        return {role: self.see(batch, nets, parts, role) for role in self.trained}
+
+    @abstractmethod
+    def terms(self, batch: Batch, nets: Nets, outs: Any, progress: Progress) -> Terms:
+        """The named terms of this step. Pure: no memory is written and no network moved."""
+
+    def update(self, batch: Batch, nets: Nets, outs: Any, progress: Progress) -> None:
+        """After the optimiser step, the only writer: EMA for every network that asks for it."""
+        for role, network in self.networks.items():
+            if network.ema_of is not None:
+                ema_update(nets[role], nets[network.ema_of], self.decay_at(progress))
+
+    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> Terms:
+        """``terms`` of ``forward``: what a step would learn, with nothing changed by asking."""
+        return self.terms(batch, nets, self.forward(batch, nets, progress), progress)
 
     def decay_at(self, progress: Progress) -> float:
         """EMA decay of this step."""
@@ -147,87 +227,69 @@ class Method(ABC):
 
     @torch.no_grad()
     def predict(self, nets: Nets, x: Tensor) -> Tensor:
-        """Class probabilities (B, C, X, Y, Z) of normalised images; the networks are in eval
-        mode.
-        """
-        return nets[next(iter(self.roles))](x).logits.float().softmax(1)
-
-    def supervised(self, batch: Batch, nets: Nets) -> Term:
-        """Cross-entropy + Dice of the student on the labelled patches alone: the whole of labels
-        only, and of any method whose weights are 0.
-        """
-        return Term(supervised_loss(self.see(batch, nets, ("labelled",)).logits, batch.y_l))
-
-    def both(self, batch: Batch, nets: Nets) -> tuple[Out, Out]:
-        """What the student gives for the labelled and for the unlabelled patches."""
-        return self.see(batch, nets).split(len(batch.x_l))
+        """Class probabilities (B, C, X, Y, Z) of normalised images; networks are in eval mode."""
+        return nets[next(iter(self.networks))](x).logits.float().softmax(1)
 
     def see(
-        self,
-        batch: Batch,
-        nets: Nets,
-        parts: Sequence[str] = PARTS,
-        role: str = "student",
-        **options,
-    ) -> Out:
-        """What a trained network gives for the named parts of the batch, in one pass; ``options``
-        are those of its forward.
+        self, batch: Batch, nets: Nets, parts: Sequence[Part] = PARTS, role: str = "student"
+    ) -> NetOutput:
+        """What a trained network gives for the named parts of the batch, with its heads, in one pass.
 
         One pass, as in the published codes, so that batch norm has one set of statistics. In two
         passes each half was normalised by itself while the running averages, which prediction uses,
         mixed the two: that alone cost 0.12 Dice on the synthetic hips.
         """
-        return nets[role](torch.cat([self.view(batch, part) for part in parts]), **options)
+        x = torch.cat([self.view(batch, part) for part in parts])
+        options = {"heads": True} if self.networks[role].heads else {}
+        return NetOutput(nets[role](x, **options), len(batch.x_l))
 
-    def view(self, batch: Batch, part: str) -> Tensor:
-        """The "labelled" or "unlabelled" patches as a trained network sees them: under the
-        student's noise.
-        """
-        return batch.noise(self.sigma_student, "student", part)(
-            batch.x_l if part == "labelled" else batch.x_u
-        )
+    def view(self, batch: Batch, part: Part) -> Tensor:
+        """The patches of one part as a trained network sees them: under the student's noise."""
+        noise = batch.noise(self.sigma_student, "student", part)
+        return noise(batch.x_l if part == "labelled" else batch.x_u)
 
 
-@dataclass(frozen=True, kw_only=True)
+FACTS = ("name", "title", "paper", "year", "exact", "supervision", "networks", "ideas", "retired")
+
+
+def supervised(out: NetOutput, batch: Batch) -> Term:
+    """Cross-entropy + Dice of a network on the labelled patches (L_S)."""
+    return Term(supervised_loss(out.labelled.logits, batch.y_l))
+
+
 class Consistency(Method):
-    """A method with one unlabelled term: L = L_S + λ L_U with λ = weight * ramp(t / (rampup T)), or
-    weight at once where rampup is 0.
+    """A method with one unlabelled term: L = L_S + λ L_U with λ = weight * ramp(t / (rampup T)).
 
-    It fills in ``unlabelled``. Every trained network learns from the labels. At weight 0 nothing of
-    the unlabelled patches acts: labels only, on the networks with their heads.
+    It fills in ``unlabelled``; where rampup is 0, λ is weight at once. Every trained network learns
+    from the labels. At weight 0 nothing of the unlabelled patches acts: labels only, on the
+    networks with their heads.
     """
 
-    weight: float = 0.1
-    rampup: float = 1.0
+    weight: NotNegative = 0.1
+    rampup: Fraction = 1.0
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        parts = PARTS if batch.x_u is not None and self.weight else PARTS[:1]
-        trained = [role for role, spec in self.roles.items() if spec.ema_of is None]
-        outs = {role: self.see(batch, nets, parts, role, heads=True) for role in trained}
+    def acts(self, progress: Progress) -> bool:
+        return self.weight > 0.0
+
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         terms = self.labelled(batch, outs)
-        if parts == PARTS:
+        if len(self.parts(batch, progress)) > 1:
             rise = ramp(progress.frac / self.rampup) if self.rampup else 1.0
-            terms["consistency"] = self.unlabelled(batch, nets, outs)._replace(
-                weight=self.weight * rise
-            )
+            term = self.unlabelled(batch, nets, outs)
+            terms["consistency"] = term._replace(weight=self.weight * rise)
         return terms
 
-    def labelled(self, batch: Batch, outs: Mapping[str, Out]) -> dict[str, Term]:
-        """Cross-entropy + Dice of every trained network: the mean over its main output and the
-        heads marked supervised.
-        """
-        terms, n = {}, len(batch.x_l)
+    def labelled(self, batch: Batch, outs: Outs) -> Terms:
+        """L_S of every trained network: the mean over its main output and its supervised heads."""
+        terms: Terms = {}
         for role, out in outs.items():
-            logits = [
-                out.logits,
-                *(z for name, z in out.heads.items() if self.roles[role].heads[name].supervised),
-            ]
-            loss = sum(supervised_loss(z[:n], batch.y_l) for z in logits) / len(logits)
+            heads = self.networks[role].heads
+            seen = out.labelled
+            logits = [seen.logits, *(z for k, z in seen.heads.items() if heads[k].supervised)]
+            loss = sum(supervised_loss(z, batch.y_l) for z in logits) / len(logits)
             terms[f"{role} supervised" if terms else "supervised"] = Term(loss)
         return terms
 
     @abstractmethod
-    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        """L_U; ``outs`` is what each trained network gave for the labelled patches and, after them,
-        the unlabelled ones.
-        """
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
+        """L_U from what each trained network gave."""

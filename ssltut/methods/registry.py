@@ -1,11 +1,8 @@
-"""One file a method; this is the list of them."""
+"""The list of methods: one file a method, one line here."""
 
-import difflib
-import json
 from collections.abc import Mapping
-from dataclasses import fields
+from typing import Any
 
-from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
 from ssltut.methods.classic.bcp import BCP
 from ssltut.methods.classic.cct import CCT
@@ -18,7 +15,7 @@ from ssltut.methods.classic.mtc import MTC
 from ssltut.methods.classic.supervised import AllLabels, LabelsOnly
 from ssltut.methods.classic.ua_mt import UAMT
 from ssltut.methods.classic.urpc import URPC
-from ssltut.methods.contract import IDEAS, Method, Nets, Plan, Progress, Role, Term
+from ssltut.methods.contract import Method
 from ssltut.methods.further.c3s3 import C3S3
 from ssltut.methods.further.cad import CAD
 from ssltut.methods.further.ersr import ERSR
@@ -36,112 +33,48 @@ from ssltut.methods.matching.late_vote import LateVote
 from ssltut.methods.matching.place_vote import PlaceVote
 from ssltut.methods.matching.region_vote import RegionVote
 from ssltut.methods.matching.scan_vote import ScanVote
+from ssltut.options import chosen, near
 
-METHODS: dict[str, type[Method]] = {
-    m.name: m
-    for m in (
-        LabelsOnly,
-        MeanTeacher,
-        UAMT,
-        CPS,
-        FixMatch,
-        URPC,
-        DTC,
-        MCNetPlus,
-        BCP,
-        CCT,
-        MTC,
-        SSNet,
-        CAD,
-        RPG,
-        SelfPaced,
-        MEDL,
-        TransMedSeg,
-        M3HL,
-        C3S3,
-        ERSR,
-        VerSemi,
-        MN,
-        EmbeddingMatching,
-        NeighbourVote,
-        RegionVote,
-        PlaceVote,
-        LateVote,
-        ScanVote,
-        EvidentialVote,
-        AllLabels,
-    )
-}
-
-__all__ = [
-    "IDEAS",
-    "METHODS",
-    "Batch",
-    "Method",
-    "Nets",
-    "Plan",
-    "Progress",
-    "Role",
-    "Term",
-    "make_method",
-    "method_table",
-]
+LISTED: tuple[type[Method], ...] = (
+    *(LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC),
+    *(SSNet, CAD, RPG, SelfPaced, MEDL, TransMedSeg, M3HL, C3S3, ERSR, VerSemi, MN),
+    *(EmbeddingMatching, NeighbourVote, RegionVote, PlaceVote, LateVote, ScanVote, EvidentialVote),
+    AllLabels,
+)
+METHODS: dict[str, type[Method]] = {method.name: method for method in LISTED}
 
 
-def make_method(name: str, options: Mapping[str, object] | None = None) -> Method:
-    """The method called ``name`` with ``options`` (dataclass fields) in place of its defaults.
+def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
+    """The method called ``name`` with ``options`` in place of its defaults.
 
-    Raises ConfigError for an unknown name or option, or a value of another type.
+    Raises ConfigError for an unknown name or option, or a value that the option does not allow.
     """
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, 1)
-        raise ConfigError(
-            f"there is no method {name!r}",
-            fix=f"did you mean {near[0]}?" if near else f"use one of {', '.join(METHODS)}",
-        )
-    known = {f.name: f.default for f in fields(METHODS[name])}
-    chosen = {}
-    for option, value in (options or {}).items():
-        if option not in known:
-            raise ConfigError(
-                f"there is no option {option!r}",
-                where=name,
-                fix=f"its options are {', '.join(known)}",
-            )
-        default = known[option]
-        if isinstance(default, tuple):
-            value = (
-                tuple(value.split(",") if isinstance(value, str) else value)
-                if isinstance(value, str | list | tuple)
-                else value
-            )
-        elif isinstance(default, float) and type(value) is int:
-            value = float(value)
-        chosen[option] = value
-        # threshold alone is a word or a number; its own method checks it
-        if option != "threshold" and type(value) is not type(default):
-            raise ConfigError(
-                f"option {option} is {json.dumps(value)}",
-                where=name,
-                fix=f"give a value like {known[option]}",
-            )
-    return METHODS[name](**chosen)
+        raise ConfigError(f"there is no method {name!r}", fix=near(name, METHODS))
+    kind, options = METHODS[name], dict(options or {})
+    for option, value in kind.retired.items():
+        if option in options and as_json(options[option]) == as_json(value):
+            del options[option]  # an old run names it: its value is what the method now always does
+    return kind(**chosen(kind, options, name))
+
+
+def as_json(value: Any) -> Any:
+    """Tuples come back from JSON as lists."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def method_table() -> list[dict[str, object]]:
-    """Name, title, paper, year, standing and ideas of every method, for tables and for ``ssltut
-    methods --json``.
-    """
+    """What ``ssltut methods --json`` says: name, title, source, kind, ideas and options of each."""
     return [
         {
-            "name": m.name,
-            "title": m.title,
-            "paper": m.paper,
-            "year": m.year,
-            "kind": "exact" if m.exact else "reconstruction",
-            "uses": m.uses,
-            "ideas": m.ideas,
-            "options": m().options,
+            "name": method.name,
+            "title": method.title,
+            "paper": method.paper,
+            "year": method.year,
+            "kind": "exact" if method.exact else "reconstruction",
+            "uses": str(method.supervision),
+            "ideas": method.ideas,
+            "options": method().options,
         }
-        for m in METHODS.values()
+        for method in METHODS.values()
     ]

@@ -26,7 +26,7 @@ def precise_batch_norm(
     norm (Wu and Johnson 2021, arXiv:2105.07576), the same for all methods. Nets without batch norm
     come back as they are.
     """
-    trained = [role for role, spec in method.roles.items() if spec.ema_of is None]
+    trained = method.trained
     if not any(isinstance(m, nn.BatchNorm3d) for role in trained for m in nets[role].modules()):
         return nets
     nets = copy.deepcopy(dict(nets))

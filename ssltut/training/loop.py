@@ -21,7 +21,7 @@ from ssltut.data.patches import Intensity, PatchPool
 from ssltut.data.resample import resample
 from ssltut.errors import CheckpointError, ConfigError, TrainingError
 from ssltut.files import cache_dir, digest_of, write_atomically
-from ssltut.methods.contract import Method, Plan, Progress, Term
+from ssltut.methods.contract import Method, Plan, Progress, Supervision, Term
 from ssltut.methods.registry import make_method
 from ssltut.metrics import HIGHER_IS_BETTER, score_case
 from ssltut.nets.build import build_net
@@ -108,10 +108,10 @@ def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str,
     What of it learns requires a gradient.
     """
     nets: dict[str, nn.Module] = {}
-    for role, spec in method.roles.items():
+    for role, spec in method.networks.items():
         seed, model = (
             derive_seed(config.seed, "init", spec.ema_of or role),
-            method.roles[spec.ema_of or role],
+            method.networks[spec.ema_of or role],
         )
         arch = model.arch or config.arch
         if config.arch.endswith("2d") and ":" not in arch:
@@ -131,15 +131,14 @@ def run_identity(
 ) -> dict[str, object]:
     """What decides a run's result; two runs with the same hash are the same run."""
     identity = {
-        "method": method.name,
-        "options": method.options,
+        **method.identity,
         "config": config.to_dict(),
         "cohort": cohort.hash,
         "table": cohort.table.to_dict(),
         "spacing": cohort.spacing,
         "init": None if init is None else identity_of(Path(init))["hash"],
     }
-    if given := [spec.weights for spec in method.roles.values() if spec.weights]:
+    if given := [spec.weights for spec in method.networks.values() if spec.weights]:
         identity["weights"] = [
             digest_of(path / "best.safetensors" if path.is_dir() else path)
             for path in map(Path, given)
@@ -271,7 +270,7 @@ def train(
     )
     intensity = Intensity.of([*labelled_cases, *unlabelled_cases])
     labelled = PatchPool(labelled_cases, intensity, config.patch, fabric.device, config.randomise)
-    wanted = unlabelled_cases and "unlabelled" in method.uses
+    wanted = unlabelled_cases and method.supervision is Supervision.SEMI
     unlabelled = (
         PatchPool(unlabelled_cases, intensity, config.patch, fabric.device, config.randomise)
         if wanted
@@ -285,7 +284,6 @@ def train(
         start_pretrained(nets, method, log)
     for role, net in nets.items():
         nets[role] = net.to(fabric.device)
-    trained = [role for role, spec in method.roles.items() if spec.ema_of is None]
     groups = [
         {"params": [p for p in net.parameters() if p.requires_grad], "role": role}
         for role, net in nets.items()
@@ -297,13 +295,16 @@ def train(
         folder / "run.json", json.dumps(identity, indent=1)
     )  # from here on the folder is this run's
     state = resume(folder, nets, optimizer)
-    for role in trained:
+    for role in method.trained:
         nets[role] = fabric.setup_module(nets[role])
     optimizer = fabric.setup_optimizers(optimizer)
 
+    def planned(step: int) -> Plan:
+        default = Plan(config.labelled, config.unlabelled)
+        return method.plan(Progress(step, config.steps), default)
+
     def draw(step: int) -> Batch:
-        plan = method.plan(Progress(step, config.steps), Plan(config.labelled, config.unlabelled))
-        return draw_batch(labelled, unlabelled, plan, config, n_classes, step)
+        return draw_batch(labelled, unlabelled, planned(step), config, n_classes, step)
 
     started = time.monotonic()
     for step in range(state["step"], config.steps):
@@ -313,10 +314,11 @@ def train(
         torch.manual_seed(derive_seed(config.seed, "dropout", step))
         batch = draw(step)
         with fabric.autocast():
-            terms = method.losses(batch, nets, progress)
+            outs = method.forward(batch, nets, progress)
+            terms = method.terms(batch, nets, outs, progress)
         check_finite(terms, batch, step, folder)
         total = sum(term.weight * term.value for term in terms.values() if term.weight)
-        rates = method.rates(progress)
+        rates = planned(step).rates
         for group in optimizer.param_groups:
             group["lr"] = (
                 config.lr * (1.0 - progress.frac) ** config.decay * rates.get(group["role"], 1.0)
@@ -324,7 +326,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(total)
         optimizer.step()
-        method.after_step(nets, batch, progress)
+        method.update(batch, nets, outs, progress)
         state["history"].append(history_row(step, total, terms))
         for callback in callbacks:
             callback.on_step(step, nets, batch, terms)
@@ -400,7 +402,7 @@ def start_from(nets: dict[str, nn.Module], method: Method, init: Path) -> None:
         for name, t in groups[f"net.{meta['primary']}"].items()
         if not name.startswith("heads.")
     }
-    models = {role: method.roles[spec.ema_of or role] for role, spec in method.roles.items()}
+    models = {role: method.networks[spec.ema_of or role] for role, spec in method.networks.items()}
     for role in (
         role
         for role, model in models.items()
@@ -416,7 +418,7 @@ def start_pretrained(
     nets: Mapping[str, nn.Module], method: Method, log: Callable[[str], None]
 ) -> None:
     """Give the roles that ask for them their pre-trained weights, or say that there are none."""
-    for role, spec in method.roles.items():
+    for role, spec in method.networks.items():
         if spec.weights:
             load_pretrained(nets[role], Path(spec.weights))
         elif spec.weights is not None:

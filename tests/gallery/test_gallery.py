@@ -99,7 +99,7 @@ def test_an_excerpt_ends_where_its_last_statement_does():
     assert whole.startswith("@full_precision\ndef pair_losses")
     assert whole.endswith("return near.logsumexp(1, keepdim=True) - near")
     part = gallery.excerpt(
-        METHODS["versemi"].losses, 'terms = {"supervised"', 'terms = {"supervised"'
+        METHODS["versemi"].terms, 'terms = {"supervised"', 'terms = {"supervised"'
     )
     assert len(part.splitlines()) == 2
     assert part.endswith("if c and rows.any()))}")

@@ -14,7 +14,7 @@ import torch
 from toy import SMALL, total, toy_cohort
 
 from ssltut.data.patches import Intensity, PatchPool
-from ssltut.methods.contract import Method, Plan, Progress
+from ssltut.methods.contract import Method, Plan, Progress, Supervision
 from ssltut.seeding import derive_seed
 from ssltut.training.loop import build_nets, draw_batch
 
@@ -40,7 +40,7 @@ def in_float64() -> Iterator[None]:
 def steps_of(method: Method) -> list[dict[str, list[float]]]:
     """Value and weight of every term in each of STEPS, with an update of all networks between."""
     cohort = toy_cohort()
-    if method.uses == "all labels":
+    if method.supervision is Supervision.ALL:
         cohort = cohort.with_budget("all")
     with in_float64():
         parts = [cohort.training("labelled"), cohort.training("unlabelled")]
@@ -48,7 +48,7 @@ def steps_of(method: Method) -> list[dict[str, list[float]]]:
         pools = [
             PatchPool(part, intensity, CONFIG.patch, "cpu") if part else None for part in parts
         ]
-        if "unlabelled" not in method.uses:
+        if method.supervision is not Supervision.SEMI:
             pools[1] = None
         nets = build_nets(method, CONFIG, cohort.table.n_classes)
         groups = [
@@ -61,13 +61,14 @@ def steps_of(method: Method) -> list[dict[str, list[float]]]:
             torch.manual_seed(derive_seed(CONFIG.seed, "dropout", progress.step))
             plan = method.plan(progress, Plan(CONFIG.labelled, CONFIG.unlabelled))
             batch = draw_batch(*pools, plan, CONFIG, cohort.table.n_classes, progress.step)
-            terms = method.losses(batch, nets, progress)
+            outs = method.forward(batch, nets, progress)
+            terms = method.terms(batch, nets, outs, progress)
             for group in optimizer.param_groups:
-                group["lr"] = CONFIG.lr * method.rates(progress).get(group["role"], 1.0)
+                group["lr"] = CONFIG.lr * plan.rates.get(group["role"], 1.0)
             optimizer.zero_grad(set_to_none=True)
             total(terms).backward()
             optimizer.step()
-            method.after_step(nets, batch, progress)
+            method.update(batch, nets, outs, progress)
             found.append({k: [float(t.value.detach()), float(t.weight)] for k, t in terms.items()})
     return found
 

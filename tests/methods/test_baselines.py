@@ -323,7 +323,7 @@ def test_pieces_below_a_share_of_the_largest_go_and_of_equals_the_first_is_the_l
 
 def test_cct_auxiliary_decoders_follow_the_main_one_and_do_not_teach_it():
     terms, nets, batch = step("cct")
-    names, net = list(make_method("cct").roles["student"].heads), nets["student"]
+    names, net = list(make_method("cct").networks["student"].heads), nets["student"]
     draws = {name: batch.generator("perturb", name) for name in names}
     maps = net.encode(batch.x_u)
     main = net.classifier(net.decode(maps)[0])

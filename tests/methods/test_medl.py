@@ -184,6 +184,6 @@ def test_two_different_networks_and_the_mean_of_both_predicts():
     method, batch = make_method("medl"), make_batch()
     nets = build_nets(method, STILL, 3)
     assert [type(net) for net in nets.values()] == [UNet, ResNet]
-    alphas = [dirichlet(nets[role](batch.x_l).logits) for role in method.roles]
+    alphas = [dirichlet(nets[role](batch.x_l).logits) for role in method.networks]
     expected = sum(a / a.sum(1, keepdim=True) for a in alphas) / 2
     assert torch.allclose(method.predict(nets, batch.x_l), expected)

@@ -24,7 +24,10 @@ from ssltut.methods.uncertainty import published_threshold
 from ssltut.nets.build import build_net
 from ssltut.training.loop import build_nets, train
 
-ALL, SEMI = list(METHODS), [name for name, m in METHODS.items() if m.uses == "labelled+unlabelled"]
+ALL, SEMI = (
+    list(METHODS),
+    [name for name, m in METHODS.items() if m.supervision == "labelled+unlabelled"],
+)
 OFF = {name: {"weight": 0.0} for name in SEMI} | {
     "medl": {"weight": 0.0, "curriculum": 0.0, "evidence": 0.0},
     "c3s3": {"weight": 0.0, "agreement": 0.0, "contrast": 0.0},
@@ -60,7 +63,7 @@ def test_a_step_is_finite_and_teaches_only_what_should_learn(name, n_classes, em
     terms = method.losses(batch, nets, Progress(50, 100))
     total(terms).backward()
     assert all(torch.isfinite(t.value) for t in terms.values())
-    for role, spec in method.roles.items():
+    for role, spec in method.networks.items():
         gradients = [p.grad for p in nets[role].parameters()]
         if role in learners:
             assert spec.ema_of is None
@@ -79,10 +82,10 @@ def test_the_2d_network_sees_every_slice_by_itself(name, tmp_path):
         SMALL, arch="unet2d", patch=(8, 8, 1)
     )  # a patch may be one slice; the third side need not be halved
     run = train(make_method(name), toy_cohort(), config, tmp_path / "r", log=lambda s: None)
-    for role, spec in run.method.roles.items():
+    for role, spec in run.method.networks.items():
         x, net = make_batch().x_u, run.nets[role]
         whole, slices = net(x, heads=True), [net(x[..., z : z + 1], heads=True) for z in range(8)]
-        heads = run.method.roles[spec.ema_of or role].heads
+        heads = run.method.networks[spec.ema_of or role].heads
         assert set(whole.heads) == {
             name for name, head in heads.items() if 2 ** (head.level or 0) <= net.factor
         }
@@ -101,7 +104,7 @@ def test_a_step_is_finite_where_every_network_is_sure_and_where_none_is(name, ce
     method = make_method(name)
     nets = build_nets(method, SMALL, 3)
     with torch.no_grad():
-        for role in method.roles:
+        for role in method.networks:
             nets[role].classifier.weight.zero_()
             nets[role].classifier.bias.zero_()[0] = 50.0 * certain
     terms = method.losses(make_batch(), nets, Progress(50, 100))
@@ -110,7 +113,7 @@ def test_a_step_is_finite_where_every_network_is_sure_and_where_none_is(name, ce
     assert all(torch.isfinite(t.value) for t in terms.values())
     assert all(
         p.grad is None or torch.isfinite(p.grad).all()
-        for role in method.roles
+        for role in method.networks
         for p in nets[role].parameters()
     )
 
@@ -126,7 +129,7 @@ def test_weight_zero_is_labels_only_bit_for_bit(name, tmp_path, monkeypatch):
     )  # a method in stages may be another one in its last steps only
     off = train(make_method(name, OFF[name]), cohort, config, tmp_path / "off", log=lambda s: None)
     on = train(make_method(name), cohort, config, tmp_path / "on", log=lambda s: None)
-    if any(head.supervised for head in METHODS[name].roles["student"].heads.values()):
+    if any(head.supervised for head in METHODS[name].networks["student"].heads.values()):
         monkeypatch.setattr(
             METHODS[name], "plan", lambda self, progress, default: Plan(default.labelled, 0)
         )

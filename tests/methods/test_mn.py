@@ -10,7 +10,7 @@ import torch
 from toy import SMALL, EachStep, make_batch, total, toy_cohort
 
 from ssltut.errors import CheckpointError, ConfigError
-from ssltut.methods.contract import Plan, Progress, Role
+from ssltut.methods.contract import Network, Plan, Progress
 from ssltut.methods.further.mn import mimic
 from ssltut.methods.losses import supervised_loss
 from ssltut.methods.registry import make_method
@@ -284,5 +284,5 @@ def test_other_weights_are_another_run(tmp_path):
     save_file(small_2d(1, 3).state_dict(), path)
     assert first != digest({"weights": str(path)})
     assert digest({}) == digest({})
-    assert Role().weights is None
-    assert make_method("mn").roles["slices"].weights == ""
+    assert Network().weights is None
+    assert make_method("mn").networks["slices"].weights == ""

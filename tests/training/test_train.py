@@ -15,7 +15,7 @@ from ssltut.data.patches import Intensity, PatchPool
 from ssltut.data.split import Split
 from ssltut.data.views import Augmentation, Noise
 from ssltut.errors import CheckpointError, ConfigError, DataError, TrainingError
-from ssltut.methods.contract import Progress, Role, Term
+from ssltut.methods.contract import Network, Progress, Term
 from ssltut.methods.registry import LabelsOnly, make_method
 from ssltut.seeding import generator_for
 from ssltut.training.batch_norm import precise_batch_norm
@@ -169,8 +169,12 @@ def test_init_starts_every_role_from_the_teacher(plain):
 
 def test_a_role_may_have_a_network_of_another_kind(plain, tmp_path, monkeypatch):
     """Its follower has the same kind, and a start from a run leaves it its own weights."""
-    roles = {"student": Role(), "other": Role(arch="vnet"), "teacher": Role(ema_of="other")}
-    monkeypatch.setattr(LabelsOnly, "roles", roles)
+    networks = {
+        "student": Network(),
+        "other": Network(arch="vnet"),
+        "teacher": Network(ema_of="other"),
+    }
+    monkeypatch.setattr(LabelsOnly, "networks", networks)
     nets = build_nets(make_method("labels_only"), SMALL, 3)
     assert [type(net).__name__ for net in nets.values()] == ["UNet", "VNet", "VNet"]
     before = {k: v.clone() for k, v in nets["other"].state_dict().items()}
@@ -265,8 +269,8 @@ def test_a_run_predicts_on_the_grid_of_the_scan(tmp_path):
 
 
 class Broken(LabelsOnly):
-    def losses(self, batch, nets, progress):
-        good = super().losses(batch, nets, progress)
+    def terms(self, batch, nets, outs, progress):
+        good = super().terms(batch, nets, outs, progress)
         return good | {
             "spoiled": Term(
                 good["supervised"].value * (float("nan") if progress.step == 1 else 1.0)

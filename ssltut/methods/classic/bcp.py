@@ -1,14 +1,23 @@
 """Bidirectional copy-paste (Bai et al. 2023)."""
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ssltut.data.batch import Batch
 from ssltut.data.components import largest_component
-from ssltut.methods.contract import Method, Nets, Plan, Progress, Role, Term
+from ssltut.methods.contract import (
+    PARTS,
+    Method,
+    Nets,
+    Network,
+    Plan,
+    Progress,
+    Term,
+    Terms,
+    supervised,
+)
 from ssltut.methods.losses import supervised_loss
 from ssltut.methods.parts.masks import box_mask, halves
 from ssltut.nets.base import Out
@@ -31,7 +40,6 @@ class Pasted(NamedTuple):
     pseudo: Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
 class BCP(Method):
     """Labelled and unlabelled patches are pasted into each other, and the student learns the pasted
     label maps.
@@ -54,7 +62,7 @@ class BCP(Method):
     name, title, year = "bcp", "BCP", 2023
     paper = "Bai et al., CVPR 2023, arXiv:2305.00673"
     ideas = ("pseudo-labels", "mixing")
-    roles: ClassVar = {"student": Role(), "teacher": Role(ema_of="student")}
+    networks = {"student": Network(), "teacher": Network(ema_of="student")}
 
     weight: float = 0.5
     pretrain: float = 2 / 17
@@ -67,9 +75,12 @@ class BCP(Method):
     def decay_at(self, progress: Progress) -> float:
         return 0.0 if progress.frac < self.pretrain else self.ema_decay
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
+        """All passes are in ``terms``."""
+
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         if not self.weight:
-            return {"supervised": self.supervised(batch, nets)}
+            return {"supervised": supervised(self.see(batch, nets, PARTS[:1]), batch)}
         if batch.x_u is None:
             (a, b), (y_a, y_b) = halves(batch.x_l), halves(batch.y_l)
             keep = self.mask(batch, len(a))

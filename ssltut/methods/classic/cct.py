@@ -1,11 +1,19 @@
 """Cross-consistency training (Ouali et al. 2020), our reading for 3D."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+import torch
+from torch import Tensor
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import PARTS, Consistency, Nets, Role, Term
+from ssltut.methods.contract import (
+    PARTS,
+    Consistency,
+    NetOutput,
+    Nets,
+    Network,
+    Outs,
+    Progress,
+    Term,
+)
 from ssltut.methods.parts.perturb import (
     channel_dropout,
     feature_drop,
@@ -13,7 +21,6 @@ from ssltut.methods.parts.perturb import (
     hide_context,
     hide_objects,
 )
-from ssltut.nets.base import Out
 from ssltut.nets.heads import Head
 
 PERTURBATIONS = {
@@ -25,7 +32,6 @@ PERTURBATIONS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
 class CCT(Consistency):
     """Auxiliary decoders see the encoder's maps perturbed, and must say what the main decoder says
     of them as they are.
@@ -43,36 +49,27 @@ class CCT(Consistency):
     paper = "Ouali et al., CVPR 2020, arXiv:2003.09005"
     ideas = ("consistency",)
     exact = False
-    roles: ClassVar = {"student": Role(heads={name: Head() for name in PERTURBATIONS})}
+    networks = {"student": Network(heads={name: Head() for name in PERTURBATIONS})}
 
     weight: float = 30 / 21
     rampup: float = 0.1
 
-    def see(
-        self,
-        batch: Batch,
-        nets: Nets,
-        parts: Sequence[str] = PARTS,
-        role: str = "student",
-        **options,
-    ) -> Out:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """The auxiliary decoders see the unlabelled patches alone."""
+        parts = self.parts(batch, progress)
+        x, n = torch.cat([self.view(batch, part) for part in parts]), len(batch.x_l)
         if parts != PARTS:
-            return super().see(batch, nets, parts, role)
-        n, draws = (
-            len(batch.x_l),
-            {name: batch.generator("perturb", name) for name in PERTURBATIONS},
-        )
-        return super().see(
-            batch,
-            nets,
-            perturb=lambda name, f, z: PERTURBATIONS[name](f[n:], z[n:], draws[name]),
-            **options,
-        )
+            return {"student": NetOutput(nets["student"](x), n)}
+        draws = {name: batch.generator("perturb", name) for name in PERTURBATIONS}
 
-    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        out = outs["student"]
-        target = out.logits[len(batch.x_l) :].detach().float().softmax(1)
+        def perturbed(name: str, feature: Tensor, logits: Tensor) -> Tensor:
+            return PERTURBATIONS[name](feature[n:], logits[n:], draws[name])
+
+        return {"student": NetOutput(nets["student"](x, heads=True, perturb=perturbed), n)}
+
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
+        out = outs["student"].whole
+        target = outs["student"].unlabelled.logits.detach().float().softmax(1)
         return Term(
             sum((z.float().softmax(1) - target).square().sum(1).mean() for z in out.heads.values())
             / len(out.heads)

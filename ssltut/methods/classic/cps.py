@@ -1,18 +1,13 @@
 """Cross pseudo supervision (Chen et al. 2021)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Literal
 
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.errors import ConfigError
-from ssltut.methods.contract import Consistency, Nets, Role, Term
-from ssltut.nets.base import Out
+from ssltut.methods.contract import Consistency, Nets, Network, Outs, Term
 
 
-@dataclass(frozen=True, kw_only=True)
 class CPS(Consistency):
     """Two networks that differ in nothing but their first weights; each learns from the hard labels
     the other gives.
@@ -28,17 +23,13 @@ class CPS(Consistency):
     name, title, year = "cps", "CPS", 2021
     paper = "Chen et al., CVPR 2021, arXiv:2106.01226"
     ideas = ("pseudo-labels",)
-    roles: ClassVar = {"student": Role(), "second": Role()}
+    networks = {"student": Network(), "second": Network()}
 
-    on: str = "all"
+    on: Literal["all", "unlabelled"] = "all"
 
-    def __post_init__(self) -> None:
-        if self.on not in ("all", "unlabelled"):
-            raise ConfigError(f"on is {self.on!r}", where=self.name, fix="use all or unlabelled")
-
-    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        start = 0 if self.on == "all" else len(batch.x_l)
-        first, second = (out.logits[start:].float() for out in outs.values())
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
+        seen = [out.whole if self.on == "all" else out.unlabelled for out in outs.values()]
+        first, second = (out.logits.float() for out in seen)
         return Term(
             F.cross_entropy(first, second.argmax(1)) + F.cross_entropy(second, first.argmax(1))
         )

@@ -1,20 +1,14 @@
 """Dual-task consistency (Luo et al. 2021)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import Consistency, Nets, Role, Term
+from ssltut.methods.contract import Consistency, Nets, Network, Outs, Term, Terms
 from ssltut.methods.parts.distance import signed_distance
-from ssltut.nets.base import Out
 from ssltut.nets.heads import Head
 
 
-@dataclass(frozen=True, kw_only=True)
 class DTC(Consistency):
     """A second head draws the signed distance to the surface; turned back into a mask it must agree
     with the first.
@@ -29,21 +23,21 @@ class DTC(Consistency):
     name, title, year = "dtc", "DTC", 2021
     paper = "Luo et al., AAAI 2021, arXiv:2009.04448"
     ideas = ("consistency", "shape")
-    roles: ClassVar = {"student": Role(heads={"sdf": Head(level=0, background=False)})}
+    networks = {"student": Network(heads={"sdf": Head(level=0, background=False)})}
 
     weight: float = 1.0
     sdf_weight: float = 0.3
     k: float = 1500.0
 
-    def labelled(self, batch: Batch, outs: Mapping[str, Out]) -> dict[str, Term]:
+    def labelled(self, batch: Batch, outs: Outs) -> Terms:
         terms = super().labelled(batch, outs)
         if self.sdf_weight:
             truth = signed_distance(batch.y_l, batch.n_classes)
-            found = outs["student"].heads["sdf"][: len(batch.x_l)].float().tanh()
+            found = outs["student"].labelled.heads["sdf"].float().tanh()
             terms["distance"] = Term(F.mse_loss(found, truth), self.sdf_weight)
         return terms
 
-    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        out = outs["student"]
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
+        out = outs["student"].whole
         mask = torch.sigmoid(-self.k * out.heads["sdf"].float().tanh())
         return Term((mask - out.logits.float().softmax(1)[:, 1:]).square().mean())

@@ -1,21 +1,17 @@
 """FixMatch (Sohn et al. 2020) on voxels."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ssltut.data.batch import Batch
-from ssltut.errors import ConfigError
-from ssltut.methods.contract import Consistency, Nets, Term
+from ssltut.methods.contract import Consistency, Nets, Outs, Part, Term
 from ssltut.methods.losses import dice_loss, masked_cross_entropy
 from ssltut.methods.parts.perturb import strong_view
-from ssltut.nets.base import Out
 from ssltut.nets.modes import eval_mode
 
 
-@dataclass(frozen=True, kw_only=True)
 class FixMatch(Consistency):
     """What the student is sure of on a weak view, it must say on a strong one.
 
@@ -38,14 +34,10 @@ class FixMatch(Consistency):
     weight: float = 1.0
     rampup: float = 0.0
     confidence: float = 0.95
-    loss: str = "ce"
+    loss: Literal["ce", "ce_dice"] = "ce"
     sigma_strong: float = 0.1
 
-    def __post_init__(self) -> None:
-        if self.loss not in ("ce", "ce_dice"):
-            raise ConfigError(f"loss is {self.loss!r}", where=self.name, fix="use ce or ce_dice")
-
-    def view(self, batch: Batch, part: str) -> Tensor:
+    def view(self, batch: Batch, part: Part) -> Tensor:
         """The student learns from strong views of unlabelled patches."""
         if part == "labelled":
             return super().view(batch, part)
@@ -53,12 +45,12 @@ class FixMatch(Consistency):
             strong_view(batch.x_u, batch.generator("strong"))
         )
 
-    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
         with torch.no_grad(), eval_mode(nets["student"]):
             sure, label = (
                 nets["student"](super().view(batch, "unlabelled")).logits.float().softmax(1).max(1)
             )
-        mask, logits = sure >= self.confidence, outs["student"].logits[len(batch.x_l) :]
+        mask, logits = sure >= self.confidence, outs["student"].unlabelled.logits
         value = masked_cross_entropy(logits, label, mask, "all")
         if self.loss == "ce_dice":
             value = value + dice_loss(logits, label, mask)

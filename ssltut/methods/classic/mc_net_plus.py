@@ -1,18 +1,13 @@
 """Mutual consistency with three decoders, MC-Net+ (Wu et al. 2022)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import permutations
-from typing import ClassVar
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import Consistency, Nets, Role, Term
+from ssltut.methods.contract import Consistency, Nets, Network, Outs, Term
 from ssltut.methods.parts.sharpen import sharpen
-from ssltut.nets.base import Out
 from ssltut.nets.heads import Head
 
 
-@dataclass(frozen=True, kw_only=True)
 class MCNetPlus(Consistency):
     """Three decoders that double the resolution in different ways disagree where it is hard; each
     follows the others, sharpened.
@@ -28,8 +23,10 @@ class MCNetPlus(Consistency):
     name, title, year = "mc_net_plus", "MC-Net+", 2022
     paper = "Wu et al., Medical Image Analysis 2022, arXiv:2109.09960"
     ideas = ("consistency", "pseudo-labels")
-    roles: ClassVar = {
-        "student": Role(heads={up: Head(up=up, supervised=True) for up in ("trilinear", "nearest")})
+    networks = {
+        "student": Network(
+            heads={up: Head(up=up, supervised=True) for up in ("trilinear", "nearest")}
+        )
     }
 
     weight: float = 1.0
@@ -37,8 +34,9 @@ class MCNetPlus(Consistency):
     temperature: float = 0.1
     detach: bool = False
 
-    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        logits = [outs["student"].logits, *outs["student"].heads.values()]
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
+        seen = outs["student"].whole
+        logits = [seen.logits, *seen.heads.values()]
         pairs = [
             (z.float().softmax(1), sharpen(z.detach() if self.detach else z, self.temperature))
             for z in logits

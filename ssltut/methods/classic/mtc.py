@@ -2,19 +2,13 @@
 reading.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import Consistency, Nets, Role, Term
-from ssltut.nets.base import Out
+from ssltut.methods.contract import Consistency, Nets, Network, Outs, Term
 from ssltut.nets.heads import Head
 
 
-@dataclass(frozen=True, kw_only=True)
 class MTC(Consistency):
     """A second decoder redraws the scan, every class by itself, in the places where the first one
     sees it: the encoder must tell them apart.
@@ -33,12 +27,12 @@ class MTC(Consistency):
     paper = "Chen et al., MICCAI 2019, arXiv:1907.12303"
     ideas = ("consistency",)
     exact = False
-    roles: ClassVar = {"student": Role(heads={"reconstruction": Head(skips=False)})}
+    networks = {"student": Network(heads={"reconstruction": Head(skips=False)})}
 
     rampup: float = 0.0
 
-    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        out = outs["student"]
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
+        out = outs["student"].whole
         mask = out.logits.detach().float().softmax(1)
         difference = out.heads["reconstruction"].float() - torch.cat([batch.x_l, batch.x_u]) * mask
         over = (0, 2, 3, 4)

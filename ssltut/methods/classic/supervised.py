@@ -1,38 +1,40 @@
 """The two bounds: training on labels alone."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import Method, Nets, Plan, Progress, Term
+from ssltut.methods.contract import (
+    Method,
+    Nets,
+    Outs,
+    Plan,
+    Progress,
+    Supervision,
+    Terms,
+    supervised,
+)
 
 
-@dataclass(frozen=True, kw_only=True)
 class LabelsOnly(Method):
     """Cross-entropy + Dice on the labelled scans; the lower bound, *labels only (n)*.
 
     Trained with every training scan labelled it is the upper bound, *all labels*.
     """
 
-    name: ClassVar[str] = "labels_only"
-    title: ClassVar[str] = "labels only"
-    paper: ClassVar[str] = "Çiçek et al. 2016, 3D U-Net, arXiv:1606.06650"
-    year: ClassVar[int] = 2016
-    uses: ClassVar[str] = "labelled"
+    name, title, year = "labels_only", "labels only", 2016
+    paper = "Çiçek et al. 2016, 3D U-Net, arXiv:1606.06650"
+    supervision = Supervision.LABELLED
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
         return Plan(default.labelled, 0)
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
-        return {"supervised": self.supervised(batch, nets)}
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+        return {"supervised": supervised(outs["student"], batch)}
 
 
-@dataclass(frozen=True, kw_only=True)
 class AllLabels(LabelsOnly):
-    """Labels only with the labels of every training scan: the *upper bound* no semi-supervised
-    method is shown beside without.
+    """Labels only with the labels of every training scan.
+
+    The *upper bound*: no semi-supervised method is shown without it.
     """
 
-    name: ClassVar[str] = "all_labels"
-    title: ClassVar[str] = "all labels (upper bound)"
-    uses: ClassVar[str] = "all labels"
+    name, title = "all_labels", "all labels (upper bound)"
+    supervision = Supervision.ALL

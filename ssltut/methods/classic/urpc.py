@@ -1,18 +1,12 @@
 """Uncertainty rectified pyramid consistency (Luo et al. 2021)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import Consistency, Nets, Role, Term
-from ssltut.nets.base import Out
+from ssltut.methods.contract import Consistency, Nets, Network, Outs, Term
 from ssltut.nets.heads import Head
 
 
-@dataclass(frozen=True, kw_only=True)
 class URPC(Consistency):
     """Outputs at four resolutions must agree with their mean, less where one of them is far from
     it.
@@ -28,14 +22,14 @@ class URPC(Consistency):
     name, title, year = "urpc", "URPC", 2021
     paper = "Luo et al., MICCAI 2021, arXiv:2012.07042"
     ideas = ("consistency", "evidence")
-    roles: ClassVar = {
-        "student": Role(
+    networks = {
+        "student": Network(
             heads={f"scale {level}": Head(level, supervised=True) for level in (1, 2, 3)}
         )
     }
 
-    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
-        _, seen = outs["student"].split(len(batch.x_l))
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
+        seen = outs["student"].unlabelled
         log_p = (
             torch.stack([seen.logits, *seen.heads.values()]).float().log_softmax(2)
         )  # (S, B, C, X, Y, Z)

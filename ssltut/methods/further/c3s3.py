@@ -1,16 +1,14 @@
 """Complementary competition and contrastive selection, C3S3 (He et al. 2025)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import PARTS, Method, Nets, Progress, Role, Term
+from ssltut.methods.contract import PARTS, Method, Nets, Network, Progress, Term, Terms
 from ssltut.methods.losses import dice_loss
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.methods.parts.sharpen import sharpen
@@ -22,7 +20,6 @@ from ssltut.nets.precision import full_precision
 PROJECTION = {"projection": Head(level=0, project=64)}
 
 
-@dataclass(frozen=True, kw_only=True)
 class C3S3(Method):
     """Of two different networks, the one that fits the labelled patches better at this step teaches
     the other one.
@@ -50,9 +47,9 @@ class C3S3(Method):
     name, title, year = "c3s3", "C3S3", 2025
     paper = "He et al., ICME 2025, arXiv:2506.07368"
     ideas = ("consistency", "pseudo-labels", "contrast")
-    roles: ClassVar = {
-        "student": Role(heads=PROJECTION),
-        "rival": Role(heads=PROJECTION, arch="resnet"),
+    networks = {
+        "student": Network(heads=PROJECTION),
+        "rival": Network(heads=PROJECTION, arch="resnet"),
     }
 
     weight: float = 0.1
@@ -64,7 +61,10 @@ class C3S3(Method):
     tau: float = 0.1
     voxels: int = 4096
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
+        """All passes are in ``terms``."""
+
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         n, parts = (
             len(batch.x_l),
             (
@@ -84,7 +84,7 @@ class C3S3(Method):
                     ),
                 ]
             )
-        outs = {role: nets[role](x) for role in self.roles}
+        outs = {role: nets[role](x) for role in self.networks}
         seen = {
             role: out.split(len(x) // 2) if parts == PARTS else (out,) for role, out in outs.items()
         }
@@ -144,7 +144,7 @@ class C3S3(Method):
                 )
                 for view in views
             ]
-            for role, views in zip(self.roles, seen, strict=False)
+            for role, views in zip(self.networks, seen, strict=False)
         ]
         return (
             sum(
@@ -156,7 +156,7 @@ class C3S3(Method):
 
     @torch.no_grad()
     def predict(self, nets: Nets, x: Tensor) -> Tensor:
-        return sum(nets[role](x).logits.float().softmax(1) for role in self.roles) / 2
+        return sum(nets[role](x).logits.float().softmax(1) for role in self.networks) / 2
 
 
 def fit(views: Sequence[Out], label: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -1,8 +1,7 @@
 """Confidence-aware adaptive displacement, CAD (2025), our reconstruction."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,10 +9,9 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.data.components import largest_component
-from ssltut.methods.contract import PARTS, Consistency, Nets, Progress, Role, Term
+from ssltut.methods.contract import PARTS, Consistency, Nets, Network, Outs, Progress, Term, Terms
 from ssltut.methods.losses import dice_loss
 from ssltut.methods.schedules import ramp
-from ssltut.nets.base import Out
 
 CANDIDATES = 4
 
@@ -85,7 +83,6 @@ def displace(x: Tensor, p: Tensor, threshold: float, side: float) -> Displaced:
     return Displaced(new_x, new_p, where)
 
 
-@dataclass(frozen=True, kw_only=True)
 class CAD(Consistency):
     """The largest region the teacher is unsure of is covered by a piece it is sure of, and two
     networks teach each other on the result.
@@ -108,7 +105,7 @@ class CAD(Consistency):
     paper = "Confidence-aware adaptive displacement, arXiv:2502.00536; ABD: Chi et al., CVPR 2024"
     ideas = ("consistency", "pseudo-labels", "mixing", "evidence")
     exact = False
-    roles: ClassVar = {"student": Role(), "second": Role(), "teacher": Role(ema_of="student")}
+    networks = {"student": Network(), "second": Network(), "teacher": Network(ema_of="student")}
 
     threshold_first: float = 0.6
     threshold_last: float = 0.9
@@ -122,9 +119,12 @@ class CAD(Consistency):
             1.0 - r
         ) * self.side_first + r * self.side_last
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
+        """All passes are in ``terms``."""
+
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         if batch.x_u is None or not self.weight:
-            return super().losses(batch, nets, progress)
+            return super().terms(batch, nets, super().forward(batch, nets, progress), progress)
         with torch.no_grad():
             p = nets["teacher"](batch.x_u).logits.float().softmax(1)
         moved, n = displace(batch.x_u, p, *self.limits(progress)), len(batch.x_l) + len(batch.x_u)
@@ -132,17 +132,16 @@ class CAD(Consistency):
         outs = {role: self.see(seen, nets, PARTS, role) for role in ("student", "second")}
         weight = self.weight * (ramp(progress.frac / self.rampup) if self.rampup else 1.0)
         taught = sum(
-            (out.logits[n:].float().softmax(1) - moved.p).square().mean() for out in outs.values()
+            (out.whole.logits[n:].float().softmax(1) - moved.p).square().mean()
+            for out in outs.values()
         )
         return self.labelled(batch, outs) | {
             "consistency": self.unlabelled(batch, nets, outs)._replace(weight=weight),
             "displaced": Term(taught, weight, moved.where.float().mean().item()),
         }
 
-    def unlabelled(self, batch: Batch, nets: Nets, outs: Mapping[str, Out]) -> Term:
+    def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
         """Cross pseudo supervision on the unlabelled scans as they are, and displaced."""
-        first, second = (
-            out.logits[len(batch.x_l) :].split(len(batch.x_u)) for out in outs.values()
-        )
+        first, second = (out.unlabelled.logits.split(len(batch.x_u)) for out in outs.values())
         pairs = [pair for a, b in zip(first, second, strict=True) for pair in ((a, b), (b, a))]
         return Term(sum(dice_loss(z, other.argmax(1)) for z, other in pairs))

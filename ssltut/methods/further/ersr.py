@@ -1,7 +1,6 @@
 """Ellipse-constrained refinement with mirror symmetry, ERSR (JBHI 2025)."""
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +10,17 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import Method, Nets, Plan, Progress, Role, Term
+from ssltut.methods.contract import (
+    PARTS,
+    Method,
+    Nets,
+    Network,
+    Plan,
+    Progress,
+    Term,
+    Terms,
+    supervised,
+)
 from ssltut.methods.losses import masked_mean, supervised_loss
 from ssltut.methods.parts.memory import ScoreTable
 from ssltut.methods.parts.perturb import photometric
@@ -55,7 +64,6 @@ class Refined(NamedTuple):
         return torch.where(self.region[:, None], torch.where(own, half, self.reflect(half)), v)
 
 
-@dataclass(frozen=True, kw_only=True)
 class ERSR(Method):
     """Teacher masks of a round organ are ranked by regularity, the best are repaired by a fitted
     shape, and the student must agree with its
@@ -84,7 +92,7 @@ class ERSR(Method):
     name, title, year = "ersr", "ERSR", 2025
     paper = "ERSR, IEEE Journal of Biomedical and Health Informatics 2025, arXiv:2508.19815"
     ideas = ("consistency", "pseudo-labels", "shape")
-    roles: ClassVar = {"student": Role(), "teacher": Role(ema_of="student")}
+    networks = {"student": Network(), "teacher": Network(ema_of="student")}
 
     weight: float = 1.0
     pretrain: float = 0.25
@@ -122,9 +130,12 @@ class ERSR(Method):
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         return {"scores": ScoreTable()}
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
+        """All passes are in ``terms``."""
+
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         if batch.x_u is None or not self.weight:
-            return {"supervised": self.supervised(batch, nets)}
+            return {"supervised": supervised(self.see(batch, nets, PARTS[:1]), batch)}
         rise = ramp((progress.frac - self.pretrain) / (1.0 - self.pretrain))
         found = self.refine(batch, nets, 0.5 + 0.5 * rise)
         images = [

@@ -1,6 +1,5 @@
 """Mutual mask mix with high-low level feature consistency (2025)."""
 
-from dataclasses import dataclass
 from itertools import product
 
 from torch import Tensor
@@ -12,7 +11,6 @@ from ssltut.methods.contract import Nets, Progress, Term
 from ssltut.methods.parts.masks import block_masks, halves
 
 
-@dataclass(frozen=True, kw_only=True)
 class M3HL(BCP):
     """Copy-paste block by block, as a masked autoencoder hides them; the student's features of the
     mixes agree with the teacher's.

@@ -1,14 +1,11 @@
 """Mutual evidential deep learning (He et al. 2024)."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import PARTS, Method, Nets, Progress, Role, Term
+from ssltut.methods.contract import PARTS, Method, Nets, Network, Progress, Term, Terms
 from ssltut.methods.losses import dice_loss, supervised_loss
 from ssltut.methods.parts.evidence import (
     Opinion,
@@ -22,7 +19,6 @@ from ssltut.methods.parts.evidence import (
 from ssltut.methods.schedules import ramp
 
 
-@dataclass(frozen=True, kw_only=True)
 class MEDL(Method):
     """Two different networks say what they know and how much; both learn from what they know
     together, sure voxels first.
@@ -47,7 +43,7 @@ class MEDL(Method):
     name, title, year = "medl", "MEDL", 2024
     paper = "He et al., BIBM 2024, arXiv:2505.12418"
     ideas = ("pseudo-labels", "evidence")
-    roles: ClassVar = {"student": Role(), "second": Role(arch="resnet")}
+    networks = {"student": Network(), "second": Network(arch="resnet")}
 
     weight: float = 1.0
     curriculum: float = 1.0
@@ -55,12 +51,17 @@ class MEDL(Method):
     xi: float = 0.5
     det_weight: float = 0.05
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
+        """All passes are in ``terms``."""
+
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         parts = (
             PARTS if batch.x_u is not None and any(self.heights(progress).values()) else PARTS[:1]
         )
-        return self.terms(
-            batch, progress, [self.see(batch, nets, parts, role).logits for role in self.roles]
+        return self.all_terms(
+            batch,
+            progress,
+            [self.see(batch, nets, parts, role).whole.logits for role in self.networks],
         )
 
     def heights(self, progress: Progress) -> dict[str, float]:
@@ -71,7 +72,7 @@ class MEDL(Method):
             "evidence": self.evidence * ramp(progress.frac),
         }
 
-    def terms(self, batch: Batch, progress: Progress, logits: list[Tensor]) -> dict[str, Term]:
+    def all_terms(self, batch: Batch, progress: Progress, logits: list[Tensor]) -> dict[str, Term]:
         """All terms from the logits of the two networks: of the labelled patches alone, or of these
         and then the unlabelled ones.
         """
@@ -126,7 +127,7 @@ class MEDL(Method):
 
     @torch.no_grad()
     def predict(self, nets: Nets, x: Tensor) -> Tensor:
-        alphas = [dirichlet(nets[role](x).logits) for role in self.roles]
+        alphas = [dirichlet(nets[role](x).logits) for role in self.networks]
         return sum(a / a.sum(1, keepdim=True) for a in alphas) / len(alphas)
 
 

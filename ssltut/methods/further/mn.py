@@ -1,20 +1,17 @@
 """A network on slices and one in 3D teach each other, M&N (MLMI 2025)."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import PARTS, Method, Nets, Plan, Progress, Role, Term
+from ssltut.methods.contract import PARTS, Method, Nets, Network, Plan, Progress, Term, Terms
 from ssltut.methods.losses import squared_dice_loss, supervised_loss
 from ssltut.nets.modes import eval_mode
 
 
-@dataclass(frozen=True, kw_only=True)
 class MN(Method):
     """A 2D network that may know natural images and a 3D network from scratch take turns to learn
     from each other's soft masks, from ever
@@ -44,7 +41,7 @@ class MN(Method):
     name, title, year = "mn", "M&N", 2025
     paper = "M&N, MLMI workshop at MICCAI 2025, arXiv:2509.15167"
     ideas = ("pseudo-labels", "other data")
-    roles: ClassVar = {"student": Role(), "slices": Role(arch="unet2d", weights="")}
+    networks = {"student": Network(), "slices": Network(arch="unet2d", weights="")}
 
     weight: float = 1.0
     pretrain: float = 0.125
@@ -55,7 +52,9 @@ class MN(Method):
 
     def __post_init__(self) -> None:
         object.__setattr__(
-            self, "roles", self.roles | {"slices": Role(arch=self.backbone, weights=self.weights)}
+            self,
+            "networks",
+            self.networks | {"slices": Network(arch=self.backbone, weights=self.weights)},
         )
 
     def stage(self, progress: Progress) -> float:
@@ -67,11 +66,11 @@ class MN(Method):
     def plan(self, progress: Progress, default: Plan) -> Plan:
         n = default.labelled + default.unlabelled if self.weight else default.labelled
         pseudo = int(n * max(self.stage(progress), 0.0) + 1e-9)
-        return Plan(n - pseudo, pseudo)
+        return Plan(n - pseudo, pseudo, self.rates(progress))
 
     def learners(self, progress: Progress) -> tuple[str, ...]:
         return (
-            tuple(self.roles)
+            tuple(self.networks)
             if self.stage(progress) < 0.0
             else (("slices", "student")[progress.step // self.turn % 2],)
         )
@@ -89,17 +88,20 @@ class MN(Method):
         )
         return {"student": rate, "slices": rate * self.rate_2d}
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
+        """All passes are in ``terms``."""
+
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         first = self.stage(progress) < 0.0
         parts, n = PARTS[:1] if first or batch.x_u is None else PARTS, len(batch.x_l)
         share, terms = n / (n + (len(batch.x_u) if parts == PARTS else 0)), {}
         for role in self.learners(progress):
-            logits = self.see(batch, nets, parts, role).logits
+            logits = self.see(batch, nets, parts, role).whole.logits
             terms["supervised" if role == "student" else f"{role} supervised"] = Term(
                 supervised_loss(logits[:n], batch.y_l), share
             )
             if parts == PARTS:
-                other = nets[next(name for name in self.roles if name != role)]
+                other = nets[next(name for name in self.networks if name != role)]
                 with torch.no_grad(), eval_mode(other):
                     target = other(batch.x_u).logits.float().softmax(1)
                 terms[f"{role} pseudo-masks"] = Term(

@@ -1,14 +1,11 @@
 """Reference-guided pseudo-labels, RPG (Seibold et al. 2022), our reconstruction."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import PARTS, Method, Nets, Plan, Progress, Term
+from ssltut.methods.contract import PARTS, Method, Nets, Plan, Progress, Term, Terms, supervised
 from ssltut.methods.losses import masked_cross_entropy, masked_mean, supervised_loss
 from ssltut.methods.matching.primitives import neighbour_vote, voxel_vectors
 from ssltut.methods.parts.perturb import strong_view
@@ -37,7 +34,6 @@ def balanced(labels: Tensor, n_classes: int, limit: int, generator: torch.Genera
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class RPG(Method):
     """Every unlabelled voxel takes the label of the labelled voxels that look most like it, and not
     what the network thinks of it.
@@ -58,7 +54,7 @@ class RPG(Method):
     name, title, year = "rpg", "RPG", 2022
     paper = "Seibold et al., AAAI 2022, arXiv:2112.00735"
     ideas = ("consistency", "pseudo-labels", "prototypes", "evidence")
-    exact: ClassVar[bool] = False
+    exact = False
 
     w_reference: float = 1.0
     w_consistency: float = 1.0
@@ -81,10 +77,14 @@ class RPG(Method):
             strong_view(batch.x_u, batch.generator("strong"))
         )
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
+        """All passes are in ``terms``."""
+
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         if batch.x_u is None or not (self.w_reference or self.w_consistency):
-            return {"supervised": self.supervised(batch, nets)}
-        labelled, strong = self.both(batch, nets)
+            return {"supervised": supervised(self.see(batch, nets, PARTS[:1]), batch)}
+        out = self.see(batch, nets)
+        labelled, strong = out.labelled, out.unlabelled
         terms = {"supervised": Term(supervised_loss(labelled.logits, batch.y_l))}
         q, weak = self.targets(batch, nets)
         if self.w_reference:

@@ -1,7 +1,6 @@
 """Self-paced contrastive learning with meta-labels (Peng et al. 2021)."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +8,7 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import PARTS, Method, Nets, Plan, Progress, Term
+from ssltut.methods.contract import PARTS, Method, Nets, Plan, Progress, Term, Terms, supervised
 from ssltut.methods.losses import supervised_loss
 from ssltut.methods.parts.perturb import strong_view
 from ssltut.nets.base import SegNet
@@ -55,7 +54,6 @@ def self_paced_weights(losses: Tensor, age: float, kind: str) -> Tensor:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class SelfPaced(Method):
     """Patches from the same place must look alike to the encoder; of the pairs this says, the easy
     ones come first.
@@ -122,9 +120,12 @@ class SelfPaced(Method):
             )
         }
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
+        """All passes are in ``terms``."""
+
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         if batch.x_u is None or not self.weight:
-            return {"supervised": self.supervised(batch, nets)}
+            return {"supervised": supervised(self.see(batch, nets, PARTS[:1]), batch)}
         x = torch.cat([*(self.view(batch, part) for part in PARTS), self.second_view(batch)])
         if progress.frac < self.pretrain:
             return self.contrast(nets["student"].encode(x)[-1], batch, nets, progress)

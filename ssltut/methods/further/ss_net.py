@@ -1,7 +1,6 @@
 """Smoothness and class separation, SS-Net (Wu et al. 2022)."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +8,7 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import PARTS, Method, Nets, Progress, Term
+from ssltut.methods.contract import PARTS, Method, Nets, Progress, Term, Terms, supervised
 from ssltut.methods.losses import supervised_loss
 from ssltut.methods.matching.primitives import surface_shell, voxel_vectors
 from ssltut.methods.parts.adversarial import adversarial_direction, change, frozen_averages
@@ -90,7 +89,6 @@ class Separator(nn.Module):
         return total / len(self.feature_score)
 
 
-@dataclass(frozen=True, kw_only=True)
 class SSNet(Method):
     """The worst small change of a scan must not change its segmentation, and every voxel must lie
     near the best of its class.
@@ -134,10 +132,13 @@ class SSNet(Method):
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         return {"separator": Separator(student.classifier.in_channels, n_classes, self.memory)}
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
+        """All passes are in ``terms``."""
+
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         if batch.x_u is None or not self.weight:
-            return {"supervised": self.supervised(batch, nets)}
-        out, rise = self.see(batch, nets), self.weight * ramp(progress.frac / self.rampup)
+            return {"supervised": supervised(self.see(batch, nets, PARTS[:1]), batch)}
+        out, rise = self.see(batch, nets).whole, self.weight * ramp(progress.frac / self.rampup)
         return {
             "supervised": Term(supervised_loss(out.logits[: len(batch.x_l)], batch.y_l)),
             "smoothness": Term(self.smoothness(batch, nets, out), rise),

@@ -2,16 +2,13 @@
 descriptions of it.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.methods.classic.bcp import BCP, Pasted
-from ssltut.methods.contract import Nets, Progress, Role, Term
+from ssltut.methods.contract import Nets, Network, Progress, Term
 from ssltut.methods.losses import masked_cross_entropy
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.methods.parts.moments import ClassMoments
@@ -20,7 +17,6 @@ from ssltut.nets.heads import Head
 from ssltut.nets.precision import full_precision
 
 
-@dataclass(frozen=True, kw_only=True)
 class TransMedSeg(BCP):
     """Labelled embeddings are moved, class by class, to where the unlabelled ones lie, and spread
     as these are: without drawing any.
@@ -47,9 +43,9 @@ class TransMedSeg(BCP):
     name, title, year, exact = "transmedseg", "TransMedSeg", 2025, False
     paper = "Wang et al., 2025, arXiv:2505.14753"
     ideas = ("pseudo-labels", "mixing", "prototypes", "contrast")
-    roles: ClassVar = {
-        "student": Role(heads={"clusters": Head(level=-1, project=8)}),
-        "teacher": Role(ema_of="student"),
+    networks = {
+        "student": Network(heads={"clusters": Head(level=-1, project=8)}),
+        "teacher": Network(ema_of="student"),
     }
 
     transfer: float = 0.1

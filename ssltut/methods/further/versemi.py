@@ -1,22 +1,19 @@
 """One prompted network for partially labelled data sets, VerSemi (TMI 2025)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import Method, Nets, Plan, Progress, Role, Term
+from ssltut.methods.contract import Method, Nets, Network, Plan, Progress, Term, Terms
 from ssltut.methods.losses import dice_loss, squared_dice_loss, supervised_loss
 from ssltut.methods.parts.masks import box_mask, halves
 from ssltut.methods.parts.perturb import uniform
 from ssltut.nets.heads import Head
 
 
-@dataclass(frozen=True, kw_only=True)
 class VerSemi(Method):
     """Scans in which only some classes are labelled teach one network that is told by a one-hot
     which class to draw, or to draw any.
@@ -42,7 +39,7 @@ class VerSemi(Method):
         "VerSemi (Segment Together), IEEE Transactions on Medical Imaging 2025, arXiv:2311.11686"
     )
     ideas = ("consistency", "mixing", "other data")
-    roles: ClassVar = {"student": Role(heads={"prompts": Head(prompts=True, supervised=True)})}
+    networks = {"student": Network(heads={"prompts": Head(prompts=True, supervised=True)})}
 
     weight: float = 1.0
     stage: float = 0.5
@@ -60,7 +57,10 @@ class VerSemi(Method):
             Plan(default.labelled, 0) if progress.frac < self.stage or not self.weight else default
         )
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
+        """All passes are in ``terms``."""
+
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         first, draw = progress.frac < self.stage, batch.generator("box")
         keep = box_mask(
             batch.x_l.shape[2:], self.box if first else float(uniform(draw, (), 0.3, 0.6)), draw

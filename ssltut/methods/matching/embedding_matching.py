@@ -2,9 +2,8 @@
 neighbour vote.
 """
 
-from dataclasses import dataclass
 from math import log
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch.nn.functional import interpolate, normalize
 from ssltut.data.batch import Batch, PatchLocation
 from ssltut.errors import ConfigError
 from ssltut.methods.classic.mean_teacher import MeanTeacher
-from ssltut.methods.contract import Nets, Progress, Term
+from ssltut.methods.contract import PARTS, Nets, Progress, Term, Terms, supervised
 from ssltut.methods.losses import entropy, masked_cross_entropy, masked_mean, supervised_loss
 from ssltut.methods.matching.primitives import (
     KERNELS,
@@ -55,7 +54,6 @@ class Assignment(NamedTuple):
     scores: Tensor | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class EmbeddingMatching(MeanTeacher):
     """Every unlabelled voxel gets a label: the teacher's where it is sure, that of the most similar
     labelled surface voxels elsewhere.
@@ -104,11 +102,11 @@ class EmbeddingMatching(MeanTeacher):
     rampup        fraction of training at which the weights reach their height (1 as published)
     """
 
-    name: ClassVar[str] = "embedding_matching"
-    title: ClassVar[str] = "embedding matching"
-    paper: ClassVar[str] = "Xie et al., MIDL 2024, PMLR 250:1741-1753, arXiv:2407.04638"
-    year: ClassVar[int] = 2024
-    ideas: ClassVar[tuple[str, ...]] = ("pseudo-labels", "prototypes", "evidence")
+    name = "embedding_matching"
+    title = "embedding matching"
+    paper = "Xie et al., MIDL 2024, PMLR 250:1741-1753, arXiv:2407.04638"
+    year = 2024
+    ideas = ("pseudo-labels", "prototypes", "evidence")
 
     w_ua: float = 0.25
     w_ps: float = 0.125
@@ -218,12 +216,16 @@ class EmbeddingMatching(MeanTeacher):
         wide = wider * student.classifier.in_channels + (PLACE_WIDTH if self.place else 0)
         return {"memory": ReferenceMemory(n_classes, self.memory, wide)} if self.memory else {}
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
+        """All passes are in ``terms``."""
+
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         if (
             batch.x_u is None or not self.wanted()
         ):  # nothing of the unlabelled patches may act, batch statistics included
-            return {"supervised": self.supervised(batch, nets)}
-        labelled, student = self.both(batch, nets)
+            return {"supervised": supervised(self.see(batch, nets, PARTS[:1]), batch)}
+        out = self.see(batch, nets)
+        labelled, student = out.labelled, out.unlabelled
         return {"supervised": Term(supervised_loss(labelled.logits, batch.y_l))} | self.unlabelled(
             batch, nets, progress, student
         )
@@ -398,7 +400,6 @@ class EmbeddingMatching(MeanTeacher):
         return torch.cat(vectors, dim=1)  # parts of constant length add up in a cosine
 
 
-@dataclass(frozen=True, kw_only=True)
 class NeighbourVote(EmbeddingMatching):
     """Embedding matching with a neighbour vote (our variant): a true nearest-neighbour rule, asked
     only where it is sure.
@@ -410,9 +411,9 @@ class NeighbourVote(EmbeddingMatching):
     has no gradient, so no EN.
     """
 
-    name: ClassVar[str] = "neighbour_vote"
-    title: ClassVar[str] = "embedding matching, neighbour vote"
-    exact: ClassVar[bool] = False
+    name = "neighbour_vote"
+    title = "embedding matching, neighbour vote"
+    exact = False
 
     use: tuple[str, ...] = ("UA", "NN")
     threshold: str | float = 0.05

@@ -1,18 +1,14 @@
 """The scan vote beside mutual evidential deep learning (our variant)."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import PARTS, Nets, Progress, Role, Term
+from ssltut.methods.contract import PARTS, Nets, Network, Progress, Terms
 from ssltut.methods.further.medl import MEDL
 from ssltut.methods.matching.scan_vote import ScanVote
 
 
-@dataclass(frozen=True, kw_only=True)
 class EvidentialVote(ScanVote):
     """MEDL throughout; from ``start`` on the place vote beside it, in scans that stand out from the
     other unlabelled ones.
@@ -25,9 +21,9 @@ class EvidentialVote(ScanVote):
     options; ``weight`` is that of MEDL's three terms. The two networks predict.
     """
 
-    name: ClassVar[str] = "evidential_vote"
-    title: ClassVar[str] = "embedding matching, evidential vote"
-    roles: ClassVar = MEDL.roles | {"teacher": Role(ema_of="student")}
+    name = "evidential_vote"
+    title = "embedding matching, evidential vote"
+    networks = MEDL.networks | {"teacher": Network(ema_of="student")}
 
     weight: float = 1.0
 
@@ -40,12 +36,15 @@ class EvidentialVote(ScanVote):
             sigma_student=self.sigma_student,
         )
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         if batch.x_u is None or not self.voting(progress):
             return self.medl.losses(batch, nets, progress)
-        outs, n = [self.see(batch, nets, PARTS, role) for role in MEDL.roles], len(batch.x_l)
+        outs, n = (
+            [self.see(batch, nets, PARTS, role).whole for role in MEDL.networks],
+            len(batch.x_l),
+        )
         student, second = (out.split(n)[1] for out in outs)
-        terms = self.medl.terms(batch, progress, [out.logits for out in outs])
+        terms = self.medl.all_terms(batch, progress, [out.logits for out in outs])
         return terms | self.unlabelled(batch, nets, progress, student, second.logits)
 
     @torch.no_grad()

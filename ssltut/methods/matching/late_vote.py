@@ -1,16 +1,12 @@
 """The place vote as a second round, after a mean teacher has learned what it can (our variant)."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
 from ssltut.methods.classic.ua_mt import UAMT
-from ssltut.methods.contract import Nets, Progress, Term
+from ssltut.methods.contract import Nets, Plan, Progress, Terms
 from ssltut.methods.matching.place_vote import PlaceVote
 
 
-@dataclass(frozen=True, kw_only=True)
 class LateVote(PlaceVote):
     """A first round of UA-MT, and a short second one of the place vote, asked only in patches that
     the teacher of the first does not know.
@@ -25,8 +21,8 @@ class LateVote(PlaceVote):
     voxels: weight 10.
     """
 
-    name: ClassVar[str] = "late_vote"
-    title: ClassVar[str] = "embedding matching, late vote"
+    name = "late_vote"
+    title = "embedding matching, late vote"
 
     start: float = 0.8
     rampup: float = 0.8  # the second round has full weight from its first step on
@@ -50,9 +46,9 @@ class LateVote(PlaceVote):
                 fix="give a share of the learning rate above 0",
             )
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         if progress.frac >= self.start:
-            return super().losses(batch, nets, progress)
+            return super().terms(batch, nets, None, progress)
         ua_mt, at = self.first_round(progress)
         return ua_mt.losses(batch, nets, at)
 
@@ -64,6 +60,9 @@ class LateVote(PlaceVote):
         return UAMT(weight=self.weight, sigma_student=self.sigma_student), Progress(
             min(progress.step, steps), steps
         )
+
+    def plan(self, progress: Progress, default: Plan) -> Plan:
+        return default._replace(rates=self.rates(progress))
 
     def rates(self, progress: Progress) -> dict[str, float]:
         return {"student": self.rate} if self.voting(progress) else {}

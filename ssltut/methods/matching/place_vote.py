@@ -1,12 +1,8 @@
 """The region vote among voxels that also lie alike in their scans (our variant)."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from ssltut.methods.matching.region_vote import RegionVote
 
 
-@dataclass(frozen=True, kw_only=True)
 class PlaceVote(RegionVote):
     """The region vote, in which a reference counts as near when it looks alike and lies alike.
 
@@ -19,9 +15,9 @@ class PlaceVote(RegionVote):
     the joint is; where they are not, less weight is right.
     """
 
-    name: ClassVar[str] = "place_vote"
-    title: ClassVar[str] = "embedding matching, place vote"
-    ideas: ClassVar[tuple[str, ...]] = (*RegionVote.ideas, "other data")
+    name = "place_vote"
+    title = "embedding matching, place vote"
+    ideas = (*RegionVote.ideas, "other data")
 
     place: float = 100.0
     k: int = 20

@@ -1,12 +1,8 @@
 """Embedding matching where whole regions are uncertain (our variant)."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from ssltut.methods.matching.embedding_matching import NeighbourVote
 
 
-@dataclass(frozen=True, kw_only=True)
 class RegionVote(NeighbourVote):
     """The neighbour vote, asked only in uncertain regions: where the network has never seen the
     like, not at every border.
@@ -22,8 +18,8 @@ class RegionVote(NeighbourVote):
     like a labelled one.
     """
 
-    name: ClassVar[str] = "region_vote"
-    title: ClassVar[str] = "embedding matching, region vote"
+    name = "region_vote"
+    title = "embedding matching, region vote"
 
     threshold: str | float = 0.1
     region: int = 7

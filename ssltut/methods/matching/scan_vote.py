@@ -1,14 +1,11 @@
 """The place vote beside a mean teacher, in scans that show something new (our variant)."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import Nets, Progress, Term
+from ssltut.methods.contract import Nets, Progress, Terms
 from ssltut.methods.matching.late_vote import LateVote
 from ssltut.methods.parts.memory import ScoreTable
 from ssltut.nets.base import SegNet
@@ -16,7 +13,6 @@ from ssltut.nets.base import SegNet
 KEPT = 0.9  # of what is known of a scan, when another of its patches is seen
 
 
-@dataclass(frozen=True, kw_only=True)
 class ScanVote(LateVote):
     """UA-MT throughout; from ``start`` on the place vote beside it, in scans that stand out from
     the other unlabelled ones.
@@ -30,8 +26,8 @@ class ScanVote(LateVote):
     from ``slow`` on, a fraction of training, the learning rate is ``rate`` of that before.
     """
 
-    name: ClassVar[str] = "scan_vote"
-    title: ClassVar[str] = "embedding matching, scan vote"
+    name = "scan_vote"
+    title = "embedding matching, scan vote"
 
     start: float = 0.6
     rampup: float = 0.6
@@ -57,12 +53,13 @@ class ScanVote(LateVote):
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         return super().extra_modules(student, n_classes) | {"scores": ScoreTable()}
 
-    def losses(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Term]:
+    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         ua_mt, at = self.first_round(progress)
         if batch.x_u is None or not self.voting(progress):
             return ua_mt.losses(batch, nets, at)
-        labelled, student = self.both(batch, nets)
-        return ua_mt.terms(batch, nets, at, labelled, student) | self.unlabelled(
+        out = self.see(batch, nets)
+        student = out.unlabelled
+        return ua_mt.terms(batch, nets, {"student": out}, at) | self.unlabelled(
             batch, nets, progress, student
         )
 
@@ -79,7 +76,7 @@ class ScanVote(LateVote):
 
     def rates(self, progress: Progress) -> dict[str, float]:
         return (
-            dict.fromkeys(self.learners(progress), self.rate)
+            dict.fromkeys(self.trained, self.rate)
             if progress.frac >= self.slow and (self.weight or self.wanted())
             else {}
         )

@@ -1,0 +1,135 @@
+"""Options that check themselves: the annotation of a dataclass field says what it may be.
+
+``Literal["a", "b"]`` one of these words; ``tuple[Literal["a", "b"], ...]`` some of them;
+``Annotated[float, Range(0, 1)]`` a number within bounds; a union is what one of its parts allows.
+"""
+
+import difflib
+import json
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, fields
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from ssltut.errors import ConfigError
+
+
+class Range(NamedTuple):
+    """Bounds of a number: ``low`` itself is allowed unless ``above``, ``high`` unless ``below``."""
+
+    low: float = float("-inf")
+    high: float = float("inf")
+    above: bool = False
+    below: bool = False
+
+    def holds(self, value: float) -> bool:
+        at_least = value > self.low if self.above else value >= self.low
+        at_most = value < self.high if self.below else value <= self.high
+        return at_least and at_most
+
+    def __str__(self) -> str:
+        parts = []
+        if self.low > float("-inf"):
+            parts.append(f"above {self.low:g}" if self.above else f"of at least {self.low:g}")
+        if self.high < float("inf"):
+            parts.append(f"below {self.high:g}" if self.below else f"of at most {self.high:g}")
+        return " and ".join(parts)
+
+
+class Odd(NamedTuple):
+    """A whole number that is odd and at least 1, such as the side of a cube around a voxel."""
+
+    def holds(self, value: int) -> bool:
+        return value >= 1 and value % 2 == 1
+
+    def __str__(self) -> str:
+        return "that is odd and at least 1"
+
+
+Count = Annotated[int, Range(1)]
+CountOrNone = Annotated[int, Range(0)]
+Share = Annotated[float, Range(0, 1, below=True)]
+Fraction = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(0, above=True)]
+NotNegative = Annotated[float, Range(0)]
+OddCount = Annotated[int, Odd()]
+
+
+@cache
+def annotations_of(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def flaw(value: object, annotation: Any) -> str | None:
+    """What to give instead of ``value``; None where the annotation allows it."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return None if value in parts else f"use one of {', '.join(map(str, parts))}"
+    if origin is Annotated:
+        bounds = parts[1]
+        if wrong := flaw(value, parts[0]):
+            return f"{wrong} {bounds}"
+        return None if bounds.holds(value) else f"give a number {bounds}"
+    if origin in (Union, types.UnionType):
+        wrongs = [wrong for part in parts if (wrong := flaw(value, part))]
+        return " or ".join(wrongs) if len(wrongs) == len(parts) else None
+    if origin is tuple and get_origin(parts[0]) is Literal:
+        words = get_args(parts[0])
+        good = isinstance(value, tuple) and set(value) <= set(words)
+        return None if good else f"choose among {', '.join(words)}"
+    if annotation in (int, float) and type(value) is not annotation:
+        return "give a number"
+    return None
+
+
+def check_options(options: Any, where: str) -> None:
+    """Checks the fields of a dataclass against their annotations.
+
+    Raises ConfigError for the first value that its annotation does not allow.
+    """
+    hints = annotations_of(type(options))
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if wrong := flaw(value, hints[field.name]):
+            raise ConfigError(f"{field.name} is {value!r}", where=where, fix=wrong)
+
+
+def given(value: object, field: Field, where: str) -> object:
+    """An option as it comes from a command line or a JSON file, as the type of its default.
+
+    Raises ConfigError for a value of another type.
+    """
+    default = field.default
+    if isinstance(default, tuple):
+        if isinstance(value, str):
+            return tuple(value.split(","))
+        if isinstance(value, list | tuple):
+            return tuple(value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    mixed = get_origin(field.type) in (Union, types.UnionType)
+    if not mixed and type(value) is not type(default):
+        fix = f"give a value like {default}"
+        raise ConfigError(f"option {field.name} is {json.dumps(value)}", where=where, fix=fix)
+    return value
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """What a misspelt name may mean, or which names there are."""
+    known = list(names)
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
+
+
+def chosen(kind: type, options: Mapping[str, object], where: str) -> dict[str, object]:
+    """``options`` of a dataclass by name, each as the type of its default.
+
+    Raises ConfigError for a name that it has not.
+    """
+    known = {field.name: field for field in fields(kind)}
+    for name in options:
+        if name not in known:
+            fix = f"its options are {', '.join(known)}"
+            raise ConfigError(f"there is no option {name!r}", where=where, fix=fix)
+    return {name: given(value, known[name], where) for name, value in options.items()}
