@@ -1,6 +1,7 @@
 """Draw the rooms of the package from the list in architecture.md: ``python docs/rooms.py``."""
 
 import re
+from itertools import groupby
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,16 +22,18 @@ CAPTIONS = {
     "nets": "networks with heads",
     "synthetic": "hips with exact labels",
     "io": "NIfTI, DICOM, cohort folders",
+    "methods": "one file\na method",
     "training": "the one loop, runs, prediction",
     "evaluation": "comparison and statistics",
     "inspection": "uncertainty, embeddings, neighbours",
-    "show": "pictures and widgets",
+    "show": "pictures\nand widgets",
     "intake": "a folder of scans to a cohort",
     "gallery": "pages of notebook 07",
     "cli": "the command ssltut",
 }
-COLOURS = {"methods": "#ffe1b3", "training": "#d5ecdf", "evaluation": "#d5ecdf"}
-OUTER, PLAIN = "#fff6e6", "#e3edf7"
+FRAMED = {"methods": ("#fff6e6", "#ffe1b3"), "show": ("#eef7f1", "#cfe8d8")}
+PLAIN = "#e3edf7"
+LEFT, INDENTED, RIGHT, GAP = 0.1, 1.6, 9.9, 0.1
 
 
 def layers(page: Path = HERE / "architecture.md") -> list[list[str]]:
@@ -40,65 +43,51 @@ def layers(page: Path = HERE / "architecture.md") -> list[list[str]]:
     return [line.split() for line in block.splitlines()]
 
 
-def draw_floor(axes: Axes, names: list[str], floor: int) -> None:
-    """The boxes of one floor side by side; a room of methods is named without the folder."""
-    inner = names[0].startswith("methods/")
-    left, right = (1.6, 9.9) if inner else (0.1, 9.9)
-    width = (right - left + 0.1) / len(names)
+def box(axes: Axes, x: float, y: float, width: float, height: float, colour: str) -> None:
+    """A box with round corners; ``x``, ``y`` is its lower left corner."""
+    shape = "round,pad=0,rounding_size=0.08"
+    axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=shape, fc=colour, ec="#404040"))
+
+
+def write(axes: Axes, x: float, y: float, name: str, caption: str) -> None:
+    """A name in bold, with its caption below where there is one."""
+    shift = 0.14 if caption else 0.0
+    axes.text(x, y + shift, name, ha="center", va="center", weight="bold")
+    below = -0.18 - 0.12 * caption.count("\n")
+    axes.text(x, y + below, caption, ha="center", va="center", size=7.5)
+
+
+def draw_floor(axes: Axes, names: list[str], floor: int, folder: str | None) -> None:
+    """The boxes of one floor side by side; in a framed folder they are named without it."""
+    left = INDENTED if folder else LEFT
+    width = (RIGHT - left + GAP) / len(names)
     for i, name in enumerate(names):
-        room = name.split("/")[0]
         x = left + i * width
-        box = FancyBboxPatch(
-            (x, floor + 0.12),
-            width - 0.1,
-            0.76,
-            boxstyle="round,pad=0,rounding_size=0.08",
-            facecolor=COLOURS.get(room, PLAIN),
-            edgecolor="#404040",
-        )
-        axes.add_patch(box)
-        middle = x + (width - 0.1) / 2
-        caption = CAPTIONS.get(name, "")
-        axes.text(
-            middle,
-            floor + (0.64 if caption else 0.5),
-            name.removeprefix("methods/"),
-            ha="center",
-            va="center",
-            weight="bold",
-        )
-        axes.text(middle, floor + 0.32, caption, ha="center", va="center", size=7.5)
+        box(axes, x, floor + 0.12, width - GAP, 0.76, FRAMED[folder][1] if folder else PLAIN)
+        short = name.removeprefix(f"{folder}/") if name != folder else "all views by name"
+        caption = "" if folder else CAPTIONS[name]
+        write(axes, x + (width - GAP) / 2, floor + 0.5, short, caption)
 
 
 def draw(floors: list[list[str]]) -> Figure:
-    """The house: the lowest floor below, the floors of ``methods`` in a frame of their own."""
+    """The house, the lowest floor below; the floors of one folder are framed together."""
     figure = Figure(figsize=(9, 0.52 * len(floors)))
     axes = figure.add_axes((0, 0, 1, 1))
-    methods = [n for n, names in enumerate(floors) if names[0].startswith("methods/")]
-    axes.add_patch(
-        FancyBboxPatch(
-            (0.1, methods[0] + 0.05),
-            9.9,
-            len(methods) - 0.1,
-            boxstyle="round,pad=0,rounding_size=0.1",
-            facecolor=OUTER,
-            edgecolor="#404040",
-        )
-    )
-    middle = (methods[0] + methods[-1] + 1) / 2
-    axes.text(0.85, middle + 0.15, "methods", ha="center", va="center", weight="bold")
-    axes.text(0.85, middle - 0.3, "one file\na method", ha="center", va="center", size=7.5)
-    for floor, names in enumerate(floors):
-        draw_floor(axes, names, floor)
-    axes.annotate(
-        "imports point down",
-        (10.35, 0.2),
-        (10.35, len(floors) / 2),
-        arrowprops={"arrowstyle": "->"},
-        rotation=90,
-        ha="center",
-        va="center",
-    )
+    floor = 0
+    for room, group in groupby(floors, lambda names: names[0].split("/")[0]):
+        framed = list(group)
+        folder = room if len(framed) > 1 else None
+        if folder:
+            box(axes, LEFT, floor + 0.05, RIGHT, len(framed) - 0.1, FRAMED[folder][0])
+            middle = floor + len(framed) / 2
+            write(axes, (LEFT + INDENTED) / 2, middle, folder, CAPTIONS[folder])
+        for names in framed:
+            draw_floor(axes, names, floor, folder)
+            floor += 1
+    style = {"arrowstyle": "->"}
+    way = (10.35, 0.2), (10.35, len(floors) / 2)
+    text = {"rotation": 90, "ha": "center", "va": "center"}
+    axes.annotate("imports point down", *way, arrowprops=style, **text)
     axes.set(xlim=(0, 10.7), ylim=(0, len(floors)))
     axes.axis("off")
     return figure
