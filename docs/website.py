@@ -1,10 +1,10 @@
-"""Make the site: ``python docs/website.py [--profile smoke]`` leaves build/site/html, pages that
-need no network.
+"""Make the site: ``python docs/website.py [--profile smoke]`` leaves build/site/html.
 
 The notebooks come from ``build/tour`` where that holds runs of today's solutions, else the tour is
 run first. Sphinx turns them, the pages in this folder, a gallery of the notebooks' pictures and the
-package's docstrings into a site. A warning, a link inside the site that leads nowhere, a picture
-without alternative text, or anything that would be fetched from elsewhere fails the build.
+package's docstrings into pages that need no network. A warning, a link inside the site that leads
+nowhere, a picture without alternative text, or anything that would be fetched from elsewhere fails
+the build.
 """
 
 import argparse
@@ -14,32 +14,41 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path[:0] = [str(ROOT / "notebooks"), str(ROOT)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
 
 import nbformat
 import pages
 import tool
 import tour
+from site_check import check
 
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 ROOMS = {
+    "": "Public names and the lowest floor",
     "data": "Data",
     "nets": "Networks",
+    "synthetic": "Synthetic scans",
+    "io": "Files",
     "methods": "Methods",
+    "training": "Training and prediction",
+    "evaluation": "Comparison",
+    "inspection": "Looking into a network",
     "show": "Views",
-    "": "Training, measures and comparison",
+    "intake": "From a folder of scans to a cohort",
+    "gallery": "The pages of notebook 07",
+    "cli": "The command line",
 }
 FIRST = (
     "interact",
     "explore_uncertainty",
     "explore_matches",
     "correspondences",
-)  # the views on the start page
+)  # on the start page
+FIGURES = ROOT / "results" / "figures"
 PLACES = {str(ROOT / "build"): "build", str(ROOT): ".", str(Path.home()): "~"}
 
 
@@ -51,37 +60,26 @@ class SiteError(Exception):
 
 def executed(folder: Path, solutions: list[Path]) -> str | None:
     """The profile at which ``folder`` holds runs of just these solutions; None when one is missing,
-    failed or lags behind its solution.
+    failed, or older than its solution.
     """
     profiles = set()
     for solution in solutions:
         if not (folder / solution.name).exists():
             return None
         run = nbformat.read(folder / solution.name, as_version=4)
-        given = [cell.source for cell in run.cells if "injected-parameters" in tool.tags(cell)]
-        sources = [
-            cell.source for cell in run.cells if "injected-parameters" not in tool.tags(cell)
-        ]
-        failed = any(
-            output.output_type == "error"
-            for cell in run.cells
-            for output in cell.get("outputs", [])
-        )
-        if failed or sources != [
-            cell.source for cell in nbformat.read(solution, as_version=4).cells
-        ]:
+        parameters = [c.source for c in run.cells if "injected-parameters" in tool.tags(c)]
+        sources = [c.source for c in run.cells if "injected-parameters" not in tool.tags(c)]
+        wanted = [c.source for c in nbformat.read(solution, as_version=4).cells]
+        kinds = {o.output_type for c in run.cells for o in c.get("outputs", [])}
+        if "error" in kinds or sources != wanted:
             return None
-        profiles |= {
-            match[1]
-            for text in given
-            if (match := re.search(r'^profile = "(\w+)"', text, re.MULTILINE))
-        }
+        profiles.update(re.findall(r'^profile = "(\w+)"', "\n".join(parameters), re.MULTILINE))
     return profiles.pop() if len(profiles) == 1 else None
 
 
 def page_of(run: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """An executed notebook as Sphinx shall have it: no badge from elsewhere, answers folded, no
-    parameters of ours, no paths.
+    """An executed notebook for Sphinx: no badge from elsewhere, answers folded, no parameters of
+    the tour, no paths of this machine.
     """
     book = nbformat.from_dict(run)
     book.metadata.pop("widgets", None)
@@ -93,17 +91,15 @@ def page_of(run: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cell.metadata["tags"] = [*tool.tags(cell), "hide-input"]
         for output in cell.get("outputs", []):
             for holder in (output, output.get("data", {})):
-                holder |= {
-                    name: _unplaced(holder[name])
-                    for name in ("text", "text/plain", "text/html")
-                    if name in holder
-                }
+                for name in {"text", "text/plain", "text/html"} & set(holder):
+                    holder[name] = without_paths(holder[name])
     return book
 
 
-def _unplaced(text: str) -> str:
-    for place, word in PLACES.items():
-        text = text.replace(place, word)
+def without_paths(text: str) -> str:
+    """``text`` without folders of this machine."""
+    for path, short in PLACES.items():
+        text = text.replace(path, short)
     return text
 
 
@@ -115,77 +111,35 @@ def pictures(book: nbformat.NotebookNode) -> Iterator[tuple[str, str, bytes]]:
     """
     heading = ""
     for n, cell in enumerate(book.cells, 1):
-        if cell.cell_type == "markdown" and (
-            found := re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE)
-        ):
-            heading = found[-1].strip()
-        view = (re.findall(r"\bshow\.(\w+)\(", cell.source) or [""])[-1]
+        if cell.cell_type == "markdown":
+            headings = re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE)
+            heading = headings[-1].strip() if headings else heading
+        views = re.findall(r"\bshow\.(\w+)\(", cell.source)
+        caption = f"{heading} (`show.{views[-1]}`)" if views else heading
         for output in cell.get("outputs", []):
-            if "image/png" in (data := output.get("data", {})):
-                if not (alt := output.metadata.get("image/png", {}).get("alt", "").strip()):
-                    raise SiteError(
-                        f"cell {n}, below '{heading}': a picture without alternative text. Next:"
-                        " show it with ssltut.show and alt="
-                    )
-                yield (
-                    f"{heading} (`show.{view}`)" if view else heading,
-                    alt,
-                    base64.b64decode(data["image/png"]),
+            if "image/png" not in output.get("data", {}):
+                continue
+            alt = output.metadata.get("image/png", {}).get("alt", "").strip()
+            if not alt:
+                raise SiteError(
+                    f"cell {n}, below '{heading}': a picture without alternative text. Next:"
+                    " show it with ssltut.show and alt="
                 )
+            yield caption, alt, base64.b64decode(output.data["image/png"])
 
 
 def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> None:
     """Fill ``source`` with everything Sphinx reads."""
     shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(docs, source, ignore=shutil.ignore_patterns("website.py", "__pycache__"))
-    (source / "notebooks").mkdir()
-    (source / "gallery").mkdir()
-    gallery, chosen = (
-        [
-            "# Gallery",
-            "",
-            (
-                f"Every picture of the notebooks, as they were run at profile `{profile}`. A"
-                " picture leads to its notebook."
-            ),
-            "",
-        ],
-        [],
-    )
-    for run in runs:
-        book = page_of(nbformat.read(run, as_version=4))
-        nbformat.write(book, source / "notebooks" / run.name)
-        gallery += [f"## {pages.title(book)}", "", "::::{container} pictures", ""]
-        for n, (caption, alt, png) in enumerate(pictures(book)):
-            (source / "gallery" / f"{run.stem}_{n:02}.png").write_bytes(png)
-            caption = re.sub(r"^(\d+)\.", r"\1\\.", caption)  # no list
-            figure = [
-                f":::{{figure}} gallery/{run.stem}_{n:02}.png",
-                f":alt: {alt}",
-                f":target: notebooks/{run.stem}.html",
-                "",
-                caption,
-                ":::",
-                "",
-            ]
-            gallery += figure
-            chosen += figure if any(f"`show.{view}`" in caption for view in FIRST) else []
-        gallery += ["::::", ""]
-    (source / "gallery.md").write_text("\n".join(gallery), encoding="utf-8")
-    start = (
-        (source / "index.md")
-        .read_text(encoding="utf-8")
-        .replace("@@PICTURES@@", "\n".join(["::::{container} pictures", "", *chosen, "::::"]))
-    )
-    (source / "index.md").write_text(start, encoding="utf-8")
+    shutil.copytree(docs, source, ignore=shutil.ignore_patterns("*.pyc", "__pycache__"))
+    shutil.copytree(FIGURES, source / "figures")
+    for page in source.glob("*.md"):  # these links are right where the pages lie in the project
+        text = page.read_text(encoding="utf-8").replace("../results/figures/", "figures/")
+        page.write_text(text, encoding="utf-8")
+    chosen = write_notebooks(source, runs, profile)
+    fill(source / "index.md", PICTURES="\n".join(["::::{container} pictures", "", *chosen, "::::"]))
     entries = "\n".join(f"notebooks/{run.stem}" for run in runs)
-    listed = (
-        (source / "notebooks.md")
-        .read_text(encoding="utf-8")
-        .replace("@@PROFILE@@", profile)
-        .replace("@@NOTEBOOKS@@", entries)
-    )
-    (source / "notebooks.md").write_text(listed, encoding="utf-8")
+    fill(source / "notebooks.md", PROFILE=profile, NOTEBOOKS=entries)
     (source / "api").mkdir()
     for room, title in ROOMS.items():
         text = [title, "=" * len(title), ""]
@@ -194,14 +148,49 @@ def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> 
         (source / "api" / f"{room or 'package'}.rst").write_text("\n".join(text), encoding="utf-8")
 
 
+def write_notebooks(source: Path, runs: list[Path], profile: str) -> list[str]:
+    """The notebooks and gallery.md, the page of their pictures; returns the lines of the pictures
+    for the start page.
+    """
+    (source / "notebooks").mkdir()
+    (source / "gallery").mkdir()
+    about = f"Every picture of the notebooks, as they were run at profile `{profile}`."
+    gallery = ["# Gallery", "", f"{about} A picture leads to its notebook.", ""]
+    chosen: list[str] = []
+    for run in runs:
+        book = page_of(nbformat.read(run, as_version=4))
+        nbformat.write(book, source / "notebooks" / run.name)
+        gallery += [f"## {pages.title(book)}", "", "::::{container} pictures", ""]
+        for n, (caption, alt, png) in enumerate(pictures(book)):
+            name = f"gallery/{run.stem}_{n:02}.png"
+            (source / name).write_bytes(png)
+            target = f":target: notebooks/{run.stem}.html"
+            escaped = re.sub(r"^(\d+)\.", r"\1\\.", caption)  # else Markdown makes a list of it
+            figure = [f":::{{figure}} {name}", f":alt: {alt}", target, "", escaped, ":::", ""]
+            gallery += figure
+            if any(f"`show.{view}`" in caption for view in FIRST):
+                chosen += figure
+        gallery += ["::::", ""]
+    (source / "gallery.md").write_text("\n".join(gallery), encoding="utf-8")
+    return chosen
+
+
+def fill(page: Path, **values: str) -> None:
+    """Put ``values`` where the page has @@NAME@@."""
+    text = page.read_text(encoding="utf-8")
+    for name, value in values.items():
+        text = text.replace(f"@@{name}@@", value)
+    page.write_text(text, encoding="utf-8")
+
+
 def modules(room: str) -> list[str]:
     """The public modules of ``ssltut/room``; for "" those of the package itself."""
     folder = ROOT / "ssltut" / room
-    files = sorted(folder.glob("*.py") if not room else folder.rglob("*.py"))
+    files = sorted(folder.rglob("*.py") if room else folder.glob("*.py"))
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in files
-        if not path.stem.startswith("__main")
+        if path.stat().st_size and not path.stem.startswith("__main")
     ]
     return [name for name in names if "._" not in name]
 
@@ -212,89 +201,13 @@ def build(source: Path, target: Path) -> None:
 
     shutil.rmtree(target, ignore_errors=True)
     log = target.with_name(f"{target.name}.warnings")
-    arguments = [
-        "-q",
-        "-E",
-        "-W",
-        "--keep-going",
-        "-n",
-        "-b",
-        "html",
-        "-d",
-        str(target.with_name("doctrees")),
-        "-w",
-        str(log),
-        str(source),
-        str(target),
-    ]
-    if sphinx(arguments):
+    options = ["-q", "-E", "-W", "--keep-going", "-n", "-b", "html"]
+    folders = ["-d", str(target.with_name("doctrees")), "-w", str(log), str(source), str(target)]
+    if sphinx([*options, *folders]):
         raise SiteError(
-            "Sphinx has objections, all of them in"
-            f" {log}:\n{log.read_text(encoding='utf-8')[:3000]}"
+            f"Sphinx has objections, all of them in {log}:\n"
+            f"{log.read_text(encoding='utf-8')[:3000]}"
         )
-
-
-class Page(HTMLParser):
-    """One page: ``ids`` that a link may name, ``links`` and ``loads`` with their line, and
-    ``blind`` pictures.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.ids, self.links, self.loads, self.blind = {""}, [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given, line = {name: value or "" for name, value in attrs}, self.getpos()[0]
-        self.ids |= {given[name] for name in ("id", "name") if name in given}
-        if tag == "img" and not given.get("alt", "").strip():
-            self.blind.append(f"line {line}: {given.get('src', '')[:60]}")
-        if tag == "a" and "href" in given:
-            self.links.append((line, given["href"]))
-        for name in ("src", "poster", *["href"] * (tag == "link")):
-            if name in given and given.get("rel") not in (
-                "next",
-                "prev",
-                "search",
-                "index",
-                "canonical",
-            ):
-                self.loads.append((line, given[name]))
-
-
-def check(site: Path) -> tuple[list[str], list[str]]:
-    """(problems, addresses outside) of a folder of pages.
-
-    Problems are pictures without text, links and files that are not there, and things that would be
-    loaded from elsewhere.
-    """
-    found, outside = [], set()
-    read = {
-        path.resolve(): Page(path.read_text(encoding="utf-8"))
-        for path in sorted(site.rglob("*.html"))
-        if "_static" not in path.parts
-    }
-    for path, page in read.items():
-        where = path.relative_to(site.resolve())
-        found += [f"{where}, {blind}: a picture without alternative text" for blind in page.blind]
-        for line, address in page.links + page.loads:
-            parts, loaded = urlsplit(address), (line, address) in page.loads
-            if parts.scheme or parts.netloc:
-                if loaded and parts.scheme != "data":
-                    found.append(
-                        f"{where}, line {line}: would be fetched from elsewhere: {address[:100]}"
-                    )
-                elif parts.scheme in ("http", "https"):
-                    outside.add(address)
-                continue
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if not target.exists():
-                found.append(f"{where}, line {line}: leads to {address}, which does not exist")
-            elif target in read and unquote(parts.fragment) not in read[target].ids:
-                found.append(
-                    f"{where}, line {line}: {address} names a place that is not on that page"
-                )
-    return found, sorted(outside)
 
 
 def site(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import site_check
 import tool
 import tour
 import website
@@ -85,16 +86,14 @@ def test_a_link_that_leads_nowhere_in_a_page_stops_the_build(
 ) -> None:
     solutions = solved(tmp_path)
     (docs / "index.md").write_text((docs / "index.md").read_text() + "\n[gone](gone.md)\n")
-    with pytest.raises(website.SiteError, match="(?s)Sphinx has objections.*gone.md"):
+    with pytest.raises(website.SiteError, match=r"(?s)Sphinx has objections.*gone\.md"):
         website.site(solutions, tmp_path / "build", docs=docs)
 
 
 def test_a_picture_without_words_stops_the_build(tmp_path: Path, docs: Path, small: None) -> None:
     with pytest.raises(
         website.SiteError,
-        match=(
-            "below 'First toy': a picture without alternative text. Next: show it with ssltut.show"
-        ),
+        match=r"below 'First toy': a picture without alternative text\. Next: show it with",
     ):
         website.site(
             solved(
@@ -141,12 +140,12 @@ def written(folder: Path, more: str = "") -> Path:
 
 
 def test_a_sound_site_has_no_problem_and_its_outer_links_are_listed(tmp_path: Path) -> None:
-    assert website.check(written(tmp_path)) == ([], ["https://example.org/z"])
+    assert site_check.check(written(tmp_path)) == ([], ["https://example.org/z"])
 
 
 @pytest.mark.parametrize(("more", "said"), BAD.values(), ids=BAD)
 def test_each_problem_is_found_and_named(more: str, said: str, tmp_path: Path) -> None:
-    (problem,), _ = website.check(written(tmp_path, more))
+    (problem,), _ = site_check.check(written(tmp_path, more))
     assert problem.startswith("a.html, line 1: ")
     assert said in problem
 
@@ -170,3 +169,12 @@ def test_the_command_says_what_failed(
     monkeypatch.setattr(website, "site", fails)
     assert website.main([]) == 1
     assert "the kernel died" in capsys.readouterr().err
+
+
+def test_every_room_of_the_package_has_a_page() -> None:
+    folders = {path.name for path in (website.ROOT / "ssltut").iterdir() if path.is_dir()}
+    assert set(website.ROOMS) == {""} | (folders - {"__pycache__"})
+    listed = (website.HERE / "api.md").read_text(encoding="utf-8")
+    assert [room for room in website.ROOMS if f"api/{room or 'package'}\n" not in listed] == []
+    assert "ssltut.seeding" in website.modules("")
+    assert "ssltut.methods.classic.cps" in website.modules("methods")
