@@ -210,7 +210,7 @@ def self_paced(page) -> Portrait:
         kind, student.encode(x)[-1].float().mean((2, 3, 4)), batch, page.run.nets, page.progress
     )
     heights = LabelTable(
-        "heights", ("-", "foot", "middle", "head"), ("#000000", SERIES[0], SERIES[4], SERIES[3])
+        "heights", ("-", "foot", "middle", "head"), ("#000000", SERIES[0], "#E69F00", SERIES[3])
     )
     layer = np.zeros(page.truth.shape, np.uint8)
     for n, box in enumerate(boxes, 1):

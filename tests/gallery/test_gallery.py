@@ -4,13 +4,10 @@ found in the source; costs are counted.
 
 from dataclasses import replace
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 from toy import SMALL, make_batch, toy_case, toy_cohort
 
-from ssltut import show
 from ssltut.data.cohort import Cohort, Split
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError
@@ -20,7 +17,6 @@ from ssltut.methods.contract import IDEAS
 from ssltut.methods.further.self_paced import pair_losses
 from ssltut.methods.registry import METHODS, make_method, method_table
 from ssltut.nets.base import Out
-from ssltut.show.static.dots import matrix
 from ssltut.training.config import PROFILES
 from ssltut.training.loop import build_nets
 
@@ -163,18 +159,3 @@ def test_ideas_are_among_those_that_are_defined_and_only_the_bounds_have_none():
     assert [row["ideas"] for row in method_table()] == [m.ideas for m in METHODS.values()]
     assert table.loc["CAD"].sum() == 4
     assert table.loc["mean teacher", "consistency"]
-
-
-def test_dots_stand_where_something_is_true_and_rows_must_match():
-    has = pd.DataFrame({"x": [True, False], "y": [True, True]}, index=["a", "b"])
-    cost = pd.DataFrame({"seconds a step": [1.0, 4.0]}, index=["a", "b"])
-    ax, bars = matrix(has, cost).axes
-    assert [sorted(zip(*line.get_data(), strict=True)) for line in ax.lines] == [
-        [(0, 0)],
-        [(1, 0), (1, 1)],
-    ]
-    assert np.allclose([bar.get_width() for bar in bars.patches[-2:]], [1, 4])
-    assert show.dot_matrix(has, cost, alt="two rows").png
-    assert show.dot_matrix(has, cost[[]], alt="ideas without costs").png
-    with pytest.raises(ConfigError, match="2 rows of dots and 2 of costs that are not the same"):
-        show.dot_matrix(has, cost.loc[["b", "a"]], alt="another order")

@@ -1,98 +1,175 @@
-"""Budget curves, difficulty strata, keys: what is drawn is what was given."""
+"""Charts of a comparison and curves: what is drawn is what was given."""
+
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from toy import STEPS, TABLE
 
 from ssltut import show
-from ssltut.data.labels import HIP, LabelTable
 from ssltut.errors import ConfigError
-from ssltut.show.live.planes import framed
-from ssltut.show.static.charts import steps, strip
-from ssltut.show.static.slices import Scene, draw, key
+from ssltut.show.static.charts import side_by_side, strip, usual_range
+from ssltut.show.static.pictures import SERIES, line_style
+
+TICKS = {8: "eight", 2: "two", 4: "four"}
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures behind the charts, as they come."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(
+        "ssltut.show.static.charts.picture", lambda figure, alt: figures.append(figure)
+    )
+    return figures
+
+
+def tick_labels(axis_labels: list) -> list[str]:
+    return [label.get_text() for label in axis_labels]
+
+
+def texts(ax: Axes) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def luminance(colour: str) -> float:
+    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in shares]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
 @pytest.mark.parametrize(("view", "along"), [(show.budget_curves, "budget"), (show.strata, "part")])
 def test_a_table_with_two_rows_for_one_point_is_refused(view, along):
+    again = TABLE.assign(budget=2, part=1, easiest=0, hardest=1, cases=1)
     with pytest.raises(ConfigError, match=f"more than one row for method low and {along} "):
-        view(
-            pd.concat([STEPS, TABLE.assign(budget=2, part=1, easiest=0, hardest=1, cases=1)]),
-            ylabel="Dice",
-            alt="twice",
-        )
-    with pytest.raises(
-        ConfigError, match="no column cases" if along == "part" else "no column budget"
-    ):
+        view(pd.concat([STEPS, again]), ylabel="Dice", alt="twice")
+    absent = "cases" if along == "part" else "budget"
+    with pytest.raises(ConfigError, match=f"no column {absent}"):
         view(STEPS.drop(columns=["budget", "cases"]), ylabel="Dice", alt="no column")
     assert view(STEPS, ylabel="Dice", alt="once").png
+
+
+def test_a_forest_with_two_rows_for_one_point_or_without_a_column_is_refused():
     with pytest.raises(ConfigError, match="more than one row for method low and metric dice"):
         show.intervals(STEPS, alt="three budgets")
+    with pytest.raises(ConfigError, match="no column high"):
+        show.intervals(TABLE.drop(columns="high"), alt="a table")
+
+
+def test_no_two_lines_look_the_same_and_all_stand_out_from_white():
+    looks = [tuple(line_style(k).values()) for k in range(35)]
+    assert len(set(looks)) == 35
+    assert min(1.05 / (luminance(colour) + 0.05) for colour in SERIES) >= 3
 
 
 def test_points_stand_at_their_budget_and_bounds_are_bars():
-    ticks = {8: "eight", 2: "two", 4: "four"}
-    ax = steps(STEPS, "budget", ticks, "x", "y", ["low", "high"]).axes[0]
-    points = next(line for line in ax.lines if line.get_label() == "ours")
-    assert points.get_xdata().tolist() == [1.0, 2.0, 0.0]
-    assert points.get_ydata() == pytest.approx([0.72, 0.74, 0.78])
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["eight", "two", "four"]
+    ax = side_by_side(STEPS, "budget", TICKS, "x", "y", ["low", "high", "not there"]).axes[0]
+    assert ax.lines[0].get_xdata().tolist() == [0, 1, 2]
+    assert ax.lines[0].get_ydata() == pytest.approx([0.78, 0.72, 0.74])
+    assert ax.lines[1].get_ydata() == pytest.approx([0.6, 0.8])
+    assert tick_labels(ax.get_xticklabels()) == ["eight", "two", "four"]
     bars = {c.get_label(): c.get_segments() for c in ax.collections}
+    assert set(bars) == {"low", "high"}
     assert [segment[0, 1] for segment in bars["high"]] == pytest.approx([0.92, 0.94, 0.98])
-    assert set(bars) >= {"low", "high"}
-    many = pd.concat([STEPS[STEPS["method"] == "ours"].assign(method=f"m{k}") for k in range(12)])
-    ax = steps(many, "budget", ticks, "x", "y", []).axes[0]
-    assert len(ax.lines) == 12
-    assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 12
 
 
-def test_a_part_of_one_case_is_said_to_be_one(monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        "ssltut.show.static.charts.picture", lambda figure, alt: seen.append(figure)
-    )
+@pytest.mark.parametrize(("n", "joined"), [(2, True), (12, False)])
+def test_methods_stand_side_by_side_and_many_are_not_joined(n, joined):
+    ours = STEPS[STEPS["method"] == "ours"]
+    many = pd.concat([ours.assign(method=f"m{k}") for k in range(n)])
+    ax = side_by_side(many, "budget", TICKS, "x", "y", []).axes[0]
+    points = [line for line in ax.lines if line.get_marker() != "None" and len(line.get_xdata())]
+    assert len({(line.get_color(), line.get_marker()) for line in points}) == n
+    assert len({line.get_xdata()[0] for line in points}) == n
+    assert [line.get_linestyle() != "None" for line in points] == [joined] * n
+
+
+def test_a_part_of_one_case_is_said_to_be_one(drawn):
     show.strata(STEPS.assign(cases=STEPS["part"]), ylabel="Dice", alt="parts")
-    assert [t.get_text() for t in seen[0].axes[0].get_xticklabels()] == [
+    assert tick_labels(drawn[0].axes[0].get_xticklabels()) == [
         "2.00\n1 case",
         "4.00 to 5.50\n2 cases",
         "8.00 to 9.50\n4 cases",
     ]
 
 
-def test_the_key_names_the_classes_of_every_table_that_is_shown():
-    image = np.zeros((4, 4, 4), np.int16)
-    bones, source = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)
-    bones[0], source[1], source[2] = 2, 1, 2
-    origin = LabelTable("origin", ("teacher", "match", "none"), ("#000000", "#D55E00", "#F0E442"))
-    scenes = [
-        Scene(image, (1, 1, 1), overlay=bones, table=HIP),
-        Scene(image, (1, 1, 1), overlay=source, table=origin),
-        Scene(image, (1, 1, 1), overlay=bones, table=HIP),
+@pytest.mark.parametrize(
+    ("metric", "order"),
+    [("dice", ["high", "b", "c", "a", "low"]), ("hd95", ["high", "a", "c", "b", "low"])],
+)
+def test_the_forest_is_sorted_from_the_best_to_the_worst_between_the_bounds(drawn, metric, order):
+    means = {"a": 0.6, "low": 0.5, "b": 0.8, "c": 0.7, "high": 0.9}
+    rows = [(name, metric, mean, mean - 0.1, mean + 0.2) for name, mean in means.items()]
+    table = pd.DataFrame(rows, columns=["method", "metric", "mean", "low", "high"])
+    show.intervals(table, alt="a forest", bounds=("low", "high"), titles={metric: "a title"})
+    ax = drawn[0].axes[0]
+    assert tick_labels(ax.get_yticklabels()) == order
+    assert texts(ax)[1:] == [
+        f"{means[name]:.3f} [{means[name] - 0.1:.3f}, {means[name] + 0.2:.3f}]" for name in order
     ]
-    for shown, names in ((scenes, ["femur", "match", "none"]), (scenes[:1], ["femur"])):
-        fig = Figure()
-        key(fig, shown, fig.subplots(1, len(shown), squeeze=False)[0])
-        assert [text.get_text() for text in fig.legends[0].get_texts()] == names
+    assert ax.get_title(loc="left") == "a title"
+    ends = {round(float(x), 3) for line in ax.lines for x in np.atleast_1d(line.get_xdata())}
+    assert {0.4, 0.5, 0.6, 0.8, 0.9, 1.0, 1.1} <= ends
 
 
-def test_sides_are_named_only_where_they_are_known():
-    image = np.zeros((6, 6, 6), np.int16)
-    for letters, named in ((True, ["R", "L", "S", "I"]), (False, [])):
-        fig = Figure()
-        ax = fig.subplots()
-        draw(ax, Scene(image, (1, 1, 1), letters=letters), "coronal", bar=False)
-        assert [text.get_text() for text in ax.texts] == named
-    with_letters, without = (
-        np.asarray(framed(Scene(image, (9, 9, 9), letters=letters), "axial", (3, 3, 3), 0.5))
-        for letters in (True, False)
-    )
-    assert (with_letters != without).any()
+def test_a_mean_that_is_far_out_is_an_arrow_with_its_number(drawn):
+    means = [60.0, 9.0, 10.0, 11.0, 12.0, np.nan, 20.0]
+    table = pd.DataFrame({"method": list("abcdefg"), "metric": "hd95", "mean": means})
+    table["low"], table["high"] = table["mean"] - 1, table["mean"] + 1
+    show.intervals(table, alt="a failure", bounds=("g", "b"))
+    ax = drawn[0].axes[0]
+    assert "60.0" in texts(ax)
+    assert "60.0 [59.0, 61.0]" in texts(ax)
+    assert "no value" in texts(ax)
+    assert ax.get_xlim()[1] < 23
 
 
-def test_a_method_without_values_keeps_its_row_and_says_nothing(recwarn):
-    axes = strip({"ours": [0.1, np.nan, 0.3], "failed": [np.nan, np.nan]}, "Dice").axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["ours", "failed"]
-    assert not recwarn.list
-    assert [np.mean(line.get_xdata()) for line in axes.lines[1:3]] == pytest.approx([0.2, 0.2])
-    assert len(axes.lines) == 4
+@pytest.mark.parametrize(
+    ("values", "anchors", "expected"),
+    [
+        ([1, 2, 3, 4, 5], [], (1, 5)),
+        ([1, 2, 3, 4, 50], [], (1, 4)),
+        ([1, 2, 3, 4, 50], [0, 46], (1, 50)),
+        ([3, 3, 3, 3], [], (3, 3)),
+        ([np.nan, 2], [0], (2, 2)),
+        ([np.nan], [], (0, 1)),
+    ],
+)
+def test_what_is_far_out_does_not_set_the_scale(values, anchors, expected):
+    assert usual_range(values, anchors) == expected
+
+
+def test_a_method_without_values_keeps_its_row_and_says_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ax = strip({"ours": [0.1, np.nan, 0.3], "failed": [np.nan, np.nan]}, "Dice").axes[0]
+        ax.figure.canvas.draw()
+    assert tick_labels(ax.get_yticklabels()) == ["ours", "failed"]
+    assert texts(ax) == ["mean", "+0.200", "no value"]
+    assert sorted(ax.collections[0].get_offsets()[:, 0]) == pytest.approx([0.1, 0.3])
+    means = next(line for line in ax.lines if line.get_marker() == "|")
+    assert means.get_xdata()[0] == pytest.approx(0.2)
+
+
+def test_differences_that_are_far_out_are_an_arrow_with_their_number():
+    usual = np.linspace(-1, 1, 20)
+    ax = strip({"ours": usual, "one": [*usual, -9], "all": [70.0, 60.0, 65.0]}, "mm").axes[0]
+    assert {"-9.0", "3 points, to 70.0"} <= set(texts(ax))
+    assert ax.get_xlim() == pytest.approx((-1.1, 1.1), abs=0.01)
+
+
+def test_dots_and_bars_have_the_same_rows(drawn):
+    has = pd.DataFrame({"teacher": [True, False], "pairs": [True, True]}, index=["a", "b"])
+    cost = pd.DataFrame({"step time": [1.0, 2.0]}, index=["a", "b"])
+    show.dot_matrix(has, cost, alt="two rows")
+    dots, bars = drawn[0].axes
+    assert dots.lines[0].get_xydata().tolist() == [[0, 0], [1, 0], [1, 1]]
+    assert [bar.get_width() for bar in bars.patches if bar.get_height() < 1] == [1.0, 2.0]
+    assert texts(bars) == ["1", "2"]
+    show.dot_matrix(has, cost[[]], alt="no costs are known")
+    assert len(drawn[1].axes) == 1
+    with pytest.raises(ConfigError, match="2 rows of dots and 2 of costs that are not the same"):
+        show.dot_matrix(has, cost.loc[["b", "a"]], alt="another order")

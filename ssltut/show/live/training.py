@@ -12,7 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssltut.show.frontends import frontend
-from ssltut.show.static.charts import default_groups, paint, panel_axes, panel_rows, refuse_missing
+from ssltut.show.static.curves import (
+    default_groups,
+    draw_panels,
+    panel_axes,
+    panel_rows,
+    refuse_missing,
+)
 from ssltut.show.static.pictures import Picture, described, picture, styled
 from ssltut.show.static.slices import Scene, draw, key
 from ssltut.training.callbacks import Callback
@@ -60,7 +66,7 @@ def redrawn(
     """Curves and slices of now on a board, in the place of those before."""
     for ax in (*panels, *slots):
         ax.clear()
-    paint(panels, history, groups)
+    draw_panels(panels, history, groups)
     for ax, (title, scene) in zip(slots, scenes.items(), strict=False):
         draw(ax, scene, plane, crosshair=False)
         ax.set_title(title)

@@ -1,242 +1,155 @@
-"""Curves, intervals and paired differences: lines and points that differ in style and marker, not
-in colour alone.
-"""
+"""Charts of a comparison, drawn by seaborn: intervals, paired differences, budgets, strata."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from ssltut.errors import ConfigError
-from ssltut.show.static.pictures import DASHES, MARKERS, SERIES, Picture, described, picture, styled
+from ssltut.metrics import HIGHER_IS_BETTER
+from ssltut.show.static.pictures import SERIES, Picture, described, line_style, picture, styled
 
-ENDINGS = {
-    "weight of the term": " weight",
-    "share of voxels": " share",
-}  # the columns of a history that these panels collect
-SPELT = {"validation dice": "validation Dice", "validation hd95": "validation HD95 (mm)"}
-
-
-def look(k: int) -> dict[str, object]:
-    """Colour, dash and marker of the k-th line; no two of the first 49 look the same."""
-    turn = k + k // len(SERIES)
-    return {
-        "color": SERIES[k % len(SERIES)],
-        "ls": DASHES[turn % len(DASHES)],
-        "marker": MARKERS[turn % len(MARKERS)],
-    }
+BOUND = "#555555"  # the two bounds are grey lines, dashed and dash-dotted
+BOUND_DASHES = ("--", "-.")
+NO_VALUE = "no value"
+# seaborn computes intervals from samples; ours are known. Of the three numbers low, mean, high it
+# draws the median (the mean) and the whole range (the interval).
+KNOWN_INTERVAL: dict[str, Any] = {"estimator": "median", "errorbar": ("pi", 100)}
 
 
-def add_line(ax: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
-    ax.plot(x, y, label=label, markevery=max(1, len(x) // 8), **look(k))
-
-
-def default_groups(columns: Sequence[str]) -> dict[str, list[str]]:
-    """Panels of a history: loss terms, their weights, shares of voxels, and one panel for each
-    validation score or learning rate.
+def check_table(table: pd.DataFrame, *names: str) -> None:
+    """Raises ConfigError when a column is missing, or when the first two, what a point is known by,
+    do not tell rows apart.
     """
-    groups: dict[str, list[str]] = {"loss": []}
-    for column in columns:
-        panel = next((title for title, ending in ENDINGS.items() if column.endswith(ending)), None)
-        alone = (
-            column
-            if column.startswith("validation") or column in ("lr", "learning rate")
-            else "loss"
-        )
-        groups.setdefault(panel or alone, []).append(column)
-    return {title: names for title, names in groups.items() if names}
-
-
-def panel_rows(groups: Mapping[str, Sequence[str]]) -> tuple[int, int]:
-    """Rows and columns of the panels."""
-    columns = min(3, len(groups))
-    return -(-len(groups) // columns), columns
-
-
-def panel_axes(fig: FigureBase, groups: Mapping[str, Sequence[str]]) -> list[Axes]:
-    """Empty axes for the panels of ``curves``, in an empty figure."""
-    axes = fig.subplots(*panel_rows(groups), squeeze=False).ravel()
-    for ax in axes[len(groups) :]:
-        ax.axis("off")
-    return list(axes[: len(groups)])
-
-
-def paint(axes: Sequence[Axes], history: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> None:
-    """The panels of ``curves``."""
-    for ax, (title, names) in zip(axes, groups.items(), strict=False):
-        ending = ENDINGS.get(title, "")
-        for k, name in enumerate(names):
-            line = history[["step", name]].dropna()
-            x, y = line["step"].to_numpy(float), line[name].astype(float)
-            window = len(y) // 25
-            if (
-                window > 1 and not ending
-            ):  # single batches are noisy: the thick line is their running mean, the thin one the batches
-                ax.plot(x, y, color=SERIES[k % len(SERIES)], lw=0.8, alpha=0.3)
-                y = y.rolling(window, min_periods=1, center=True).mean()
-            add_line(ax, k, x, y.to_numpy(), name.removesuffix(ending))
-        ax.set(title=SPELT.get(title, title), xlabel="step")
-        if list(names) != [title]:
-            ax.legend()
-
-
-@styled
-def panels(history: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Figure:
-    """The figure behind ``curves``."""
-    rows, columns = panel_rows(groups)
-    fig = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
-    paint(panel_axes(fig, groups), history, groups)
-    return fig
-
-
-def refuse_missing(history: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> None:
-    """Raises ConfigError for a column that is not there."""
-    missing = {"step", *(c for names in groups.values() for c in names)} - set(history.columns)
-    if missing:
+    if missing := set(names) - set(table.columns):
         raise ConfigError(
-            f"the history has no column {', '.join(sorted(missing))}",
-            fix=f"it has {', '.join(map(str, history.columns))}",
+            f"the table has no column {', '.join(sorted(missing))}",
+            fix=f"it needs {', '.join(names)}",
+        )
+    twice = table[table.duplicated([*names[:2]])]
+    if len(twice):
+        which = " and ".join(f"{name} {twice[name].iloc[0]}" for name in names[:2])
+        raise ConfigError(
+            f"the table has more than one row for {which}",
+            fix="give the rows of one metric, and of one budget or part each",
         )
 
 
-def curves(
-    history: pd.DataFrame | Mapping[str, ArrayLike],
-    *,
-    alt: str,
-    groups: Mapping[str, Sequence[str]] | None = None,
-) -> Picture:
-    """Training curves as small panels over "step".
-
-    history   one row per step; columns like "total", "supervised", "supervised weight", "matching
-              share", "validation dice"; gaps are NaN
-    groups    {panel title: columns} (default: loss terms, weights, shares, and a panel for each
-              validation score)
-    Raises ConfigError for a column that is not there.
+def usual_range(values: ArrayLike, anchors: Sequence[float] = ()) -> tuple[float, float]:
+    """Least and greatest of the ``values`` that are not far out: more than three interquartile
+    ranges, or the span of the ``anchors``, beyond the quartiles (Tukey 1977) and the anchors.
     """
-    history = pd.DataFrame(history)
-    groups = groups or default_groups([c for c in history.columns if c != "step"])
-    refuse_missing(history, groups)
-    return picture(panels(history, groups), described(alt))
+    known = np.asarray(values, float)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return 0.0, 1.0
+    first, third = np.quantile(known, (0.25, 0.75))
+    low, high = min(first, *anchors, third), max(first, *anchors, third)
+    reach = max(3 * (third - first), np.ptp(anchors) if len(anchors) else 0.0) or np.inf
+    usual = known[(known >= low - reach) & (known <= high + reach)]
+    return float(usual.min()), float(usual.max())
 
 
-@styled
-def chart(
-    x: ArrayLike | Mapping[str, ArrayLike],
-    series: Mapping[str, ArrayLike],
-    xlabel: str,
-    ylabel: str,
-    title: str | None,
-    bands: Mapping[str, tuple[ArrayLike, ArrayLike]],
-) -> Figure:
-    """The figure behind ``lines``."""
-    fig = Figure(figsize=(8, 4.6), layout="constrained")
-    ax = fig.subplots()
-    for k, (name, y) in enumerate(series.items()):
-        at = np.asarray(x[name] if isinstance(x, Mapping) else x, float)
-        add_line(ax, k, at, np.asarray(y, float), name)
-        if name in bands:
-            ax.fill_between(at, *bands[name], color=SERIES[k % len(SERIES)], alpha=0.2, lw=0)
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title or "")
-    if len(series) > 1:
-        ax.legend()
-    return fig
+def written(values: ArrayLike, sign: str = "") -> list[str]:
+    """Numbers with the digits that their size calls for: three below 2, as of a Dice, else one."""
+    known = pd.Series(np.asarray(values, float))
+    digits = 3 if known.abs().max() < 2 else 1
+    return [NO_VALUE if np.isnan(v) else f"{v:{sign}.{digits}f}" for v in known]
 
 
-def lines(
-    x: ArrayLike | Mapping[str, ArrayLike],
-    series: Mapping[str, ArrayLike],
-    *,
-    xlabel: str,
-    ylabel: str,
-    alt: str,
-    title: str | None = None,
-    bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
-) -> Picture:
-    """Named lines over one x, or over an x of their own ({name: x}); ``bands`` {name: (low, high)}
-    shades an interval.
+def set_limits(ax: Axes, low: float, high: float) -> None:
+    """Limits of x with a little room beside ``low`` and ``high``."""
+    room = 0.05 * (high - low) or 0.05
+    ax.set_xlim(low - room, high + room)
+
+
+def mark_beyond(ax: Axes, row: int, values: np.ndarray) -> None:
+    """An arrow at the edge of ``row`` where some of its ``values`` lie outside, with their number
+    and the farthest.
     """
-    return picture(chart(x, series, xlabel, ylabel, title, bands or {}), described(alt))
-
-
-def risk_coverage(
-    coverage: ArrayLike,
-    risk: ArrayLike | Mapping[str, ArrayLike],
-    *,
-    alt: str,
-    title: str | None = None,
-) -> Picture:
-    """Error rate among the voxels kept when only the most certain share ``coverage`` is kept;
-    ``risk`` (N,) or {name: (N,)}.
-    """
-    series = risk if isinstance(risk, Mapping) else {"risk": risk}
-    return lines(
-        coverage,
-        series,
-        xlabel="coverage: share of voxels kept, most certain first",
-        ylabel="error rate among them",
-        alt=alt,
-        title=title,
+    low, high = ax.get_xlim()
+    sides = (
+        (0.0, 0.07, "left", np.sort(values[values < low])),
+        (1.0, -0.07, "right", np.sort(values[values > high])[::-1]),
     )
-
-
-@styled
-def forest(table: pd.DataFrame, bounds: Sequence[str], titles: Mapping[str, str]) -> Figure:
-    """The figure behind ``intervals``."""
-    metrics, methods = (
-        list(dict.fromkeys(table["metric"])),
-        [m for m in dict.fromkeys(table["method"]) if m not in bounds],
-    )
-    fig = Figure(figsize=(5.5 * len(metrics) + 2, 0.5 * len(methods) + 2.1), layout="constrained")
-    axes = fig.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
-    for ax, metric in zip(axes, metrics, strict=False):
-        rows = table[table["metric"] == metric].set_index("method")
-        for k, bound in enumerate(b for b in bounds if b in rows.index):
-            ax.axvline(
-                rows.loc[bound, "mean"],
-                color="#555555",
-                ls=("--", "-.")[k % 2],
-                lw=2.5,
-                label=bound,
-            )
-        for y, method in enumerate(m for m in methods if m in rows.index):
-            mean, low, high = rows.loc[method, ["mean", "low", "high"]]
-            ax.errorbar(
-                mean,
-                y,
-                xerr=[[mean - low], [high - mean]],
-                fmt=MARKERS[y % len(MARKERS)],
-                color=SERIES[y % len(SERIES)],
-                lw=3,
-                capsize=6,
-                ms=10,
-            )
+    for edge, inwards, align, outside in sides:
+        if len(outside):
+            farthest = written(outside)[0]
             ax.annotate(
-                f"{mean:.3g}",
-                (mean, y),
-                (0, 9),
-                textcoords="offset points",
-                ha="center",
-                fontsize=12,
+                farthest if len(outside) == 1 else f"{len(outside)} points, to {farthest}",
+                (edge, row),
+                (edge + inwards, row),
+                xycoords=ax.get_yaxis_transform(),
+                arrowprops={"arrowstyle": "-|>", "lw": 3, "color": SERIES[0]},
+                ha=align,
+                va="center",
+                fontsize=13,
             )
-        ax.set(
-            yticks=range(len(methods)),
-            yticklabels=methods,
-            ylim=(len(methods) - 0.4, -0.7),
-            title=titles.get(metric, metric),
-        )
-    if axes[0].get_legend_handles_labels()[0]:
-        fig.legend(
-            *axes[0].get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=2,
-            handlelength=3,
-        )
-    return fig
 
 
+def write_margin(ax: Axes, heading: str, words: Sequence[str]) -> None:
+    """A column of ``words`` on the right of ``ax``, one a row."""
+    ax.text(1.02, 1.01, heading, transform=ax.transAxes, fontsize=14, va="bottom")
+    for row, text in enumerate(words):
+        ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), fontsize=13, va="center")
+
+
+def ranked(table: pd.DataFrame, bounds: Sequence[str]) -> list[str]:
+    """Methods from the best to the worst in the first metric, between the upper bound (the last of
+    ``bounds``) and the lower one.
+    """
+    first = table["metric"].iloc[0]
+    rows = table[table["metric"] == first]
+    ascending = not HIGHER_IS_BETTER.get(first, True)
+    order = rows.sort_values("mean", ascending=ascending, kind="stable")["method"]
+    methods = dict.fromkeys([*order, *table["method"]])
+    here = [bound for bound in bounds if bound in methods]
+    return [*here[1:], *(name for name in methods if name not in bounds), *here[:1]]
+
+
+def draw_intervals(
+    ax: Axes, rows: pd.DataFrame, order: Sequence[str], bounds: Sequence[str]
+) -> None:
+    """One panel of ``intervals``."""
+    long = rows.melt("method", ["low", "mean", "high"])
+    sns.pointplot(
+        long.assign(bound=long["method"].isin(bounds)),
+        x="value",
+        y="method",
+        hue="bound",
+        order=order,
+        hue_order=[False, True],
+        palette=[SERIES[0], BOUND],
+        markers=["o", "D"],
+        linestyles="none",
+        markersize=9,
+        capsize=0.3,
+        err_kws={"linewidth": 3},
+        legend=False,
+        ax=ax,
+        **KNOWN_INTERVAL,
+    )
+    known = rows.set_index("method").reindex(order)
+    for bound, dashes in zip(bounds, BOUND_DASHES, strict=False):
+        if bound in known.index:
+            ax.axvline(known.loc[bound, "mean"], color=BOUND, ls=dashes, lw=2, zorder=1)
+    least, most = usual_range(known["mean"], known["mean"].reindex(bounds).dropna().tolist())
+    usual = known[known["mean"].between(least, most)]
+    set_limits(ax, usual[["low", "mean"]].min(axis=None), usual[["mean", "high"]].max(axis=None))
+    for row, mean in enumerate(known["mean"]):
+        mark_beyond(ax, row, np.array([mean]))
+    numbers = [written(known[column]) for column in ("mean", "low", "high")]
+    words = [f"{m} [{low}, {high}]" for m, low, high in zip(*numbers, strict=True)]
+    words = [NO_VALUE if text.startswith(NO_VALUE) else text for text in words]
+    write_margin(ax, "mean [interval]", words)
+
+
+@styled
 def intervals(
     table: pd.DataFrame,
     *,
@@ -244,124 +157,113 @@ def intervals(
     bounds: Sequence[str] = (),
     titles: Mapping[str, str] | None = None,
 ) -> Picture:
-    """Mean and interval of every method, one panel per metric.
+    """Mean and interval of every method, one panel per metric, the best on top.
 
     table    columns method, metric, mean, low, high
-    bounds   methods drawn as vertical lines instead: the two bounds, *labels only (n)* and *all
-             labels (upper bound)*
+    bounds   the lower and the upper bound, *labels only (n)* and *all labels (upper bound)*: the
+             last and the first row, and a line through all of them
     titles   {metric: panel title}, with unit and direction
-    Raises ConfigError when a column is missing, or a method has two rows of one metric.
+    A mean that is far out is an arrow at the edge with its value. Raises ConfigError when a column
+    is missing, or a method has two rows of one metric.
     """
-    return picture(
-        forest(
-            with_columns(table, "method", "metric", "mean", "low", "high"), bounds, titles or {}
-        ),
-        described(alt),
-    )
+    described(alt)
+    check_table(table, "method", "metric", "mean", "low", "high")
+    order, metrics = ranked(table, bounds), table["metric"].unique()
+    fig = Figure(figsize=(6.4 * len(metrics) + 2, 0.42 * len(order) + 1.1), layout="constrained")
+    axes = fig.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    for ax, metric in zip(axes, metrics, strict=True):
+        draw_intervals(ax, table[table["metric"] == metric], order, bounds)
+        ax.set(title=(titles or {}).get(metric, metric), xlabel="", ylabel="")
+    return picture(fig, alt)
 
 
 @styled
-def strip(differences: Mapping[str, ArrayLike], xlabel: str) -> Figure:
-    """The figure behind ``paired``."""
-    fig = Figure(figsize=(9, 0.6 * len(differences) + 1.6), layout="constrained")
-    ax = fig.subplots()
-    ax.axvline(0, color="black", lw=2)
-    for k, values in enumerate(np.asarray(v, float) for v in differences.values()):
-        values = values[~np.isnan(values)]  # none where every run of a method failed
-        spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(len(values))
-        ax.plot(
-            values,
-            k + spread,
-            ls="",
-            marker=MARKERS[k % len(MARKERS)],
-            color=SERIES[k % len(SERIES)],
-            alpha=0.55,
-        )
-        if len(values):
-            ax.plot([values.mean()] * 2, [k - 0.33, k + 0.33], color=SERIES[k % len(SERIES)], lw=4)
-    ax.set(
-        yticks=range(len(differences)),
-        yticklabels=list(differences),
-        ylim=(len(differences) - 0.5, -0.5),
-        xlabel=xlabel,
-    )
-    return fig
-
-
 def paired(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str) -> Picture:
     """Per-patient differences to a baseline, one row per method: a point a patient, a bar at the
-    mean, a line at no difference.
+    mean, a line at no difference. Points that are far out are an arrow at the edge.
     """
     return picture(strip(differences, xlabel), described(alt))
 
 
+def strip(differences: Mapping[str, ArrayLike], xlabel: str) -> Figure:
+    """The figure behind ``paired``."""
+    values = {name: pd.Series(np.asarray(v, float)) for name, v in differences.items()}
+    long = pd.concat(values, names=["method", "patient"]).rename("value").dropna().reset_index()
+    place = {"x": "value", "y": "method", "order": list(differences)}
+    fig = Figure(figsize=(11, 0.55 * len(differences) + 1.2), layout="constrained")
+    ax = fig.subplots()
+    ax.axvline(0, color="black", lw=2, zorder=1)
+    least, most = usual_range(long["value"], [0.0])
+    set_limits(ax, min(least, 0), max(most, 0))
+    sns.swarmplot(long, **place, size=7, color=SERIES[0], warn_thresh=1, ax=ax)
+    bar = {"marker": "|", "markersize": 24, "markeredgewidth": 4, "color": SERIES[1]}
+    sns.pointplot(long, **place, errorbar=None, linestyles="none", ax=ax, **bar)
+    for row, one in enumerate(values.values()):
+        mark_beyond(ax, row, one.dropna().to_numpy())
+    write_margin(ax, "mean", written([one.mean() for one in values.values()], sign="+"))
+    ax.set(xlabel=xlabel, ylabel="")
+    return fig
+
+
+def draw_groups(
+    ax: Axes, table: pd.DataFrame, along: str, positions: Mapping[Any, int], bounds: Sequence[str]
+) -> None:
+    """The methods next to each other at each value of ``along``; bounds as bars."""
+    methods = [name for name in table["method"].unique() if name not in bounds]
+    styles = [line_style(k) for k in range(len(methods))]
+    few = len(methods) < 7
+    joined = len(methods) * len(positions) < 25  # more lines are a cobweb
+    placed = table.assign(position=table[along].map(positions))
+    sns.pointplot(
+        placed[placed["method"].isin(methods)].melt(
+            ["method", "position"], ["low", "mean", "high"]
+        ),
+        x="position",
+        y="value",
+        hue="method",
+        order=range(len(positions)),
+        hue_order=methods,
+        palette=[style["color"] for style in styles],
+        markers=[style["marker"] for style in styles],
+        linestyles=[style["ls"] if joined else "none" for style in styles],
+        dodge=(0.6 if few else 0.8) if len(methods) > 1 else False,
+        linewidth=1.2,
+        markersize=10,
+        err_kws={"linewidth": 3},
+        ax=ax,
+        **KNOWN_INTERVAL,
+    )
+    for bound, dashes in zip(bounds, BOUND_DASHES, strict=False):
+        rows = placed[placed["method"] == bound]
+        x = rows["position"]
+        ax.hlines(rows["mean"], x - 0.44, x + 0.44, color=BOUND, ls=dashes, lw=2.5, label=bound)
+
+
 @styled
-def steps(
+def side_by_side(
     table: pd.DataFrame,
     along: str,
-    ticks: Mapping[object, str],
+    ticks: Mapping[Any, str],
     xlabel: str,
     ylabel: str,
     bounds: Sequence[str],
 ) -> Figure:
-    """The figure behind ``budget_curves`` and ``strata``: the values of ``along`` side by side, the
-    methods next to each other at each.
-    """
-    drawn = [m for m in dict.fromkeys(table["method"]) if m not in bounds]
-    columns = 2 if len(ticks) < 5 else 3
-    height = (4.2 if len(drawn) < 7 else 5.2) + 0.3 * -(-(len(drawn) + len(bounds)) // columns)
-    width = max(
-        8.5, min(14.0, 2.0 + len(ticks) * max(1.5, 0.25 * len(drawn)))
-    )  # wider, the letters shrink on a slide
+    """The figure behind ``budget_curves`` and ``strata``; ``ticks`` {value of ``along``: label}."""
+    bounds = [bound for bound in bounds if bound in set(table["method"])]
+    entries, columns = table["method"].nunique(), 2 if len(ticks) < 5 else 3
+    # wider than 14 inches, the letters shrink on a slide
+    width = np.clip(2 + len(ticks) * max(1.5, 0.25 * (entries - len(bounds))), 8.5, 14)
+    height = 4.4 + 0.3 * -(-entries // columns)
     fig = Figure(figsize=(width, height), layout="constrained")
-    ax, place = fig.subplots(), {value: i for i, value in enumerate(ticks)}
-    for k, method in enumerate([*drawn, *bounds]):
-        rows = table[table["method"] == method].sort_values(along)
-        x, mean = rows[along].map(place).to_numpy(float), rows["mean"].to_numpy(float)
-        if method in bounds:  # the room there is at each value, not a competitor
-            ax.hlines(
-                mean,
-                x - 0.44,
-                x + 0.44,
-                color="#555555",
-                ls=("--", "-.")[bounds.index(method) % 2],
-                lw=2.5,
-                label=method,
-            )
-            continue
-        x = x + (0.6 if len(drawn) < 7 else 0.8) * ((k + 0.5) / len(drawn) - 0.5)
-        if len(drawn) < 7:  # more lines are a cobweb
-            ax.plot(x, mean, lw=1, alpha=0.5, **look(k) | {"marker": ""})
-        ax.plot(x, mean, label=method, ms=10, zorder=3, **look(k) | {"ls": ""})
-        ax.vlines(x, rows["low"], rows["high"], color=look(k)["color"], lw=3)
-    ax.set(
-        xticks=range(len(ticks)),
-        xticklabels=list(ticks.values()),
-        xlim=(-0.5, len(ticks) - 0.5),
-        xlabel=xlabel,
-        ylabel=ylabel,
-    )
+    ax = fig.subplots()
+    draw_groups(ax, table, along, {value: i for i, value in enumerate(ticks)}, bounds)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.5, len(ticks) - 0.5))
+    ax.set_xticks(range(len(ticks)), list(ticks.values()))
     ax.grid(axis="x", visible=False)
-    fig.legend(loc="outside lower center", ncols=columns)
+    handles, labels = ax.get_legend_handles_labels()
+    ax.get_legend().remove()
+    fig.legend(handles, labels, loc="outside lower center", ncols=columns)
     return fig
-
-
-def with_columns(table: pd.DataFrame, *names: str) -> pd.DataFrame:
-    """``table`` itself. Raises ConfigError when a column is missing, or when the first two, what a
-    point is known by, do not tell rows apart.
-    """
-    if missing := set(names) - set(table.columns):
-        raise ConfigError(
-            f"the table has no column {', '.join(sorted(missing))}",
-            fix=f"it needs {', '.join(names)}",
-        )
-    if (twice := table[table.duplicated([*names[:2]])]).size:
-        which = " and ".join(f"{name} {twice[name].iloc[0]}" for name in names[:2])
-        raise ConfigError(
-            f"the table has more than one row for {which}",
-            fix="give the rows of one metric, and of one budget or part each",
-        )
-    return table
 
 
 def budget_curves(
@@ -373,19 +275,10 @@ def budget_curves(
     bounds   methods drawn as grey bars at each value: the two bounds
     Raises ConfigError when a column is missing, or a method has two rows at one value.
     """
-    with_columns(table, "method", "budget", "mean", "low", "high")
+    described(alt)
+    check_table(table, "method", "budget", "mean", "low", "high")
     ticks = {budget: str(budget) for budget in sorted(table["budget"].unique())}
-    return picture(
-        steps(
-            table,
-            "budget",
-            ticks,
-            "labelled scans",
-            ylabel,
-            [b for b in bounds if b in set(table["method"])],
-        ),
-        described(alt),
-    )
+    return picture(side_by_side(table, "budget", ticks, "labelled scans", ylabel, bounds), alt)
 
 
 def strata(table: pd.DataFrame, *, ylabel: str, alt: str, bounds: Sequence[str] = ()) -> Picture:
@@ -397,24 +290,47 @@ def strata(table: pd.DataFrame, *, ylabel: str, alt: str, bounds: Sequence[str] 
     bounds   methods drawn as grey bars at each value: the two bounds
     Raises ConfigError when a column is missing, or a method has two rows at one value.
     """
-    with_columns(table, "method", "part", "easiest", "hardest", "cases", "mean", "low", "high")
-    parts = table.drop_duplicates("part").sort_values("part")
+    described(alt)
+    check_table(table, "method", "part", "easiest", "hardest", "cases", "mean", "low", "high")
     ticks = {
-        row.part: (
-            f"{row.easiest:.2f} to {row.hardest:.2f}\n{row.cases} cases"
-            if row.cases > 1
-            else f"{row.easiest:.2f}\n1 case"
-        )
-        for row in parts.itertuples()
+        row.part: f"{row.easiest:.2f}\n1 case"
+        if row.cases == 1
+        else f"{row.easiest:.2f} to {row.hardest:.2f}\n{row.cases} cases"
+        for row in table.drop_duplicates("part").sort_values("part").itertuples()
     }
-    return picture(
-        steps(
-            table,
-            "part",
-            ticks,
-            "difficulty, from the easiest cases to the hardest",
-            ylabel,
-            [b for b in bounds if b in set(table["method"])],
-        ),
-        described(alt),
-    )
+    xlabel = "difficulty, from the easiest cases to the hardest"
+    return picture(side_by_side(table, "part", ticks, xlabel, ylabel, bounds), alt)
+
+
+@styled
+def dot_matrix(has: pd.DataFrame, costs: pd.DataFrame, *, alt: str) -> Picture:
+    """A matrix of dots beside bars: what each row has, and what it costs.
+
+    has     True or False in every column: dots
+    costs   numbers of the same rows: bars with their values
+    Raises ConfigError when the two have not the same rows.
+    """
+    described(alt)
+    if list(has.index) != list(costs.index):
+        raise ConfigError(
+            f"{len(has)} rows of dots and {len(costs)} of costs that are not the same",
+            fix="give both tables the same rows, in one order",
+        )
+    rows, widths = range(len(has)), [0.42 * len(has.columns), *[1] * len(costs.columns)]
+    fig = Figure(figsize=(12, 0.36 * len(has) + 1.9), layout="constrained")
+    ax, *panels = fig.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths)[0]
+    for axes in (ax, *panels):
+        axes.grid(axis="y", visible=False)
+        for row in rows[::2]:  # stripes lead the eye from a name to its bars
+            axes.axhspan(row - 0.5, row + 0.5, color="#eeeeee", lw=0, zorder=0)
+    row_at, column_at = np.nonzero(has.to_numpy(bool))
+    ax.plot(column_at, row_at, ls="", marker="o", ms=11, color=SERIES[0])
+    ax.set_yticks(rows, has.index)
+    ax.set(ylim=(len(has) - 0.5, -0.5), xlim=(-0.6, len(has.columns) - 0.4))
+    ax.set_xticks(range(len(has.columns)), has.columns, rotation=45, ha="left")
+    ax.xaxis.tick_top()
+    for panel, (name, values) in zip(panels, costs.items(), strict=True):
+        bars = panel.barh(rows, values.astype(float), color=SERIES[1], height=0.65)
+        panel.bar_label(bars, fmt="%.2g", padding=3, fontsize=11)
+        panel.set(title=str(name).replace(" ", "\n", 1), xlim=(0, 1.35 * values.max()), xticks=())
+    return picture(fig, alt)

@@ -5,6 +5,7 @@ import html
 import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypedDict
 
 import matplotlib
 import numpy as np
@@ -32,21 +33,30 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 12,
 }
-UNCERTAINTY = (  # the one map for uncertainty: sequential, even to the eye, safe for colour-blind readers
-    "viridis"
-)
-SERIES = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)  # Okabe-Ito, dark ones first
+UNCERTAINTY = "viridis"  # sequential, even to the eye, safe for colour-blind readers
+# Okabe-Ito, those with a contrast of at least 3:1 on white.
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 DASHES = ("-", "--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (3, 2)), (0, (1, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 styled = matplotlib.rc_context(STYLE)
+
+
+class LineStyle(TypedDict):
+    """Keywords of matplotlib's ``plot``."""
+
+    color: str
+    ls: str | tuple[int, tuple[int, ...]]
+    marker: str
+
+
+def line_style(k: int) -> LineStyle:
+    """Colour, dashes and marker of the k-th line; no two of the first 35 look the same."""
+    turn = k + k // len(SERIES)
+    return {
+        "color": SERIES[k % len(SERIES)],
+        "ls": DASHES[turn % len(DASHES)],
+        "marker": MARKERS[turn % len(MARKERS)],
+    }
 
 
 def described(alt: str) -> str:
@@ -59,14 +69,14 @@ def described(alt: str) -> str:
     return " ".join(alt.split())
 
 
-# JupyterLab shows the richest form of an output it knows, and of a widget whose kernel is gone only
-# an error. So the picture is an output
-# of its own, before the widget's; this style hides an ssltut-still while a widget follows it, and
-# beside either kind of picture the error.
+# JupyterLab shows the richest form of an output that it knows, and of a widget whose kernel is gone
+# only an error. So the picture is an output of its own before that of the widget. This style hides
+# an ssltut-still while a widget follows it, and the error beside either kind of picture.
 ONE_OF_TWO = """<style>
-.jp-OutputArea-child:has(.ssltut-still):has(+ .jp-OutputArea-child > .jp-OutputArea-output:not(.jp-RenderedText) > *) { display: none }
-.jp-OutputArea:has(.ssltut-still, .ssltut-beside) > .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *))
-{ display: none }
+.jp-OutputArea-child:has(.ssltut-still):has(
+  + .jp-OutputArea-child > .jp-OutputArea-output:not(.jp-RenderedText) > *) { display: none }
+.jp-OutputArea:has(.ssltut-still, .ssltut-beside)
+  > .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *)) { display: none }
 </style>"""
 
 

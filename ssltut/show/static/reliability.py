@@ -105,7 +105,7 @@ class Doubt:
             return
         ax.plot(n / len(self.sorted), self.errors[n] / n, color=SERIES[0], label="uncertainty")
         ax.axhline(
-            self.errors[-1] / len(self.sorted), color=SERIES[6], ls="--", label="random choice"
+            self.errors[-1] / len(self.sorted), color=SERIES[4], ls="--", label="random choice"
         )
         ax.set(
             xlabel="coverage: share called reliable",

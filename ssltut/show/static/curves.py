@@ -1,0 +1,151 @@
+"""Curves over training steps or any other x: lines that differ in dash and marker, not in colour
+alone.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
+from numpy.typing import ArrayLike
+
+from ssltut.errors import ConfigError
+from ssltut.show.static.pictures import Picture, described, line_style, picture, styled
+
+# Panels that collect columns of a history, by what the names of these columns end with.
+ENDINGS = {"weight of the term": " weight", "share of voxels": " share"}
+TITLES = {"validation dice": "validation Dice", "validation hd95": "validation HD95 (mm)"}
+
+Groups = Mapping[str, Sequence[str]]  # {panel title: columns of the history}
+
+
+def default_groups(columns: Sequence[str]) -> dict[str, list[str]]:
+    """Panels of a history: loss terms, their weights, shares of voxels, and one panel for each
+    validation score or learning rate.
+    """
+    groups: dict[str, list[str]] = {"loss": []}
+    for column in columns:
+        panel = next((title for title, end in ENDINGS.items() if column.endswith(end)), "loss")
+        if column.startswith("validation") or column in ("lr", "learning rate"):
+            panel = column
+        groups.setdefault(panel, []).append(column)
+    return {title: names for title, names in groups.items() if names}
+
+
+def panel_rows(groups: Groups) -> tuple[int, int]:
+    """Rows and columns of the panels."""
+    columns = min(3, len(groups))
+    return -(-len(groups) // columns), columns
+
+
+def panel_axes(fig: FigureBase, groups: Groups) -> list[Axes]:
+    """Empty axes for the panels of ``curves``, in an empty figure."""
+    axes = fig.subplots(*panel_rows(groups), squeeze=False).ravel()
+    for ax in axes[len(groups) :]:
+        ax.axis("off")
+    return list(axes[: len(groups)])
+
+
+def add_line(ax: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
+    """The k-th line, with about eight markers."""
+    ax.plot(x, y, label=label, markevery=max(1, len(x) // 8), **line_style(k))
+
+
+def draw_panels(axes: Sequence[Axes], history: pd.DataFrame, groups: Groups) -> None:
+    """The panels of ``curves``. Single batches are noisy: of a long loss the thick line is the
+    running mean, the thin one the batches.
+    """
+    for ax, (title, names) in zip(axes, groups.items(), strict=False):
+        ending = ENDINGS.get(title, "")
+        for k, name in enumerate(names):
+            known = history[["step", name]].dropna()
+            x, y = known["step"].to_numpy(float), known[name].astype(float)
+            window = len(y) // 25
+            if window > 1 and not ending:
+                ax.plot(x, y, color=line_style(k)["color"], lw=0.8, alpha=0.3)
+                y = y.rolling(window, min_periods=1, center=True).mean()
+            add_line(ax, k, x, y.to_numpy(), name.removesuffix(ending))
+        ax.set(title=TITLES.get(title, title), xlabel="step")
+        if list(names) != [title]:
+            ax.legend()
+
+
+def refuse_missing(history: pd.DataFrame, groups: Groups) -> None:
+    """Raises ConfigError for a column that is not there."""
+    wanted = {"step"}.union(*groups.values())
+    if missing := wanted - set(history.columns):
+        raise ConfigError(
+            f"the history has no column {', '.join(sorted(missing))}",
+            fix=f"it has {', '.join(map(str, history.columns))}",
+        )
+
+
+@styled
+def curves(
+    history: pd.DataFrame | Mapping[str, ArrayLike], *, alt: str, groups: Groups | None = None
+) -> Picture:
+    """Training curves as small panels over "step".
+
+    history   one row per step; columns like "total", "supervised", "supervised weight", "matching
+              share", "validation dice"; gaps are NaN
+    groups    {panel title: columns} (default: loss terms, weights, shares, and a panel for each
+              validation score)
+    Raises ConfigError for a column that is not there.
+    """
+    described(alt)
+    history = pd.DataFrame(history)
+    groups = groups or default_groups([c for c in history.columns if c != "step"])
+    refuse_missing(history, groups)
+    rows, columns = panel_rows(groups)
+    fig = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
+    draw_panels(panel_axes(fig, groups), history, groups)
+    return picture(fig, alt)
+
+
+@styled
+def lines(
+    x: ArrayLike | Mapping[str, ArrayLike],
+    series: Mapping[str, ArrayLike],
+    *,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    title: str | None = None,
+    bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+) -> Picture:
+    """Named lines over one x, or over an x of their own ({name: x}); ``bands`` {name: (low, high)}
+    shades an interval.
+    """
+    described(alt)
+    fig = Figure(figsize=(8, 4.6), layout="constrained")
+    ax = fig.subplots()
+    for k, (name, y) in enumerate(series.items()):
+        own_x = np.asarray(x[name] if isinstance(x, Mapping) else x, float)
+        add_line(ax, k, own_x, np.asarray(y, float), name)
+        if bands and name in bands:
+            ax.fill_between(own_x, *bands[name], color=line_style(k)["color"], alpha=0.2, lw=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title or "")
+    if len(series) > 1:
+        ax.legend()
+    return picture(fig, alt)
+
+
+def risk_coverage(
+    coverage: ArrayLike,
+    risk: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    alt: str,
+    title: str | None = None,
+) -> Picture:
+    """Error rate among the voxels kept when only the most certain share ``coverage`` is kept;
+    ``risk`` (N,) or {name: (N,)}.
+    """
+    return lines(
+        coverage,
+        risk if isinstance(risk, Mapping) else {"risk": risk},
+        xlabel="coverage: share of voxels kept, most certain first",
+        ylabel="error rate among them",
+        alt=alt,
+        title=title,
+    )

@@ -1,0 +1,71 @@
+"""Curves over steps, and those that grow while a run trains."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ssltut import show
+from ssltut.errors import ConfigError
+
+HISTORY = {
+    "step": np.arange(100),
+    "total": np.linspace(1, 0, 100) + 0.1 * (-1) ** np.arange(100),
+    "total weight": np.ones(100),
+    "match share": np.full(100, 0.2),
+    "lr": np.full(100, 0.01),
+    "validation dice": np.where(np.arange(100) == 99, 0.9, np.nan),
+}
+
+
+def test_curves_refuse_columns_that_are_not_there():
+    with pytest.raises(ConfigError, match="no column matching"):
+        show.curves(HISTORY, alt="curves", groups={"loss": ["total", "matching"]})
+
+
+def test_each_kind_of_column_has_its_panel_and_a_long_loss_its_running_mean(monkeypatch):
+    figures = []
+    monkeypatch.setattr("ssltut.show.static.curves.picture", lambda fig, alt: figures.append(fig))
+    show.curves(HISTORY, alt="curves")
+    panels = {ax.get_title(loc="left"): ax for ax in figures[0].axes if ax.lines}
+    titles = ["loss", "weight of the term", "share of voxels", "lr", "validation Dice"]
+    assert list(panels) == titles
+    batches, mean = (line.get_ydata() for line in panels["loss"].lines)
+    assert np.ptp(np.diff(batches)) > 10 * np.ptp(np.diff(mean)[4:-4])
+    assert len(panels["weight of the term"].lines) == len(panels["share of voxels"].lines) == 1
+    assert [t.get_text() for t in panels["share of voxels"].get_legend().get_texts()] == ["match"]
+
+
+def test_live_curves_are_throttled_and_keep_the_last(monkeypatch, lab):
+    shown = []
+    handle = SimpleNamespace(update=shown.append)
+    monkeypatch.setattr(
+        "IPython.display.display", lambda picture, display_id: shown.append(picture) or handle
+    )
+    terms = {
+        "supervised": SimpleNamespace(value=torch.tensor(1.0), weight=1.0, share=None),
+        "match": SimpleNamespace(value=torch.tensor(0.5), weight=0.1, share=0.25),
+    }
+    with show.LiveCurves(alt="growing", every=60) as live:
+        for step in range(5):
+            live.on_step(step, {}, None, terms)
+    assert len(shown) == 2  # the first step, and the end
+    assert live.rows[-1] == pytest.approx(
+        {
+            "step": 4,
+            "total": 1.05,
+            "supervised": 1,
+            "supervised weight": 1,
+            "match": 0.5,
+            "match weight": 0.1,
+            "match share": 0.25,
+        }
+    )
+    monkeypatch.setenv("SSLTUT_FRONTEND", "static")
+    with show.LiveCurves(alt="growing") as live:
+        live.add({"step": 0, "total": 1.0})
+        assert len(shown) == 2
+    assert len(shown) == 3
+    with pytest.raises(ConfigError, match="alt text is empty"):
+        show.LiveCurves(alt="")

@@ -1,0 +1,138 @@
+"""Scans in three planes: geometry, layers, key, and the pixels of the live planes."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ssltut import show
+from ssltut.data.labels import BONE, HIP, LabelTable
+from ssltut.errors import ConfigError
+from ssltut.show.live.planes import blend, framed
+from ssltut.show.static.slices import Scene, cut, draw, key
+
+
+def test_planes_are_seen_from_the_front_and_from_the_feet():
+    volume = np.zeros((4, 5, 6))
+    volume[3, 4, 5] = 1  # left, anterior, superior
+    shapes = {"axial": (5, 4), "coronal": (6, 4), "sagittal": (6, 5)}
+    for plane, axis in (("axial", 5), ("coronal", 4), ("sagittal", 3)):
+        flat = cut(volume, plane, axis)
+        assert flat.shape == shapes[plane]
+        row, column = np.argwhere(flat == 1)[0]
+        assert row == 0
+        assert column == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "match"),
+    [
+        ({"overlay": np.zeros((2, 2, 2), np.uint8), "table": HIP}, "overlay has shape"),
+        ({"heat": np.zeros((2, 2, 2))}, "heat has shape"),
+        ({"overlay": "label"}, "no table names"),
+        ({"overlay": "label", "table": BONE}, "labels reach 2"),
+        ({"window": "lung"}, "no window 'lung'"),
+    ],
+)
+def test_scene_refuses_what_does_not_fit(ball, broken, match):
+    layers = {
+        name: ball.label if isinstance(value, str) and value == "label" else value
+        for name, value in broken.items()
+    }
+    with pytest.raises(ConfigError, match=match):
+        Scene(ball.image, ball.spacing, **layers)
+
+
+def test_scene_takes_what_fits(ball):
+    scene = Scene(
+        ball.image, ball.spacing, overlay=ball.label, table=HIP, heat=ball.heat, window=(400, 1800)
+    )
+    assert scene.limits == Scene(ball.image, ball.spacing).limits == (-500, 1300)
+    assert scene.centre == (15, 14, 10)
+    assert Scene(ball.image, ball.spacing, at=(99, 3, -1)).centre == (29, 3, 0)
+    assert Scene(ball.image, ball.spacing, window=None).limits == tuple(
+        np.percentile(ball.image[::2, ::2, ::2], (1, 99))
+    )
+    assert Scene(ball.image[:, :, 4:], ball.spacing).centre == (15, 14, 8)
+
+
+def test_grid_refuses_nothing_and_unknown_planes(ball):
+    for items, plane in (
+        ({}, "axial"),
+        ({"one": {"image": ball.image, "spacing": ball.spacing}}, "oblique"),
+    ):
+        with pytest.raises(ConfigError, match="a grid of"):
+            show.grid(items, alt="none", plane=plane)
+
+
+def test_explorer_follows_its_sliders(ball, lab):
+    view = show.slices(
+        ball.image,
+        spacing=ball.spacing,
+        alt="a ball",
+        overlay=ball.label,
+        table=HIP,
+        heat=ball.heat,
+        contours={"ball": ball.label},
+    )
+    assert {axis: s.value for axis, s in view.sliders.items() if axis != "opacity"} == {
+        "x": 15,
+        "y": 14,
+        "z": 10,
+    }
+    before = {plane: image.value for plane, image in view.images.items()}
+    view.sliders["z"].value = 2
+    assert all(
+        view.images[plane].value != before[plane] for plane in before
+    )  # the crosshair moves in the other planes
+    view.sliders["z"].value = 10
+    assert {plane: image.value for plane, image in view.images.items()} == before
+    view.sliders["opacity"].value = 0.0
+    assert view.images["axial"].value != before["axial"]
+    axial = Image.open(io.BytesIO(before["axial"]))
+    assert axial.width / axial.height == pytest.approx(30 * 1.0 / (28 * 1.5), rel=0.02)
+
+
+def test_blend_mixes_grey_and_class_colour(ball):
+    plain = blend(Scene(ball.image, ball.spacing), "axial", (15, 14, 12), 0.5)
+    mixed = blend(
+        Scene(ball.image, ball.spacing, overlay=ball.label, table=HIP), "axial", (15, 14, 12), 0.5
+    )
+    inside = cut(ball.label, "axial", 12) == 1
+    assert (plain[~inside] == mixed[~inside]).all()
+    grey = (250 + 500) / 1800
+    assert mixed[inside][0] == pytest.approx(
+        [int(255 * (grey + c / 255) / 2) for c in (0xE6, 0x9F, 0x00)], abs=1
+    )
+
+
+def test_the_key_names_the_classes_of_every_table_that_is_shown():
+    image = np.zeros((4, 4, 4), np.int16)
+    bones, source = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)
+    bones[0], source[1], source[2] = 2, 1, 2
+    origin = LabelTable("origin", ("teacher", "match", "none"), ("#000000", "#D55E00", "#F0E442"))
+    scenes = [
+        Scene(image, (1, 1, 1), overlay=bones, table=HIP),
+        Scene(image, (1, 1, 1), overlay=source, table=origin),
+        Scene(image, (1, 1, 1), overlay=bones, table=HIP),
+    ]
+    for shown, names in ((scenes, ["femur", "match", "none"]), (scenes[:1], ["femur"])):
+        fig = Figure()
+        key(fig, shown, fig.subplots(1, len(shown), squeeze=False)[0])
+        assert [text.get_text() for text in fig.legends[0].get_texts()] == names
+
+
+def test_sides_are_named_only_where_they_are_known():
+    image = np.zeros((6, 6, 6), np.int16)
+    for letters, named in ((True, ["R", "L", "S", "I"]), (False, [])):
+        fig = Figure()
+        ax = fig.subplots()
+        draw(ax, Scene(image, (1, 1, 1), letters=letters), "coronal", bar=False)
+        assert [text.get_text() for text in ax.texts] == named
+    with_letters, without = (
+        np.asarray(framed(Scene(image, (9, 9, 9), letters=letters), "axial", (3, 3, 3), 0.5))
+        for letters in (True, False)
+    )
+    assert (with_letters != without).any()
