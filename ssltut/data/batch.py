@@ -11,7 +11,7 @@ from ssltut.seeding import derive_seed, generator_for
 
 
 class PatchLocation(NamedTuple):
-    """Where a patch comes from: what the geometry of every scan tells, labelled or not.
+    """Where a patch comes from, as the geometry of every scan tells it, labelled or not.
 
     patient  whose scan it is
     side     "left" or "right": the side of the body it shows. The scan says it in ``meta`` (as
@@ -29,11 +29,12 @@ class PatchLocation(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a method sees. There is no label of an unlabelled patch in it.
+    """Labelled and unlabelled patches; there is no label of an unlabelled patch in it.
 
-    x_l (B, 1, X, Y, Z) float32, y_l (B, X, Y, Z) int64, x_u (B', 1, X, Y, Z) or None without
-    unlabelled patches; ids of the cases; locations of the patches, in the order of the ids; known (B,
-    C) bool: the classes that are labelled in the scan of each labelled patch, None for all.
+    x_l, y_l         (B, 1, X, Y, Z) float32 and (B, X, Y, Z) int64
+    x_u              (B', 1, X, Y, Z), or None without unlabelled patches
+    ids, locations   of the cases and of the patches in them, in the order of the patches
+    known            (B, C) bool: the classes labelled in the scan of each labelled patch; None: all
     """
 
     x_l: Tensor
@@ -49,11 +50,9 @@ class Batch:
 
     def known_classes(self) -> Tensor:
         """``known``, with every class where it is None; the background always is."""
-        return (
-            torch.ones(len(self.x_l), self.n_classes, dtype=torch.bool, device=self.x_l.device)
-            if self.known is None
-            else self.known
-        )
+        if self.known is not None:
+            return self.known
+        return self.y_l.new_ones((len(self.x_l), self.n_classes), dtype=torch.bool)
 
     def noise(self, sigma: float, *key: object) -> Noise:
         """A replayable noise view of this batch: the same key gives the same noise again."""

@@ -3,33 +3,33 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ssltut.errors import DataError
 
-LABELLED = (  # the entry of ``Case.meta`` that lists the classes labelled in a scan that lacks some; without it all are
-    "labelled classes"
-)
+# The entry of ``Case.meta`` that lists the classes labelled in a scan that lacks some.
+LABELLED = "labelled classes"
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
-    """Voxel size in mm along the three array axes: the column norms of ``affine`` (4, 4), never a
-    header's zooms.
-    """
-    return tuple(float(v) for v in np.linalg.norm(np.asarray(affine, float)[:3, :3], axis=0))
+    """Voxel size in mm along the array axes: the column norms of ``affine`` (4, 4)."""
+    x, y, z = np.linalg.norm(np.asarray(affine, float)[:3, :3], axis=0).tolist()
+    return x, y, z
 
 
 @dataclass(frozen=True)
 class Case:
     """One scan in RAS+ order: index grows to the patient's right, anterior, superior.
 
-    image   (X, Y, Z) int16 HU for CT, float32 otherwise
-    label   (X, Y, Z) uint8, values of the cohort's label table, or None
-    affine  (4, 4) float64, voxel index to mm in RAS+
-    meta    what is known beside the voxels: difficulty, anatomy, pathology ...
-    source  the file it came from; orientation its axis codes there (for writing back on the
-            original grid)
+    image        (X, Y, Z) int16 HU for CT, float32 otherwise
+    label        (X, Y, Z) uint8, values of the cohort's label table, or None
+    affine       (4, 4) float64, voxel index to mm in RAS+
+    meta         what is known beside the voxels: difficulty, anatomy, pathology ...
+    source       the file it came from
+    orientation  its axis codes there, for writing back on the original grid
+    Raises DataError for an image that is not 3D and for a label of another shape.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Case:
     image: np.ndarray
     label: np.ndarray | None
     affine: np.ndarray
-    meta: Mapping[str, object] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = None
     orientation: tuple[str, str, str] = ("R", "A", "S")
 

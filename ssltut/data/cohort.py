@@ -1,26 +1,28 @@
-"""Cohort: cases plus a patient-disjoint split; where they come from (memory, NIfTI folder, phantom,
-left atrium) makes no difference.
-"""
+"""Cohort: cases plus a patient-disjoint split, wherever they come from."""
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ssltut.data.case import LABELLED, Case
 from ssltut.data.labels import BONE, HIP, LabelTable, to_bone
+from ssltut.data.projection import project
+from ssltut.data.resample import resample
 from ssltut.data.split import Split
 from ssltut.errors import ConfigError, DataError
 from ssltut.seeding import derive_seed
 
 
 class Source(NamedTuple):
-    """How to get one case: its patient, whether a label is known, a fingerprint of the content, and
-    the loader.
+    """How to get one case.
+
+    fingerprint  of its content: voxels, label and geometry, or what they are made from
+    load         a module function with its arguments, no closure, as it goes to other processes
     """
 
     patient: str
@@ -36,8 +38,7 @@ class Cohort:
     ``training("unlabelled")`` gives cases without labels: no method can see what it must not.
     ``hash`` follows the content and the split. ``spacing`` is the voxel size in mm they were all
     resampled to, None for the size of the files. A cohort sent to another process takes its loaders
-    along and leaves the loaded cases behind: loaders are module functions with their arguments, not
-    closures.
+    along and leaves the loaded cases behind.
     """
 
     name: str
@@ -49,11 +50,10 @@ class Cohort:
     _loaded: dict[str, Case] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.split.check(
-            {case_id: source.patient for case_id, source in self.sources.items()}, where=self.name
-        )
+        patients = {case_id: source.patient for case_id, source in self.sources.items()}
+        self.split.check(patients, where=self.name)
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_loaded": {}}
 
     @classmethod
@@ -61,12 +61,10 @@ class Cohort:
         cls, cases: Sequence[Case], split: Split, table: LabelTable, name: str, modality: str = "CT"
     ) -> "Cohort":
         """A cohort of cases in memory."""
-        sources = {
-            case.id: Source(
-                case.patient, case.label is not None, fingerprint(case), partial(_held, case)
-            )
-            for case in cases
-        }
+        sources = {}
+        for case in cases:
+            load, has_label = partial(_held, case), case.label is not None
+            sources[case.id] = Source(case.patient, has_label, fingerprint(case), load)
         return cls(name, table, modality, split, sources)
 
     @property
@@ -91,20 +89,19 @@ class Cohort:
         return self._loaded[case_id]
 
     def _labelled_cases(self, part: str) -> list[Case]:
-        missing = [
-            case_id for case_id in getattr(self.split, part) if not self.sources[case_id].has_label
-        ]
-        if missing:
+        case_ids = getattr(self.split, part)
+        if missing := [case_id for case_id in case_ids if not self.sources[case_id].has_label]:
             raise DataError(
                 f"{len(missing)} cases of the part {part} have no label, the first is {missing[0]}",
                 where=self.name,
                 fix="add their labels or move them to the unlabelled part of split.json",
             )
-        return [self.case(case_id) for case_id in getattr(self.split, part)]
+        return [self.case(case_id) for case_id in case_ids]
 
-    def training(self, part: str) -> list[Case]:
-        """The "labelled" cases, or the "unlabelled" ones without labels. Raises DataError when a
-        labelled one has none.
+    def training(self, part: Literal["labelled", "unlabelled"]) -> list[Case]:
+        """The labelled cases, or the unlabelled ones without labels.
+
+        Raises DataError when a labelled one has none.
         """
         if part == "unlabelled":
             return [self.case(case_id).without_label() for case_id in self.split.unlabelled]
@@ -118,16 +115,15 @@ class Cohort:
         return self._labelled_cases("test")
 
     def known_unlabelled(self) -> tuple[str, ...]:
-        """The unlabelled scans whose label is there all the same: never for training, only to see
-        how right a method is.
-        """
-        return tuple(
-            case_id for case_id in self.split.unlabelled if self.sources[case_id].has_label
-        )
+        """The unlabelled scans whose label is there all the same.
 
-    def with_budget(self, n: int | str, seed: int | None = None) -> "Cohort":
-        """The same cohort with ``n`` labelled training scans (or "all"); the rest of the training
-        scans become unlabelled.
+        It is never for training, only to see how right a method is.
+        """
+        unlabelled = self.split.unlabelled
+        return tuple(case_id for case_id in unlabelled if self.sources[case_id].has_label)
+
+    def with_budget(self, n: int | Literal["all"], seed: int | None = None) -> "Cohort":
+        """The same cohort with ``n`` labelled training scans; the others become unlabelled.
 
         Without ``seed`` the first n in the order of the split (the published protocols); with it, a
         random draw of scans; two scans of one patient may fall on both sides.
@@ -145,56 +141,39 @@ class Cohort:
         if seed is not None:
             order = np.random.default_rng(derive_seed(seed, "budget")).permutation(len(known))
             known = [known[i] for i in order]
-        chosen = set(known[:n])
-        return replace(
-            self,
-            split=replace(
-                self.split,
-                labelled=tuple(known[:n]),
-                unlabelled=tuple(i for i in pool if i not in chosen),
-            ),
-        )
+        labelled = tuple(known[:n])
+        rest = tuple(case_id for case_id in pool if case_id not in labelled)
+        return replace(self, split=replace(self.split, labelled=labelled, unlabelled=rest))
 
     def partially_labelled(self, *kept: Sequence[str]) -> "Cohort":
-        """The labelled training scans in turn keep the labels of the classes ``kept`` names for
-        them; the others become background.
+        """The labelled training scans in turn keep the classes that ``kept`` names for them.
 
-        ``meta["labelled classes"]`` of a scan lists what is left, for methods that heed it.
-        Validation and test keep all labels. Raises ConfigError for a class the table does not have,
-        and for a source without any.
+        The other classes become background; ``meta["labelled classes"]`` of a scan lists what is
+        left, for methods that heed it. Validation and test keep all labels. Raises ConfigError for
+        a class the table does not have, and where a scan would keep none.
         """
-        lost = {name for names in kept for name in names} - set(self.table.names[1:])
-        if lost or not kept or not all(kept):
+        names = self.table.names
+        unknown = {name for part in kept for name in part} - set(names[1:])
+        if unknown or not kept or not all(kept):
             raise ConfigError(
-                f"there is no class {', '.join(sorted(lost)) or 'given'}",
+                f"there is no class {', '.join(sorted(unknown)) or 'given'}",
                 where=self.name,
-                fix=f"name some of {', '.join(self.table.names[1:])} for every source",
+                fix=f"name some of {', '.join(names[1:])} for every source",
             )
         sources = dict(self.sources)
         for i, case_id in enumerate(self.split.labelled):
-            classes, source = (
-                tuple(self.table.names.index(name) for name in kept[i % len(kept)]),
-                sources[case_id],
-            )
-            load = partial(_changed, source.load, partial(_only, classes=classes))
-            sources[case_id] = source._replace(
-                fingerprint=f"{source.fingerprint}, classes {classes}", load=load
-            )
+            classes = tuple(names.index(name) for name in kept[i % len(kept)])
+            keep = partial(_keep_classes, classes=classes)
+            sources[case_id] = _changed_source(sources[case_id], keep, f"classes {classes}")
         return replace(self, sources=sources, _loaded={})
 
-    def _mapped(self, change: Callable[[Case], Case], note: str, **fields: object) -> "Cohort":
-        sources = {
-            case_id: source._replace(
-                fingerprint=f"{source.fingerprint}, {note}",
-                load=partial(_changed, source.load, change),
-            )
-            for case_id, source in self.sources.items()
-        }
-        return replace(self, sources=sources, _loaded={}, **fields)
+    def _changed_sources(self, change: Callable[[Case], Case], note: str) -> dict[str, Source]:
+        return {i: _changed_source(source, change, note) for i, source in self.sources.items()}
 
     def as_bone(self) -> "Cohort":
-        """The binary task of the paper, bone against rest. Raises ConfigError for a cohort that is
-        not of hips.
+        """The binary task of the paper, bone against rest.
+
+        Raises ConfigError for a cohort that is not of hips.
         """
         if self.table != HIP:
             raise ConfigError(
@@ -202,33 +181,31 @@ class Cohort:
                 where=self.name,
                 fix="leave out the bone view",
             )
-        return self._mapped(_bone, "bone", table=BONE)
+        return replace(
+            self, sources=self._changed_sources(_as_bone, "bone"), table=BONE, _loaded={}
+        )
 
     def resampled(self, spacing: float) -> "Cohort":
-        """Every scan on voxels of ``spacing`` mm a side."""
-        from ssltut.data.resample import resample
-
+        """Every scan on voxels of ``spacing`` mm a side. Raises ConfigError for 0 or less."""
         if not spacing > 0:
             raise ConfigError(f"a voxel size of {spacing} mm", fix="give a number above 0")
-        return self._mapped(
-            partial(resample, spacing=(spacing,) * 3, n_classes=self.table.n_classes),
-            f"{spacing:g} mm",
-            spacing=spacing,
-        )
+        change = partial(resample, spacing=(spacing,) * 3, n_classes=self.table.n_classes)
+        sources = self._changed_sources(change, f"{spacing:g} mm")
+        return replace(self, sources=sources, spacing=spacing, _loaded={})
 
     def projected(self) -> "Cohort":
         """Every scan as its projection from the front (ssltut.data.projection), for 2D networks.
+
         Raises ConfigError if they are no CT.
         """
-        from ssltut.data.projection import project
-
         if self.modality != "CT":
             raise ConfigError(
                 f"projections are made of CT, the scans are {self.modality}",
                 where=self.name,
                 fix="use a cohort of CT",
             )
-        return self._mapped(project, "projected", modality="X-ray", spacing=None)
+        sources = self._changed_sources(project, "projected")
+        return replace(self, sources=sources, modality="X-ray", spacing=None, _loaded={})
 
 
 def _held(case: Case) -> Case:
@@ -239,20 +216,25 @@ def _changed(load: Callable[[], Case], change: Callable[[Case], Case]) -> Case:
     return change(load())
 
 
-def _bone(case: Case) -> Case:
+def _changed_source(source: Source, change: Callable[[Case], Case], note: str) -> Source:
+    load = partial(_changed, source.load, change)
+    return source._replace(fingerprint=f"{source.fingerprint}, {note}", load=load)
+
+
+def _as_bone(case: Case) -> Case:
     if LABELLED in case.meta:
         raise ConfigError(
             "a scan that lacks labels of some bones has no bone view",
             where=case.id,
             fix="take that of whole labels",
         )
-    return replace(case, label=None if case.label is None else to_bone(case.label))
+    return case if case.label is None else replace(case, label=to_bone(case.label))
 
 
-def _only(case: Case, classes: tuple[int, ...]) -> Case:
-    return replace(
-        case, label=case.label * np.isin(case.label, classes), meta={**case.meta, LABELLED: classes}
-    )
+def _keep_classes(case: Case, classes: tuple[int, ...]) -> Case:
+    label = np.asarray(case.label)
+    label = np.where(np.isin(label, classes), label, np.uint8(0))
+    return replace(case, label=label, meta={**case.meta, LABELLED: classes})
 
 
 def fingerprint(case: Case) -> str:

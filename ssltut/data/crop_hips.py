@@ -1,6 +1,4 @@
-"""The two hips of a pelvis, found by its labels or, without them, by its bone, and cut out as scans
-of their own.
-"""
+"""The two hips of a pelvis as scans of their own, found by labels or else by the bone itself."""
 
 from dataclasses import replace
 
@@ -13,41 +11,42 @@ GRID = 4.0  # mm, of the search without labels
 HEAD = 24.0  # mm, the radius of a femoral head
 ASIDE = (50.0, 130.0)  # mm from the middle of the bones, where hip joints lie
 BONE, CORTEX = 150, 350  # HU
-FILLED = 0.6  # least share of the ball of HEAD mm above BONE; 0.73 to 0.94 in four real hips, porous ones among them
-SHELL = 0.04  # least share above CORTEX within 8 mm more: a kidney full of contrast medium has none, the four hips 0.11 to 0.46
-TO_CENTRE = (
-    15.0,
-    -10.0,
-    -18.0,
-)  # mm from that ball to the middle of the upper femur: outwards, back, down (mean of two hips with labels)
+# Least share above BONE of the ball of HEAD mm; 0.73 to 0.94 in four real hips, porous ones too.
+FILLED = 0.6
+# Least share above CORTEX within 8 mm more; 0.11 to 0.46 in those hips, none in a kidney full of
+# contrast medium.
+SHELL = 0.04
+# mm from that ball to the middle of the upper femur: outwards, back, down (mean of two hips).
+TO_CENTRE = (15.0, -10.0, -18.0)
 
 
 def crop_hips(case: Case, size_mm: float = 160.0) -> dict[str, Case]:
-    """The two hips of a pelvis, "left" and "right": cubes of ``size_mm`` around the upper 50 mm of
-    each femur, clipped to the scan.
+    """The two hips of a pelvis, "left" and "right": cubes of ``size_mm``, clipped to the scan.
 
-    With a label (1 hip bone, 2 femur) the femurs in it say where; without one the scan must be a CT
-    in HU, and on each side the ball of the size of a femoral head that holds most bone does.
-    ``meta["found by"]`` says which. In RAS+ the first index grows to the patient's right.
+    A cube lies around the upper 50 mm of a femur. With a label (1 hip bone, 2 femur) the femurs in
+    it say where; without one the scan must be a CT in HU, and on each side the ball of the size of
+    a femoral head that holds most bone does. ``meta["found by"]`` says which.
     Raises DataError for a label without hip bone, or when one side has no femur or no joint.
     """
     centres = _by_bone(case) if case.label is None else _by_label(case)
-    how = "bone" if case.label is None else "labels"
-    return {side: _cube(case, side, centre, size_mm, how) for side, centre in centres.items()}
+    found_by = "bone" if case.label is None else "labels"
+    return {side: _cube(case, side, centre, size_mm, found_by) for side, centre in centres.items()}
 
 
 def _by_label(case: Case) -> dict[str, np.ndarray]:
-    if not (case.label == 1).any():
+    pelvis, femur = (np.argwhere(case.label == value) for value in (1, 2))
+    if not len(pelvis):
         raise DataError(
             "there is no label with hip bone to find the hips by",
             where=case.id,
             fix="give a case with labels 1 hip bone, 2 femur",
         )
-    pelvis, femur = (np.argwhere(case.label == value) for value in (1, 2))
     middle = (pelvis[:, 0].min() + pelvis[:, 0].max()) / 2
     centres = {}
     for side in ("left", "right"):
-        own = femur[(femur[:, 0] > middle) == (side == "right")]
+        own = femur[
+            (femur[:, 0] > middle) == (side == "right")
+        ]  # RAS+: the index grows to the right
         if not len(own):
             raise DataError(
                 f"there is no femur on the {side} side",
@@ -58,64 +57,61 @@ def _by_label(case: Case) -> dict[str, np.ndarray]:
     return centres
 
 
-def _by_bone(case: Case) -> dict[str, np.ndarray]:
-    """On each side of the bones' middle, the ball of the size of a femoral head that is fullest of
-    bone, with cortical bone in or near
-    it.
+def _share_in_ball(case: Case, above: float, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """What of the scan is ``above`` a HU value, and its share of the ball around every voxel.
+
+    Both on voxels of GRID mm; ``radius`` in mm.
     """
     from scipy.ndimage import zoom
     from scipy.signal import fftconvolve
 
-    spacing = np.array(case.spacing)
+    mask = (case.image > above).astype(np.float32)
+    factors = np.array(case.spacing) / GRID
+    mask = zoom(mask, factors, order=1, grid_mode=True, mode="nearest")
+    reach = int(radius // GRID)
+    ball = np.linalg.norm(np.indices((2 * reach + 1,) * 3) - reach, axis=0) <= radius / GRID
+    return mask, fftconvolve(mask, ball / ball.sum(), mode="same")
 
-    def share(above: float, radius: float) -> tuple[np.ndarray, np.ndarray]:
-        mask = zoom(
-            (case.image > above).astype(np.float32),
-            spacing / GRID,
-            order=1,
-            grid_mode=True,
-            mode="nearest",
-        )
-        reach = int(radius // GRID)
-        ball = np.linalg.norm(np.indices((2 * reach + 1,) * 3) - reach, axis=0) <= radius / GRID
-        return mask, fftconvolve(mask, ball / ball.sum(), mode="same")
 
-    (bone, filled), (_, shell) = share(BONE, HEAD), share(CORTEX, HEAD + 8)
+def _by_bone(case: Case) -> dict[str, np.ndarray]:
+    """On each side the ball of the size of a femoral head that is fullest of bone.
+
+    There must be cortical bone in or near it.
+    """
+    bone, filled = _share_in_ball(case, BONE, HEAD)
+    _, shell = _share_in_ball(case, CORTEX, HEAD + 8)
     across = np.arange(len(bone))
     middle = (across * bone.sum((1, 2))).sum() / max(bone.sum(), 1e-6)
     centres = {}
     for side, sign in (("left", -1), ("right", 1)):
         aside = (across - middle) * GRID * sign
-        seen = np.where(
-            ((aside >= ASIDE[0]) & (aside <= ASIDE[1]))[:, None, None] & (shell >= SHELL), filled, 0
-        )
-        best = np.unravel_index(seen.argmax(), seen.shape)
-        if seen[best] < FILLED:
+        possible = ((aside >= ASIDE[0]) & (aside <= ASIDE[1]))[:, None, None] & (shell >= SHELL)
+        filled_there = np.where(possible, filled, 0)
+        best = np.unravel_index(filled_there.argmax(), filled_there.shape)
+        if filled_there[best] < FILLED:
             raise DataError(
                 f"no hip joint was found on the {side} side (the fullest ball of {HEAD:g} mm is"
-                f" {seen[best]:.0%} bone, a joint {FILLED:.0%})",
+                f" {filled_there[best]:.0%} bone, a joint {FILLED:.0%})",
                 where=case.id,
                 fix="leave out the cropping, or give labels of the hip bones and femurs",
             )
-        centres[side] = (
-            (np.array(best) + 0.5) * GRID + np.multiply(TO_CENTRE, (sign, 1, 1))
-        ) / spacing - 0.5
+        centre_mm = (np.array(best) + 0.5) * GRID + np.multiply(TO_CENTRE, (sign, 1, 1))
+        centres[side] = centre_mm / case.spacing - 0.5
     return centres
 
 
-def _cube(case: Case, side: str, centre: np.ndarray, size_mm: float, how: str) -> Case:
-    spacing = np.array(case.spacing)
-    voxels = np.rint(size_mm / spacing).astype(int)
+def _cube(case: Case, side: str, centre: np.ndarray, size_mm: float, found_by: str) -> Case:
+    voxels = np.rint(size_mm / np.array(case.spacing)).astype(int)
     first = np.rint(centre - (voxels - 1) / 2).astype(int)
     low, high = np.maximum(first, 0), np.minimum(first + voxels, case.image.shape)
-    box, affine = tuple(map(slice, low, high)), case.affine.copy()
+    box = tuple(map(slice, low, high))
+    affine = case.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ low
-    label = None if case.label is None else case.label[box].copy()
     return replace(
         case,
         id=f"{case.id}-{side}",
         image=case.image[box].copy(),
-        label=label,
+        label=None if case.label is None else case.label[box].copy(),
         affine=affine,
-        meta={**case.meta, "side": side, "found by": how},
+        meta={**case.meta, "side": side, "found by": found_by},
     )

@@ -1,10 +1,12 @@
-"""The one table of class names and colours, and how others number the same bones; nothing else
-knows how many classes there are.
+"""Class names and colours, and how others number the same bones.
+
+Nothing else knows how many classes there are.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,11 +40,10 @@ OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "
 
 
 def table_named(table: object) -> LabelTable:
-    """The table of that name, or one made of ``{"name": ..., "names": [...]}`` as a user's
-    split.json has it (names[0] is background).
+    """The table of that name, or one made of ``{"name": ..., "names": [...]}``, background first.
 
-    Raises ConfigError for an unknown name, or for names that are fewer than two, doubled, or more
-    than there are colours.
+    Such a dict is what a user's split.json has. Raises ConfigError for an unknown name, or for
+    names that are fewer than two, doubled, or more than there are colours.
     """
     if not isinstance(table, Mapping):
         if table not in TABLES:
@@ -70,8 +71,8 @@ def to_bone(label: np.ndarray) -> np.ndarray:
 class LabelMap:
     """How the values in somebody's label files become the classes of ``table``.
 
-    values  {value in the file: class};  rest  the values that become background (None: all that are
-            not in ``values``); others are refused
+    values  {value in the file: class}
+    rest    values that become background, None for all others; what is in neither is refused
     masks   {file name without ending: class}, for a folder with one binary mask per structure
     files   where the label of a scan lies, as globs relative to its folder; {name} is its name,
             without _0000, _data, _image, _img or _ct
@@ -92,37 +93,33 @@ class LabelMap:
     )
 
     def __call__(self, label: np.ndarray, where: object) -> np.ndarray:
-        """``label`` (any shape, whole numbers) as uint8 classes. Raises DataError with every value
-        that is in neither list.
+        """``label`` (any shape, whole numbers) as uint8 classes.
+
+        Raises DataError that lists the values which are in neither ``values`` nor ``rest``.
         """
-        found, inverse, counts = np.unique(label, return_inverse=True, return_counts=True)
-        lost = [
-            (v, c)
-            for v, c in zip(found.tolist(), counts.tolist(), strict=True)
-            if self.rest is not None and v not in self.values and v not in self.rest
-        ]
-        if lost:
-            listed = ", ".join(f"{v:.10g} ({c} voxels)" for v, c in lost[:8])
+        values, inverse, counts = np.unique(label, return_inverse=True, return_counts=True)
+        unknown = []
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            if self.rest is not None and value not in self.values and value not in self.rest:
+                unknown.append(f"{value:.10g} ({count} voxels)")
+        if unknown:
             raise DataError(
-                f"{len(lost)} label values are not in the mapping: {listed}",
+                f"{len(unknown)} label values are not in the mapping: {', '.join(unknown[:8])}",
                 where=where,
                 fix=f"map them to {', '.join(self.table.names)}, or list them as background",
             )
-        return np.array([self.values.get(v, 0) for v in found.tolist()], np.uint8)[inverse].reshape(
-            label.shape
-        )
+        classes = np.array([self.values.get(value, 0) for value in values.tolist()], np.uint8)
+        return classes[inverse].reshape(label.shape)
 
 
-_TOTAL = {
-    77: 1,
-    78: 1,
-    75: 2,
-    76: 2,
-}  # TotalSegmentator v2: hip_left, hip_right, femur_left, femur_right of 117 classes
 LABEL_MAPS = {
     "hip": LabelMap(HIP, {1: 1, 2: 2}),
+    # Version 2, with 117 classes.
     "totalsegmentator": LabelMap(
-        HIP, _TOTAL, range(118), {"hip_left": 1, "hip_right": 1, "femur_left": 2, "femur_right": 2}
+        HIP,
+        {77: 1, 78: 1, 75: 2, 76: 2},
+        range(118),
+        {"hip_left": 1, "hip_right": 1, "femur_left": 2, "femur_right": 2},
     ),
     # Liu et al. 2021: 1 sacrum, 2 right hip, 3 left hip, 4 lumbar spine. Femurs are background
     # there, so the table has none.
@@ -133,55 +130,44 @@ LABEL_MAPS = {
 
 
 def label_map(which: str) -> LabelMap:
-    """The mapping of that name, or the one in a YAML file (README, "On your own scans"). Raises
-    ConfigError for what is neither.
+    """The mapping of that name, or the one in a YAML file (README, "On your own scans").
+
+    Raises ConfigError for what is neither.
     """
     if which in LABEL_MAPS:
         return LABEL_MAPS[which]
     import yaml
 
     try:
-        about = yaml.safe_load(Path(which).read_text(encoding="utf-8"))
-        table = table_named(about.get("table", "hip"))
-        numbers = {name: i for i, name in enumerate(table.names)} | {
-            i: i for i in range(table.n_classes)
-        }
-        values, masks = (
-            {k: numbers[v] for k, v in (about.get(part) or {}).items()}
-            for part in ("values", "masks")
-        )
-        rest = (
-            None
-            if about.get("others") == "background"
-            else {0, *map(int, about.get("others") or ())}
-        )
-        files = about.get("files") or LabelMap.files
-        if (
-            set(about) - {"table", "values", "masks", "others", "files"}
-            or not (values or masks)
-            or any(type(k) is not int for k in values)
-        ):
-            raise ValueError(
-                "its parts are table, values {number: class}, masks {file: class}, others and files"
-            )
+        return _label_map_of(yaml.safe_load(Path(which).read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(
             f"there is no label mapping {which!r}",
             fix=f"use {', '.join(LABEL_MAPS)} or a YAML file",
         ) from None
-    except (
-        yaml.YAMLError,
-        UnicodeDecodeError,
-        AttributeError,
-        TypeError,
-        ValueError,
-        KeyError,
-    ) as error:
+    # A ValueError may also be one of the decoding of the file.
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError) as error:
         raise ConfigError(
             f"this is no label mapping ({type(error).__name__}: {error})",
             where=which,
             fix="write values: {5: femur}, others: background; see README",
         ) from None
+
+
+def _label_map_of(about: dict[str, Any]) -> LabelMap:
+    table = table_named(about.get("table", "hip"))
+    numbers: dict[Any, int] = {name: i for i, name in enumerate(table.names)}
+    numbers |= {i: i for i in range(table.n_classes)}
+    values = {value: numbers[name] for value, name in (about.get("values") or {}).items()}
+    masks = {file: numbers[name] for file, name in (about.get("masks") or {}).items()}
+    is_complete = bool(values or masks) and all(type(value) is int for value in values)
+    if not is_complete or set(about) - {"table", "values", "masks", "others", "files"}:
+        raise ValueError(
+            "its parts are table, values {number: class}, masks {file: class}, others and files"
+        )
+    others = about.get("others")
+    rest = None if others == "background" else {0, *map(int, others or ())}
+    files = about.get("files") or LabelMap.files
     return LabelMap(
         table, values, rest, masks, (files,) if isinstance(files, str) else tuple(files)
     )

@@ -1,6 +1,4 @@
-"""Volumes cached once as int16 tensors on the device; patches are sliced and augmented there. No
-worker processes.
-"""
+"""Volumes cached once as int16 tensors on the device; patches are sliced and augmented there."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,8 @@ from ssltut.data.case import LABELLED, Case
 from ssltut.data.views import Augmentation, Randomisation
 from ssltut.errors import DataError
 
-SCALE = 1000.0  # cached integer steps per unit of the normalised image; int16 then reaches +-32 standard deviations
+# Cached integer steps per unit of the normalised image: int16 reaches +-32 standard deviations.
+SCALE = 1000.0
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,7 @@ class Intensity:
 
     @staticmethod
     def of(cases: Iterable[Case]) -> "Intensity":
-        """Mean and standard deviation over all voxels of ``cases`` (labelled and unlabelled
-        training scans alike).
+        """Mean and standard deviation over all voxels of ``cases``.
 
         Raises DataError when every voxel has the same value.
         """
@@ -52,8 +50,12 @@ class Intensity:
 
 
 class Patches(NamedTuple):
-    """images (n, 1, *patch) float32; labels (n, *patch) int64, or None where a scan has none; ids of
-    their cases; locations in their scans.
+    """Patches drawn from a pool.
+
+    images     (n, 1, *patch) float32
+    labels     (n, *patch) int64, or None where a scan has none
+    ids        of their cases
+    locations  in their scans
     """
 
     images: Tensor
@@ -63,8 +65,9 @@ class Patches(NamedTuple):
 
 
 class PatchPool:
-    """The volumes of one part of a cohort as tensors, and random patches of them, randomised
-    (ssltut.data.views) with strength ``randomise``.
+    """The volumes of one part of a cohort as tensors, and random patches of them.
+
+    randomise  strength of their domain randomisation (ssltut.data.views), 0 for none
     """
 
     def __init__(
@@ -75,17 +78,15 @@ class PatchPool:
         device: torch.device | str,
         randomise: float = 0.0,
     ) -> None:
-        self.ids, self.patients = (
-            tuple(case.id for case in cases),
-            tuple(case.patient for case in cases),
-        )
+        self.patch, self.device, self.randomise = patch, device, randomise
+        self.ids = tuple(case.id for case in cases)
+        self.patients = tuple(case.patient for case in cases)
         self.sides = [
             case.meta.get("side") or case.meta.get("anatomy", {}).get("side") for case in cases
         ]
-        self.partial = {
+        self.partial: dict[str, tuple[int, ...]] = {
             case.id: tuple(case.meta[LABELLED]) for case in cases if LABELLED in case.meta
         }
-        self.patch, self.device, self.randomise = patch, device, randomise
         self.images = [self._image(case, intensity) for case in cases]
         self.labels = [
             None if case.label is None else self._pad(torch.as_tensor(case.label), 0).to(device)
@@ -98,102 +99,81 @@ class PatchPool:
         ]
 
     def known(self, ids: Sequence[str], n_classes: int) -> Tensor | None:
-        """Which classes are labelled in the scans ``ids``, (B, n_classes) bool; None where no scan
-        of the pool lacks any.
+        """Which classes are labelled in the scans ``ids``, (B, n_classes) bool.
+
+        None where no scan of the pool lacks any.
         """
         if not self.partial:
             return None
-        rows = [
-            [c == 0 or c in self.partial.get(i, range(n_classes)) for c in range(n_classes)]
-            for i in ids
-        ]
-        return torch.tensor(rows, device=self.device)
+        known = torch.zeros(len(ids), n_classes, dtype=torch.bool)
+        for row, case_id in zip(known, ids, strict=True):
+            row[[0, *self.partial.get(case_id, range(n_classes))]] = True
+        return known.to(self.device)
 
     def _image(self, case: Case, intensity: Intensity) -> Tensor:
-        steps = np.clip(np.rint(intensity.normalise(case.image) * SCALE), -32768, 32767).astype(
-            np.int16
-        )
-        return self._pad(torch.from_numpy(steps), int(steps.min())).to(self.device)
+        steps = np.rint(intensity.normalise(case.image) * SCALE)
+        volume = np.clip(steps, -32768, 32767).astype(np.int16)
+        return self._pad(torch.from_numpy(volume), int(volume.min())).to(self.device)
 
     def _pad(self, volume: Tensor, value: int) -> Tensor:
-        missing = [max(0, p - s) for p, s in zip(self.patch, volume.shape, strict=False)]
+        missing = [max(0, p - s) for p, s in zip(self.patch, volume.shape, strict=True)]
         pad = [v for m in reversed(missing) for v in (m // 2, m - m // 2)]
         return F.pad(volume, pad, value=value) if any(missing) else volume
 
-    def _corner(self, i: int, generator: torch.Generator) -> list[int]:
+    def _box(self, i: int, generator: torch.Generator) -> tuple[slice, ...]:
+        """A random patch of volume ``i``."""
         draw = torch.rand(5, generator=generator, device=self.device).tolist()
-        room = [s - p for s, p in zip(self.images[i].shape, self.patch, strict=False)]
+        room = [s - p for s, p in zip(self.images[i].shape, self.patch, strict=True)]
         foreground = self.foreground[i]
         if foreground is None or len(foreground) == 0 or draw[3] < 0.5:
-            return [int(u * (r + 1)) for u, r in zip(draw, room, strict=False)]
-        centre = foreground[int(draw[4] * len(foreground))].tolist()
-        return [
-            min(max(c - p // 2, 0), r) for c, p, r in zip(centre, self.patch, room, strict=False)
-        ]
+            corner = [int(u * (r + 1)) for u, r in zip(draw[:3], room, strict=True)]
+        else:
+            centre = foreground[int(draw[4] * len(foreground))].tolist()
+            corner = [
+                min(max(c - p // 2, 0), r) for c, p, r in zip(centre, self.patch, room, strict=True)
+            ]
+        return tuple(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True))
 
     def _location(self, i: int, box: tuple[slice, ...], mirrored: bool) -> PatchLocation:
         sides = self.images[i].shape
         x, y, z = ((s.start + s.stop) / 2 / n for s, n in zip(box, sides, strict=True))
-        right = (
-            self.sides[i] == "right" if self.sides[i] else x > 0.5
-        )  # in RAS+ the first index grows to the right
-        extent = tuple((s.stop - s.start) / n for s, n in zip(box, sides, strict=True))
-        return PatchLocation(
-            self.patients[i],
-            "right" if right != mirrored else "left",
-            (1.0 - x if mirrored else x, y, z),
-            extent,
-        )
+        # In RAS+ the first index grows to the right.
+        is_right = self.sides[i] == "right" if self.sides[i] else x > 0.5
+        side = "right" if is_right != mirrored else "left"
+        a, b, c = ((s.stop - s.start) / n for s, n in zip(box, sides, strict=True))
+        return PatchLocation(self.patients[i], side, (1.0 - x if mirrored else x, y, z), (a, b, c))
 
     def sample(self, n: int, generator: torch.Generator) -> Patches:
         """``n`` random patches, augmented."""
         which = torch.randint(len(self.ids), (n,), generator=generator, device=self.device).tolist()
-        boxes = [
-            tuple(
-                slice(c, c + p)
-                for c, p in zip(self._corner(i, generator), self.patch, strict=False)
-            )
-            for i in which
-        ]
+        boxes = [self._box(i, generator) for i in which]
         augmentation = Augmentation.draw(n, generator)
-        has_labels = all(self.labels[i] is not None for i in which)
-        if self.randomise:
-            view = Randomisation.draw(n, generator, self.randomise)
-            cuts = [
-                view.cut(
-                    k,
-                    self.images[i],
-                    self.labels[i] if has_labels else None,
-                    [s.start for s in box],
-                    self.patch,
-                )
-                for k, (i, box) in enumerate(zip(which, boxes, strict=False))
-            ]
-            x, y = (
-                view(torch.stack([x for x, _ in cuts])[:, None] / SCALE),
-                torch.stack([y for _, y in cuts]) if has_labels else None,
-            )
-        else:
-            x = (
-                torch.stack([self.images[i][box] for i, box in zip(which, boxes, strict=False)])[
-                    :, None
-                ].float()
-                / SCALE
-            )
-            y = (
-                torch.stack(
-                    [self.labels[i][box] for i, box in zip(which, boxes, strict=False)]
-                ).long()
-                if has_labels
-                else None
-            )
-        locations = tuple(
-            self._location(*drawn)
-            for drawn in zip(which, boxes, augmentation.mirror.tolist(), strict=True)
-        )
+        images, labels = self._cut(which, boxes, generator)
+        mirrored = augmentation.mirror.tolist()
         return Patches(
-            augmentation.apply(x),
-            None if y is None else augmentation.apply_label(y),
+            augmentation.apply(images),
+            None if labels is None else augmentation.apply_label(labels),
             tuple(self.ids[i] for i in which),
-            locations,
+            tuple(map(self._location, which, boxes, mirrored)),
         )
+
+    def _cut(
+        self, which: list[int], boxes: list[tuple[slice, ...]], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """Images (n, 1, *patch) and labels (n, *patch) or None of these boxes, randomised."""
+        view = None
+        if self.randomise:
+            view = Randomisation.draw(len(which), generator, self.randomise)
+        images, labels = [], []
+        for k, (i, box) in enumerate(zip(which, boxes, strict=True)):
+            image, label = self.images[i], self.labels[i]
+            if view is None:
+                image, label = image[box], None if label is None else label[box]
+            else:
+                image, label = view.cut(k, image, label, box)
+            images.append(image)
+            if label is not None:
+                labels.append(label)
+        x = torch.stack(images)[:, None].float() / SCALE
+        y = torch.stack(labels).long() if len(labels) == len(which) else None
+        return (x if view is None else view(x)), y

@@ -8,28 +8,21 @@ from ssltut.data.case import Case
 
 
 def project(case: Case) -> Case:
-    """A CT seen from the front by parallel rays: image (X, Z, 1) float32 in mm of water, label (X,
-    Z, 1) the bone its ray crosses longest.
+    """A CT seen from the front by parallel rays.
 
-    Axes are right, superior, and the thickness of the scan; the affine says so. Where bones overlap
-    an X-ray has no single label: the longest way wins, and the lowest class among equals.
+    Its axes are right, superior, and the thickness of the scan; the affine says so. The image
+    (X, Z, 1) is float32 in mm of water. The label (X, Z, 1) is the bone that a ray crosses longest,
+    the lowest class among equals: where bones overlap, an X-ray has no single label.
     """
-    step = case.spacing[1]
+    depth = case.image.shape[1]
     water = np.clip(case.image.astype(np.float32) / 1000.0 + 1.0, 0.0, None)
+    image = water.sum(1)[..., None] * np.float32(case.spacing[1])
     label = None
     if case.label is not None:
-        ways = np.stack(
-            [(case.label == c).sum(1) for c in range(1, int(case.label.max()) + 1)]
-            or [np.zeros(water.sum(1).shape)]
-        )
-        label = np.where(ways.any(0), ways.argmax(0) + 1, 0).astype(np.uint8)[..., None]
+        crossed = [(case.label == c).sum(1) for c in range(1, int(case.label.max()) + 1)]
+        lengths = np.stack([np.zeros(image.shape[:2]), *crossed])  # class 0 where none is crossed
+        label = lengths.argmax(0).astype(np.uint8)[..., None]
     affine = case.affine[:, [0, 2, 1, 3]].copy()
-    affine[:3, 3] += affine[:3, 2] * (case.image.shape[1] - 1) / 2
-    affine[:3, 2] *= case.image.shape[1]
-    return replace(
-        case,
-        image=water.sum(1)[..., None] * np.float32(step),
-        label=label,
-        affine=affine,
-        source=None,
-    )
+    affine[:3, 3] += affine[:3, 2] * (depth - 1) / 2
+    affine[:3, 2] *= depth
+    return replace(case, image=image, label=label, affine=affine, source=None)

@@ -10,64 +10,65 @@ from ssltut.errors import DataWarning
 
 
 def resample(case: Case, spacing: tuple[float, float, float], n_classes: int) -> Case:
-    """Linear with anti-aliasing for the image; for the label the class with the largest resampled
-    share of a voxel.
+    """A case on voxels of nearly ``spacing`` mm; one that has it already comes back as it is.
 
-    The corners of the volume stay where they are, so the voxel size is the nearest one to
-    ``spacing`` (mm) that divides the extent; a case that has it already is given back as it is.
-    Warns with DataWarning when a class loses or gains more than a fifth of its volume.
+    The corners of the volume stay where they are, so the voxel size is the nearest one that divides
+    the extent. The image is interpolated linearly with anti-aliasing; a voxel gets the class with
+    the largest resampled share of it. Warns with DataWarning when a class loses or gains more than
+    a fifth of its volume.
     """
-    from skimage.transform import resize
-
-    shape = tuple(
-        max(1, round(n * old / new))
-        for n, old, new in zip(case.image.shape, case.spacing, spacing, strict=True)
-    )
+    sides = zip(case.image.shape, case.spacing, spacing, strict=True)
+    shape = tuple(max(1, round(n * old / new)) for n, old, new in sides)
     if shape == case.image.shape:
         return case
     factor = np.array(case.image.shape) / shape
     step = np.diag([*factor, 1.0])
     step[:3, 3] = (factor - 1.0) / 2.0  # voxel centres: the outer faces of the volume stay in place
-    image = resize(
-        case.image.astype(np.float32), shape, order=1, anti_aliasing=True, preserve_range=True
-    )
-    image = (
-        np.rint(image).astype(np.int16)
-        if case.image.dtype == np.int16
-        else image.astype(np.float32)
-    )
+    image = _resize(case.image, shape)
+    if case.image.dtype == np.int16:
+        image = np.rint(image).astype(np.int16)
     label = None
     if case.label is not None:
-        shares = [
-            resize((case.label == c).astype(np.float32), shape, order=1, anti_aliasing=True)
-            for c in range(n_classes)
-        ]
+        shares = [_resize(case.label == c, shape) for c in range(n_classes)]
         label = np.argmax(shares, axis=0).astype(np.uint8)
-        for c in range(1, n_classes):
-            before, after = (case.label == c).mean(), (label == c).mean()
-            if before and abs(after - before) > 0.2 * before:
-                warnings.warn(
-                    DataWarning(
-                        f"class {c} changed its volume by {after / before - 1:+.0%} when resampled"
-                        f" to {spacing[0]:g} mm",
-                        where=case.id,
-                        fix="use smaller voxels, or look at the label",
-                    ),
-                    stacklevel=2,
-                )
+        _warn_of_changed_volumes(case.label, label, n_classes, spacing[0], case.id)
     return replace(case, image=image, label=label, affine=case.affine @ step, source=None)
+
+
+def _resize(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    from skimage.transform import resize
+
+    volume = volume.astype(np.float32)
+    resized = resize(volume, shape, order=1, anti_aliasing=True, preserve_range=True)
+    return resized.astype(np.float32)
+
+
+def _warn_of_changed_volumes(
+    before: np.ndarray, after: np.ndarray, n_classes: int, spacing: float, where: str
+) -> None:
+    for c in range(1, n_classes):
+        old, new = (before == c).mean(), (after == c).mean()
+        if old and abs(new - old) > 0.2 * old:
+            change = f"class {c} changed its volume by {new / old - 1:+.0%}"
+            warning = DataWarning(
+                f"{change} when resampled to {spacing:g} mm",
+                where=where,
+                fix="use smaller voxels, or look at the label",
+            )
+            warnings.warn(warning, stacklevel=3)
 
 
 def onto_grid(
     label: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], target: np.ndarray
 ) -> np.ndarray:
-    """``label`` (X, Y, Z) with its ``affine`` on the grid of ``shape`` and affine ``target``: the
-    nearest voxel's value, 0 outside of
-    it.
+    """``label`` (X, Y, Z) on the grid of ``shape`` and affine ``target``.
+
+    Every voxel has the value of the nearest one there, 0 outside of ``label``.
     """
     from scipy.ndimage import affine_transform
 
     step = np.linalg.solve(affine, target)
+    matrix, offset = step[:3, :3], step[:3, 3]
     return affine_transform(
-        label, step[:3, :3], step[:3, 3], output_shape=shape, order=0, mode="grid-constant"
+        label, matrix, offset, output_shape=shape, order=0, mode="grid-constant"
     )

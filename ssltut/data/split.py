@@ -1,11 +1,14 @@
-"""Split: which scans are labelled, unlabelled, validation and test. A file with patients and a
-hash, never the order of a list.
+"""Split: which scans are labelled, unlabelled, validation and test.
+
+It is a file with ids and a hash, never the order of a list.
 """
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,24 +36,25 @@ class Split:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
     @staticmethod
-    def from_dict(found: Mapping[str, object], where: object) -> "Split":
-        """The split in a split.json. Raises DataError when a part is missing or no list, or the
-        lists do not fit their hash.
+    def from_dict(parts: Mapping[str, Any], where: object) -> "Split":
+        """The split in a split.json.
+
+        Raises DataError when a part is missing or no list, or the lists do not fit their hash.
         """
-        if missing := [part for part in PARTS if part not in found]:
+        if missing := [part for part in PARTS if part not in parts]:
             raise DataError(
                 f"no list {', '.join(missing)}",
                 where=where,
                 fix=f"give the four lists {', '.join(PARTS)}",
             )
-        if wrong := [part for part in PARTS if not isinstance(found[part], list | tuple)]:
+        if wrong := [part for part in PARTS if not isinstance(parts[part], list | tuple)]:
             raise DataError(
                 f"{', '.join(wrong)} is no list", where=where, fix="give a list of scan names"
             )
-        split = Split(*(tuple(map(str, found[part])) for part in PARTS))
-        if found.get("hash", split.hash) != split.hash:
+        split = Split(*(tuple(map(str, parts[part])) for part in PARTS))
+        if parts.get("hash", split.hash) != split.hash:
             raise DataError(
-                f"the lists do not fit their hash ({found['hash']}, found {split.hash}): the split"
+                f"the lists do not fit their hash ({parts['hash']}, found {split.hash}): the split"
                 " was changed afterwards",
                 where=where,
                 fix="take the original file, or delete the hash if the change is meant",
@@ -58,8 +62,10 @@ class Split:
         return split
 
     def check(self, patients: Mapping[str, str], where: object) -> None:
-        """Raises DataError when a listed case is not in ``patients`` (case id -> patient), or a
-        case or a patient is in two parts.
+        """Check the parts against ``patients`` (case id -> patient).
+
+        Raises DataError for a case that is not there or that is listed twice, for a patient in two
+        parts, and where the labelled or the validation part is empty.
         """
         if unknown := [case_id for case_id in self.all if case_id not in patients]:
             raise DataError(
@@ -78,19 +84,19 @@ class Split:
         part_of: dict[str, str] = {}
         for part in PARTS:
             # Labelled and unlabelled are both training data: one patient may have scans in each.
-            side = "training" if part in ("labelled", "unlabelled") else part
+            own = "training" if part in ("labelled", "unlabelled") else part
             for case_id in getattr(self, part):
-                if part_of.setdefault(patients[case_id], side) != side:
+                patient = patients[case_id]
+                other = part_of.setdefault(patient, own)
+                if other != own:
                     raise DataError(
-                        f"patient {patients[case_id]} is in {part_of[patients[case_id]]} and in"
-                        f" {side} (scan {case_id})",
+                        f"patient {patient} is in {other} and in {own} (scan {case_id})",
                         where=where,
                         fix="keep all scans of a patient in one part",
                     )
-        if len(set(self.all)) != len(self.all):
-            double = next(case_id for case_id in self.all if self.all.count(case_id) > 1)
+        if repeated := [case_id for case_id, count in Counter(self.all).items() if count > 1]:
             raise DataError(
-                f"the scan {double} is listed twice", where=where, fix="list every scan once"
+                f"the scan {repeated[0]} is listed twice", where=where, fix="list every scan once"
             )
 
 
@@ -102,11 +108,11 @@ def make_split(
     test: float = 0.2,
     seed: int = 0,
 ) -> Split:
-    """A patient-disjoint split of scans (id -> patient) with labels; scans without labels become
-    unlabelled training scans.
+    """A patient-disjoint split of scans (id -> patient) with labels, and of scans without.
 
-    A scan without label of a held-out patient is left out. Raises DataError with fewer than three
-    patients that have labels.
+    Scans without labels become unlabelled training scans; one of a held-out patient is left out.
+    validation and test are shares of the patients. Raises DataError with fewer than three patients
+    that have labels.
     """
     patients = sorted(set(labelled.values()))
     if len(patients) < 3:
@@ -114,18 +120,19 @@ def make_split(
             f"{len(patients)} patients have labels",
             fix="label at least three: one each to train, to validate and to test",
         )
-    order = [
-        patients[i]
-        for i in np.random.default_rng(derive_seed(seed, "split")).permutation(len(patients))
-    ]
+    order = np.random.default_rng(derive_seed(seed, "split")).permutation(len(patients))
+    drawn = [patients[i] for i in order]
     n_test, n_validation = (max(1, round(share * len(patients))) for share in (test, validation))
-    tested, validated = set(order[:n_test]), set(order[n_test : n_test + n_validation])
-    side = {"test": tested, "validation": validated, "labelled": set(order) - tested - validated}
-    parts = {
-        part: tuple(i for i, patient in sorted(labelled.items()) if patient in chosen)
-        for part, chosen in side.items()
-    }
-    rest = tuple(
-        i for i, patient in sorted((unlabelled or {}).items()) if patient not in tested | validated
+    tested, validated = set(drawn[:n_test]), set(drawn[n_test : n_test + n_validation])
+    held_out = tested | validated
+
+    def scans_of(scans: Mapping[str, str], chosen: set[str]) -> tuple[str, ...]:
+        return tuple(case_id for case_id in sorted(scans) if scans[case_id] in chosen)
+
+    unlabelled = unlabelled or {}
+    return Split(
+        labelled=scans_of(labelled, set(patients) - held_out),
+        unlabelled=scans_of(unlabelled, set(unlabelled.values()) - held_out),
+        validation=scans_of(labelled, validated),
+        test=scans_of(labelled, tested),
     )
-    return Split(parts["labelled"], rest, parts["validation"], parts["test"])

@@ -1,5 +1,4 @@
-"""Views: drawn, replayable perturbations of a batch, applied as one batched operation on the
-batch's device.
+"""Views: random changes of a batch, applied as one batched operation on the batch's device.
 
 Drawing is separate from applying: the same drawn view gives the same voxels again, so it can be
 shown and replayed.
@@ -13,11 +12,14 @@ from torch.nn import functional as F
 
 from ssltut.seeding import generator_for
 
+PER_PATCH = (-1, 1, 1, 1, 1)  # the shape of one number a patch, beside (B, C, X, Y, Z)
+
 
 @dataclass(frozen=True)
 class Noise:
-    """Additive Gaussian noise, the only weak / strong perturbation of Xie et al. 2024. sigma is in
-    units of the normalised image.
+    """Additive Gaussian noise, the only weak or strong perturbation of Xie et al. 2024.
+
+    sigma is in units of the normalised image.
     """
 
     sigma: float
@@ -26,20 +28,19 @@ class Noise:
     def __call__(self, x: Tensor) -> Tensor:
         if self.sigma == 0.0:
             return x
-        noise = torch.randn(
-            x.shape, generator=generator_for(x.device, self.seed), device=x.device, dtype=x.dtype
-        )
+        generator = generator_for(x.device, self.seed)
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return x + self.sigma * noise
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What labelled and unlabelled patches get alike before any weak or strong view: a left-right
-    mirror, contrast and brightness.
+    """What all patches get before any weak or strong view: left-right mirror, contrast, brightness.
 
-    mirror (B,) bool along axis 0 (patient left-right); contrast (B,) factor; shift (B,) in units of
-    the normalised image. The paper states no spatial augmentation; this one is ours and is the same
-    for every method.
+    mirror    (B,) bool, along axis 0 (patient left-right)
+    contrast  (B,) factor
+    shift     (B,) in units of the normalised image
+    The paper states no spatial augmentation; this one is ours and is the same for every method.
     """
 
     mirror: Tensor
@@ -49,35 +50,33 @@ class Augmentation:
     @staticmethod
     def draw(n: int, generator: torch.Generator, strength: float = 0.1) -> "Augmentation":
         u = torch.rand(3, n, generator=generator, device=generator.device)
-        return Augmentation(
-            u[0] < 0.5, 1.0 + strength * (2.0 * u[1] - 1.0), strength * (2.0 * u[2] - 1.0)
-        )
+        contrast, shift = strength * (2.0 * u[1:] - 1.0)
+        return Augmentation(u[0] < 0.5, 1.0 + contrast, shift)
 
     def apply(self, x: Tensor) -> Tensor:
         """Images (B, 1, X, Y, Z)."""
-        return self.apply_label(x) * self.contrast.view(-1, 1, 1, 1, 1) + self.shift.view(
-            -1, 1, 1, 1, 1
-        )
+        x = self.apply_label(x)
+        return x * self.contrast.view(PER_PATCH) + self.shift.view(PER_PATCH)
 
     def apply_label(self, y: Tensor) -> Tensor:
-        """Labels (B, X, Y, Z), or any array whose axis -3 runs left-right: only the mirror moves
-        voxels.
-        """
+        """Labels (B, X, Y, Z), or any array whose axis -3 runs left-right, mirrored."""
         mirror = self.mirror.view(-1, *[1] * (y.ndim - 1))
         return torch.where(mirror, y.flip(-3), y)
 
 
 @dataclass(frozen=True)
 class Randomisation:
-    """Domain randomisation: shapes and intensities drawn wider than they are, so that real scans
-    lie among them.
+    """Domain randomisation: shapes and intensities drawn wider than they are in real scans.
 
     Tobin et al. 2017, arXiv:1703.06907, for the idea; Billot et al. 2023, arXiv:2107.09559, for
-    medical images. Ranges are ours, at strength 1: turns of 17 degrees and sizes of 0.8 to 1.25
-    about each axis, bends of a 4^3 grid by 2 voxels, contrast 0.75 to 1.25, brightness 0.12, noise
-    0.2, smoothing by (b, 1 - 2b, b) with b from -0.12, which sharpens, to 0.25.
-    matrix (B, 3, 3) and bend (B, 3, 4, 4, 4) in voxels; contrast, shift, sigma, blur (B,); seed of
-    the noise.
+    medical images. Ranges are ours, at strength 1:
+
+    matrix         (B, 3, 3): turns of 17 degrees and sizes of 0.8 to 1.25 about each axis
+    bend           (B, 3, 4, 4, 4) voxels: a 4^3 grid moved by 2 voxels
+    contrast       (B,) 0.75 to 1.25
+    shift          (B,) of brightness, 0.12
+    sigma          (B,) of noise up to 0.2, drawn with ``seed``
+    blur           (B,) smoothing by (b, 1 - 2b, b), b from -0.12, which sharpens, to 0.25
     """
 
     matrix: Tensor
@@ -94,72 +93,54 @@ class Randomisation:
         u = strength * (2.0 * torch.rand(n, 8, generator=generator, device=device) - 1.0)
         bend = strength * 2.0 * torch.randn(n, 3, 4, 4, 4, generator=generator, device=device)
         positive = torch.rand(2, n, generator=generator, device=device) * strength
-        angles, zero = 0.3 * u[:, :3], torch.zeros(n, device=device)
-        x, y, z = angles.unbind(1)
-        turn = torch.linalg.matrix_exp(
-            torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(n, 3, 3)
-        )
-        matrix = turn * torch.exp(0.22 * u[:, 3:6])[:, None]
-        seed = int(torch.randint(2**62, (1,), generator=generator, device=device))
+        x, y, z = (0.3 * u[:, :3]).unbind(1)
+        zero = torch.zeros(n, device=device)
+        cross_product = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(n, 3, 3)
+        size = torch.exp(0.22 * u[:, 3:6])
         return Randomisation(
-            matrix,
-            bend,
-            1.0 + 0.25 * u[:, 6],
-            0.12 * u[:, 7],
-            0.2 * positive[0] ** 2,
-            0.37 * positive[1] - 0.12 * strength,
-            seed,
+            matrix=torch.linalg.matrix_exp(cross_product) * size[:, None],
+            bend=bend,
+            contrast=1.0 + 0.25 * u[:, 6],
+            shift=0.12 * u[:, 7],
+            sigma=0.2 * positive[0] ** 2,
+            blur=0.37 * positive[1] - 0.12 * strength,
+            seed=int(torch.randint(2**62, (1,), generator=generator, device=device)),
         )
 
     def cut(
-        self,
-        i: int,
-        image: Tensor,
-        label: Tensor | None,
-        corner: list[int],
-        patch: tuple[int, int, int],
+        self, i: int, image: Tensor, label: Tensor | None, box: tuple[slice, ...]
     ) -> tuple[Tensor, Tensor | None]:
-        """The deformed patch of view ``i`` out of a whole image (X, Y, Z) and label, centred where
-        the box at ``corner`` is; beyond the scan its edge goes on.
+        """The patch of view ``i`` at ``box`` of a whole image (X, Y, Z) and label, deformed.
+
+        It is deformed about the middle of the box. Beyond the scan its edge goes on.
         """
-        sides = torch.tensor(patch, dtype=torch.float32, device=image.device)
-        steps = [
-            torch.arange(p, device=image.device, dtype=torch.float32) - (p - 1) / 2 for p in patch
-        ]
+        corner = torch.tensor([side.start for side in box], device=image.device)
+        patch = [side.stop - side.start for side in box]
+        middle = torch.tensor([(side - 1) / 2 for side in patch], device=image.device)
+        steps = [torch.arange(side, device=image.device) - (side - 1) / 2 for side in patch]
         offset = torch.stack(torch.meshgrid(*steps, indexing="ij"), -1) @ self.matrix[i].T
-        offset = offset + F.interpolate(
-            self.bend[i][None], patch, mode="trilinear", align_corners=True
-        )[0].movedim(0, -1)
-        where = offset + torch.tensor(corner, device=image.device) + (sides - 1) / 2
+        bend = F.interpolate(self.bend[i][None], patch, mode="trilinear", align_corners=True)
+        position = offset + bend[0].movedim(0, -1) + corner + middle
         last = torch.tensor(image.shape, device=image.device, dtype=torch.float32) - 1
-        grid = (2.0 * where / last.clamp(min=1.0) - 1.0).flip(-1)[
-            None
-        ]  # grid_sample names the last axis first
-        x = F.grid_sample(
-            image.float()[None, None], grid, padding_mode="border", align_corners=True
-        )[0, 0]
+        # grid_sample counts from -1 to 1 and names the last axis first.
+        grid = (2.0 * position / last.clamp(min=1.0) - 1.0).flip(-1)[None]
+
+        def sampled(channels: Tensor) -> Tensor:
+            return F.grid_sample(channels[None], grid, padding_mode="border", align_corners=True)[0]
+
+        x = sampled(image.float()[None])[0]
         if label is None:
             return x, None
         classes = F.one_hot(label.long(), int(label.max()) + 1).movedim(-1, 0).float()
-        return x, F.grid_sample(classes[None], grid, padding_mode="border", align_corners=True)[
-            0
-        ].argmax(0)
+        return x, sampled(classes).argmax(0)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Intensities of the images (B, 1, X, Y, Z): smoothed, contrast and brightness changed,
-        noise added.
-        """
-        wide = (-1, 1, 1, 1, 1)
+        """Images (B, 1, X, Y, Z) smoothed, with changed contrast and brightness, and noise."""
         for axis in (2, 3, 4):
-            beside = x.index_select(
-                axis, torch.arange(x.shape[axis], device=x.device).sub(1).clamp(min=0)
-            ) + x.index_select(
-                axis,
-                torch.arange(x.shape[axis], device=x.device).add(1).clamp(max=x.shape[axis] - 1),
-            )
-            x = x + self.blur.view(wide) * (beside - 2.0 * x)
-        return (
-            x * self.contrast.view(wide)
-            + self.shift.view(wide)
-            + self.sigma.view(wide) * Noise(1.0, self.seed)(torch.zeros_like(x))
-        )
+            index, last = torch.arange(x.shape[axis], device=x.device), x.shape[axis] - 1
+            before = x.index_select(axis, (index - 1).clamp(min=0))
+            after = x.index_select(axis, (index + 1).clamp(max=last))
+            x = x + self.blur.view(PER_PATCH) * (before + after - 2.0 * x)
+        noise = Noise(1.0, self.seed)(torch.zeros_like(x))
+        x = x * self.contrast.view(PER_PATCH) + self.shift.view(PER_PATCH)
+        return x + self.sigma.view(PER_PATCH) * noise

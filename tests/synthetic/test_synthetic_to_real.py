@@ -128,13 +128,13 @@ def test_a_field_that_is_not_square_is_refused():
 def test_randomisation_moves_image_and_label_together_and_can_be_replayed():
     image = torch.zeros(20, 20, 20)
     image[6:14, 5:12, 7:15] = 1.0
-    view = Randomisation.draw(2, generator_for("cpu", 3))
-    x, y = view.cut(1, image, image.to(torch.uint8), [2, 2, 2], (16, 16, 16))
-    again, _ = view.cut(1, image, None, [2, 2, 2], (16, 16, 16))
+    view, box = Randomisation.draw(2, generator_for("cpu", 3)), (slice(2, 18),) * 3
+    x, y = view.cut(1, image, image.to(torch.uint8), box)
+    again, _ = view.cut(1, image, None, box)
     assert torch.equal(x, again)
     assert torch.equal(y, (x > 0.5).long())
     assert y.sum() > 0
-    assert not torch.equal(x, image[2:18, 2:18, 2:18])
+    assert not torch.equal(x, image[box])
     batch = torch.stack([x, x])[:, None]
     assert torch.equal(view(batch), view(batch))
     assert not torch.equal(view(batch), batch)
@@ -143,7 +143,7 @@ def test_randomisation_moves_image_and_label_together_and_can_be_replayed():
 def test_randomisation_of_strength_nothing_is_the_patch_itself():
     image = torch.rand(12, 12, 12)
     view = Randomisation.draw(1, generator_for("cpu", 0), strength=0.0)
-    x, _ = view.cut(0, image, None, [1, 2, 3], (8, 8, 8))
+    x, _ = view.cut(0, image, None, (slice(1, 9), slice(2, 10), slice(3, 11)))
     assert torch.allclose(x, image[1:9, 2:10, 3:11], atol=1e-5)
     assert torch.allclose(view(x[None, None])[0, 0], x)
 
