@@ -108,8 +108,9 @@ def step_of(name: str) -> dict:
     from ssltut.methods.contract import Plan, Progress
     from ssltut.methods.registry import make_method
     from ssltut.synthetic.cohorts import synthetic_cohort
+    from ssltut.training.batches import draw_batch
     from ssltut.training.config import profile_named
-    from ssltut.training.loop import build_nets, draw_batch
+    from ssltut.training.networks import build_nets
 
     torch.set_num_threads(1)
     profile = profile_named("class")

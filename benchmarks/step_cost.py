@@ -16,8 +16,9 @@ from ssltut.data.patches import Intensity, PatchPool
 from ssltut.evaluation.record import COSTS
 from ssltut.methods.contract import Method, Plan, Progress, Supervision
 from ssltut.methods.registry import METHODS, make_method
+from ssltut.training.batches import draw_batch
 from ssltut.training.config import TrainConfig
-from ssltut.training.loop import build_nets, draw_batch
+from ssltut.training.networks import build_nets
 
 TINY = TrainConfig(steps=100, patch=(16, 16, 16), width=4, depth=2)
 WHEN = 0.85  # the fraction of training at which every stage of every method has begun

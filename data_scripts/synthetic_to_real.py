@@ -19,7 +19,7 @@ from ssltut.data.crop_hips import crop_hips
 from ssltut.errors import SsltutError
 from ssltut.io.public import EXAMPLE, fetch_set, read_totalsegmentator_example
 from ssltut.metrics import score_case
-from ssltut.training.loop import load_run
+from ssltut.training.run import load_run
 
 
 def rows_of(

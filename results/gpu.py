@@ -28,8 +28,10 @@ from ssltut.evaluation.compare import provenance
 from ssltut.methods.contract import Plan, Progress, Supervision
 from ssltut.methods.registry import METHODS, make_method
 from ssltut.synthetic.cohorts import synthetic_cohort
+from ssltut.training.batches import draw_batch
 from ssltut.training.config import PROFILES, TrainConfig
-from ssltut.training.loop import build_nets, draw_batch, train
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets
 
 PRECISIONS = ("32-true", "bf16-mixed")
 TINY = TrainConfig(steps=4, patch=(16, 16, 16), width=4, depth=2, validate_every=2, lr=3e-3)

@@ -22,7 +22,7 @@ from ssltut.evaluation.record import COLUMNS, OF_A_RUN, RUN, read_rows
 from ssltut.files import cache_dir, write_atomically
 from ssltut.methods.registry import METHODS
 from ssltut.synthetic.cohorts import synthetic_cohort
-from ssltut.training.loop import load_run
+from ssltut.training.run import load_run
 
 STEPS = 2400
 SCANS = {

@@ -14,7 +14,7 @@ HOMES = {
     "METHODS": "methods.registry",
     "cached_run": "training.loop",
     "compare": "evaluation.compare",
-    "load_run": "training.loop",
+    "load_run": "training.run",
     "make_method": "methods.registry",
     "profile_named": "training.config",
     "read_case": "io.nifti",

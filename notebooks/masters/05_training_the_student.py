@@ -46,7 +46,8 @@ from ssltut.methods.contract import Plan, Progress
 from ssltut import cached_run, make_method, profile_named
 from ssltut.methods.parts.ema import ema_update
 from ssltut.methods.schedules import ramp
-from ssltut.training.loop import build_nets, draw_batch, start_from
+from ssltut.training.batches import draw_batch
+from ssltut.training.networks import build_nets, start_from
 from ssltut.methods.uncertainty import published_threshold
 
 # %%

@@ -14,16 +14,10 @@ def facts() -> dict[str, str]:
     """
     import torch
 
+    from ssltut.nets.precision import auto_precision, best_device
     from ssltut.show import frontend
-    from ssltut.training.loop import auto_precision
 
-    device = torch.device(
-        "cuda"
-        if torch.cuda.is_available()
-        else "mps"
-        if torch.backends.mps.is_available()
-        else "cpu"
-    )
+    device = best_device()
     name = (
         torch.cuda.get_device_name(0)
         if device.type == "cuda"

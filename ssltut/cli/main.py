@@ -94,8 +94,8 @@ def recipe(args: argparse.Namespace) -> int:
 def predict(args: argparse.Namespace) -> int:
     from ssltut.io.cohort_folder import by_id
     from ssltut.io.nifti import scan_id
-    from ssltut.training.loop import load_run
     from ssltut.training.predict import predict_files
+    from ssltut.training.run import load_run
 
     run, targets = load_run(args.run), {}
     for path in args.scans:
@@ -125,7 +125,7 @@ def predict(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     from ssltut.evaluation.compare import score_run
-    from ssltut.training.loop import load_run
+    from ssltut.training.run import load_run
 
     run, cohort = load_run(args.run), open_cohort(args)
     if cohort.table != run.table:

@@ -108,7 +108,7 @@ def run_one(
 
     begun, drawn = time.monotonic(), replace(cohort, split=split)
     try:
-        run = train(method, drawn, config, folder, log=lambda line: None)
+        run = train(method, drawn, config, folder, log=lambda line: None, progress=False)
         rows = score_run(run, drawn.test(), largest=largest).assign(
             selected_step=run.selected["step"], selection=run.selected["rule"], error=""
         )

@@ -24,7 +24,8 @@ from ssltut.methods.parts import adversarial, evidence, masks, shapes
 from ssltut.methods.registry import METHODS, make_method
 from ssltut.show.static.pictures import Picture
 from ssltut.training.config import TrainConfig
-from ssltut.training.loop import Run, cached_run
+from ssltut.training.loop import cached_run
+from ssltut.training.run import Run
 
 STEP, LARGEST = (
     8,

@@ -32,8 +32,9 @@ from ssltut.methods.uncertainty import mc_dropout
 from ssltut.nets.modes import dropout_on
 from ssltut.seeding import derive_seed, generator_for
 from ssltut.training.callbacks import Callback
-from ssltut.training.loop import Run, cached_folder, train
+from ssltut.training.loop import train
 from ssltut.training.predict import sliding_window
+from ssltut.training.run import Run, cached_folder
 
 
 class UncertaintyMap(NamedTuple):

@@ -1,4 +1,4 @@
-"""Precision where autocast would lose it."""
+"""The device and the precision of a training, and where autocast would lose too much."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -25,3 +25,20 @@ def full_precision(
             return function(first, *rest, **options)
 
     return run
+
+
+def best_device() -> torch.device:
+    """A GPU of this machine (CUDA, or Apple's), else its CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def auto_precision(device: torch.device) -> str:
+    """bf16 where it is fast: CUDA that supports it (fp16 on older cards), a CPU with AMX; fp32
+    elsewhere.
+    """
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    fast = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if fast else "32-true"

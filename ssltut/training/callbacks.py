@@ -9,7 +9,7 @@ from ssltut.data.batch import Batch
 from ssltut.methods.contract import Term
 
 if TYPE_CHECKING:
-    from ssltut.training.loop import Run
+    from ssltut.training.run import Run
 
 
 class Callback(Protocol):
@@ -27,4 +27,4 @@ class Callback(Protocol):
         """After the validation that follows ``step``: mean "dice" and "hd95" (mm)."""
 
     def on_end(self, run: "Run") -> None:
-        """After the last step, with the finished run. A run that is found finished calls nothing."""
+        """After the last step, with the finished run; not for a run that was done before."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from ssltut.errors import ConfigError
 from ssltut.synthetic.cohorts import pelvis_cohort
 from ssltut.training.config import TrainConfig
-from ssltut.training.loop import Run, train
+from ssltut.training.loop import train
+from ssltut.training.run import Run
 
 # Cohort and training by profile. Batch norm: instance norm takes its statistics from the window,
 # and finds a head in a whole scan, not in a crop.

@@ -13,6 +13,7 @@ import pytest
 from toy import SMALL, toy_case, toy_cohort
 
 import ssltut.training.loop
+import ssltut.training.run
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, TrainingError
 from ssltut.evaluation.compare import compare, provenance, score_run
@@ -347,7 +348,7 @@ def test_the_largest_piece_alone_is_scored_where_asked_and_the_rows_say_so(swept
 
 
 def test_scoring_needs_labels(swept):
-    run = ssltut.training.loop.load_run(next((swept[0] / "runs").glob("labels_only-*")))
+    run = ssltut.training.run.load_run(next((swept[0] / "runs").glob("labels_only-*")))
     with pytest.raises(DataError, match="case3: the case has no label"):
         score_run(run, [toy_case(3).without_label()])
     assert set(score_run(run, [toy_case(3)])["case"]) == {"case3"}

@@ -28,8 +28,8 @@ from ssltut.evaluation.compare import compare
 from ssltut.io.cohort_folder import write_cohort
 from ssltut.parallel import default_workers, exclusive, n_workers, open_workers
 from ssltut.training.checkpoint import load_checkpoint
-from ssltut.training.loop import load_run
 from ssltut.training.predict import predict_file, predict_files
+from ssltut.training.run import load_run
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed", reason="pip install ssltut[sweep]")

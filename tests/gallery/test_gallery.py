@@ -18,7 +18,7 @@ from ssltut.methods.further.self_paced import pair_losses
 from ssltut.methods.registry import METHODS, make_method, method_table
 from ssltut.nets.base import Out
 from ssltut.training.config import PROFILES
-from ssltut.training.loop import build_nets
+from ssltut.training.networks import build_nets
 
 NAMES = list(gallery.TERMS)
 

@@ -16,7 +16,8 @@ from toy import SMALL, total, toy_cohort
 from ssltut.data.patches import Intensity, PatchPool
 from ssltut.methods.contract import Method, Plan, Progress, Supervision
 from ssltut.seeding import derive_seed
-from ssltut.training.loop import build_nets, draw_batch
+from ssltut.training.batches import draw_batch
+from ssltut.training.networks import build_nets
 
 FILE = Path(__file__).parents[1] / "methods" / "golden.json"
 # Every stage of every method has begun in the last two, and none but the first in the first.

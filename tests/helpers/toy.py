@@ -19,7 +19,10 @@ from ssltut.methods.registry import make_method
 from ssltut.synthetic.cohorts import synthetic_cohort
 from ssltut.training.callbacks import Callback
 from ssltut.training.config import TrainConfig
-from ssltut.training.loop import Run, build_nets, train, validate
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets
+from ssltut.training.run import Run
+from ssltut.training.validation import validation_scores
 
 SMALL = TrainConfig(steps=4, patch=(8, 8, 8), width=4, depth=2, validate_every=2, lr=1e-2)
 ON_HIPS = replace(SMALL, steps=60, validate_every=60, norm="instance", lr=3e-3, patch=(16, 16, 16))
@@ -123,8 +126,8 @@ def trained_on_hips(
     )
     for net in nets.values():
         net.eval()
-    before = validate(method, nets, cohort.validation(), Intensity.of(cases), config, cohort.table)[
-        "dice"
-    ]
+    before = validation_scores(
+        method, nets, cohort.validation(), Intensity.of(cases), config, cohort.table
+    )["dice"]
     run = train(method, cohort, config, folder, log=lambda line: None)
     return before, run.history["validation dice"].iloc[-1], run

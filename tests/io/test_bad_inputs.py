@@ -51,10 +51,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     their own.
     """
     from ssltut import show
-    from ssltut.training import loop as train
+    from ssltut.training import run
 
     monkeypatch.setattr(
-        train,
+        run,
         "load_run",
         lambda path: SimpleNamespace(
             nets={}, predict=lambda case, min_component: (case.image > 0).astype(np.uint8)

@@ -22,7 +22,8 @@ from ssltut.nets.build import build_net
 from ssltut.nets.heads import Head
 from ssltut.nets.modes import eval_mode
 from ssltut.seeding import generator_for
-from ssltut.training.loop import build_nets, start_from, train
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets, start_from
 
 STILL = replace(
     SMALL, dropout=0.0, norm="instance"

@@ -16,7 +16,7 @@ from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.methods.registry import make_method
 from ssltut.nets.resnet import ResNet
 from ssltut.nets.unet import UNet
-from ssltut.training.loop import build_nets
+from ssltut.training.networks import build_nets
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
 HALF = Progress(50, 100)

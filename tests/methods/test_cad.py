@@ -11,7 +11,7 @@ from ssltut.methods.contract import Progress
 from ssltut.methods.further.cad import displace, low_confidence, source_box, target_box
 from ssltut.methods.losses import dice_loss, supervised_loss
 from ssltut.methods.registry import make_method
-from ssltut.training.loop import build_nets
+from ssltut.training.networks import build_nets
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
 

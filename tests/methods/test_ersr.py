@@ -26,7 +26,8 @@ from ssltut.methods.parts.shapes import (
 )
 from ssltut.methods.registry import make_method
 from ssltut.seeding import generator_for
-from ssltut.training.loop import build_nets, train
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
 HEAD = LabelTable("head", ("background", "femoral head"), ("#000000", "#56B4E9"))

@@ -14,7 +14,7 @@ from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.parts.masks import block_masks, halves
 from ssltut.methods.registry import make_method
 from ssltut.seeding import generator_for
-from ssltut.training.loop import build_nets
+from ssltut.training.networks import build_nets
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
 HALF = Progress(50, 100)

@@ -21,7 +21,8 @@ from ssltut.methods.registry import make_method
 from ssltut.methods.schedules import ramp
 from ssltut.methods.uncertainty import MCResult, quantile_threshold, regional_mean
 from ssltut.nets.base import Out
-from ssltut.training.loop import build_nets, train
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets
 
 
 @pytest.mark.parametrize(("rampup", "rise"), [(1.0, ramp(0.3)), (0.3, 1.0), (0.6, ramp(0.5))])

@@ -22,7 +22,7 @@ from ssltut.methods.parts.evidence import (
 from ssltut.methods.registry import make_method
 from ssltut.nets.resnet import ResNet
 from ssltut.nets.unet import UNet
-from ssltut.training.loop import build_nets
+from ssltut.training.networks import build_nets
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
 

@@ -22,7 +22,8 @@ from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.methods.registry import METHODS, make_method, method_table
 from ssltut.methods.uncertainty import published_threshold
 from ssltut.nets.build import build_net
-from ssltut.training.loop import build_nets, train
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets
 
 ALL, SEMI = (
     list(METHODS),

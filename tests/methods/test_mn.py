@@ -18,7 +18,9 @@ from ssltut.nets.build import build_net
 from ssltut.nets.modes import eval_mode
 from ssltut.nets.slices import Slices
 from ssltut.training.batch_norm import precise_batch_norm
-from ssltut.training.loop import build_nets, draw_batch, train
+from ssltut.training.batches import draw_batch
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
 SLICES, VOLUMES = Progress(48, 100), Progress(56, 100)  # the 7th and the 8th turn of 8 steps
@@ -273,7 +275,7 @@ def test_weights_that_are_missing_damaged_or_of_another_network_are_refused(tmp_
 def test_other_weights_are_another_run(tmp_path):
     from safetensors.torch import save_file
 
-    from ssltut.training.loop import run_identity
+    from ssltut.training.run import run_identity
 
     def digest(options):
         return run_identity(make_method("mn", options), SMALL, toy_cohort(), None)["hash"]

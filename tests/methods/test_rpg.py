@@ -15,7 +15,8 @@ from ssltut.methods.losses import supervised_loss
 from ssltut.methods.matching.primitives import neighbour_vote
 from ssltut.methods.registry import make_method
 from ssltut.nets.modes import eval_mode
-from ssltut.training.loop import build_nets, train
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
 

@@ -12,7 +12,9 @@ from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.further.self_paced import META, meta_label, pair_losses, self_paced_weights
 from ssltut.methods.losses import supervised_loss
 from ssltut.methods.registry import make_method
-from ssltut.training.loop import build_nets, draw_batch, train
+from ssltut.training.batches import draw_batch
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
 SEMI, FIRST = Progress(50, 100), Progress(20, 100)

@@ -18,7 +18,8 @@ from ssltut.methods.losses import soft_dice_loss
 from ssltut.methods.matching.primitives import surface_shell, voxel_vectors
 from ssltut.methods.parts.adversarial import adversarial_direction, change, frozen_averages
 from ssltut.methods.registry import make_method
-from ssltut.training.loop import build_nets, train
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
 HALF = Progress(50, 100)

@@ -15,7 +15,7 @@ from ssltut.methods.further.transmedseg import cluster_loss, moved
 from ssltut.methods.parts.masks import box_mask, halves
 from ssltut.methods.parts.moments import ClassMoments
 from ssltut.methods.registry import make_method
-from ssltut.training.loop import build_nets
+from ssltut.training.networks import build_nets
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
 HALF = Progress(50, 100)

@@ -18,7 +18,9 @@ from ssltut.methods.registry import make_method
 from ssltut.nets.build import build_net
 from ssltut.nets.heads import Head
 from ssltut.nets.prompted import FEATURES
-from ssltut.training.loop import build_nets, draw_batch, start_from, train
+from ssltut.training.batches import draw_batch
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets, start_from
 
 STILL = replace(SMALL, dropout=0.0, norm="instance")
 EARLY, LATE = Progress(10, 100), Progress(50, 100)

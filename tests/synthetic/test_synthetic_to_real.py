@@ -23,8 +23,8 @@ from ssltut.synthetic.pelvis import Confusers, make_pelvis, socket_factor
 from ssltut.synthetic.shapes import ball
 from ssltut.synthetic.tissues import Canvas
 from ssltut.training.config import TrainConfig
-from ssltut.training.loop import load_run, run_identity
 from ssltut.training.recipes import HIP, hip
+from ssltut.training.run import load_run, run_identity
 
 COARSE = {"spacing": 6.0, "pathology": Pathology()}
 

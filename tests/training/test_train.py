@@ -17,18 +17,13 @@ from ssltut.data.views import Augmentation, Noise
 from ssltut.errors import CheckpointError, ConfigError, DataError, TrainingError
 from ssltut.methods.contract import Network, Progress, Term
 from ssltut.methods.registry import LabelsOnly, make_method
+from ssltut.nets.precision import auto_precision
 from ssltut.seeding import generator_for
 from ssltut.training.batch_norm import precise_batch_norm
 from ssltut.training.config import PROFILES, TrainConfig, profile_named
-from ssltut.training.loop import (
-    auto_precision,
-    build_nets,
-    cached_run,
-    check_finite,
-    load_run,
-    start_from,
-    train,
-)
+from ssltut.training.loop import cached_run, check_finite, train
+from ssltut.training.networks import build_nets, start_from
+from ssltut.training.run import load_run
 
 
 def quiet(line):
@@ -131,7 +126,7 @@ def test_selection_is_by_validation_and_saved(tmp_path, monkeypatch):
     scores = iter(
         [{"dice": 0.5, "hd95": 9.0}, {"dice": 0.7, "hd95": 5.0}, {"dice": 0.6, "hd95": 4.0}] * 3
     )
-    monkeypatch.setattr(ssltut.training.loop, "validate", lambda *args: next(scores))
+    monkeypatch.setattr(ssltut.training.loop, "validation_scores", lambda *args: next(scores))
     config, seen = replace(SMALL, steps=3, validate_every=1), {}
 
     def keep(step, nets, batch, terms):

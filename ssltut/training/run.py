@@ -1,0 +1,167 @@
+"""A run: what identifies it, where it lies, and a finished one read back."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from ssltut.data.case import Case
+from ssltut.data.cohort import Cohort
+from ssltut.data.components import remove_small_components
+from ssltut.data.labels import LabelTable, table_named
+from ssltut.data.patches import Intensity
+from ssltut.data.resample import resample
+from ssltut.errors import CheckpointError, ConfigError
+from ssltut.files import cache_dir, digest_of
+from ssltut.methods.contract import Method
+from ssltut.methods.registry import make_method
+from ssltut.training.checkpoint import load_checkpoint, load_net
+from ssltut.training.config import TrainConfig
+from ssltut.training.networks import build_nets
+from ssltut.training.predict import predict_probabilities
+
+
+@dataclass
+class Run:
+    """A trained method: everything needed to predict, and what happened on the way.
+
+    history   one row per step: every term's value, weight and share, the total, and the validation
+              score where there was one
+    selected  step, rule and validation score of the weights in ``nets``
+    spacing   voxel size in mm the training scans were resampled to, None for that of the files
+    """
+
+    method: Method
+    config: TrainConfig
+    nets: dict[str, nn.Module]
+    intensity: Intensity
+    table: LabelTable
+    history: pd.DataFrame
+    selected: dict[str, Any]
+    folder: Path
+    spacing: float | None = None
+
+    def predict(self, case: Case, min_component: float = 0.0) -> np.ndarray:
+        """Label map (X, Y, Z) uint8 of a scan, by sliding window.
+
+        ``min_component`` leaves out the components that are smaller than this share of the largest
+        of their class.
+        """
+        label = self.probabilities(case).argmax(0).astype(np.uint8)
+        if not min_component:
+            return label
+        batch = torch.from_numpy(label)[None]
+        return remove_small_components(batch, self.table.n_classes, min_component)[0].numpy()
+
+    def probabilities(self, case: Case) -> np.ndarray:
+        """Class probabilities (C, X, Y, Z) float32 of a scan, on its own grid whatever voxel size
+        the run was trained at.
+        """
+        scaled = case
+        if self.spacing is not None:
+            scaled = resample(case.without_label(), (self.spacing,) * 3, self.table.n_classes)
+        p = predict_probabilities(self.method, self.nets, scaled, self.intensity, self.config.patch)
+        if scaled.image.shape != case.image.shape:
+            p = nn.functional.interpolate(p[None], case.image.shape, mode="trilinear")[0]
+        return p.numpy()
+
+
+def run_identity(
+    method: Method, config: TrainConfig, cohort: Cohort, init: Path | None
+) -> dict[str, Any]:
+    """What decides a run's result; two runs with the same hash are the same run."""
+    identity = {
+        **method.identity,
+        "config": config.to_dict(),
+        "cohort": cohort.hash,
+        "table": cohort.table.to_dict(),
+        "spacing": cohort.spacing,
+        "init": None if init is None else read_identity(Path(init))["hash"],
+    }
+    given = [Path(spec.weights) for spec in method.networks.values() if spec.weights]
+    if given:
+        identity["weights"] = [
+            digest_of(path / "best.safetensors" if path.is_dir() else path) for path in given
+        ]
+    text = json.dumps(identity, sort_keys=True)
+    return identity | {"hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
+
+
+def read_identity(folder: Path) -> dict[str, Any]:
+    """The content of run.json. Raises CheckpointError when it is missing or damaged."""
+    if not (folder / "run.json").is_file():
+        raise CheckpointError(
+            "there is no run here", where=folder, fix="give the folder that ssltut train wrote"
+        )
+    try:
+        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        required = {key: content[key] for key in ("method", "options", "config", "table", "hash")}
+        return required | content
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(
+            "run.json is damaged", where=folder, fix="delete the folder and train again"
+        ) from None
+
+
+def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
+    """True when this very run is in ``folder`` and done.
+
+    Raises ConfigError when the folder holds another run, or other files.
+    """
+    if not (folder / "run.json").exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(
+                "the folder is not empty and holds no run", where=folder, fix="choose a new folder"
+            )
+        return False
+    present = read_identity(folder)
+    if present["hash"] != identity["hash"]:
+        raise ConfigError(
+            f"the folder holds another run ({present['method']}, {present['hash']})",
+            where=folder,
+            fix="choose another folder",
+        )
+    return bool(present.get("finished"))
+
+
+def cached_folder(
+    method: Method, cohort: Cohort, config: TrainConfig, init: Path | None = None
+) -> Path:
+    """Where the cache keeps this run."""
+    name = f"{method.name}-{run_identity(method, config, cohort, init)['hash']}"
+    return cache_dir() / "runs" / name
+
+
+def load_run(folder: Path) -> Run:
+    """The run in ``folder`` with the weights its selection rule chose.
+
+    Raises CheckpointError when there is none.
+    """
+    folder = Path(folder)
+    identity = read_identity(folder)
+    groups, meta = load_checkpoint(folder / "best.safetensors")
+    _, last = load_checkpoint(folder / "last.safetensors")
+    method = make_method(identity["method"], identity["options"])
+    config = TrainConfig.from_dict(identity["config"])
+    table = table_named(identity["table"])
+    nets = build_nets(method, config, table.n_classes)
+    for role, net in nets.items():
+        load_net(net, groups.get(f"net.{role}", {}), folder)
+        net.eval()
+    return Run(
+        method,
+        config,
+        nets,
+        Intensity(*meta["intensity"]),
+        table,
+        pd.DataFrame(last["history"]),
+        last["best"],
+        folder,
+        identity.get("spacing"),
+    )

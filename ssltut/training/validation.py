@@ -1,0 +1,34 @@
+"""Scores of the validation scans while a method trains."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from torch import nn
+
+from ssltut.data.case import Case
+from ssltut.data.labels import LabelTable
+from ssltut.data.patches import Intensity
+from ssltut.methods.contract import Method
+from ssltut.metrics import score_case
+from ssltut.training.config import TrainConfig
+from ssltut.training.predict import predict_label
+
+
+def validation_scores(
+    method: Method,
+    nets: Mapping[str, nn.Module],
+    cases: Sequence[Case],
+    intensity: Intensity,
+    config: TrainConfig,
+    table: LabelTable,
+) -> dict[str, float]:
+    """Mean Dice and HD95 (mm) over the foreground classes of the validation scans."""
+    rows = []
+    for case in cases:
+        label = predict_label(method, nets, case, intensity, config.patch)
+        rows += score_case(label, case.label, case.spacing, table.names)
+    frame = pd.DataFrame(rows, columns=["class", "metric", "value", "status"])
+    return {
+        metric: float(frame.loc[frame.metric == metric, "value"].mean())
+        for metric in ("dice", "hd95")
+    }
