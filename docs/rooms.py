@@ -95,4 +95,5 @@ def draw(floors: list[list[str]]) -> Figure:
 
 if __name__ == "__main__":
     mpl.rcParams["svg.hashsalt"] = "rooms"  # the same file every time
+    mpl.rcParams["svg.fonttype"] = "none"  # words stay words
     draw(layers()).savefig(HERE / "rooms.svg", metadata={"Date": None})
