@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: the first one called makes .venv, and it is made again only when its recipe changes.
 .DEFAULT_GOAL := help
-.PHONY: help tour test test-browser site lab notebooks clean
+.PHONY: help check test test-isa coverage tour test-browser site lab notebooks clean
 
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 # Each candidate is run, not only looked up: version managers leave names on the path that start nothing.
@@ -10,17 +10,38 @@ ARGS ?=
 PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/ssltut.stamp
+# Processes that share the tests: one a core, at most four (each keeps torch and a kernel in memory).
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
+SPREAD = $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup)
+# Tests that train little and start no kernel: what 'check' runs beside the linters.
+FAST := tests/project/test_architecture.py tests/project/test_environment.py tests/data tests/io \
+  tests/nets tests/evaluation/test_metrics.py tests/evaluation/test_statistics.py \
+  tests/methods/test_golden.py tests/methods/test_losses.py tests/methods/test_uncertainty.py
 NONE := none of python3.11, python3.12 and python3
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Options: PYTHON=python3.12  PROFILE=smoke|class|full (tour, site, test-browser)  ARGS='-k maps' (test)  PIP_ARGS='--extra-index-url URL'"
+	@echo "Options: PYTHON=python3.12  PROFILE=smoke|class|full (tour, site, test-browser)"
+	@echo "         ARGS='-k maps' WORKERS=1 (check, test)  PIP_ARGS='--extra-index-url URL'"
 
 tour: $(STAMP)  ## run the notebooks and collect them as pages in build/tour/index.html
 	@$(BIN)/python notebooks/tour.py $(addprefix --profile ,$(PROFILE))
 
-test: $(STAMP)  ## run all tests, the notebooks among them
-	@$(BIN)/python -m pytest $(ARGS)
+check: $(STAMP)  ## format, lint, types, architecture and fast tests: about a minute
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q $(SPREAD) $(FAST) $(ARGS)
+
+test: $(STAMP)  ## run all tests, the notebooks among them, on all cores
+	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
+
+test-isa: $(STAMP)  ## the fast tests as simpler processors compute, with one thread and with two
+	@for isa in "default SSE41" "avx2 AVX2"; do for threads in 1 2; do set -- $$isa; \
+	  echo "ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 OMP_NUM_THREADS=$$threads"; \
+	  ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 OMP_NUM_THREADS=$$threads \
+	    $(BIN)/python -m pytest -q $(SPREAD) $(FAST) tests/methods tests/training $(ARGS) || exit 1; \
+	done; done
 
 test-browser: $(STAMP)  ## drive the notebooks in Chromium, without a network; screenshots in build/browser
 	@SSLTUT_BROWSER=required SSLTUT_BROWSER_PROFILE=$(or $(PROFILE),smoke) $(BIN)/python -m pytest -ra tests/notebooks/test_browser.py $(ARGS)
@@ -35,7 +56,7 @@ notebooks: $(STAMP)  ## write the student and solution copies again from noteboo
 	@$(BIN)/python notebooks/tool.py build
 
 clean:  ## remove what was built (not .venv, not your checkpoints elsewhere)
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage*
 	find ssltut tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt

@@ -67,13 +67,12 @@ def _resident(process: psutil.Process) -> int:
 
 
 def environment() -> None:
-    """What every kernel inherits: all cores, pictures instead of widgets, and the inline backend,
-    without which no figure is kept.
+    """What every kernel inherits: all cores unless OMP_NUM_THREADS says otherwise, pictures instead
+    of widgets, and the inline backend, without which no figure is kept.
     """
-    os.environ["OMP_NUM_THREADS"] = str(os.cpu_count())
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # waiting threads that spin make a step many times slower where others work too
+    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
+    # Waiting threads that spin make a step many times slower where others work too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["SSLTUT_FRONTEND"] = "static"
     os.environ.pop("MPLBACKEND", None)
 

@@ -1,6 +1,4 @@
-"""What all tests share: one cache for what training makes, pictures instead of widgets, and the way
-to real scans.
-"""
+"""What all tests share: one cache of scans and runs, pictures instead of widgets, real scans."""
 
 import os
 from collections.abc import Iterator
@@ -9,31 +7,52 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-os.environ.setdefault(
-    "OMP_NUM_THREADS", str(os.cpu_count())
-)  # before torch is first imported: afterwards it is not read
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # threads that spin while they wait starve each other on a busy machine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-golden",
         action="store_true",
-        help="write the terms of the methods tested to tests/golden.json before they are compared",
+        help="write the terms to tests/methods/golden.json before they are compared",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the cores out among the processes of ``-n``, before torch is first imported.
+
+    Workers inherit it, and so does every kernel that a test starts.
+    """
+    processes = getattr(config.option, "numprocesses", None) or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    # Threads that spin while they wait starve each other on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under -n a file stays on one worker, and all that runs real notebooks on one: they share runs.
+
+    The notebooks come first, since they take longest.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "notebooks")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder SSLTUT_CACHE names in this session, shared by all tests and by the kernels of the
-    notebooks.
+    """The folder that SSLTUT_CACHE names in this session, shared by all workers and kernels.
 
     A new one, unless SSLTUT_TEST_CACHE names a folder: so the browser is tried at class size
     without training again.
     """
-    folder = Path(os.environ.get("SSLTUT_TEST_CACHE") or tmp_path_factory.mktemp("cache"))
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
+    folder = Path(os.environ.get("SSLTUT_TEST_CACHE") or session / "cache")
+    folder.mkdir(exist_ok=True)
     os.environ |= {"SSLTUT_CACHE": str(folder), "SSLTUT_FRONTEND": "static"}
     os.environ.pop("MPLBACKEND", None)  # a kernel that inherits agg drops every figure
     return folder
@@ -41,9 +60,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real scans: SSLTUT_SHARED, else shared/data beside the repository. Tests that
-    need it skip where it is absent.
-    """
+    """The folder of real scans: SSLTUT_SHARED, else shared/data beside the repository, or skip."""
     folder = Path(os.environ.get("SSLTUT_SHARED") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"no real scans: {folder} does not exist (set SSLTUT_SHARED to their folder)")
@@ -52,9 +69,7 @@ def shared() -> Path:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Sums in one order, whatever the cores of the machine: for values that are compared after many
-    steps.
-    """
+    """Sums in one order on every machine: for values that are compared after many steps."""
     import torch
 
     threads = torch.get_num_threads()

@@ -20,6 +20,8 @@ from papermill.parameterize import parameterize_notebook
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
+pytestmark = pytest.mark.xdist_group("notebooks")  # one worker: they share runs
+
 PROFILE = os.environ.get("SSLTUT_BROWSER_PROFILE", "smoke")
 LOADING, MAPS, MATCHES = "01_loading_hip_ct", "03_uncertainty_maps", "04_embedding_correspondences"
 LIVE = "application/vnd.jupyter.widget-view+json"

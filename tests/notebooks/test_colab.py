@@ -10,6 +10,8 @@ import pytest
 import tool
 import tour
 
+pytestmark = pytest.mark.xdist_group("notebooks")  # one worker: they share runs
+
 # What Colab does not have. plotly's FigureWidget needs anywidget, so asking for it fails here as it
 # does there.
 FOREIGN = ("anywidget", "itkwidgets", "k3d", "ipyniivue", "ipympl", "imjoy_rpc", "imjoy_elfinder")
