@@ -44,10 +44,9 @@ BENCH = [
     "all_labels",
 ]
 BUDGETS, MIDDLE, SEEDS = [2, 4, 8], 4, [0, 1, 2]
-# Of the lengths, rates and norms that were tried, one with room between the two bounds that takes
-# an afternoon, on synthetic hips of
-# another seed (results/README.md); 8 channels for 360 steps, which cost as much, left all labels
-# below labels only.
+# Of the lengths, rates and norms that were tried on other synthetic hips, one that leaves room
+# between the two bounds and takes an afternoon (results/LOG.md). 8 channels for 360 steps, which
+# cost as much, left all labels below labels only.
 STEPS, LR, WIDTH, PATCH = 600, 5e-3, 4, (24, 24, 24)
 COHORT = {
     "n": 38,

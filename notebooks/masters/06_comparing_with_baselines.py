@@ -266,7 +266,8 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 # ## The bench: every method
 #
 # A second record holds every method, on smaller scans (48 voxels a side), with the options of its own paper: **nobody's were tuned here**; only
-# our votes were designed with its draws in view (results/README.md).
+# our votes were designed with its draws in view (results/LOG.md). **These numbers are under revision:** much of the gain over *labels only* is an
+# effect of batch norm; docs/results.md says what was found.
 
 # %%
 from ssltut.evaluation.record import COSTS
