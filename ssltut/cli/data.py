@@ -60,7 +60,7 @@ def verify(args: argparse.Namespace) -> int:
 
 def ingest(args: argparse.Namespace) -> int:
     from ssltut.data.labels import label_map
-    from ssltut.intake.ingest import Options
+    from ssltut.intake.ingest import IntakeOptions
     from ssltut.intake.ingest import ingest as take_in
 
     for name in ("spacing", "hips", "assume_spacing"):
@@ -78,7 +78,7 @@ def ingest(args: argparse.Namespace) -> int:
     intake = take_in(
         args.folder,
         args.out,
-        Options(
+        IntakeOptions(
             labels,
             args.modality,
             args.spacing,

@@ -11,18 +11,21 @@ import numpy as np
 
 from ssltut.data.labels import LABEL_MAPS, LabelMap
 from ssltut.errors import DataError, DataWarning
+from ssltut.io._nifti_header import Spacing, read_volume
 from ssltut.io.dicom import Series, find_series, is_dicom, read_series
 from ssltut.io.nifti import as_label, check_grid, check_label, scan_id
-from ssltut.io.nifti_header import Note, Volume, read_volume
+from ssltut.io.volume import Note, Volume
 
 LABELS = ("label", "mask", "segmentation")  # folders whose names begin so hold labels, never scans
 SHARED = ("images", "scans", "nifti")  # folders of this name hold scans of many patients
+CHANNEL = re.compile(r"_(0000|data|image|img|ct)$", re.IGNORECASE)  # a label is named without it
 
 
 @dataclass(frozen=True)
-class Scan:
-    """One scan before it is read. ``where`` (a file) and ``patient`` may name a person: they are
-    for the terminal, never for a file.
+class FoundScan:
+    """One scan before it is read.
+
+    ``where`` (a file) and ``patient`` may name a person: for the terminal, never for a file.
     """
 
     where: Path
@@ -32,78 +35,68 @@ class Scan:
 
     @property
     def kind(self) -> str:
-        return (
-            "NIfTI" if self.series is None else f"DICOM series of {len(self.series.slices)} files"
-        )
+        if self.series is None:
+            return "NIfTI"
+        return f"DICOM series of {len(self.series.slices)} files"
 
     def read(
         self,
         note: Note,
         *,
         modality: str = "CT",
-        assume_spacing: float | Sequence[float] | None = None,
+        assume_spacing: Spacing | None = None,
         fill: float | None = None,
     ) -> Volume | None:
-        """The volume, RAS+, in HU for CT; findings go to ``note``, and None comes back when there
-        are no voxels.
+        """The volume in RAS+, in HU for CT, or None when there are no voxels.
+
+        Findings go to ``note``.
         """
         if self.series is not None:
             volume = read_series(self.series, note)
         else:
             volume = read_volume(self.where, note, assume_spacing=assume_spacing, fill=fill)
-        return (
-            volume
-            if volume is None or modality == "CT"
-            else replace(volume, values=volume.values.astype(np.float32, copy=False))
-        )
+        if volume is None or modality == "CT":
+            return volume
+        return replace(volume, values=volume.values.astype(np.float32, copy=False))
 
     def read_label(self, volume: Volume, mapping: LabelMap, note: Note) -> np.ndarray | None:
-        """The label on the grid of ``volume`` as classes of ``mapping.table``, (X, Y, Z) uint8."""
+        """The label on the grid of ``volume`` as classes of ``mapping.table``, (X, Y, Z) uint8.
+
+        None without a label. Raises DataError with the first thing that is wrong.
+        """
+        if self.label is None:
+            return None
         if self.label.is_dir():
-            return self._read_masks(volume, mapping, note)
-        bad: list[DataError] = []
+            return _read_masks(self.label, volume, mapping, note)
+        values = _read_mask(self.label, volume, note)
+        check_label(values, self.label, note=note)
+        return mapping(as_label(values), self.label)
 
-        def told(finding: DataError | DataWarning) -> None:
-            note(finding)
-            bad.extend([finding] if isinstance(finding, DataError) else [])
 
-        mask = read_volume(self.label, told)
-        for check in (
-            lambda: check_grid(volume, mask, self.label, told),
-            lambda: check_label(mask.values, self.label, told),
-        ):
-            if not bad:  # one finding is enough, and the next would only echo it
-                check()
-        try:
-            return None if bad else mapping(as_label(mask.values), self.label)
-        except DataError as error:
-            return note(error)
+def _read_mask(path: Path, volume: Volume, note: Note) -> np.ndarray:
+    """The numbers of a label file that lies on the grid of ``volume``."""
 
-    def _read_masks(self, volume: Volume, mapping: LabelMap, note: Note) -> np.ndarray | None:
-        label, bad = np.zeros(volume.values.shape, np.uint8), []
-        files = {
-            scan_id(path): path
-            for path in sorted(self.label.glob("*.nii*"))
-            if scan_id(path) in mapping.masks
-        }
-        if absent := sorted(set(mapping.masks) - set(files)):
-            return note(
-                DataError(
-                    f"{len(absent)} of {len(mapping.masks)} masks are missing, the first is"
-                    f" {absent[0]}",
-                    where=self.label,
-                    fix="add them, or take them out of the mapping",
-                )
-            )
-        for name, path in files.items():
-            mask = read_volume(path, bad.append)
-            if mask is not None:
-                check_grid(volume, mask, path, bad.append)
-            if not bad:
-                label[mask.values > 0] = mapping.masks[name]
-        for finding in bad:
-            note(finding)
-        return None if bad else label
+    def raise_errors(finding: DataError | DataWarning) -> None:
+        if isinstance(finding, DataError):
+            raise finding
+        note(finding)
+
+    mask = read_volume(path, raise_errors)
+    check_grid(volume, mask, path)
+    return mask.values
+
+
+def _read_masks(folder: Path, volume: Volume, mapping: LabelMap, note: Note) -> np.ndarray:
+    """One label of a folder with a mask for each structure."""
+    paths = {scan_id(path): path for path in sorted(folder.glob("*.nii*"))}
+    if absent := sorted(set(mapping.masks) - set(paths)):
+        what = f"{len(absent)} of {len(mapping.masks)} masks are missing"
+        fix = "add them, or take them out of the mapping"
+        raise DataError(f"{what}, the first is {absent[0]}", where=folder, fix=fix)
+    label = np.zeros(volume.values.shape, np.uint8)
+    for name in sorted(mapping.masks):
+        label[_read_mask(paths[name], volume, note) > 0] = mapping.masks[name]
+    return label
 
 
 def find_scans(
@@ -113,103 +106,86 @@ def find_scans(
     modality: str = "CT",
     mapping: LabelMap | None = None,
     each_a_patient: bool = False,
-) -> list[Scan]:
-    """Every scan below ``folder`` (or the one file), in the order of their names; what is no scan
-    is told to ``note``.
+) -> list[FoundScan]:
+    """Every scan below ``folder`` (or the one file), in the order of their names.
 
-    Raises DataError when a scan has two labels. A NIfTI file in a folder of its own, or beside
-    others in one sub-folder, belongs to the patient of that first sub-folder unless
-    ``each_a_patient``: patients may be merged wrongly, never split over training and test. DICOM
-    series have their patient in the header.
+    ``note`` gets what is no scan. Raises DataError when a scan has two labels. A NIfTI file in a
+    folder of its own, or beside others in one sub-folder, belongs to the patient of that first
+    sub-folder unless ``each_a_patient``: patients may be merged wrongly, never split over training
+    and test. DICOM series have their patient in the header.
     """
     folder = Path(folder)
-    files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
-    files = [
-        p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)
-    ]
-    nifti, dicom = [], []
-    for path in files:
-        if path.name.lower().endswith((".nii", ".nii.gz")) and not path.is_dir():
-            nifti.append(path)
-        elif not path.is_dir() and path.name.upper() != "DICOMDIR" and is_dicom(path):
-            dicom.append(path)
+    nifti, dicom = _files_below(folder)
     labels = {
         path: _label_of(path.parent, scan_id(path), mapping)
         for path in nifti
         if not _holds_labels(path, folder)
     }
-    scans = [
-        Scan(path, str(path) if each_a_patient else _patient_of(path, folder), None, label)
-        for path, label in labels.items()
-        if path not in set(labels.values())
-    ]
-    scans += [
-        Scan(
-            series.where,
-            series.patient,
-            series,
-            _label_of(series.folder, series.folder.name, mapping),
-        )
-        for series in find_series(dicom, note, modality)
-    ]
+    taken, scans = set(labels.values()), []
+    for path, label in labels.items():
+        if path not in taken:
+            patient = str(path) if each_a_patient else _patient_of(path, folder)
+            scans.append(FoundScan(path, patient, None, label))
+    for series in find_series(dicom, note, modality):
+        label = _label_of(series.folder, series.folder.name, mapping)
+        scans.append(FoundScan(series.where, series.patient, series, label))
     owned = {scan.label for scan in scans if scan.label}
-    alone = (
-        owned
-        if mapping is None
-        else {p for p in nifti if _holds_labels(p, folder) and not owned & {p, *p.parents}}
-    )
-    for path in sorted(alone):
-        why = "no scan has its name" if mapping else "nothing says what its values mean"
-        note(
-            DataWarning(
-                f"left out: it looks like a label, but {why}",
-                where=path,
-                fix=(
-                    "give image and label the same name"
-                    if mapping
-                    else f"add --labels {', '.join(LABEL_MAPS)} or a YAML file"
-                ),
-            )
-        )
-    return [replace(scan, label=None) for scan in scans] if mapping is None else scans
+    if mapping is None:
+        why, fix = "nothing says what its values mean", f"add --labels {', '.join(LABEL_MAPS)}"
+        for path in sorted(owned):
+            _note_label(path, why, f"{fix} or a YAML file", note)
+        return [replace(scan, label=None) for scan in scans]
+    for path in nifti:
+        if _holds_labels(path, folder) and not owned & {path, *path.parents}:
+            fix = "give image and label the same name"
+            _note_label(path, "no scan has its name", fix, note)
+    return scans
+
+
+def _note_label(path: Path, why: str, fix: str, note: Note) -> None:
+    what = f"left out: it looks like a label, but {why}"
+    note(DataWarning(what, where=path, fix=fix))
+
+
+def _files_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """NIfTI and DICOM files, hidden ones left out."""
+    nifti, dicom = [], []
+    for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if is_hidden or path.is_dir():
+            continue
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            nifti.append(path)
+        elif path.name.upper() != "DICOMDIR" and is_dicom(path):
+            dicom.append(path)
+    return nifti, dicom
 
 
 def _label_of(folder: Path, name: str, mapping: LabelMap | None) -> Path | None:
     """The first pattern that fits decides. Raises DataError when it fits two files."""
-    core = glob.escape(re.sub(r"_(0000|data|image|img|ct)$", "", name, flags=re.IGNORECASE))
-    for pattern in (mapping or LABEL_MAPS["hip"]).files:
-        found = {
-            Path(os.path.normpath(f))
-            for f in glob.glob(
-                os.path.join(glob.escape(str(folder)), pattern.replace("{name}", core))
-            )
-        }
-        found = sorted(p for p in found if p.parent != folder or scan_id(p) != name)
-        if len(found) > 1:
-            raise DataError(
-                f"{len(found)} files could be its label: {', '.join(p.name for p in found[:3])}",
-                where=folder / name,
-                fix="say which with --label-files, or files: in the mapping",
-            )
-        if found:
-            return found[0]
+    core = glob.escape(CHANNEL.sub("", name))
+    for file in (mapping or LABEL_MAPS["hip"]).files:
+        pattern = os.path.join(glob.escape(str(folder)), file.replace("{name}", core))
+        paths = sorted({Path(os.path.normpath(match)) for match in glob.glob(pattern)})
+        paths = [p for p in paths if p.parent != folder or scan_id(p) != name]
+        if len(paths) > 1:
+            what = f"{len(paths)} files could be its label: {', '.join(p.name for p in paths[:3])}"
+            fix = "say which with --label-files, or files: in the mapping"
+            raise DataError(what, where=folder / name, fix=fix)
+        if paths:
+            return paths[0]
     return None
 
 
 def _holds_labels(path: Path, folder: Path) -> bool:
-    return path != folder and any(
-        part.lower().startswith(LABELS) for part in path.relative_to(folder).parts[:-1]
-    )
+    """Whether a folder between ``folder`` and the file is one of labels."""
+    return any(part.lower().startswith(LABELS) for part in _folders_between(path, folder))
 
 
 def _patient_of(path: Path, folder: Path) -> str:
-    parts = (
-        []
-        if path == folder
-        else [
-            part
-            for part in path.relative_to(folder).parts[:-1]
-            if not part.lower().startswith(SHARED)
-        ]
-    )
-    return parts[0] if parts else str(path)
+    names = [n for n in _folders_between(path, folder) if not n.lower().startswith(SHARED)]
+    return names[0] if names else str(path)
+
+
+def _folders_between(path: Path, folder: Path) -> Sequence[str]:
+    return path.relative_to(folder).parts[:-1]

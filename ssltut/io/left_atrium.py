@@ -1,9 +1,9 @@
-"""The left-atrium benchmark: 80 cardiac MR scans of the 2018 Atrial Segmentation Challenge (Xiong
-et al. 2020).
+"""The left-atrium benchmark: 80 cardiac MR scans of the 2018 Atrial Segmentation Challenge.
 
-The scans are those preprocessed in github.com/yulequan/UA-MT, in the order of its training list,
-either as its .h5 files (``ssltut fetch left_atrium``) or kept as 8-bit .npz files. The 20 scans of
-its test list are files of the same kinds in a folder of their own, beside a test.list.
+(Xiong et al. 2020.) The scans are those preprocessed in github.com/yulequan/UA-MT, in the order of
+its training list, either as its .h5 files (``ssltut fetch left_atrium``) or kept as 8-bit .npz
+files. The 20 scans of its test list are files of the same kinds in a folder of their own, beside a
+test.list.
 """
 
 import json
@@ -23,14 +23,19 @@ from ssltut.files import digest_of
 
 SPACING = 0.625  # mm, isotropic
 TRAIN_LIST, TEST_LIST = "train.list", "test.list"
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 def is_atrium(folder: Path) -> bool:
-    """Whether ``folder`` holds the left-atrium scans (train.list or manifest.json beside .npz files
-    or folders with mri_norm2.h5).
+    """Whether ``folder`` holds the left-atrium scans.
+
+    They are .npz files, or folders with mri_norm2.h5, beside train.list or manifest.json.
     """
     folder = Path(folder)
-    listed = any((folder / name).is_file() for name in ("train.list", "manifest.json"))
+    listed = any((folder / name).is_file() for name in (TRAIN_LIST, "manifest.json"))
     return listed and any(any(folder.glob(pattern)) for pattern in ("*.npz", "*/mri_norm2.h5"))
 
 
@@ -41,54 +46,47 @@ def atrium_file(folder: Path, name: str) -> Path:
 
 
 def atrium_ids(folder: Path, name: str = TRAIN_LIST) -> list[str]:
-    """The scans in the published order: of the training list the first 4, 8 or 16 are the labelled
-    ones. Raises DataError without that file.
+    """The scans in the published order: the first 4, 8 or 16 for training are the labelled ones.
+
+    Raises DataError without that file, or when it names a scan twice.
     """
     file = Path(folder) / name
     if not file.is_file():
-        raise DataError(
-            f"there is no {name}, the published order of the scans",
-            where=folder,
-            fix="copy it beside the scans",
-        )
-    ids = [
-        line.partition("/")[0] for line in file.read_text(encoding="utf-8").split()
-    ]  # published lines read NAME or NAME/mri_norm2.h5
+        what = f"there is no {name}, the published order of the scans"
+        raise DataError(what, where=folder, fix="copy it beside the scans")
+    lines = file.read_text(encoding="utf-8").split()
+    ids = [line.partition("/")[0] for line in lines]  # NAME or NAME/mri_norm2.h5
     if not ids or len(set(ids)) != len(ids):
-        raise DataError(
-            f"the list names {len(ids)} scans, {len(set(ids))} of them different",
-            where=file,
-            fix="take the published list",
-        )
+        what = f"the list names {len(ids)} scans, {len(set(ids))} of them different"
+        raise DataError(what, where=file, fix="take the published list")
     return ids
 
 
 def read_atrium(folder: Path, test_list: Path | None = None) -> Cohort:
-    """80 cardiac MR scans: the first 8 of the published order are labelled (a budget takes the
-    first 4, 8 or 16), and no result is read off them.
+    """80 cardiac MR scans, of which the first 8 of the published order are labelled.
 
-    With the 20 scans of the published ``test_list`` these are the test and the last 4 of the 80
-    validation; without, the last 16 of the 80 are the test and the 4 before them validation.
-    Published protocols have no validation and look at the test scans instead. Raises DataError for
-    a missing or damaged list, and for a scan in both.
+    A budget takes the first 4, 8 or 16. With the 20 scans of the published ``test_list`` these are
+    the test and the last 4 of the 80 validation; without, the last 16 of the 80 are the test and
+    the 4 before them validation. Published protocols have no validation and look at the test scans
+    instead. Raises DataError for a missing or damaged list, and for a scan in both.
     """
-    train, home = atrium_ids(folder), Path(test_list or folder)
-    train, test = (train, atrium_ids(home, TEST_LIST)) if test_list else (train[:-16], train[-16:])
-    places = dict.fromkeys(train, folder.absolute()) | dict.fromkeys(test, home.absolute())
+    train, test_home = atrium_ids(folder), Path(test_list or folder)
+    if test_list:
+        name, test = "left atrium, published test", atrium_ids(test_home, TEST_LIST)
+    else:
+        name, train, test = "left atrium", train[:-16], train[-16:]
+    homes = dict.fromkeys(train, folder.absolute()) | dict.fromkeys(test, test_home.absolute())
     sources = {
-        i: Source(i, True, digest_of(atrium_file(place, i)), partial(load_atrium, place, i))
-        for i, place in places.items()
+        i: Source(i, True, digest_of(atrium_file(home, i)), partial(load_atrium, home, i))
+        for i, home in homes.items()
     }
     split = Split(tuple(train[:8]), tuple(train[8:-4]), tuple(train[-4:]), tuple(test))
-    split.check({i: i for i in sources}, test_list or folder)
-    return Cohort(
-        "left atrium" + (", published test" if test_list else ""), ATRIUM, "MR", split, sources
-    )
+    split.check({i: i for i in sources}, test_home)
+    return Cohort(name, ATRIUM, "MR", split, sources)
 
 
 def load_atrium(folder: Path, name: str) -> Case:
-    """One scan: image float32, z-scored as published (in .npz: offset + scale x stored), label
-    uint8, 0.625 mm.
+    """One scan: image float32, z-scored as published, label uint8, 0.625 mm.
 
     The axes are in the order of the original .h5 files, whose last axis counts the 88 slices. Those
     files keep no header, so it is not known which way the axes point: ``meta["orientation"]`` is
@@ -97,64 +95,44 @@ def load_atrium(folder: Path, name: str) -> Case:
     """
     file = atrium_file(folder, name)
     if not file.is_file():
-        raise DataError(
-            "the scan is missing",
-            where=file,
-            fix="download the left-atrium scans again, or take its name out of train.list",
-        )
+        fix = "download the left-atrium scans again, or take its name out of train.list"
+        raise DataError("the scan is missing", where=file, fix=fix)
     try:
         image, label = _read_h5(file) if file.suffix == ".h5" else _read_npz(file)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise DataError(
-            f"the scan cannot be read ({file.stat().st_size} bytes: {error})",
-            where=file,
-            fix="download it again",
-        ) from None
-    manifest = Path(folder) / "manifest.json"
-    promised = (
-        json.loads(manifest.read_text(encoding="utf-8")).get(name, {}).get("shape")
-        if manifest.is_file()
-        else None
-    )
-    if (
-        image.shape != label.shape
-        or list(image.shape) != (promised or list(image.shape))
-        or label.max() > 1
-        or not np.isfinite(image).all()
-    ):
+    except UNREADABLE as error:
+        what = f"the scan cannot be read ({file.stat().st_size} bytes: {error})"
+        raise DataError(what, where=file, fix="download it again") from None
+    shape = _promised_shape(folder, name)
+    is_sound = image.shape == label.shape and shape in (None, list(image.shape))
+    if not is_sound or label.max() > 1 or not np.isfinite(image).all():
         raise DataError(
             f"the image is {image.shape}, the label {label.shape} with values up to {label.max()};"
-            f" expected {promised or 'one shape'}, labels 0 and 1 and finite numbers",
+            f" expected {shape or 'one shape'}, labels 0 and 1 and finite numbers",
             where=file,
             fix="download it again",
         )
+    label, affine = label.astype(np.uint8, copy=False), np.diag([SPACING] * 3 + [1.0])
     return Case(
-        name,
-        name,
-        image,
-        label.astype(np.uint8, copy=False),
-        np.diag([SPACING] * 3 + [1.0]),
-        {"modality": "MR", "orientation": "unknown"},
-        file,
+        name, name, image, label, affine, {"modality": "MR", "orientation": "unknown"}, file
     )
+
+
+def _promised_shape(folder: Path, name: str) -> list[int] | None:
+    manifest = Path(folder) / "manifest.json"
+    if not manifest.is_file():
+        return None
+    return json.loads(manifest.read_text(encoding="utf-8")).get(name, {}).get("shape")
 
 
 def _read_npz(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(file, allow_pickle=False) as found:
-        stored, label, offset, scale = (found[key] for key in ("image", "label", "offset", "scale"))
-    return np.float32(offset) + np.float32(scale) * stored.astype(np.float32), label
+    """8-bit images are kept as (value - offset) / scale."""
+    with np.load(file, allow_pickle=False) as arrays:
+        offset, scale = np.float32(arrays["offset"]), np.float32(arrays["scale"])
+        return offset + scale * arrays["image"].astype(np.float32), arrays["label"]
 
 
 def _read_h5(file: Path) -> tuple[np.ndarray, np.ndarray]:
     import h5py
 
-    with h5py.File(file) as found:
-        return np.asarray(found["image"], np.float32), np.asarray(found["label"])
+    with h5py.File(file) as arrays:
+        return np.asarray(arrays["image"], np.float32), np.asarray(arrays["label"])

@@ -1,9 +1,6 @@
-"""NIfTI in and out. One set of checks: `read_case` raises the first finding, `ssltut verify`
-collects them all.
-"""
+"""NIfTI in and out: cases read from files, labels and images written and read back."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +9,8 @@ import numpy as np
 from ssltut.data.case import Case, spacing_of
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError, DataError, DataWarning
-from ssltut.io.nifti_header import Note, Volume, flaw_of, read_volume, strict
+from ssltut.io._nifti_header import Spacing, flaw_of, read_volume
+from ssltut.io.volume import Note, Volume, strict
 
 
 def read_case(
@@ -21,9 +19,9 @@ def read_case(
     *,
     table: LabelTable | None = None,
     modality: str = "CT",
-    id: str | None = None,
+    case_id: str | None = None,
     patient: str | None = None,
-    assume_spacing: float | Sequence[float] | None = None,
+    assume_spacing: Spacing | None = None,
     fill: float | None = None,
 ) -> Case:
     """One scan, and its label where there is one, turned to RAS+.
@@ -39,20 +37,13 @@ def read_case(
     label = None
     if label_path is not None:
         mask = read_volume(Path(label_path), strict, assume_spacing=assume_spacing)
-        check_grid(image, mask, label_path, strict)
-        check_label(mask.values, label_path, strict, table)
+        check_grid(image, mask, label_path)
+        check_label(mask.values, label_path, table, note=strict)
         label = as_label(mask.values)
-    id = id or scan_id(path)
-    return Case(
-        id,
-        patient or id,
-        values,
-        label,
-        image.affine,
-        {"modality": modality},
-        path,
-        image.orientation,
-    )
+    case_id = case_id or scan_id(path)
+    meta = {"modality": modality}
+    patient = patient or case_id
+    return Case(case_id, patient, values, label, image.affine, meta, path, image.orientation)
 
 
 def scan_id(path: Path) -> str:
@@ -60,85 +51,61 @@ def scan_id(path: Path) -> str:
     return Path(path).name.removesuffix(".gz").removesuffix(".nii")
 
 
-def check_grid(image: Volume, mask: Volume, where: object, note: Note) -> None:
-    """Image and label must have one shape, and their corner voxels must lie less than 0.1 voxel
-    apart.
-    """
-    if mask.values.shape != image.values.shape:
-        return note(
-            DataError(
-                f"the label has shape {mask.values.shape}, the image {image.values.shape} (RAS"
-                " order)",
-                where=where,
-                fix="resample the label onto the image's grid",
-            )
+def check_grid(image: Volume, mask: Volume, where: Path) -> None:
+    """Raise DataError unless shapes are equal and corners less than 0.1 voxel apart."""
+    shape = image.values.shape
+    if mask.values.shape != shape:
+        raise DataError(
+            f"the label has shape {mask.values.shape}, the image {shape} (RAS order)",
+            where=where,
+            fix="resample the label onto the image's grid",
         )
     if image.affine is None or mask.affine is None:
-        return None
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.values.shape) - 1)
-    apart = np.linalg.norm(
-        nib.affines.apply_affine(image.affine, corners)
-        - nib.affines.apply_affine(mask.affine, corners),
-        axis=1,
-    ).max()
+        return
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
+    image_mm, mask_mm = (nib.affines.apply_affine(v.affine, corners) for v in (image, mask))
+    apart = np.linalg.norm(image_mm - mask_mm, axis=1).max()
     voxel = min(spacing_of(image.affine))
     if apart >= 0.1 * voxel:
-        note(
-            DataError(
-                f"label and image lie on different grids: corner voxels are up to {apart:.3g} mm"
-                f" ({apart / voxel:.2g} voxels) apart",
-                where=where,
-                fix=(
-                    "resample the label onto the image's grid, or copy the image's affine if only"
-                    " the header is wrong"
-                ),
-            )
+        raise DataError(
+            f"label and image lie on different grids: corner voxels are up to {apart:.3g} mm"
+            f" ({apart / voxel:.2g} voxels) apart",
+            where=where,
+            fix="resample the label onto the image's grid, or copy the image's affine if only the"
+            " header is wrong",
         )
 
 
 def check_label(
-    values: np.ndarray, where: object, note: Note, table: LabelTable | None = None
+    values: np.ndarray, where: Path, table: LabelTable | None = None, note: Note | None = None
 ) -> None:
-    """Labels are whole numbers of ``table`` (0 to 65535 without one); a label with a single class
-    is worth a look.
+    """Raise DataError unless all labels are whole numbers of ``table`` (0 to 65535 without one).
+
+    ``note`` takes the warning about a label with a single class.
     """
-    found, counts = np.unique(values, return_counts=True)
-    if (broken := found != np.rint(found)).any():
-        listed = ", ".join(f"{v:.6g}" for v in found[broken][:5])
-        return note(
-            DataError(
-                f"{counts[broken].sum()} label voxels are not whole numbers"
-                f" ({listed}{' ...' if broken.sum() > 5 else ''})",
-                where=where,
-                fix="resample labels with nearest neighbour and save them as uint8 without scaling",
-            )
+    labels, counts = np.unique(values, return_counts=True)
+    broken = labels != np.rint(labels)
+    if broken.any():
+        examples = ", ".join(f"{value:.6g}" for value in labels[broken][:5])
+        more = " ..." if broken.sum() > 5 else ""
+        raise DataError(
+            f"{counts[broken].sum()} label voxels are not whole numbers ({examples}{more})",
+            where=where,
+            fix="resample labels with nearest neighbour and save them as uint8 without scaling",
         )
-    n = table.n_classes if table else 2**16
-    if (outside := (found < 0) | (found >= n)).any():
-        listed = ", ".join(
-            f"{v:.10g} ({c} voxels)"
-            for v, c in zip(found[outside][:8], counts[outside][:8], strict=True)
+    outside = (labels < 0) | (labels >= (table.n_classes if table else 2**16))
+    if outside.any():
+        pairs = zip(labels[outside][:8], counts[outside][:8], strict=True)
+        examples = ", ".join(f"{value:.10g} ({count} voxels)" for value, count in pairs)
+        names = (f"{i} {name}" for i, name in enumerate(table.names)) if table else ["0 to 65535"]
+        raise DataError(
+            f"{outside.sum()} label values are not in the table: {examples}",
+            where=where,
+            fix=f"map them to {', '.join(names)}",
         )
-        names = (
-            ", ".join(f"{i} {name}" for i, name in enumerate(table.names))
-            if table
-            else f"0 to {n - 1}"
-        )
-        return note(
-            DataError(
-                f"{outside.sum()} label values are not in the table: {listed}",
-                where=where,
-                fix=f"map them to {names}",
-            )
-        )
-    if len(found) == 1:
-        note(
-            DataWarning(
-                f"the label has one class only: {int(found[0])} in all {counts[0]} voxels",
-                where=where,
-                fix="look at it with the image",
-            )
-        )
+    if len(labels) == 1 and note is not None:
+        what = f"the label has one class only: {int(labels[0])} in all {counts[0]} voxels"
+        note(DataWarning(what, where=where, fix="look at it with the image"))
 
 
 def as_label(values: np.ndarray) -> np.ndarray:
@@ -147,15 +114,12 @@ def as_label(values: np.ndarray) -> np.ndarray:
 
 
 def write_image(case: Case, path: Path, *, overwrite: bool = False) -> None:
-    """Save the image as int16 or float32, unscaled, in RAS+. Raises ConfigError when ``path``
-    exists, DataError for an unusable affine.
+    """Save the image as int16 or float32, unscaled, in RAS+.
+
+    Raises ConfigError when ``path`` exists, DataError for an unusable affine.
     """
-    _save(
-        case.image.astype(np.int16 if case.image.dtype.kind in "iu" else np.float32, copy=False),
-        case.affine,
-        path,
-        overwrite,
-    )
+    dtype = np.int16 if case.image.dtype.kind in "iu" else np.float32
+    _save(case.image.astype(dtype, copy=False), case.affine, path, overwrite)
 
 
 def write_label(
@@ -166,59 +130,43 @@ def write_label(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Save a label (X, Y, Z) as uint8 or uint16, unscaled, and read it back before it gets its
-    name.
+    """Save a label (X, Y, Z) as uint8 or uint16, unscaled.
 
     Raises ConfigError when ``path`` exists; DataError for values that are not whole or not in
     ``table``, or a file that does not hold what was saved.
     """
-    check_label(
-        label,
-        path,
-        lambda finding: strict(finding) if isinstance(finding, DataError) else None,
-        table,
-    )
+    check_label(label, path, table)
     _save(as_label(label), affine, path, overwrite)
 
 
 def write_like_source(
     label: np.ndarray, case: Case, path: Path, *, overwrite: bool = False
 ) -> None:
-    """Save a label on the RAS+ grid of ``case`` in the axis order, and with the affine, of the file
-    the case came from. Raises as write_label.
+    """Save a label on the RAS+ grid of ``case`` with the axes and affine of the case's own file.
+
+    Raises as write_label.
     """
     if label.shape != case.image.shape:
-        raise DataError(
-            f"the label has shape {label.shape}, the case {case.image.shape}",
-            where=path,
-            fix="predict on the case as it was read",
-        )
-    back = nib.orientations.ornt_transform(
-        nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(case.orientation)
-    )
-    affine = case.affine @ nib.orientations.inv_ornt_aff(back, label.shape)
-    write_label(nib.apply_orientation(label, back), affine, path, overwrite=overwrite)
+        what = f"the label has shape {label.shape}, the case {case.image.shape}"
+        raise DataError(what, where=path, fix="predict on the case as it was read")
+    to_codes = nib.orientations.axcodes2ornt
+    turn = nib.orientations.ornt_transform(to_codes("RAS"), to_codes(case.orientation))
+    affine = case.affine @ nib.orientations.inv_ornt_aff(turn, label.shape)
+    write_label(nib.apply_orientation(label, turn), affine, path, overwrite=overwrite)
 
 
 def _save(values: np.ndarray, affine: np.ndarray, path: Path, overwrite: bool) -> None:
     """All or nothing: written beside ``path``, read back, then renamed."""
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
-        raise ConfigError(
-            "the name does not say that this is NIfTI",
-            where=path,
-            fix="end it with .nii.gz or .nii",
-        )
+        what, fix = "the name does not say that this is NIfTI", "end it with .nii.gz or .nii"
+        raise ConfigError(what, where=path, fix=fix)
     if path.exists() and not overwrite:
-        raise ConfigError(
-            "the file exists already",
-            where=path,
-            fix="choose another name or pass overwrite=True; nothing was overwritten",
-        )
+        fix = "choose another name or pass overwrite=True; nothing was overwritten"
+        raise ConfigError("the file exists already", where=path, fix=fix)
     if flaw := flaw_of(affine):
-        raise DataError(
-            f"the affine {flaw}", where=path, fix="give the scan its geometry before saving it"
-        )
+        fix = "give the scan its geometry before saving it"
+        raise DataError(f"the affine {flaw}", where=path, fix=fix)
     image = nib.Nifti1Image(values, affine)
     image.header.set_xyzt_units("mm")
     part = path.with_name(f".{os.getpid()}-{path.name}")
@@ -226,11 +174,8 @@ def _save(values: np.ndarray, affine: np.ndarray, path: Path, overwrite: bool) -
         path.parent.mkdir(parents=True, exist_ok=True)
         nib.save(image, part)
         if not np.array_equal(np.asanyarray(nib.load(part).dataobj), values):
-            raise DataError(
-                "the file read back differs from what was saved",
-                where=path,
-                fix="check the disk and save it again",
-            )
+            what = "the file read back differs from what was saved"
+            raise DataError(what, where=path, fix="check the disk and save it again")
         os.replace(part, path)
     except OSError as error:  # a full disk names no file
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None

@@ -1,9 +1,8 @@
-"""Public scans: fetched from where their authors put them, checked, never part of this package. The
-table is public.json beside this file.
+"""Public scans: fetched from where their authors put them, checked, never part of this package.
 
-A checksum there is of bytes we read, or as the publisher or others quote it;
-``PublicSet.checksums`` says which. Where none is known the first download records its own in
-checksums.json, and later ones must agree with it.
+The table is public.json beside this file. A checksum there is of bytes we read, or as the publisher
+or others quote it; ``PublicSet.checksums`` says which. Where none is known the first download
+records its own in checksums.json, and later ones must agree with it.
 """
 
 import json
@@ -14,21 +13,29 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ssltut.data.case import Case
 from ssltut.data.labels import LABEL_MAPS
 from ssltut.errors import ConfigError, DataError
+from ssltut.files import cache_dir, write_atomically
+from ssltut.io.nifti import read_case
 
 EXAMPLE = "totalsegmentator_example"
 CT, SEGMENTATION = "example_ct.nii.gz", "example_seg_fast_force_split.nii.gz"
+RETRIES = 1  # a big file with a wrong checksum should not be downloaded many times
+TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
 class PublicFile:
-    """A file: ``path`` below the folder of its set, ``checksum`` as "sha256:..." or "md5:...",
-    ``size`` in bytes; an ``archive`` is
-    unpacked.
+    """A file of a data set.
+
+    path      below the folder of its set
+    checksum  "sha256:..." or "md5:..."; None where nobody knows it
+    size      in bytes
+    archive   unpacked beside itself
     """
 
     path: str
@@ -40,9 +47,9 @@ class PublicFile:
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A data set, and what may be done with it. ``terms`` is the address of conditions that have to
-    be accepted, None where there are
-    none.
+    """A data set, and what may be done with it.
+
+    ``terms`` is the address of conditions that have to be accepted, None where there are none.
     """
 
     name: str
@@ -56,40 +63,40 @@ class PublicSet:
     files: tuple[PublicFile, ...]
 
     def __str__(self) -> str:
-        sizes = [file.size for file in self.files]
+        sizes = [file.size or 0 for file in self.files]
         size = f"{sum(sizes) / 1e6:,.1f} MB" if all(sizes) else "size not known"
-        asked = f", to be accepted: {self.terms}" if self.terms else ""
-        return (
-            f"{self.name}: {self.title}, {len(self.files)} files, {size}\n  {self.holds}\n "
-            f" licence: {self.licence}{asked}\n  cite: {self.citation}\n  checksums:"
-            f" {self.checksums}"
-        )
+        terms = f", to be accepted: {self.terms}" if self.terms else ""
+        lines = [
+            f"{self.name}: {self.title}, {len(self.files)} files, {size}",
+            self.holds,
+            f"licence: {self.licence}{terms}",
+            f"cite: {self.citation}",
+            f"checksums: {self.checksums}",
+        ]
+        return "\n  ".join(lines)
 
 
 def _read_table() -> dict[str, PublicSet]:
     table = json.loads(Path(__file__).with_name("public.json").read_text(encoding="utf-8"))
-    return {
-        name: PublicSet(
-            name=name, files=tuple(PublicFile(**file) for file in about.pop("files")), **about
-        )
-        for name, about in table.items()
-    }
+    sets = {}
+    for name, entry in table.items():
+        files = tuple(PublicFile(**file) for file in entry.pop("files"))
+        sets[name] = PublicSet(name=name, files=files, **entry)
+    return sets
 
 
 SETS: Mapping[str, PublicSet] = _read_table()
 
 
 def fetch(name: str, folder: Path | None = None, mirror: Path | None = None) -> Path:
-    """One file of the TotalSegmentator example in ``folder`` (default: the cache), as
-    ``fetch_set``. Raises ConfigError for another
-    name.
+    """One file of the TotalSegmentator example, as ``fetch_set`` gets all of them.
+
+    Raises ConfigError for another name.
     """
     files = {file.path: file for file in SETS[EXAMPLE].files}
     if name not in files:
         raise ConfigError(f"there is no public file {name!r}", fix=f"use one of {', '.join(files)}")
-    return _fetch_file(
-        SETS[EXAMPLE], files[name], Path(folder) if folder else _cache(EXAMPLE), _mirror(mirror)
-    )
+    return _fetch_file(SETS[EXAMPLE], files[name], Path(folder or _cache(EXAMPLE)), _mirror(mirror))
 
 
 def fetch_set(
@@ -100,130 +107,117 @@ def fetch_set(
     accept: bool = False,
     log: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """All files of a data set in ``folder`` (default: the cache), checked, archives unpacked beside
-    themselves; what is there is not
-    fetched again.
+    """All files of a data set in ``folder`` (default: the cache), checked and unpacked.
 
     ``mirror`` (or the environment's SSLTUT_MIRROR) is a folder that holds the same bytes: then
-    nothing is downloaded. ``accept`` says that the licence has been read. An interrupted download
-    goes on where it stopped if the server allows it. Raises ConfigError for an unknown name or a
-    licence that was not accepted; DataError without a network, without the file in the mirror, for
-    a wrong checksum or size, a full disk, or an archive that is damaged or reaches outside its
-    folder.
+    nothing is downloaded. ``accept`` says that the licence has been read. What is there is not
+    fetched again, and an interrupted download goes on where it stopped if the server allows it.
+    Raises ConfigError for an unknown name or a licence that was not accepted; DataError without a
+    network, without the file in the mirror, for a wrong checksum, a full disk, or an archive that
+    is damaged or reaches outside its folder.
     """
     if name not in SETS:
         raise ConfigError(f"there is no data set {name!r}", fix=f"use one of {', '.join(SETS)}")
-    about, mirror = SETS[name], _mirror(mirror)
-    if about.terms and not accept:
-        raise ConfigError(
-            f"the licence has to be accepted first: {about.licence}",
-            where=name,
-            fix=f"read {about.terms}, then add --accept-licence",
-        )
-    folder = Path(folder) if folder else _cache(name)
+    dataset = SETS[name]
+    if dataset.terms and not accept:
+        what = f"the licence has to be accepted first: {dataset.licence}"
+        raise ConfigError(what, where=name, fix=f"read {dataset.terms}, then add --accept-licence")
+    folder = Path(folder or _cache(name))
     folder.mkdir(parents=True, exist_ok=True)
-    need = sum(file.size or 0 for file in about.files if not (folder / file.path).exists())
-    if need > (free := shutil.disk_usage(folder).free):
-        raise DataError(
-            f"{need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free",
-            where=folder,
-            fix="make room, or choose another --out",
-        )
-    for i, file in enumerate(about.files, 1):
-        log(f"{i}/{len(about.files)} {file.path}")
-        path = _fetch_file(about, file, folder, mirror)
+    need = sum(file.size or 0 for file in dataset.files if not (folder / file.path).exists())
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        what = f"{need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free"
+        raise DataError(what, where=folder, fix="make room, or choose another --out")
+    for i, file in enumerate(dataset.files, 1):
+        log(f"{i}/{len(dataset.files)} {file.path}")
+        path = _fetch_file(dataset, file, folder, _mirror(mirror))
         if file.archive:
             _unpack(path, folder / path.name.removesuffix(".gz").rsplit(".", 1)[0])
     return folder
 
 
 def _mirror(mirror: Path | None) -> Path | None:
-    found = mirror or os.environ.get("SSLTUT_MIRROR")
-    return Path(found) if found else None
+    place = mirror or os.environ.get("SSLTUT_MIRROR")
+    return Path(place) if place else None
 
 
-def _fetch_file(about: PublicSet, file: PublicFile, folder: Path, mirror: Path | None) -> Path:
-    target = folder / file.path
-    record = folder / "checksums.json"
-    seen = (
-        json.loads(record.read_text(encoding="utf-8"))
-        if file.checksum is None and record.is_file()
-        else {}
+def _cache(name: str) -> Path:
+    return cache_dir() / "public" / name
+
+
+def _fetch_file(dataset: PublicSet, file: PublicFile, folder: Path, mirror: Path | None) -> Path:
+    """The file in ``folder``, by pooch, which keeps nothing whose checksum is wrong."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    record, target = folder / "checksums.json", folder / file.path
+    recorded = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    checksum = file.checksum or recorded.get(file.path)
+    registry = pooch.create(
+        folder,
+        base_url="",
+        registry={file.path: checksum},
+        urls={file.path: file.url},
+        retry_if_failed=0 if mirror else RETRIES,
     )
-    expected = file.checksum or seen.get(file.path)
-    if target.is_file() and expected and _hash(target, expected) == expected:
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(
-        f".{target.name}.part"
-    )  # kept when the network breaks off, so that the next call goes on from there
     if mirror:
-        _copy(mirror, about.name, file, part)
-    elif not (file.size and part.is_file() and part.stat().st_size == file.size):
-        _download(file, part)
-    found, size = _hash(part, expected or "sha256:"), part.stat().st_size
-    if (expected and found != expected) or (file.size and size != file.size):
-        part.unlink()
+        get = partial(_copy, mirror, dataset.name, file)
+    else:
+        get = partial(_download, target.with_name(f".{target.name}.part"))
+    try:
+        registry.fetch(file.path, downloader=get)
+    except OSError as error:  # requests' own errors are OSErrors
         raise DataError(
-            f"wrong checksum: expected {(expected or '').replace(':', ' ')}, got"
-            f" {found.replace(':', ' ')} ({size} bytes{f' of {file.size}' if file.size else ''})",
+            f"the download failed ({type(error).__name__}: {str(error)[:120]})",
             where=mirror or file.url,
-            fix="try again; if it stays so, do not use the file",
-        )
-    if expected is None:
-        record.write_text(json.dumps(seen | {file.path: found}, indent=1), encoding="utf-8")
-    os.replace(part, target)
+            fix="connect to the network and try again (it goes on where it stopped), or download"
+            " the file elsewhere and name its folder in SSLTUT_MIRROR",
+        ) from None
+    except ValueError as error:
+        fix = "try again; if it stays so, do not use the file"
+        raise DataError(f"wrong checksum: {error}", where=mirror or file.url, fix=fix) from None
+    if checksum is None:
+        recorded[file.path] = f"sha256:{pooch.file_hash(str(target))}"
+        write_atomically(record, json.dumps(recorded, indent=1))
     return target
 
 
-def _hash(path: Path, like: str) -> str:
-    """The checksum of a file, of the kind that ``like`` begins with."""
-    import pooch
-
-    kind = like.partition(":")[0]
-    return f"{kind}:{pooch.file_hash(str(path), alg=kind)}"
-
-
-def _copy(mirror: Path, name: str, file: PublicFile, part: Path) -> None:
+def _copy(
+    mirror: Path, name: str, file: PublicFile, url: str, output_file: str, registry: object
+) -> None:
+    """Downloader of pooch: take the file from a mirror, from any of the places it may lie at."""
     short = Path(file.path).name
-    places = (mirror / file.path, mirror / name / file.path, mirror / short, mirror / name / short)
-    source = next((place for place in places if place.is_file()), None)
-    if source is None:
-        raise DataError(
-            f"the mirror does not hold {file.path}",
-            where=mirror,
-            fix=f"put it there, or at {name}/{file.path} below",
-        )
-    shutil.copyfile(source, part)
+    for place in (file.path, f"{name}/{file.path}", short, f"{name}/{short}"):
+        if (mirror / place).is_file():
+            shutil.copyfile(mirror / place, output_file)
+            return
+    fix = f"put it there, or at {name}/{file.path} below"
+    raise DataError(f"the mirror does not hold {file.path}", where=mirror, fix=fix)
 
 
-def _download(file: PublicFile, part: Path) -> None:
-    import pooch
+def _download(part: Path, url: str, output_file: str, registry: object) -> None:
+    """Downloader of pooch: go on with ``part`` where an earlier try stopped, if the server does."""
     import requests
 
-    try:
-        start = part.stat().st_size if part.is_file() else 0
-        ask = {"Range": f"bytes={start}-"} if start else {}
-        if start:
-            with requests.get(file.url, headers=ask, stream=True, timeout=30) as answer:
-                start = start if answer.status_code == requests.codes.partial_content else 0
-        with open(part, "ab" if start else "wb") as out:
-            pooch.HTTPDownloader(timeout=30, headers=ask if start else None)(file.url, out, None)
-    except (OSError, ValueError) as error:  # requests' own errors are OSErrors
-        if part.is_file() and part.stat().st_size == 0:
-            part.unlink()
-        raise DataError(
-            f"the download failed ({type(error).__name__}: {str(error)[:120]})",
-            where=file.url,
-            fix=(
-                "connect to the network and try again (it goes on where it stopped), or download"
-                " the file elsewhere and name its folder in SSLTUT_MIRROR"
-            ),
-        ) from None
+    start = part.stat().st_size if part.is_file() else 0
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            part.unlink()  # it belongs to another version of the file
+        response.raise_for_status()
+        goes_on = response.status_code == requests.codes.partial_content
+        with open(part, "ab" if goes_on else "wb") as out:
+            for chunk in response.iter_content(1 << 16):
+                out.write(chunk)
+    os.replace(part, output_file)
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack into a new ``folder``, all or nothing; a folder that is there was finished."""
+    """Unpack into a new ``folder``, all or nothing; a folder that is there was finished.
+
+    Not with pooch, which leaves half of a damaged archive and, before Python 3.12, follows links.
+    """
     if folder.is_dir():
         return
     part = folder.with_name(f".{folder.name}.part")
@@ -231,61 +225,46 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as packed:
-                _inside(archive, part, packed.namelist())
+                _check_inside(archive, part, packed.namelist())
                 packed.extractall(part)
         else:
             with tarfile.open(archive) as packed:
-                _inside(archive, part, packed.getnames())
+                _check_inside(archive, part, packed.getnames())
                 packed.extractall(part, filter="data")
-                while packed.fileobj.read(
-                    1 << 20
-                ):  # tarfile stops at the last member: gzip's checksum, and a cut, come after it
+                # tarfile stops at the last member: gzip's checksum, and a cut, come after it
+                while packed.fileobj.read(1 << 20):
                     pass
         os.replace(part, folder)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise DataError(
-            f"the archive cannot be unpacked ({type(error).__name__}: {str(error)[:120]})",
-            where=archive,
-            fix="make room, or delete the archive and fetch it again",
-        ) from None
+        what = f"the archive cannot be unpacked ({type(error).__name__}: {str(error)[:120]})"
+        fix = "make room, or delete the archive and fetch it again"
+        raise DataError(what, where=archive, fix=fix) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _inside(archive: Path, folder: Path, names: list[str]) -> None:
+def _check_inside(archive: Path, folder: Path, names: list[str]) -> None:
     root = folder.resolve()
-    if outside := [name for name in names if not (root / name).resolve().is_relative_to(root)]:
-        raise DataError(
-            f"{len(outside)} members would land outside the folder, the first is {outside[0]!r}",
-            where=archive,
-            fix="do not use this archive",
-        )
-
-
-def _cache(folder: str) -> Path:
-    from ssltut.files import cache_dir
-
-    return cache_dir() / "public" / folder
+    outside = [name for name in names if not (root / name).resolve().is_relative_to(root)]
+    if outside:
+        what = f"{len(outside)} members would land outside the folder"
+        what += f", the first is {outside[0]!r}"
+        raise DataError(what, where=archive, fix="do not use this archive")
 
 
 def find_totalsegmentator_example() -> Path | None:
-    """The folder of the TotalSegmentator example in the cache, or None when it has not been
-    fetched.
-    """
+    """The folder of the TotalSegmentator example in the cache; None when it was not fetched."""
     folder = _cache(EXAMPLE)
     return folder if all((folder / name).is_file() for name in (CT, SEGMENTATION)) else None
 
 
 def read_totalsegmentator_example(folder: Path) -> Case:
-    """A CT of abdomen and pelvis at 3 mm with both hips; hip bones become 1, femurs 2, the other 57
-    structures background.
+    """A CT of abdomen and pelvis at 3 mm with labels of both hips: 1 hip bones, 2 femurs.
 
     The labels are the output of a model, not manual; they are poor on the left femur, which holds a
     metal nail.
     """
-    from ssltut.io.nifti import read_case
-
-    case = read_case(Path(folder) / CT, Path(folder) / SEGMENTATION, id=EXAMPLE)
+    case = read_case(Path(folder) / CT, Path(folder) / SEGMENTATION, case_id=EXAMPLE)
     meta = {
         **case.meta,
         "labels": "output of a model, not manual",

@@ -1,26 +1,31 @@
-"""Verify scans, labels and cohort folders before anyone trains on them: every finding with its size
-and the next step.
-"""
+"""Check scans, labels and cohort folders before anyone trains on them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ssltut.data.case import spacing_of
 from ssltut.data.labels import HIP, LabelTable, table_named
+from ssltut.data.split import PARTS, Split
 from ssltut.errors import DataError, DataWarning, SsltutError
+from ssltut.io._nifti_header import read_volume
+from ssltut.io.cohort_folder import by_id
+from ssltut.io.dicom import Series, find_series, is_dicom, read_series
 from ssltut.io.left_atrium import atrium_ids, is_atrium, load_atrium
 from ssltut.io.nifti import check_grid, check_label
-from ssltut.io.nifti_header import Volume, read_volume
+from ssltut.io.volume import Volume, collecting
+from ssltut.progress import progress_bar
 
 
 @dataclass
 class Report:
-    """What was found in ``path``: errors that forbid its use, warnings, and facts (spacing in mm,
-    HU, voxels of each class).
+    """What was found in ``path``.
+
+    errors forbid its use; facts are its shape, spacing in mm, values (HU) and voxels of each class.
     """
 
     path: Path
@@ -33,215 +38,185 @@ class Report:
         return not self.errors
 
     def note(self, finding: SsltutError | DataWarning) -> None:
-        (self.warnings if isinstance(finding, DataWarning) else self.errors).append(finding)
+        if isinstance(finding, DataWarning):
+            self.warnings.append(finding)
+        else:
+            self.errors.append(finding)
 
     def to_dict(self) -> dict[str, object]:
         """The report as JSON holds it."""
 
-        def told(findings: Iterable[SsltutError | DataWarning]) -> list[dict[str, object]]:
+        def as_dicts(findings: Iterable[SsltutError | DataWarning]) -> list[dict[str, object]]:
             return [{"found": f.found, "where": str(f.where), "next": f.fix} for f in findings]
 
-        return {
-            "path": str(self.path),
-            "ok": self.ok,
-            "errors": told(self.errors),
-            "warnings": told(self.warnings),
-            "facts": self.facts,
-        }
+        errors, warnings = as_dicts(self.errors), as_dicts(self.warnings)
+        findings = {"errors": errors, "warnings": warnings}
+        return {"path": str(self.path), "ok": self.ok, **findings, "facts": self.facts}
 
     def __str__(self) -> str:
         lines = [f"{'ok   ' if self.ok else 'ERROR'} {self.path}"]
-        lines += [f"      {name}: {_told(value)}" for name, value in self.facts.items()]
-        lines += [
-            f"      {kind}: {finding}"
-            for kind, found in (("error", self.errors), ("warning", self.warnings))
-            for finding in found
-        ]
+        lines += [f"      {name}: {_as_text(value)}" for name, value in self.facts.items()]
+        lines += [f"      error: {finding}" for finding in self.errors]
+        lines += [f"      warning: {finding}" for finding in self.warnings]
         return "\n".join(lines)
 
 
-def _told(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {n}" for name, n in value.items())
-    return " x ".join(f"{v:g}" for v in value) if isinstance(value, list) else str(value)
+def _as_text(fact: object) -> str:
+    if isinstance(fact, dict):
+        return ", ".join(f"{name} {n}" for name, n in fact.items())
+    return " x ".join(f"{v:g}" for v in fact) if isinstance(fact, list) else str(fact)
 
 
 def verify_image(path: Path) -> Report:
     """Read one scan completely and report on it."""
     report = Report(Path(path))
-    _scan(report)
+    _add_facts(report, read_volume(report.path, report.note))
     return report
 
 
 def verify_pair(image: Path, label: Path, table: LabelTable | None = None) -> Report:
-    """Report on a scan and its label: each by itself, then their grids and the label's values (of
-    ``table``, where one is given).
+    """Report on a scan and its label: each alone, their grids, and the label's values.
+
+    The values must be those of ``table``, where one is given.
     """
     report, label = Report(Path(image)), Path(label)
-    scan, mask = _scan(report), read_volume(label, report.note)
+    scan = read_volume(report.path, report.note)
+    _add_facts(report, scan)
+    mask = read_volume(label, report.note)
     if mask is None:
         return report
-    check_label(mask.values, label, report.note, table)
+    with collecting(report.note, label):
+        check_label(mask.values, label, table, report.note)
     values, counts = np.unique(mask.values, return_counts=True)
     names = dict(enumerate(table.names)) if table else {}
     report.facts["classes (voxels)"] = {
-        str(names.get(v.item(), f"{v:g}")): int(n)
-        for v, n in zip(values[:256], counts[:256], strict=True)
+        str(names.get(value.item(), f"{value:g}")): int(n)
+        for value, n in zip(values[:256], counts[:256], strict=True)
     }
     if scan is not None:
-        check_grid(scan, mask, label, report.note)
+        with collecting(report.note, label):
+            check_grid(scan, mask, label)
     return report
 
 
-def _scan(report: Report) -> Volume | None:
-    return _facts(report, read_volume(report.path, report.note))
+def _verify_series(series: Series) -> Report:
+    report = Report(series.where, facts={"DICOM files": len(series.slices)})
+    _add_facts(report, read_series(series, report.note))
+    return report
 
 
-def _facts(report: Report, volume: Volume | None) -> Volume | None:
-    if volume is not None:
-        report.facts["shape"] = list(volume.values.shape)
-        if volume.affine is not None:
-            report.facts |= {
-                "spacing (mm)": [round(v, 6) for v in spacing_of(volume.affine)],
-                "axes in the file": "".join(volume.orientation),
-            }
-        finite = volume.values[np.isfinite(volume.values)]
-        report.facts["values (HU for CT)"] = (
-            f"{finite.min():g} to {finite.max():g}" if finite.size else "none that is finite"
-        )
-        report.facts |= {"padding (voxels)": volume.padding} if volume.padding else {}
-    return volume
+def _add_facts(report: Report, volume: Volume | None) -> None:
+    if volume is None:
+        return
+    report.facts["shape"] = list(volume.values.shape)
+    if volume.affine is not None:
+        report.facts["spacing (mm)"] = [round(mm, 6) for mm in spacing_of(volume.affine)]
+        report.facts["axes in the file"] = "".join(volume.orientation)
+    finite = volume.values[np.isfinite(volume.values)]
+    extremes = f"{finite.min():g} to {finite.max():g}" if finite.size else "none that is finite"
+    report.facts["values (HU for CT)"] = extremes
+    if volume.padding:
+        report.facts["padding (voxels)"] = volume.padding
 
 
-def _verify_folder(folder: Path) -> list[Report]:
-    """Every NIfTI file and every DICOM series below ``folder``; a first report holds what is
-    neither.
-    """
-    from ssltut.io.dicom import find_series, is_dicom, read_series
+Job = Callable[[], Report]  # reads one scan, when its turn has come
 
+
+def _folder_jobs(folder: Path) -> list[Job]:
+    """Every NIfTI file and every DICOM series below ``folder``, after a report on all other."""
     files = sorted(p for p in folder.rglob("*") if not p.is_dir())
     nifti = [p for p in files if p.name.endswith((".nii", ".nii.gz"))]
-    left = Report(folder)
-    reports = [verify_image(path) for path in nifti]
-    for series in find_series(
-        [p for p in files if p not in set(nifti) and p.name != "DICOMDIR" and is_dicom(p)],
-        left.note,
-    ):
-        reports.append(Report(series.where, facts={"DICOM files": len(series.slices)}))
-        _facts(reports[-1], read_series(series, reports[-1].note))
-    if not reports:
-        left.note(
-            DataError(
-                "there are no .nii or .nii.gz files and no DICOM series in this folder",
-                where=folder,
-                fix="give a folder with scans",
-            )
-        )
-    return [*([left] if left.errors or left.warnings else []), *reports]
+    others = set(files) - set(nifti)
+    dicom = [p for p in sorted(others) if p.name != "DICOMDIR" and is_dicom(p)]
+    report = Report(folder)
+    jobs: list[Job] = [partial(verify_image, path) for path in nifti]
+    jobs += [partial(_verify_series, series) for series in find_series(dicom, report.note)]
+    if not jobs:
+        what = "there are no .nii or .nii.gz files and no DICOM series in this folder"
+        report.note(DataError(what, where=folder, fix="give a folder with scans"))
+    return [lambda: report, *jobs] if report.errors or report.warnings else jobs
 
 
-def _verify_cohort(folder: Path) -> list[Report]:
+def _cohort_jobs(folder: Path) -> list[Job]:
     """The folder itself first (names, split, patients), then every scan with its label."""
-    from ssltut.data.split import PARTS, Split
-    from ssltut.io.cohort_folder import by_id
-
-    try:
+    report, table = Report(folder), HIP
+    images: Mapping[str, Path] = {}
+    labels: Mapping[str, Path] = {}
+    with collecting(report.note, folder):
         images, labels = by_id(folder / "images"), by_id(folder / "labels")
-    except DataError as error:
-        return [Report(folder, [error])]
-    report, about, table = (
-        Report(folder, facts={"scans": len(images), "labels": len(labels)}),
-        {},
-        HIP,
-    )
-    if not images:
-        report.note(
-            DataError(
-                "there are no scans in images/", where=folder, fix="put .nii or .nii.gz files there"
-            )
-        )
-    for lost in sorted(set(labels) - set(images)):
-        report.note(
-            DataError(
-                "the label has no image",
-                where=labels[lost],
-                fix="give image and label the same file name",
-            )
-        )
-    if (file := folder / "split.json").exists():
-        try:
-            about = json.loads(file.read_text(encoding="utf-8"))
-            table = table_named(about.get("table", table.name))
-            if set(PARTS) & set(about):  # else the split is drawn when the cohort is read
-                split = Split.from_dict(about, file)
-                report.facts["split"] = {part: len(getattr(split, part)) for part in PARTS}
-                if bare := [
-                    i
-                    for part in PARTS
-                    if part != "unlabelled"
-                    for i in getattr(split, part)
-                    if i in images and i not in labels
-                ]:
-                    report.note(
-                        DataError(
-                            f"{len(bare)} scans that need a label have none, the first is"
-                            f" {bare[0]}",
-                            where=file,
-                            fix="add the labels, or list the scans as unlabelled",
-                        )
-                    )
-                split.check({i: str(about.get("patients", {}).get(i, i)) for i in images}, file)
-        except SsltutError as error:
-            report.note(error)
-        except (
-            ValueError,
-            TypeError,
-            AttributeError,
-        ) as error:  # not JSON, or not the lists and tables a split is made of
-            report.note(
-                DataError(
-                    f"this is not a split ({error})",
-                    where=file,
-                    fix="mend the file or make the split again",
-                )
-            )
+        report.facts = {"scans": len(images), "labels": len(labels)}
+        if not images:
+            what = "there are no scans in images/"
+            report.note(DataError(what, where=folder, fix="put .nii or .nii.gz files there"))
+        for lost in sorted(set(labels) - set(images)):
+            fix = "give image and label the same file name"
+            report.note(DataError("the label has no image", where=labels[lost], fix=fix))
+        if (folder / "split.json").exists():
+            table = _verify_split(folder / "split.json", images, labels, report)
     return [
-        report,
+        lambda: report,
         *(
-            verify_pair(path, labels[i], table) if i in labels else verify_image(path)
+            partial(verify_pair, path, labels[i], table)
+            if i in labels
+            else partial(verify_image, path)
             for i, path in images.items()
         ),
     ]
 
 
+def _verify_split(
+    file: Path, images: Collection[str], labels: Collection[str], report: Report
+) -> LabelTable:
+    """Report on split.json, and give back the label table that it names."""
+    table = HIP
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        table = table_named(content.get("table", HIP.name))
+        if not set(PARTS) & set(content):  # the split is drawn when the cohort is read
+            return table
+        split = Split.from_dict(content, file)
+        report.facts["split"] = {part: len(getattr(split, part)) for part in PARTS}
+        need_labels = (i for part in PARTS if part != "unlabelled" for i in getattr(split, part))
+        bare = [i for i in need_labels if i in images and i not in labels]
+        if bare:
+            what = f"{len(bare)} scans that need a label have none, the first is {bare[0]}"
+            fix = "add the labels, or list the scans as unlabelled"
+            report.note(DataError(what, where=file, fix=fix))
+        patients = content.get("patients", {})
+        split.check({i: str(patients.get(i, i)) for i in images}, file)
+    except SsltutError as error:
+        report.note(error)
+    except (ValueError, TypeError, AttributeError) as error:  # no JSON, or no lists and tables
+        fix = "mend the file or make the split again"
+        report.note(DataError(f"this is not a split ({error})", where=file, fix=fix))
+    return table
+
+
 def _verify_atrium(folder: Path) -> Report:
     report = Report(folder)
-    try:
-        ids = atrium_ids(folder)
-    except DataError as error:
-        return Report(folder, [error])
-    report.facts["scans"] = len(ids)
-    for name in ids:
-        try:
-            load_atrium(folder, name)
-        except DataError as error:
-            report.note(error)
+    with collecting(report.note, folder):
+        names = atrium_ids(folder)
+        report.facts["scans"] = len(names)
+        for name in progress_bar(names, "verify", unit="scan", leave=False):
+            with collecting(report.note, folder):
+                load_atrium(folder, name)
     return report
 
 
-def verify_paths(paths: Path | Iterable[Path]) -> list[Report]:
-    """A report for every scan in ``paths``: files, cohort folders (images/, labels/ with the same
-    names, split.json),
-    the left-atrium folder, other folders with NIfTI or DICOM.
+def _jobs_for(path: Path) -> list[Job]:
+    if (path / "images").is_dir():
+        return _cohort_jobs(path)
+    if is_atrium(path):
+        return [partial(_verify_atrium, path)]
+    return _folder_jobs(path) if path.is_dir() else [partial(verify_image, path)]
+
+
+def verify_paths(paths: Path | str | Iterable[Path]) -> list[Report]:
+    """A report for every scan in ``paths``.
+
+    A path is a file, a cohort folder (images/, labels/ with the same names, split.json), the folder
+    of the left-atrium scans, or any other folder with NIfTI or DICOM.
     """
-    reports = []
-    for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
-        if (path / "images").is_dir():
-            reports += _verify_cohort(path)
-        elif is_atrium(path):
-            reports.append(_verify_atrium(path))
-        elif path.is_dir():
-            reports += _verify_folder(path)
-        else:
-            reports.append(verify_image(path))
-    return reports
+    listed = [paths] if isinstance(paths, str | Path) else paths
+    jobs = [job for path in listed for job in _jobs_for(Path(path))]
+    return [job() for job in progress_bar(jobs, "verify", unit="scan")]

@@ -240,7 +240,8 @@ def test_an_unreadable_slice_is_named_and_the_gap_it_leaves_too(tmp_path: Path) 
 
 # What is odd, and right
 
-ODD = {  # values and header, options, what the cohort must hold, and the words of the note (None: silence)
+# Values and header, options, what the cohort must hold, the words of the note (None: silence).
+ODD = {
     "slope NaN": ({"scl_slope": np.nan}, [], HU, "slope nan"),
     "wrong orientation": (
         dict(zip(("values", "affine"), oriented(HU, ("P", "I", "R")), strict=True)),

@@ -21,7 +21,7 @@ from toy_dicom import (
 
 from ssltut.errors import DataError, DataWarning
 from ssltut.io.dicom import Series, find_series, is_dicom, read_series
-from ssltut.io.nifti_header import Volume
+from ssltut.io.volume import Volume
 
 
 def found(folder: Path) -> tuple[list[Series], list]:

@@ -62,7 +62,7 @@ def test_image_written_and_read(tmp_path: Path) -> None:
     for values in (HU, HU + np.float32(0.5)):
         case = Case("a", "p", values, None, AFFINE)
         write_image(case, tmp_path / f"{values.dtype}.nii.gz")
-        again = read_case(tmp_path / f"{values.dtype}.nii.gz", id="a", patient="q")
+        again = read_case(tmp_path / f"{values.dtype}.nii.gz", case_id="a", patient="q")
         assert again.image.dtype == values.dtype
         assert np.array_equal(again.image, values)
         assert np.array_equal(again.affine, AFFINE)

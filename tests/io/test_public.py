@@ -1,29 +1,22 @@
-"""Public scans: only the right bytes are kept, every failure says what to do, and the hips are cut
-out on the right side.
-"""
+"""Public scans: only the right bytes are kept, and every failure says what to do."""
 
 import hashlib
-import io
 import json
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import threading
-import zipfile
-from dataclasses import replace
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
-import pooch
 import pytest
 import requests
+from toy_public import BYTES, one_file, register, serve
 
 from ssltut.cli.main import main
-from ssltut.data.case import Case
-from ssltut.data.crop_hips import crop_hips
 from ssltut.data.labels import LABEL_MAPS
 from ssltut.errors import ConfigError, DataError
 from ssltut.io import public
@@ -31,51 +24,20 @@ from ssltut.io.left_atrium import is_atrium, load_atrium
 from ssltut.io.public import (
     CT,
     EXAMPLE,
+    SEGMENTATION,
     SETS,
-    PublicFile,
     fetch,
     fetch_set,
     find_totalsegmentator_example,
     read_totalsegmentator_example,
 )
 
-BYTES = b"the scan of a patient"
-LONG = BYTES * 400
-AFFINE = np.array([[2, 0, 0, -40], [0, 2, 0, -30], [0, 0, 4, -100], [0, 0, 0, 1.0]])
-
-
-def one_file(**changes: object) -> PublicFile:
-    sha = f"sha256:{hashlib.sha256(BYTES).hexdigest()}"
-    return replace(PublicFile(CT, "https://example.org/ct.nii.gz", sha, len(BYTES)), **changes)
-
-
-def register(monkeypatch: pytest.MonkeyPatch, *files: PublicFile, **about: object) -> None:
-    """A registry whose only set holds ``files``, and no mirror in the environment."""
-    monkeypatch.setattr(public, "SETS", {EXAMPLE: replace(SETS[EXAMPLE], files=files, **about)})
-    monkeypatch.delenv("SSLTUT_MIRROR", raising=False)
+LONG = BYTES * 20_000
 
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, one_file())
-
-
-def serve(
-    monkeypatch: pytest.MonkeyPatch, answer: bytes | Exception, after: bytes = b""
-) -> list[str]:
-    """Let downloads give ``answer``, an exception after the bytes ``after``; the list fills with
-    the addresses asked for.
-    """
-    asked: list[str] = []
-
-    def download(self: object, url: str, output_file: object, downloader: object) -> None:
-        asked.append(url)
-        output_file.write(after if isinstance(answer, Exception) else answer)
-        if isinstance(answer, Exception):
-            raise answer
-
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", download)
-    return asked
 
 
 @pytest.mark.parametrize("where", ["", EXAMPLE])
@@ -87,7 +49,7 @@ def test_mirror(
     where: str,
     by_environment: bool,
 ) -> None:
-    asked, mirror = serve(monkeypatch, BYTES), tmp_path / "mirror"
+    requests_made, mirror = serve(monkeypatch, BYTES), tmp_path / "mirror"
     (mirror / where).mkdir(parents=True)
     (mirror / where / CT).write_bytes(BYTES)
     if by_environment:
@@ -95,21 +57,21 @@ def test_mirror(
     path = fetch(CT, tmp_path / "out", None if by_environment else mirror)
     assert path == tmp_path / "out" / CT
     assert path.read_bytes() == BYTES
-    assert not asked
+    assert not requests_made
     assert fetch_set(EXAMPLE, tmp_path / "set", mirror) == tmp_path / "set"
     assert (tmp_path / "set" / CT).read_bytes() == BYTES
-    assert not asked
+    assert not requests_made
 
 
 def test_downloaded_once_and_again_when_damaged(
     registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = serve(monkeypatch, BYTES)
+    requests_made = serve(monkeypatch, BYTES)
     assert fetch(CT, tmp_path) == fetch(CT, tmp_path)
-    assert asked == ["https://example.org/ct.nii.gz"]
+    assert requests_made == ["https://example.org/ct.nii.gz"]
     (tmp_path / CT).write_bytes(b"damaged")
     assert fetch(CT, tmp_path).read_bytes() == BYTES
-    assert len(asked) == 2
+    assert len(requests_made) == 2
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -118,10 +80,8 @@ def test_downloaded_once_and_again_when_damaged(
     [
         (
             b"other bytes",
-            (
-                f"expected sha256 {hashlib.sha256(BYTES).hexdigest()}, got sha256"
-                f" {hashlib.sha256(b'other bytes').hexdigest()} .11 bytes of 21"
-            ),
+            rf"wrong checksum: .* expected sha256:{hashlib.sha256(BYTES).hexdigest()} but got"
+            rf" {hashlib.sha256(b'other bytes').hexdigest()}",
         ),
         (requests.ConnectionError("no route"), "ConnectionError: no route.*SSLTUT_MIRROR"),
         (requests.HTTPError("404"), "HTTPError: 404"),
@@ -139,11 +99,14 @@ def test_nothing_is_kept_of_a_failed_download(
 class Server(BaseHTTPRequestHandler):
     """Gives LONG; honours ranges unless told not to, and breaks off after ``stop`` bytes once."""
 
-    ranges, stop, asked = True, 0, []
+    ranges, stop, requests_made = True, 0, []
 
     def do_GET(self) -> None:
         start = int(self.headers.get("Range", "bytes=0-")[6:-1]) if self.ranges else 0
-        self.asked.append(self.headers.get("Range"))
+        self.requests_made.append(self.headers.get("Range"))
+        if start >= len(LONG):
+            self.send_error(416)
+            return
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(LONG) - start))
         self.end_headers()
@@ -155,35 +118,56 @@ class Server(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_download_goes_on_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranges: bool
-) -> None:
-    for name, value in (("ranges", ranges), ("stop", 5000), ("asked", [])):
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A server that breaks off once, after 300,000 bytes, and a registry whose file it has."""
+    for name, value in (("ranges", True), ("stop", 300_000), ("requests_made", [])):
         monkeypatch.setattr(Server, name, value)
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        sha = f"sha256:{hashlib.sha256(LONG).hexdigest()}"
-        register(
-            monkeypatch,
-            one_file(url=f"http://127.0.0.1:{server.server_port}/ct", checksum=sha, size=len(LONG)),
-        )
-        with pytest.raises(DataError, match="the download failed.*goes on where it stopped"):
-            fetch(CT, tmp_path)
-        have = (tmp_path / f".{CT}.part").read_bytes()
-        assert not (tmp_path / CT).exists()
-        assert LONG.startswith(have)
-        assert 0 < len(have) <= 5000
-        assert fetch(CT, tmp_path).read_bytes() == LONG
-        assert [p.name for p in tmp_path.iterdir()] == [CT]
-        assert Server.asked == [
-            None,
-            f"bytes={len(have)}-",
-            f"bytes={len(have)}-" if ranges else None,
-        ]
-        server.shutdown()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as served:
+        threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{served.server_port}/ct"
+        checksum = f"sha256:{hashlib.sha256(LONG).hexdigest()}"
+        register(monkeypatch, one_file(url=url, checksum=checksum, size=len(LONG)))
+        yield
+        served.shutdown()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_download_goes_on_where_it_stopped(
+    server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranges: bool
+) -> None:
+    monkeypatch.setattr(Server, "ranges", ranges)
+    with pytest.raises(DataError, match=r"the download failed.*goes on where it stopped"):
+        fetch(CT, tmp_path)
+    have = (tmp_path / f".{CT}.part").read_bytes()
+    assert not (tmp_path / CT).exists()
+    assert LONG.startswith(have)
+    assert 0 < len(have) <= 300_000
+    assert fetch(CT, tmp_path).read_bytes() == LONG
+    assert [p.name for p in tmp_path.iterdir()] == [CT]
+    assert Server.requests_made == [None, f"bytes={len(have)}-"]
+
+
+def test_a_broken_download_is_tried_again_at_once(
+    server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public, "RETRIES", 1)
+    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+    assert fetch(CT, tmp_path).read_bytes() == LONG
+    assert len(Server.requests_made) == 2
+
+
+def test_the_rest_of_another_version_is_thrown_away(
+    server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "stop", 0)
+    (tmp_path / f".{CT}.part").write_bytes(LONG + b"longer")
+    with pytest.raises(DataError, match="HTTPError: 416"):
+        fetch(CT, tmp_path)
+    assert fetch(CT, tmp_path).read_bytes() == LONG
+    assert [p.name for p in tmp_path.iterdir()] == [CT]
 
 
 def test_unknown_names_and_mirror_without_the_file(registry: None, tmp_path: Path) -> None:
@@ -199,7 +183,7 @@ def test_licences_that_ask_for_it_are_accepted_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(monkeypatch, one_file(), terms="https://example.org/terms", licence="CC BY-NC 4.0")
-    asked = serve(monkeypatch, BYTES)
+    requests_made = serve(monkeypatch, BYTES)
     with pytest.raises(
         ConfigError,
         match=(
@@ -208,7 +192,7 @@ def test_licences_that_ask_for_it_are_accepted_first(
         ),
     ):
         fetch_set(EXAMPLE, tmp_path / "out")
-    assert not asked
+    assert not requests_made
     assert not (tmp_path / "out").exists()
     assert (fetch_set(EXAMPLE, tmp_path / "out", accept=True) / CT).read_bytes() == BYTES
 
@@ -217,107 +201,25 @@ def test_a_checksum_that_nobody_knows_is_recorded_at_the_first_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(monkeypatch, one_file(checksum=None, size=None))
-    asked = serve(monkeypatch, BYTES)
+    requests_made = serve(monkeypatch, BYTES)
     fetch_set(EXAMPLE, tmp_path), fetch_set(EXAMPLE, tmp_path)
     assert json.loads((tmp_path / "checksums.json").read_text()) == {CT: one_file().checksum}
-    assert len(asked) == 1
+    assert len(requests_made) == 1
     (tmp_path / CT).write_bytes(b"damaged")
     serve(monkeypatch, b"another file")
-    with pytest.raises(DataError, match="wrong checksum: expected sha256"):
+    with pytest.raises(DataError, match="wrong checksum: SHA256"):
         fetch_set(EXAMPLE, tmp_path)
     assert (tmp_path / CT).read_bytes() == b"damaged"
-
-
-def test_a_wrong_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    register(monkeypatch, one_file(checksum=None, size=22))
-    serve(monkeypatch, BYTES)
-    with pytest.raises(DataError, match="21 bytes of 22"):
-        fetch_set(EXAMPLE, tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_told_before_the_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(monkeypatch, one_file(size=10**17))
-    asked = serve(monkeypatch, BYTES)
-    with pytest.raises(DataError, match="100000000.0 GB are needed"):
+    requests_made = serve(monkeypatch, BYTES)
+    with pytest.raises(DataError, match=r"100000000\.0 GB are needed"):
         fetch_set(EXAMPLE, tmp_path)
-    assert not asked
-
-
-def packed(kind: str, members: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    if kind == "zip":
-        with zipfile.ZipFile(out, "w") as archive:
-            for name, data in members.items():
-                archive.writestr(name, data)
-    else:
-        with tarfile.open(fileobj=out, mode="w:gz") as archive:
-            for name, data in members.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
-    return out.getvalue()
-
-
-def archived(monkeypatch: pytest.MonkeyPatch, kind: str, data: bytes) -> None:
-    register(
-        monkeypatch,
-        PublicFile(
-            f"data.{kind}",
-            "https://example.org/d",
-            f"md5:{hashlib.md5(data).hexdigest()}",
-            len(data),
-            True,
-        ),
-    )
-    serve(monkeypatch, data)
-
-
-@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_archives_are_unpacked_once_and_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    archived(monkeypatch, kind, packed(kind, {"s1/ct.nii.gz": BYTES, "meta.csv": b"a,b"}))
-    for _ in range(2):
-        fetch_set(EXAMPLE, tmp_path)
-        assert (tmp_path / "data" / "s1" / "ct.nii.gz").read_bytes() == BYTES
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", f"data.{kind}"]
-
-
-@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-@pytest.mark.parametrize("name", ["../evil", "/tmp/ssltut-evil", "a/../../evil"])
-def test_archives_do_not_leave_their_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
-) -> None:
-    archived(monkeypatch, kind, packed(kind, {"good": BYTES, name: BYTES}))
-    with pytest.raises(DataError, match="1 members would land outside the folder"):
-        fetch_set(EXAMPLE, tmp_path / "in")
-    assert not list(tmp_path.rglob("*evil"))
-    assert not (tmp_path / "in" / "data").exists()
-    assert not Path("/tmp/ssltut-evil").exists()
-
-
-@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_links_and_damage_in_archives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    archived(monkeypatch, kind, packed(kind, {"ct": np.random.default_rng(0).bytes(9999)})[:-40])
-    with pytest.raises(DataError, match="cannot be unpacked"):
-        fetch_set(EXAMPLE, tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == [f"data.{kind}"]
-
-
-def test_a_link_out_of_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        info = tarfile.TarInfo("link")
-        info.type, info.linkname = tarfile.SYMTYPE, "../../.."
-        archive.addfile(info)
-    archived(monkeypatch, "tar.gz", out.getvalue())
-    with pytest.raises(DataError, match="LinkOutsideDestination"):
-        fetch_set(EXAMPLE, tmp_path)
+    assert not requests_made
 
 
 def test_every_entry_of_the_table_is_complete() -> None:
@@ -338,6 +240,8 @@ def test_every_entry_of_the_table_is_complete() -> None:
         assert all(file.url.startswith("https://") for file in about.files)
         assert len({file.path for file in about.files}) == len(about.files)
         assert not any(".." in file.path or file.path.startswith("/") for file in about.files)
+        # A size is no check of its own: where it is known, so is the checksum.
+        assert all(file.checksum or not file.size for file in about.files)
         assert all(
             re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", file.checksum or "")
             or "none known" in about.checksums
@@ -358,7 +262,7 @@ def test_the_mirror_of_real_bytes(shared: Path, tmp_path: Path) -> None:
         )
     shutil.copy(shared / "left_atrium" / "train.list", mirror)
     with pytest.raises(
-        DataError, match="the mirror does not hold 0RZDK210BSMWAA6467LU/mri_norm2.h5"
+        DataError, match=r"the mirror does not hold 0RZDK210BSMWAA6467LU/mri_norm2\.h5"
     ):
         fetch_set("left_atrium", tmp_path / "la", mirror, accept=True)
     kept = load_atrium(shared / "left_atrium", "06SR5RBREL16DQ6M8LWS")
@@ -398,76 +302,13 @@ def test_example_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert tmp_path in path.parents
 
 
-def pelvis() -> Case:
-    """Two femurs of 30 mm in x, of which the right one (larger x in RAS+) holds HU 700, under hip
-    bones that touch in the middle.
-    """
-    image, label = np.zeros((80, 40, 50), np.int16), np.zeros((80, 40, 50), np.uint8)
-    label[15:66, 15:25, 25:40] = 1
-    label[5:20, 15:25, :30] = label[60:75, 15:25, :30] = 2
-    image[60:75, 15:25, :30] = 700
-    return Case("p", "p", image, label, AFFINE, {"modality": "CT"})
-
-
-def test_hips_are_cut_where_they_lie() -> None:
-    case = pelvis()
-    hips = crop_hips(case, 40)
-    assert list(hips) == ["left", "right"]
-    assert [h.id for h in hips.values()] == [
-        "p-left",
-        "p-right",
-    ]
-    assert hips["right"].image.max() == 700
-    assert hips["left"].image.max() == 0
-    for hip in hips.values():
-        assert hip.image.shape == (20, 20, 10)
-        assert hip.spacing == case.spacing
-        low = np.linalg.solve(AFFINE, hip.affine[:, 3])[:3].astype(int)
-        box = tuple(slice(a, a + n) for a, n in zip(low, hip.image.shape, strict=True))
-        assert np.array_equal(hip.label, case.label[box])
-        assert np.array_equal(hip.affine[:3, 3], AFFINE[:3, :3] @ low + AFFINE[:3, 3])
-        heads = hip.affine @ np.append(np.argwhere(hip.label == 2).mean(axis=0), 1)
-        assert abs(heads[0] - {"left": -16, "right": 94}[hip.meta["side"]]) < 6
-    assert crop_hips(case, 1000)["left"].image.shape == case.image.shape
-
-
-@pytest.mark.parametrize(
-    ("label", "words"),
-    [
-        (None, "no hip joint was found on the left"),
-        (np.zeros((80, 40, 50), np.uint8), "no label with hip bone"),
-        (
-            np.where(np.arange(80)[:, None, None] > 50, pelvis().label, pelvis().label % 2),
-            "no femur on the left",
-        ),
-    ],
-)
-def test_hips_that_cannot_be_found(label: np.ndarray | None, words: str) -> None:
-    with pytest.raises(DataError, match=words):
-        crop_hips(replace(pelvis(), label=label))
-
-
-def test_real_example(shared: Path, tmp_path: Path) -> None:
-    from ssltut.io.nifti import read_case
-
+def test_the_example_is_the_one_described(shared: Path, tmp_path: Path) -> None:
     folder = shared / EXAMPLE
-    case, raw = (
-        read_totalsegmentator_example(folder),
-        read_case(folder / CT, folder / public.SEGMENTATION),
-    )
+    case = read_totalsegmentator_example(folder)
     assert np.bincount(case.label.ravel()).tolist()[1:] == [13166 + 13048, 4488 + 4396]
-    hips = crop_hips(case)
-    for side, value in (("left", 75), ("right", 76)):  # femur_left, femur_right
-        own = (raw.affine @ np.append(np.argwhere(raw.label == value).mean(axis=0), 1))[0]
-        femur = np.argwhere(hips[side].label == 2)
-        assert abs((hips[side].affine @ np.append(femur.mean(axis=0), 1))[0] - own) < 3
-        assert max(hips[side].image.shape) * 3 <= 162
-    assert hips["left"].image.max() > 3000 > hips["right"].image.max()  # the nail
     done = script("--mirror", shared, "--out", tmp_path)
-    assert all(
-        (tmp_path / name).read_bytes() == (folder / name).read_bytes()
-        for name in (CT, public.SEGMENTATION)
-    )
+    for name in (CT, SEGMENTATION):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
     assert done.returncode == 0
     assert "122 x 101 x 112 voxels of 3 mm" in done.stdout
     (tmp_path / "empty").mkdir()

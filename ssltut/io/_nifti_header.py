@@ -1,0 +1,260 @@
+"""Read and check what a NIfTI file holds: header, affine and numbers, with nothing repaired.
+
+The header is checked here because nibabel repairs a bad one silently, invents a missing affine and
+allocates whatever the header asks for. After the checks nibabel reads; affines are its too.
+"""
+
+import gzip
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import array_from_file
+
+from ssltut.data.case import spacing_of
+from ssltut.errors import ConfigError, DataError, DataWarning
+from ssltut.io.volume import (
+    AGAIN,
+    MAX_VOXELS,
+    Note,
+    Volume,
+    as_ras,
+    as_stored,
+    collecting,
+    millimetres,
+)
+
+MAX_FLATNESS = 10
+MAX_GZIP_RATIO = 1100  # deflate cannot shrink anything to less than 1/1032
+DAMAGED = (OSError, EOFError, zlib.error)  # what reading a damaged file raises
+HEADERS = {  # by the length that a header begins with, in either byte order
+    kind.sizeof_hdr.to_bytes(4, order): kind
+    for order in ("little", "big")
+    for kind in (nib.Nifti1Header, nib.Nifti2Header)
+}
+Spacing = float | Sequence[float]  # mm, one number for the three axes or three
+
+
+def read_volume(
+    path: Path, note: Note, *, assume_spacing: Spacing | None = None, fill: float | None = None
+) -> Volume | None:
+    """The volume in ``path``; every finding goes to ``note``.
+
+    None when the voxels cannot be read and ``note`` did not raise. ``assume_spacing`` (mm) stands
+    in for a missing affine, ``fill`` for voxels that are NaN or infinite. Raises ConfigError for
+    an ``assume_spacing`` that is no voxel size.
+    """
+    affine = None
+    with collecting(note, path):
+        header = read_header(path)
+        raw = _read_voxels(path, header)
+        with collecting(note, path):
+            affine = _affine_of(header, assume_spacing)
+            _check_flatness(affine, path, note)
+        values = _scaled(raw, header, path, note)
+        with collecting(note, path):
+            values = _filled(values, fill)
+        values = as_stored(values)
+        return Volume(values, None, ("?", "?", "?")) if affine is None else as_ras(values, affine)
+    return None
+
+
+def read_header(path: Path) -> nib.Nifti1Header:
+    """The header as it is in the file. Raises DataError for what is no single 3D volume."""
+    if not path.is_file():
+        what = "this is a folder, not a NIfTI file" if path.is_dir() else "there is no such file"
+        raise DataError(what, fix="check the path")
+    size = path.stat().st_size
+    if size == 0:
+        raise DataError("the file is empty (0 bytes)", fix=AGAIN)
+    try:
+        with _opened(path) as file:
+            block = file.read(540)
+    except DAMAGED as error:
+        raise DataError(f"the header cannot be read ({size} bytes: {error})", fix=AGAIN) from None
+    kind = HEADERS.get(block[:4])
+    if kind is None or len(block) < kind.sizeof_hdr:
+        raise DataError(
+            f"this is not a NIfTI file ({size} bytes, it begins with {block[:4].hex(' ')})",
+            fix="give a .nii or .nii.gz file",
+        )
+    header = kind(block[: kind.sizeof_hdr], check=False)
+    if bytes(header["magic"])[:2] != b"n+":
+        what = "this is the header of a .hdr/.img pair or an Analyze file"
+        raise DataError(what, fix="convert it to .nii.gz")
+    _check_dimensions(header)
+    _check_storage(header)
+    return header
+
+
+def _check_dimensions(header: nib.Nifti1Header) -> None:
+    n_axes = int(header["dim"][0])
+    sizes = [int(n) for n in header["dim"][1:]]
+    if not 1 <= n_axes <= 7 or min(sizes[:n_axes]) < 1:
+        what = f"the header's dimensions make no sense ({n_axes} axes of {sizes} voxels)"
+        raise DataError(what, fix=AGAIN)
+    if n_axes < 3 or min(sizes[:3]) < 2:
+        what = f"the file holds a {n_axes}D image of {sizes[:n_axes]} voxels"
+        raise DataError(what, fix="give a 3D volume: a single slice is none")
+    if (n_volumes := math.prod(sizes[3:n_axes])) > 1:
+        what = f"the file holds {n_volumes} volumes of {sizes[:3]} voxels"
+        raise DataError(what, fix="save the one to use as a 3D file")
+
+
+def _check_storage(header: nib.Nifti1Header) -> None:
+    offset = float(header["vox_offset"])
+    try:
+        is_grey = header.get_data_dtype().kind in "iuf"
+    except (KeyError, HeaderDataError):
+        is_grey = False
+    if not is_grey or not header.sizeof_hdr <= offset < 2**40:
+        raise DataError(
+            f"the header has data type {int(header['datatype'])} and voxels from byte {offset:g}",
+            fix="save it as grey values: int16 or float32",
+        )
+
+
+def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
+    with open(path, "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if zipped else open(path, "rb")
+
+
+def _read_voxels(path: Path, header: nib.Nifti1Header) -> np.ndarray:
+    """The stored numbers (X, Y, Z) in the axis order of the file.
+
+    Nothing is allocated before the file is known to be long enough.
+    """
+    shape = tuple(int(n) for n in header["dim"][1:4])
+    dtype = header.get_data_dtype()
+    n_voxels, offset = math.prod(shape), int(header["vox_offset"])
+    need, size = n_voxels * dtype.itemsize, path.stat().st_size
+    asked = f"{' x '.join(map(str, shape))} voxels of {dtype.name}"
+    if n_voxels > MAX_VOXELS:
+        raise DataError(
+            f"the header asks for {asked}, {n_voxels:.3g} in all; the limit is {MAX_VOXELS:.3g}",
+            fix="check the header, or crop or resample the scan",
+        )
+    with _opened(path) as file:
+        zipped = isinstance(file, gzip.GzipFile)
+        if need + offset > size * (MAX_GZIP_RATIO if zipped else 1):
+            raise DataError(
+                f"the header asks for {asked}: expected {need + offset} bytes, got"
+                f" {size}{' of gzip' if zipped else ''}",
+                fix="the file is cut off or its header is wrong: download or export it again",
+            )
+        try:
+            raw = array_from_file(shape, dtype, file, offset, mmap=False)
+            file.read(1)  # a gzip stream compares its checksum at its end
+        except DAMAGED as error:
+            what = f"the voxels ({asked}, {need} bytes) are cut off or damaged: {error}"
+            raise DataError(what, fix=AGAIN) from None
+    return raw
+
+
+def _scaled(raw: np.ndarray, header: nib.Nifti1Header, path: Path, note: Note) -> np.ndarray:
+    """slope x stored + intercept, in integers where these are whole numbers, never in float64."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if not np.isfinite([slope, intercept]).all():
+        what = f"the header's scaling is slope {slope:g}, intercept {intercept:g}"
+        what += ": the stored numbers are taken as they are"
+        note(DataWarning(what, where=path, fix="check that they are HU (air near -1000)"))
+        return raw
+    if slope == 0 or (slope, intercept) == (1, 0):
+        return raw
+    is_small = raw.dtype.kind in "iu" and raw.dtype.itemsize <= 2
+    is_whole = slope.is_integer() and intercept.is_integer()
+    fits = max(abs(slope), abs(intercept)) < 2**15
+    dtype = np.int32 if is_small and is_whole and fits else np.float32
+    with np.errstate(over="ignore"):  # what overflows is infinite, and is found as such
+        return raw.astype(dtype) * dtype(slope) + dtype(intercept)
+
+
+def _filled(values: np.ndarray, fill: float | None) -> np.ndarray:
+    """Every voxel finite: the others become ``fill``. Raises DataError where that is None."""
+    if values.dtype.kind in "iu":
+        return values
+    finite = np.abs(values) <= np.finfo(np.float32).max
+    if finite.all():
+        return values
+    if fill is None:
+        first = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise DataError(
+            f"{np.count_nonzero(~finite)} voxels are NaN or infinite, the first at {first}",
+            fix="mend the file, or give fill= a value, for example -1024",
+        )
+    return np.where(finite, values, values.dtype.type(fill))
+
+
+def _affine_of(header: nib.Nifti1Header, assume_spacing: Spacing | None) -> np.ndarray:
+    """The sform, else the qform, both as stored.
+
+    Raises DataError when there is none, or the one that counts is unusable, or two usable ones
+    disagree. A broken qform beside a sound sform does not matter.
+    """
+    has_sform, has_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
+    sform, qform = header.get_sform(), _qform_of(header)
+    if not has_sform and not has_qform:
+        if assume_spacing is not None:
+            return _diagonal(assume_spacing)
+        raise DataError(
+            "the file says neither how large its voxels are nor how they lie (qform and sform"
+            " codes are 0)",
+            fix="export it again, or give assume_spacing= in mm if you know it",
+        )
+    affine, name = (sform, "sform") if has_sform else (qform, "qform")
+    if flaw := flaw_of(affine):
+        raise DataError(f"the {name} {flaw}", fix="export the scan again, with its geometry")
+    if has_sform and has_qform and not flaw_of(qform):
+        apart = np.abs(qform - sform).max()
+        if apart > 1e-3:
+            raise DataError(
+                f"qform says voxels of {millimetres(spacing_of(qform))}, sform says"
+                f" {millimetres(spacing_of(sform))}; their numbers differ by up to {apart:.4g} mm",
+                fix="find out which is right and save the file with that one in both",
+            )
+    return affine
+
+
+def _qform_of(header: nib.Nifti1Header) -> np.ndarray:
+    """The qform (4, 4); NaN where its quaternion or its voxel sizes make no sense."""
+    header = header.copy()
+    header["pixdim"][0] = header["pixdim"][0] or 1  # the standard reads 0 as 1
+    try:
+        return header.get_qform()
+    except (ValueError, HeaderDataError):
+        return np.full((4, 4), np.nan)
+
+
+def _diagonal(spacing: Spacing) -> np.ndarray:
+    mm = np.ravel(np.asarray(spacing, float))
+    if mm.size not in (1, 3) or not (np.isfinite(mm) & (mm > 0)).all():
+        raise ConfigError(
+            f"assume_spacing={spacing}", fix="give one number or three, in mm, above 0"
+        )
+    return np.diag([*np.broadcast_to(mm, 3), 1.0])
+
+
+def flaw_of(affine: np.ndarray) -> str | None:
+    """What makes ``affine`` (4, 4) unusable, or None."""
+    if bad := np.count_nonzero(~np.isfinite(affine)):
+        return f"has {bad} numbers that are not finite or not defined"
+    spacing, determinant = spacing_of(affine), np.linalg.det(affine[:3, :3])
+    if min(spacing) <= 0 or abs(determinant) < 1e-3 * np.prod(spacing):
+        return f"is singular: voxels of {millimetres(spacing)}, determinant {determinant:.3g}"
+    return None
+
+
+def _check_flatness(affine: np.ndarray, path: Path, note: Note) -> None:
+    spacing = spacing_of(affine)
+    flatness = max(spacing) / min(spacing)
+    if flatness > MAX_FLATNESS:
+        what = f"voxels are {flatness:.3g} times longer one way than another"
+        what += f" ({millimetres(spacing)})"
+        fix = "check the spacing in the header; if it is right, expect little from 3D methods"
+        note(DataWarning(what, where=path, fix=fix))

@@ -1,0 +1,75 @@
+"""What every reader gives: a volume in RAS+ order, and its findings through a ``note``.
+
+A reader raises what stops it; ``collecting`` hands that to the ``note`` of its caller, which
+raises it again (``strict``) or keeps it beside the others (``ssltut verify``).
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+
+from ssltut.errors import DataError, DataWarning
+
+MAX_VOXELS = 1_000_000_000
+AGAIN = "download or export the file again"
+Note = Callable[[DataError | DataWarning], None]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scan or a label with axes in RAS+ order.
+
+    values       (X, Y, Z) int16 where all are whole and fit, else float32
+    affine       (4, 4), voxel index to mm; None if the file has no usable one
+    orientation  the order of the axes in the file, for example ("L", "P", "S")
+    padding      number of voxels where nothing was measured (DICOM)
+    """
+
+    values: np.ndarray
+    affine: np.ndarray | None
+    orientation: tuple[str, ...]
+    padding: int = 0
+
+
+def as_ras(values: np.ndarray, affine: np.ndarray, padding: int = 0) -> Volume:
+    """The volume turned to RAS+; ``affine`` (4, 4) says how the axes of ``values`` lie."""
+    turn = nib.io_orientation(affine)
+    turned = np.ascontiguousarray(nib.apply_orientation(values, turn))
+    affine_ras = affine @ nib.orientations.inv_ornt_aff(turn, values.shape)
+    return Volume(turned, affine_ras, nib.aff2axcodes(affine), padding)
+
+
+def as_stored(values: np.ndarray) -> np.ndarray:
+    """int16 where every number is whole and fits, else float32."""
+    low, high = values.min(), values.max()  # NaN fails the comparison
+    fits = low >= -(2**15) and high < 2**15
+    if values.dtype.kind == "f":
+        fits = fits and np.array_equal(values, np.rint(values))
+    with np.errstate(over="ignore"):  # it was noted when the values were checked
+        return values.astype(np.int16 if fits else np.float32, copy=False)
+
+
+def strict(finding: DataError | DataWarning) -> None:
+    """The ``note`` of everything that goes on with the data: raise an error, warn of a warning."""
+    if isinstance(finding, DataError):
+        raise finding
+    warnings.warn(finding, stacklevel=4)
+
+
+@contextmanager
+def collecting(note: Note, where: object) -> Iterator[None]:
+    """Hand the DataError that ends the block to ``note``; ``where`` fills in a missing place."""
+    try:
+        yield
+    except DataError as error:
+        place = where if error.where is None else error.where
+        note(DataError(error.found, where=place, fix=error.fix))
+
+
+def millimetres(lengths: tuple[float, ...]) -> str:
+    """Voxel sizes as a message has them, ``0.7 x 0.7 x 2 mm``."""
+    return f"{' x '.join(f'{mm:.4g}' for mm in lengths)} mm"
