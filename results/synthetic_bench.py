@@ -95,13 +95,13 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
                 bounds=bounds,
                 alt=f"{metric} of eight methods at each number of labelled scans",
             ),
-            "strata": show.strata(
+            "strata": show.strata_curves(
                 tables[1],
                 ylabel=ylabel,
                 bounds=bounds,
                 alt=f"{metric} of eight methods on the easiest to the hardest scans",
             ),
-            "paired": show.paired(
+            "paired": show.paired_strip(
                 dict(against.items()),
                 xlabel=(
                     f"{ylabel.split(' (')[0]} minus that of {bounds[0]}, {middle} labelled scans"

@@ -324,7 +324,7 @@ for name, gain in gains.items():
     gain = gain.dropna()
     print(f"{name} minus teacher: mean {gain.mean():+.3f}, sd {gain.std():.3f}, from {gain.min():+.3f} to {gain.max():+.3f}; "
           f"better on {(gain > 0).sum()} of {len(gain)} scans")
-show.paired(gains, xlabel="share right minus the teacher's, same voxels; one point a scan",
+show.paired_strip(gains, xlabel="share right minus the teacher's, same voxels; one point a scan",
             alt="Accuracy on unreliable voxels minus the teacher's: one row each for published match, vote, and vote past the gate.")
 
 # %% [markdown]

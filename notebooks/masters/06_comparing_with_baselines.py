@@ -148,7 +148,7 @@ for name in others:
 if len(dice) < 10:
     print(f"With {len(dice)} patients a bootstrap interval is too narrow: it has seen too few kinds of patient. From about ten on it can "
           f"be read.")
-show.paired({title[name]: dice[name] - dice["labels_only"] for name in others}, xlabel="Dice minus that of labels only, same patient",
+show.paired_strip({title[name]: dice[name] - dice["labels_only"] for name in others}, xlabel="Dice minus that of labels only, same patient",
             alt="A point per patient: Dice of each method minus labels only. Mean: "
             + ", ".join(f"{title[n]} {(dice[n] - dice['labels_only']).mean():+.3f}" for n in others))
 
@@ -204,7 +204,7 @@ for name in ("mean_teacher", "embedding_matching", "neighbour_vote"):
           f"{runs.loc[name].max() - low:+.3f}; against the baseline's best seed: "
           f"{runs.loc[name].max() - runs.loc['labels_only'].max():+.3f}")
 print(f"The best seed flatters a method by {luck.mean():.3f} Dice on average, by {luck.max():.3f} at most.")
-show.paired({title[name]: runs.loc[name] - low for name in methods}, xlabel="mean test Dice of one seed, minus the mean of labels only",
+show.paired_strip({title[name]: runs.loc[name] - low for name in methods}, xlabel="mean test Dice of one seed, minus the mean of labels only",
             alt="A point per seed: mean test Dice of each run minus the mean of labels only; the spread over seeds stands beside the gaps "
                 "between methods.")
 
@@ -338,7 +338,7 @@ show.budget_curves(curves, ylabel="HD95, mm (lower is better)", bounds=ends,
 
 # %%
 six = strata(middle[middle.method.isin(few)], "hd95") if middle.difficulty.notna().any() else None
-show.strata(six.rename(columns=named).assign(method=six.title), ylabel="HD95, mm (lower is better)", bounds=ends,
+show.strata_curves(six.rename(columns=named).assign(method=six.title), ylabel="HD95, mm (lower is better)", bounds=ends,
             alt="HD95 of seven methods in six parts of the test scans, from the easiest to the hardest.") if six is not None else None
 
 # %% [markdown]

@@ -41,7 +41,9 @@ def luminance(colour: str) -> float:
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
-@pytest.mark.parametrize(("view", "along"), [(show.budget_curves, "budget"), (show.strata, "part")])
+@pytest.mark.parametrize(
+    ("view", "along"), [(show.budget_curves, "budget"), (show.strata_curves, "part")]
+)
 def test_a_table_with_two_rows_for_one_point_is_refused(view, along):
     again = TABLE.assign(budget=2, part=1, easiest=0, hardest=1, cases=1)
     with pytest.raises(ConfigError, match=f"more than one row for method low and {along} "):
@@ -88,7 +90,7 @@ def test_methods_stand_side_by_side_and_many_are_not_joined(n, joined):
 
 
 def test_a_part_of_one_case_is_said_to_be_one(drawn):
-    show.strata(STEPS.assign(cases=STEPS["part"]), ylabel="Dice", alt="parts")
+    show.strata_curves(STEPS.assign(cases=STEPS["part"]), ylabel="Dice", alt="parts")
     assert tick_labels(drawn[0].axes[0].get_xticklabels()) == [
         "2.00\n1 case",
         "4.00 to 5.50\n2 cases",

@@ -19,7 +19,7 @@ from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError
 from ssltut.methods.registry import make_method
 from ssltut.show.live.embedding import flatten
-from ssltut.show.static.reliability import Doubt, lines, verdict
+from ssltut.show.static.reliability import ReliabilityCounts, counts_in_words, label_sides
 from ssltut.show.static.slices import Scene, limits_of
 from ssltut.training.loop import train
 
@@ -225,31 +225,31 @@ def test_layers_that_do_not_fit_are_refused(layer, match):
 
 
 def test_doubt_counts_by_hand():
-    doubt = Doubt(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, False, True, False]))
+    doubt = ReliabilityCounts(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, False, True, False]))
     assert doubt.sides(0.3) == [("reliable", 2, 0.5, 1.0), ("unreliable", 2, 0.5, 0.5)]
     assert doubt.caught(0.3) == 1
     assert doubt.caught(0.35) == 0
     assert doubt.point(0.35) == (0.75, pytest.approx(1 / 3))
     assert [doubt.threshold(p) for p in (0, 50, 75)] == [0.1, 0.3, 0.4]
     assert doubt.kept(doubt.threshold(100)) == 4
-    assert np.isnan(Doubt(np.array([0.1]), np.array([False])).caught(0.0))
-    part = Doubt(
+    assert np.isnan(ReliabilityCounts(np.array([0.1]), np.array([False])).caught(0.0))
+    part = ReliabilityCounts(
         np.array([0.1, 0.2, 0.3]), np.array([True, False, False]), np.array([False, True, True])
     )
     assert part.sides(0.25) == [("reliable", 1, 0.5, 1.0), ("unreliable", 1, 0.5, 1.0)]
     assert (
-        lines(part, 0.0)
+        counts_in_words(part, 0.0)
         == "At 0.000 nats\nreliable: 0 voxels (0.0%)\nunreliable: 2 voxels (100.0%),\n    100.0% of"
         " them right"
     )
-    assert Doubt(np.array([0.1, 0.2])).point(0.15) == (0.15, 0.5)
-    assert verdict(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1], bool), 0.5).tolist() == [
+    assert ReliabilityCounts(np.array([0.1, 0.2])).point(0.15) == (0.15, 0.5)
+    assert label_sides(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1], bool), 0.5).tolist() == [
         0,
         1,
         3,
         2,
     ]
-    assert verdict(np.array([0, 1]), None, 0.5).tolist() == [0, 1]
+    assert label_sides(np.array([0, 1]), None, 0.5).tolist() == [0, 1]
 
 
 def test_nats_and_percentile_move_together():
@@ -267,7 +267,7 @@ def test_nats_and_percentile_move_together():
     assert view.curve.value != before[0]
     assert view.explorer.images["axial"].value != before[1]
     assert (
-        view.explorer.scenes["reliable and unreliable"].overlay == verdict(DOUBT, WRONG, 0.25)
+        view.explorer.scenes["reliable and unreliable"].overlay == label_sides(DOUBT, WRONG, 0.25)
     ).all()
 
 

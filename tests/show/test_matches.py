@@ -18,13 +18,13 @@ from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError
 from ssltut.methods.matching.primitives import KERNELS, similarity
 from ssltut.show.static.correspondence import (
-    Matcher,
+    EmbeddedScan,
+    MatchFinder,
     Question,
-    Site,
-    agreeing,
-    bones,
+    agrees,
+    answers,
+    known_surfaces,
     line_names,
-    verdicts,
 )
 
 SPACING = (2.0, 2.0, 3.0)
@@ -65,8 +65,8 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_match_is_what_the_kernel_says_of_every_voxel(kernel: str) -> None:
-    target, other = Site(**scan(0)), Site(**scan(1))
-    found = Matcher(target, {"one": other}, 3, references=40)(AT, "one", Question(kernel, k=7))
+    target, other = EmbeddedScan(**scan(0)), EmbeddedScan(**scan(1))
+    found = MatchFinder(target, {"one": other}, 3, references=40)(AT, "one", Question(kernel, k=7))
     f, v = other.embedding.movedim(0, -1).numpy(), target.embedding[(slice(None), *AT)].numpy()
     cosine = f @ v / np.linalg.norm(f, axis=-1) / np.linalg.norm(v)
     assert found.alike == pytest.approx(
@@ -82,10 +82,10 @@ def test_match_is_what_the_kernel_says_of_every_voxel(kernel: str) -> None:
 
 def test_score_is_the_published_similarity_of_the_drawn_references_and_only_theirs() -> None:
     target, other = (
-        Site(**scan(0)),
-        Site(**scan(1, label=np.where(scan(1)["label"] == 2, 0, scan(1)["label"]))),
+        EmbeddedScan(**scan(0)),
+        EmbeddedScan(**scan(1, label=np.where(scan(1)["label"] == 2, 0, scan(1)["label"]))),
     )
-    matcher = Matcher(target, {"one": other}, 3, references=40)
+    matcher = MatchFinder(target, {"one": other}, 3, references=40)
     found = matcher(AT, "one", Question())
     index, present = matcher.references("one", 2, 0)
     vectors = other.embedding.flatten(1).T[index]
@@ -101,25 +101,25 @@ def test_score_is_the_published_similarity_of_the_drawn_references_and_only_thei
 
 
 def test_who_says_what_and_who_agrees() -> None:
-    target = Site(**scan(0, answer=np.full((14, 12, 10), 2)))
-    match = Matcher(target, {"one": Site(**scan(1))}, 3)(AT, "one", Question())
-    assert verdicts(target, AT, match, Question()) == {
+    target = EmbeddedScan(**scan(0, answer=np.full((14, 12, 10), 2)))
+    match = MatchFinder(target, {"one": EmbeddedScan(**scan(1))}, 3)(AT, "one", Question())
+    assert answers(target, AT, match, Question()) == {
         "vote of 9": 1,
         "mean_cosine": 1,
         "teacher": 2,
         "truth": 1,
     }
-    assert agreeing(target, AT, match).all()
+    assert agrees(target, AT, match).all()
     assert line_names(target)[0] == "match of the right class"
     unlabelled = replace(target, label=None)
-    assert "truth" not in verdicts(unlabelled, AT, match, Question())
-    assert not agreeing(unlabelled, AT, match).any()
+    assert "truth" not in answers(unlabelled, AT, match, Question())
+    assert not agrees(unlabelled, AT, match).any()
     assert line_names(unlabelled)[0] == "match of the teacher's class"
     nothing = replace(unlabelled, answer=None)
-    assert agreeing(nothing, AT, match).all()
+    assert agrees(nothing, AT, match).all()
     assert line_names(nothing)[0] == "match"
-    assert len(bones(nothing, HIP)) == 1
-    assert [m.name for m in bones(target, HIP)] == ["hip bone", "femur"]
+    assert len(known_surfaces(nothing, HIP)) == 1
+    assert [m.name for m in known_surfaces(target, HIP)] == ["hip bone", "femur"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ssltut import show
 from ssltut.data.labels import BONE, HIP, LabelTable
 from ssltut.errors import ConfigError
 from ssltut.show.live.planes import blend, framed
-from ssltut.show.static.slices import Scene, cut, draw, key
+from ssltut.show.static.slices import Scene, add_key, cut, draw_plane
 
 
 def test_planes_are_seen_from_the_front_and_from_the_feet():
@@ -120,7 +120,7 @@ def test_the_key_names_the_classes_of_every_table_that_is_shown():
     ]
     for shown, names in ((scenes, ["femur", "match", "none"]), (scenes[:1], ["femur"])):
         fig = Figure()
-        key(fig, shown, fig.subplots(1, len(shown), squeeze=False)[0])
+        add_key(fig, shown, fig.subplots(1, len(shown), squeeze=False)[0])
         assert [text.get_text() for text in fig.legends[0].get_texts()] == names
 
 
@@ -129,7 +129,7 @@ def test_sides_are_named_only_where_they_are_known():
     for letters, named in ((True, ["R", "L", "S", "I"]), (False, [])):
         fig = Figure()
         ax = fig.subplots()
-        draw(ax, Scene(image, (1, 1, 1), letters=letters), "coronal", bar=False)
+        draw_plane(ax, Scene(image, (1, 1, 1), letters=letters), "coronal", bar=False)
         assert [text.get_text() for text in ax.texts] == named
     with_letters, without = (
         np.asarray(framed(Scene(image, (9, 9, 9), letters=letters), "axial", (3, 3, 3), 0.5))

@@ -16,19 +16,19 @@ from ssltut.show.live.scene3d import layout, plotly_widget, traces
 from ssltut.show.live.slices import View, classed, pane
 from ssltut.show.static.correspondence import (
     PUBLISHED,
-    Matcher,
+    EmbeddedScan,
+    MatchFinder,
     Question,
-    Site,
-    agreeing,
-    bones,
-    lines,
+    agrees,
+    answers,
+    correspondence_figure,
+    known_surfaces,
+    match_scene,
     reference_scene,
     target_scene,
-    told,
-    verdicts,
 )
 from ssltut.show.static.pictures import Picture, described, picture
-from ssltut.show.static.scene3d import MATCHES, MatchScene, drawn
+from ssltut.show.static.scene3d import MATCHES, MatchScene, matches_figure
 from ssltut.show.static.slices import PLANES, Scene
 
 AXES = {"xyz"[PLANES[plane][0]]: plane for plane in PLANES}
@@ -51,7 +51,7 @@ class MatchExplorer(View):
 
     def __init__(
         self,
-        matcher: Matcher,
+        matcher: MatchFinder,
         table: LabelTable,
         at: Sequence[int],
         question: Question,
@@ -68,7 +68,7 @@ class MatchExplorer(View):
             False,
         )
         site, scans = matcher.target, list(matcher.labelled)
-        self.target_bones, self.bones = bones(site, table), {}
+        self.target_bones, self.bones = known_surfaces(site, table), {}
         self.plain = target_scene(site, table, at)
         self.frames: dict[str, tuple[int, object]] = {}
 
@@ -192,9 +192,9 @@ class MatchExplorer(View):
         """Ask again; returns the lines in 3D."""
         self.match = self.matcher(self.at, self.scan.value, self.question)
         if self.scan.value not in self.bones:
-            self.bones[self.scan.value] = bones(self.site, self.table)
+            self.bones[self.scan.value] = known_surfaces(self.site, self.table)
         sides = (self.target_bones, self.bones[self.scan.value])
-        return lines(
+        return match_scene(
             self.matcher.target, self.site, self.at, self.match, sides, (self.name, self.scan.value)
         )
 
@@ -244,19 +244,19 @@ class MatchExplorer(View):
 
         _, across, up, _ = PLANES[plane]
         pen, scale = ImageDraw.Draw(shown), pixels_per_mm(scene)
-        for place, agrees in zip(
+        for place, agreed in zip(
             self.match.place[::-1],
-            agreeing(self.matcher.target, self.at, self.match)[::-1],
+            agrees(self.matcher.target, self.at, self.match)[::-1],
             strict=False,
         ):
             x, y = (
                 (scene.image.shape[a] - place[a] - 0.5) * scene.spacing[a] * scale
                 for a in (across, up)
             )
-            draw = pen.ellipse if agrees else pen.rectangle
+            draw = pen.ellipse if agreed else pen.rectangle
             draw(
                 [x - 6, y - 6, x + 6, y + 6],
-                fill=MATCHES[0 if agrees else 1]["color"],
+                fill=MATCHES[0 if agreed else 1]["color"],
                 outline="white",
                 width=2,
             )
@@ -264,7 +264,7 @@ class MatchExplorer(View):
 
     def words(self) -> str:
         """Who says which class, and the vote and the kernel of each class."""
-        says = verdicts(self.matcher.target, self.at, self.match, self.question)
+        says = answers(self.matcher.target, self.at, self.match, self.question)
         names = [html.escape(name) for name in self.table.names]
         mark = {True: " &#10003; right", False: " &#10007; wrong"}
         told = "".join(
@@ -297,7 +297,9 @@ class MatchExplorer(View):
         it waits for its button.
         """
         if isinstance(self.space, ipywidgets.Image):
-            self.space.value = picture(drawn(self.room, None), self.still.alt).png if now else b""
+            self.space.value = (
+                picture(matches_figure(self.room, None), self.still.alt).png if now else b""
+            )
             return
         with self.space.batch_update():
             if anew:
@@ -326,33 +328,38 @@ def explore_matches(
     """Correspondence explorer: pick a voxel, see where a labelled scan resembles it, its nearest
     references, and whom they agree with.
 
-    target      keywords of ``Site`` for the unlabelled scan, ``name`` its name;  labelled {name:
-                keywords of ``Site``}, each with a label
+    target      keywords of ``EmbeddedScan`` for the unlabelled scan, ``name`` its name
+    labelled    {name: keywords of ``EmbeddedScan``}, each with a label
     at          the voxel to begin with;  question the kernel, k, band and draw to begin with, as in
                 ``Question``
     references  of each class in each of five redraws
     Returns a ``MatchExplorer`` that carries its picture beside itself, or, in the static
-    frontend, the picture alone. Raises ConfigError for a voxel outside the scan, and as ``Site``
-    and ``Matcher`` do.
+    frontend, the picture alone. Raises ConfigError for a voxel outside the scan, and as
+    ``EmbeddedScan`` and ``MatchFinder`` do.
     """
-    alt, site = described(alt), Site(**target)
+    alt, site = described(alt), EmbeddedScan(**target)
     at = tuple(int(v) for v in at)
     if len(at) != 3 or not all(0 <= v < n for v, n in zip(at, site.image.shape, strict=False)):
         raise ConfigError(
             f"voxel {at} is not in a scan of shape {site.image.shape}",
             fix="give three indices inside it",
         )
-    matcher = Matcher(
+    matcher = MatchFinder(
         site,
-        {scan: Site(**values) for scan, values in labelled.items()},
+        {scan: EmbeddedScan(**values) for scan, values in labelled.items()},
         table.n_classes,
         references,
     )
     asked = question if isinstance(question, Question) else Question(**question)
     scan, other = next(iter(matcher.labelled.items()))
-    match, sides = matcher(at, scan, asked), (bones(site, table), bones(other, table))
-    scene = lines(site, other, at, match, sides, (name, scan))
-    still = picture(told(site, other, table, at, match, asked, scene, (name, scan), title), alt)
+    match, sides = (
+        matcher(at, scan, asked),
+        (known_surfaces(site, table), known_surfaces(other, table)),
+    )
+    scene = match_scene(site, other, at, match, sides, (name, scan))
+    still = picture(
+        correspondence_figure(site, other, table, at, match, asked, scene, (name, scan), title), alt
+    )
     if frontend() == "static":
         return still
     return MatchExplorer(matcher, table, at, asked, still, name=name, title=title)

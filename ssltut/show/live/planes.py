@@ -16,7 +16,7 @@ from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.static.pictures import UNCERTAINTY, picture
-from ssltut.show.static.slices import PLANES, Scene, bar_length, cut, three_planes
+from ssltut.show.static.slices import PLANES, Scene, bar_length, cut, planes_figure
 
 SIDE = 330  # pixels of the longest side of a plane: three fit beside each other on a projector
 HEAT = (255 * colormaps[UNCERTAINTY](np.linspace(0, 1, 256))[:, :3]).astype(np.float32)
@@ -214,7 +214,7 @@ def slices(
     whole numbers that no table names.
     """
     scenes = scenes_of(Scene(image, spacing, **scene), layers or {})
-    still = picture(three_planes(next(iter(scenes.values())), title), alt)
+    still = picture(planes_figure(next(iter(scenes.values())), title), alt)
     if frontend() == "static":
         return still
     from ssltut.show.live.slices import SliceExplorer

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.static.pictures import Illustrated, Picture, described, picture
-from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, arranged, drawn
+from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, arrange_matches, matches_figure
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -48,8 +48,8 @@ def correspondences(
             fix="give one of each",
         )
     sides = [[s] if isinstance(s, Mesh) else list(s) for s in (surface_a, surface_b)]
-    scene = arranged(sides, a, b, agree, scans, names)
-    still = picture(drawn(scene, title), alt)
+    scene = arrange_matches(sides, a, b, agree, scans, names)
+    still = picture(matches_figure(scene, title), alt)
     if frontend() == "static":
         return still
     if frontend() == "colab":

@@ -20,7 +20,7 @@ from ssltut.show.static.curves import (
     refuse_missing,
 )
 from ssltut.show.static.pictures import Picture, described, picture, styled
-from ssltut.show.static.slices import Scene, draw, key
+from ssltut.show.static.slices import Scene, add_key, draw_plane
 from ssltut.training.callbacks import Callback
 from ssltut.training.history import history_row
 
@@ -48,7 +48,7 @@ def board(
     for ax in slots[len(scenes) :]:
         ax.axis("off")
     if below:
-        key(below[0], list(scenes.values()), slots)
+        add_key(below[0], list(scenes.values()), slots)
     return fig, panel_axes(above, groups), slots[: len(scenes)]
 
 
@@ -68,7 +68,7 @@ def redrawn(
         ax.clear()
     draw_panels(panels, history, groups)
     for ax, (title, scene) in zip(slots, scenes.items(), strict=False):
-        draw(ax, scene, plane, crosshair=False)
+        draw_plane(ax, scene, plane, crosshair=False)
         ax.set_title(title)
     fig.suptitle(status, x=0.01, ha="left", fontsize=15)
 

@@ -8,7 +8,15 @@ import numpy as np
 from ssltut.show.frontends import frontend
 from ssltut.show.live.planes import checked, scenes_of
 from ssltut.show.static.pictures import Picture, picture
-from ssltut.show.static.reliability import SIDES, VERDICTS, Doubt, drawn, lines, small, verdict
+from ssltut.show.static.reliability import (
+    OUTCOMES,
+    SIDES,
+    ReliabilityCounts,
+    counts_in_words,
+    curve_figure,
+    label_sides,
+    reliability_figure,
+)
 from ssltut.show.static.slices import Scene
 
 
@@ -41,17 +49,17 @@ def explore_uncertainty(
     """
     checked(image, uncertainty=uncertainty, wrong=wrong, where=where)
     wrong = None if wrong is None else np.asarray(wrong, bool)
-    doubt = Doubt(uncertainty, wrong, where)
+    doubt = ReliabilityCounts(uncertainty, wrong, where)
     threshold = doubt.threshold(95) if threshold is None else threshold
     base = Scene(image, spacing, **scene)
     first = replace(
         base,
-        overlay=verdict(uncertainty, wrong, threshold),
-        table=SIDES if wrong is None else VERDICTS,
+        overlay=label_sides(uncertainty, wrong, threshold),
+        table=SIDES if wrong is None else OUTCOMES,
         contours=base.contours or {},
         at=base.centre,
     )
-    still = picture(drawn(first, doubt, threshold, title), alt)
+    still = picture(reliability_figure(first, doubt, threshold, title), alt)
     if frontend() == "static":
         return still
     others = scenes_of(
@@ -71,7 +79,7 @@ def explore_uncertainty(
 
 def widget(
     scenes: dict[str, Scene],
-    doubt: Doubt,
+    doubt: ReliabilityCounts,
     threshold: float,
     uncertainty: np.ndarray,
     wrong: np.ndarray | None,
@@ -92,7 +100,7 @@ def widget(
         unit="" if first.window in (None, "percentile") else "HU",
         mouse=mouse,
     )
-    top, curve = max(float(np.max(uncertainty)), threshold) * 1.001, Backdrop(small(doubt))
+    top, curve = max(float(np.max(uncertainty)), threshold) * 1.001, Backdrop(curve_figure(doubt))
     kind = {"style": WIDE, "layout": {"width": "26em"}}
     nats = classed(
         ipywidgets.FloatSlider(
@@ -124,11 +132,11 @@ def widget(
         nats.value, percentile.value = value, 100 * doubt.kept(value) / len(doubt.sorted)
         state["moving"] = False
         explorer.scenes[layer] = replace(
-            explorer.scenes[layer], overlay=verdict(uncertainty, wrong, value)
+            explorer.scenes[layer], overlay=label_sides(uncertainty, wrong, value)
         )
         explorer.redraw()
         shown.value = curve.ringed([(curve.axes[0], *doubt.point(value))])
-        counts.value = spoken(lines(doubt, value).replace("\n", "<br>"))
+        counts.value = spoken(counts_in_words(doubt, value).replace("\n", "<br>"))
 
     def moved(change: dict) -> None:
         if not state["moving"]:

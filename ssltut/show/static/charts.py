@@ -178,7 +178,7 @@ def intervals(
 
 
 @styled
-def paired(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str) -> Picture:
+def paired_strip(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str) -> Picture:
     """Per-patient differences to a baseline, one row per method: a point a patient, a bar at the
     mean, a line at no difference. Points that are far out are an arrow at the edge.
     """
@@ -186,7 +186,7 @@ def paired(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str) -> Pi
 
 
 def strip(differences: Mapping[str, ArrayLike], xlabel: str) -> Figure:
-    """The figure behind ``paired``."""
+    """The figure behind ``paired_strip``."""
     values = {name: pd.Series(np.asarray(v, float)) for name, v in differences.items()}
     long = pd.concat(values, names=["method", "patient"]).rename("value").dropna().reset_index()
     place = {"x": "value", "y": "method", "order": list(differences)}
@@ -248,7 +248,9 @@ def side_by_side(
     ylabel: str,
     bounds: Sequence[str],
 ) -> Figure:
-    """The figure behind ``budget_curves`` and ``strata``; ``ticks`` {value of ``along``: label}."""
+    """The figure behind ``budget_curves`` and ``strata_curves``; ``ticks`` {value of ``along``:
+    label}.
+    """
     bounds = [bound for bound in bounds if bound in set(table["method"])]
     entries, columns = table["method"].nunique(), 2 if len(ticks) < 5 else 3
     # wider than 14 inches, the letters shrink on a slide
@@ -281,7 +283,9 @@ def budget_curves(
     return picture(side_by_side(table, "budget", ticks, "labelled scans", ylabel, bounds), alt)
 
 
-def strata(table: pd.DataFrame, *, ylabel: str, alt: str, bounds: Sequence[str] = ()) -> Picture:
+def strata_curves(
+    table: pd.DataFrame, *, ylabel: str, alt: str, bounds: Sequence[str] = ()
+) -> Picture:
     """Mean and interval of every method on the easiest to the hardest cases, with the range of
     difficulty and the number of cases of each part.
 

@@ -21,14 +21,21 @@ from ssltut.methods.matching.primitives import (
     voxel_vectors,
 )
 from ssltut.show.static.pictures import styled
-from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, arranged, room, surface
-from ssltut.show.static.slices import PLANES, Scene, colour_scale, draw
+from ssltut.show.static.scene3d import (
+    MATCHES,
+    MatchScene,
+    Mesh,
+    arrange_matches,
+    draw_matches,
+    surface,
+)
+from ssltut.show.static.slices import PLANES, Scene, colour_scale, draw_plane
 
 REDRAWS, FACES = 5, 2500
 
 
 @dataclass(frozen=True)
-class Site:
+class EmbeddedScan:
     """One scan of the correspondence explorer, which takes these as keywords.
 
     image, spacing  (X, Y, Z) HU or MR values, mm;  embedding (D, X, Y, Z)
@@ -98,7 +105,7 @@ class Match(NamedTuple):
     score: np.ndarray
 
 
-class Matcher:
+class MatchFinder:
     """Matches voxels of ``target`` to one of the ``labelled`` scans; what does not depend on the
     voxel is computed once.
 
@@ -108,7 +115,11 @@ class Matcher:
     """
 
     def __init__(
-        self, target: Site, labelled: Mapping[str, Site], n_classes: int, references: int = 120
+        self,
+        target: EmbeddedScan,
+        labelled: Mapping[str, EmbeddedScan],
+        n_classes: int,
+        references: int = 120,
     ) -> None:
         if not labelled:
             raise ConfigError(
@@ -192,7 +203,9 @@ class Matcher:
         )
 
 
-def verdicts(target: Site, at: Sequence[int], match: Match, question: Question) -> dict[str, int]:
+def answers(
+    target: EmbeddedScan, at: Sequence[int], match: Match, question: Question
+) -> dict[str, int]:
     """Who says which class: the vote, the kernel, the teacher and the truth, as far as they are
     known.
     """
@@ -207,7 +220,7 @@ def verdicts(target: Site, at: Sequence[int], match: Match, question: Question) 
     }
 
 
-def agreeing(target: Site, at: Sequence[int], match: Match) -> np.ndarray:
+def agrees(target: EmbeddedScan, at: Sequence[int], match: Match) -> np.ndarray:
     """(k,) True where a neighbour carries the class that is known of the voxel; all of them where
     nothing is.
     """
@@ -218,7 +231,7 @@ def agreeing(target: Site, at: Sequence[int], match: Match) -> np.ndarray:
     )
 
 
-def line_names(target: Site) -> tuple[str, str]:
+def line_names(target: EmbeddedScan) -> tuple[str, str]:
     """What agreeing and other lines are called."""
     if target.known is None:
         return "match", "other match"
@@ -229,7 +242,7 @@ def line_names(target: Site) -> tuple[str, str]:
     )
 
 
-def target_scene(target: Site, table: LabelTable, at: Sequence[int]) -> Scene:
+def target_scene(target: EmbeddedScan, table: LabelTable, at: Sequence[int]) -> Scene:
     outlines = {"truth": target.label, "teacher": target.answer}
     return Scene(
         target.image,
@@ -243,7 +256,9 @@ def target_scene(target: Site, table: LabelTable, at: Sequence[int]) -> Scene:
     )
 
 
-def reference_scene(site: Site, table: LabelTable, match: Match, at: Sequence[int]) -> Scene:
+def reference_scene(
+    site: EmbeddedScan, table: LabelTable, match: Match, at: Sequence[int]
+) -> Scene:
     """The labelled scan: its label outlined, in colour the quarter of its voxels that is most
     similar.
     """
@@ -262,7 +277,7 @@ def reference_scene(site: Site, table: LabelTable, match: Match, at: Sequence[in
     )
 
 
-def bones(site: Site, table: LabelTable) -> list[Mesh]:
+def known_surfaces(site: EmbeddedScan, table: LabelTable) -> list[Mesh]:
     """The surface of each class that is known of a scan; the box of the scan's corners where there
     is none.
     """
@@ -282,9 +297,9 @@ def bones(site: Site, table: LabelTable) -> list[Mesh]:
     ]
 
 
-def lines(
-    target: Site,
-    site: Site,
+def match_scene(
+    target: EmbeddedScan,
+    site: EmbeddedScan,
     at: Sequence[int],
     match: Match,
     sides: Sequence[Sequence[Mesh]],
@@ -292,20 +307,20 @@ def lines(
 ) -> MatchScene:
     """Both scans beside each other and a line from the voxel to each neighbour."""
     here = np.repeat(np.multiply(at, target.spacing)[None], len(match.place), axis=0)
-    return arranged(
+    return arrange_matches(
         sides,
         here,
         match.place * site.spacing,
-        agreeing(target, at, match),
+        agrees(target, at, match),
         scans,
         line_names(target),
     )
 
 
 @styled
-def told(
-    target: Site,
-    site: Site,
+def correspondence_figure(
+    target: EmbeddedScan,
+    site: EmbeddedScan,
     table: LabelTable,
     at: Sequence[int],
     match: Match,
@@ -341,13 +356,13 @@ def told(
             gridspec_kw={"left": 0.01, "right": 0.98, "top": 0.84, "bottom": 0.02, "wspace": 0.06},
         )
         for ax, plane in zip(panels, PLANES, strict=False):
-            draw(ax, scene, plane)
+            draw_plane(ax, scene, plane)
             ax.set_title(plane)
             if part is middle:
-                ringed(ax, scene, plane, match.place, agreeing(target, at, match))
+                mark_neighbours(ax, scene, plane, match.place, agrees(target, at, match))
         part.text(0.01, 0.95, words, fontsize=16, weight="bold")
         if part is top:
-            answers(panels[3], table, verdicts(target, at, match, question), match)
+            draw_answers(panels[3], table, answers(target, at, match, question), match)
         else:
             panels[3].axis("off")
             scale = part.add_axes((0.79, 0.1, 0.03, 0.6))
@@ -362,13 +377,15 @@ def told(
                 f"{question.kernel} of the most\nsimilar quarter of the scan",
                 fontsize=13,
             )
-    room(bottom, lined, None)
+    draw_matches(bottom, lined, None)
     if title:
         head.text(0.01, 0.3, title, fontsize=20)
     return fig
 
 
-def ringed(ax: Axes, scene: Scene, plane: str, place: np.ndarray, agree: np.ndarray) -> None:
+def mark_neighbours(
+    ax: Axes, scene: Scene, plane: str, place: np.ndarray, agree: np.ndarray
+) -> None:
     """The neighbours, where they lie as seen through the slices."""
     _, across, up, _ = PLANES[plane]
     x, y = (
@@ -388,7 +405,7 @@ def ringed(ax: Axes, scene: Scene, plane: str, place: np.ndarray, agree: np.ndar
         )
 
 
-def answers(ax: Axes, table: LabelTable, says: Mapping[str, int], match: Match) -> None:
+def draw_answers(ax: Axes, table: LabelTable, says: Mapping[str, int], match: Match) -> None:
     """Share of each class in the vote as bars, and who says what."""
     names = np.arange(table.n_classes)
     ax.barh(names, match.vote, color=["#888888", *table.colours[1:]], edgecolor="black")

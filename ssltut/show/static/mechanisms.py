@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ssltut.data.labels import LabelTable
 from ssltut.show.static.pictures import DASHES, SERIES, styled
-from ssltut.show.static.slices import Scene, colour_scale, draw
+from ssltut.show.static.slices import Scene, colour_scale, draw_plane
 
 
 @styled
@@ -31,7 +31,7 @@ def pairs(
     """
     fig = Figure(figsize=(12, 4.4), layout="constrained")
     left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
-    draw(left, scene, "coronal", crosshair=False)
+    draw_plane(left, scene, "coronal", crosshair=False)
     left.set_title("three places in the scan")
     shown = middle.imshow(grid, cmap="viridis", vmin=0, vmax=1)
     middle.set(
@@ -88,7 +88,7 @@ def turns(
     )
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=2, columnspacing=1)
     for panel, (name, scene) in zip(others, scenes.items(), strict=True):
-        draw(panel, scene, "coronal", crosshair=False)
+        draw_plane(panel, scene, "coronal", crosshair=False)
         panel.set_title(name)
     return fig
 
@@ -162,7 +162,7 @@ def transport(
         ylim=(low - room)[1:].tolist() + (high + room)[1:].tolist(),
     )
     ax.legend(markerscale=2.5, loc="upper right")
-    draw(right, scene, "coronal", crosshair=False)
+    draw_plane(right, scene, "coronal", crosshair=False)
     right.set_title("a labelled scan, made harder here")
     fig.colorbar(colour_scale(scene), ax=right, label=scene.heat_label, shrink=0.85)
     return fig

@@ -9,17 +9,17 @@ from matplotlib.figure import Figure
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.show.static.pictures import SERIES, styled
-from ssltut.show.static.slices import Scene, fill, proportions
+from ssltut.show.static.slices import Scene, draw_planes, proportions
 
 SIDES = LabelTable("sides", ("reliable", "unreliable"), ("#000000", "#CC79A7"))
-VERDICTS = LabelTable(
+OUTCOMES = LabelTable(
     "verdicts",
     ("reliable, right", "unreliable, right", "unreliable, wrong", "reliable, but wrong"),
     ("#000000", "#F0E442", "#56B4E9", "#D55E00"),
 )
 
 
-class Doubt:
+class ReliabilityCounts:
     """Every threshold's counts, from voxels sorted once; unreliable are those with ``uncertainty``
     >= threshold, as in ssltut.methods.uncertainty.
 
@@ -94,7 +94,7 @@ class Doubt:
             else (n / len(self.sorted), self.errors[n] / max(n, 1))
         )
 
-    def draw(self, ax: Axes) -> None:
+    def draw_curve(self, ax: Axes) -> None:
         """The risk-coverage curve (El-Yaniv and Wiener 2010), or the share of reliable voxels where
         no truth is known.
         """
@@ -116,13 +116,13 @@ class Doubt:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
 
 
-def verdict(uncertainty: np.ndarray, wrong: np.ndarray | None, threshold: float) -> np.ndarray:
-    """Label values (X, Y, Z) uint8 of SIDES, or with ``wrong`` of VERDICTS."""
+def label_sides(uncertainty: np.ndarray, wrong: np.ndarray | None, threshold: float) -> np.ndarray:
+    """Label values (X, Y, Z) uint8 of SIDES, or with ``wrong`` of OUTCOMES."""
     unreliable = (uncertainty >= threshold).astype(np.uint8)
     return unreliable if wrong is None else np.where(wrong, 3 - unreliable, unreliable)
 
 
-def lines(doubt: Doubt, threshold: float) -> str:
+def counts_in_words(doubt: ReliabilityCounts, threshold: float) -> str:
     """The counts in words, a line for each side."""
     told = [
         f"{name}: {count:,} voxels ({share:.1%})"
@@ -135,25 +135,27 @@ def lines(doubt: Doubt, threshold: float) -> str:
 
 
 @styled
-def drawn(scene: Scene, doubt: Doubt, threshold: float, title: str | None) -> Figure:
+def reliability_figure(
+    scene: Scene, doubt: ReliabilityCounts, threshold: float, title: str | None
+) -> Figure:
     """The still picture: three planes, and below them the curve and the counts."""
     high = 12 * proportions(scene)[1] + 0.8
     fig = Figure(figsize=(12, high + 3.9 + 0.4 * bool(title)), layout="constrained")
     above, below = fig.subfigures(2, 1, height_ratios=(high, 3.9))
-    fill(above, scene)
+    draw_planes(above, scene)
     ax, words = below.subplots(1, 2, width_ratios=(3, 2))
-    doubt.draw(ax)
+    doubt.draw_curve(ax)
     ax.plot(*doubt.point(threshold), ls="", marker="o", ms=16, mfc="none", mec="black", mew=3)
     words.axis("off")
-    words.text(0, 0.5, lines(doubt, threshold), va="center", fontsize=15, linespacing=1.5)
+    words.text(0, 0.5, counts_in_words(doubt, threshold), va="center", fontsize=15, linespacing=1.5)
     if title:
         fig.suptitle(title, fontsize=16)
     return fig
 
 
 @styled
-def small(doubt: Doubt) -> Figure:
+def curve_figure(doubt: ReliabilityCounts) -> Figure:
     """The curve of the live view."""
     fig = Figure(figsize=(6, 3.4), layout="constrained")
-    doubt.draw(fig.subplots())
+    doubt.draw_curve(fig.subplots())
     return fig

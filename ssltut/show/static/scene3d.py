@@ -89,7 +89,7 @@ def segments(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([a, b, np.full_like(a, np.nan)], axis=1).reshape(-1, 3)
 
 
-def beside(a: Sequence[Mesh], b: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray]:
+def shifts_apart(a: Sequence[Mesh], b: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray]:
     """Shifts (3,) in mm that centre both scans and put ``b`` on the viewer's right of ``a`` with a
     gap.
     """
@@ -111,7 +111,7 @@ class MatchScene(NamedTuple):
     captions: list[tuple[str, np.ndarray]]
 
 
-def arranged(
+def arrange_matches(
     sides: Sequence[Sequence[Mesh]],
     a: np.ndarray,
     b: np.ndarray,
@@ -122,7 +122,7 @@ def arranged(
     """Both ``sides`` moved apart, and lines from ``a`` to ``b`` (N, 3) mm, each in the frame of its
     side, in two kinds: agreeing and not.
     """
-    shifts = beside(*sides)
+    shifts = shifts_apart(*sides)
     meshes = [
         m._replace(vertices=m.vertices + shift)
         for side, shift in zip(sides, shifts, strict=False)
@@ -151,17 +151,17 @@ def arranged(
 
 
 @styled
-def drawn(scene: MatchScene, title: str | None) -> Figure:
+def matches_figure(scene: MatchScene, title: str | None) -> Figure:
     """The still picture of a room."""
     fig = Figure(figsize=(12, 6.5))
-    room(fig, scene, title)
+    draw_matches(fig, scene, title)
     return fig
 
 
-def room(fig: FigureBase, scene: MatchScene, title: str | None) -> None:
+def draw_matches(fig: FigureBase, scene: MatchScene, title: str | None) -> None:
     """A room on a figure or a part of one."""
     ax = fig.add_axes((0, 0.07, 1, 0.83), projection="3d", computed_zorder=False)
-    shapes(ax, scene.meshes, pale=0.6)
+    draw_meshes(ax, scene.meshes, pale=0.6)
     for (name, path), style in zip(scene.matches, MATCHES, strict=False):
         ax.plot(
             *path.T,
@@ -184,7 +184,7 @@ def room(fig: FigureBase, scene: MatchScene, title: str | None) -> None:
         fig.suptitle(title, fontsize=16)
 
 
-def shapes(ax: Axes, meshes: Sequence[Mesh], *, pale: float = 0.0) -> None:
+def draw_meshes(ax: Axes, meshes: Sequence[Mesh], *, pale: float = 0.0) -> None:
     """Shaded meshes in true proportions, as large as ``ax`` allows, with a bar of 50 mm and the
     patient's sides.
     """

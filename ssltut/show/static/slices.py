@@ -146,7 +146,9 @@ def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
     return np.take(volume, index, PLANES[plane][0]).T[::-1, ::-1]
 
 
-def draw(ax: Axes, scene: Scene, plane: str, *, crosshair: bool = True, bar: bool = True) -> None:
+def draw_plane(
+    ax: Axes, scene: Scene, plane: str, *, crosshair: bool = True, bar: bool = True
+) -> None:
     """One plane of ``scene`` on ``ax``, whose units are mm from the lower left corner."""
     axis, across, up, letters = PLANES[plane]
     at, shape, spacing = scene.centre, scene.image.shape, scene.spacing
@@ -231,7 +233,7 @@ def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> 
         )
 
 
-def key(fig: FigureBase, scenes: Sequence[Scene], axes: Sequence[Axes]) -> None:
+def add_key(fig: FigureBase, scenes: Sequence[Scene], axes: Sequence[Axes]) -> None:
     """Legend of the classes and outlines, and the colour bar of the heat."""
     tables = list(dict.fromkeys(s.table for s in scenes if s.table is not None))
     seen = {
@@ -286,24 +288,24 @@ def proportions(scene: Scene) -> tuple[list[float], float]:
     return list(widths), max(heights) / sum(widths)
 
 
-def fill(fig: FigureBase, scene: Scene) -> None:
+def draw_planes(fig: FigureBase, scene: Scene) -> None:
     """The three planes of ``scene`` side by side, with their key, in an empty figure."""
     axes = fig.subplots(1, 3, width_ratios=proportions(scene)[0])
     for ax, plane in zip(axes, PLANES, strict=False):
         axis = PLANES[plane][0]
-        draw(ax, scene, plane)
+        draw_plane(ax, scene, plane)
         ax.set_title(f"{plane}, {'xyz'[axis]} = {scene.centre[axis]}")
-    key(fig, [scene], axes)
+    add_key(fig, [scene], axes)
 
 
 @styled
-def three_planes(scene: Scene, title: str | None = None) -> Figure:
+def planes_figure(scene: Scene, title: str | None = None) -> Figure:
     """The figure behind ``planes``."""
     wide = 12.0 - (1.2 if scene.heat is not None else 0.0)
     fig = Figure(
         figsize=(12.0, wide * proportions(scene)[1] + 0.8 + 0.4 * bool(title)), layout="constrained"
     )
-    fill(fig, scene)
+    draw_planes(fig, scene)
     if title:
         fig.suptitle(title, fontsize=16)
     return fig
@@ -320,11 +322,11 @@ def planes(
     """Axial, coronal and sagittal cut through one voxel; ``layers`` are the keywords of
     ``Scene``.
     """
-    return picture(three_planes(Scene(image, spacing, **layers), title), alt)
+    return picture(planes_figure(Scene(image, spacing, **layers), title), alt)
 
 
 @styled
-def tiles(items: Sequence[tuple[str, Scene]], plane: str, columns: int) -> Figure:
+def grid_figure(items: Sequence[tuple[str, Scene]], plane: str, columns: int) -> Figure:
     """The figure behind ``grid``."""
     columns = min(columns, len(items))
     rows = -(-len(items) // columns)
@@ -337,9 +339,9 @@ def tiles(items: Sequence[tuple[str, Scene]], plane: str, columns: int) -> Figur
     for ax in axes[len(items) :]:
         ax.axis("off")
     for ax, (title, scene) in zip(axes, items, strict=False):
-        draw(ax, scene, plane, crosshair=False)
+        draw_plane(ax, scene, plane, crosshair=False)
         ax.set_title(title)
-    key(fig, [scene for _, scene in items], axes)
+    add_key(fig, [scene for _, scene in items], axes)
     return fig
 
 
@@ -356,5 +358,5 @@ def grid(
             fix=f"give at least one scan and one of {', '.join(PLANES)}",
         )
     return picture(
-        tiles([(title, Scene(**item)) for title, item in items.items()], plane, columns), alt
+        grid_figure([(title, Scene(**item)) for title, item in items.items()], plane, columns), alt
     )

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ssltut.data.labels import LabelTable
 from ssltut.show.static.pictures import SERIES, styled
-from ssltut.show.static.scene3d import Mesh, shapes, surface
+from ssltut.show.static.scene3d import Mesh, draw_meshes, surface
 from ssltut.show.static.slices import decorate
 
 POINT: dict[str, Any] = {"ls": "", "marker": "o", "ms": 6, "color": "#F0E442", "mec": "black"}
@@ -61,7 +61,7 @@ def volume_figure(scene: VolumeScene, title: str | None) -> Figure:
         ax.plot(width - points[:, 0] - spacing[0] / 2, points[:, 2] + spacing[2] / 2, **POINT)
     if meshes:
         space = fig.add_axes((0.5, 0.08, 0.5, 0.82), projection="3d", computed_zorder=False)
-        shapes(space, meshes)
+        draw_meshes(space, meshes)
         for mesh in meshes:
             space.plot([], [], [], ls="", marker="s", ms=12, color=mesh.colour, label=mesh.name)
         if points is not None:
