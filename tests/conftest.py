@@ -53,7 +53,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         session = session.parent
     folder = Path(os.environ.get("SSLTUT_TEST_CACHE") or session / "cache")
     folder.mkdir(exist_ok=True)
-    os.environ |= {"SSLTUT_CACHE": str(folder), "SSLTUT_FRONTEND": "static"}
+    os.environ |= {"SSLTUT_CACHE": str(folder), "SSLTUT_FRONTEND": "static", "TQDM_DISABLE": "1"}
     os.environ.pop("MPLBACKEND", None)  # a kernel that inherits agg drops every figure
     return folder
 

@@ -2,10 +2,18 @@
 
 import io
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from toy import SMALL, toy_cohort
 
+from ssltut.io.cohort_folder import write_cohort
+from ssltut.methods.registry import make_method
 from ssltut.progress import progress_bar, watched
+from ssltut.training.loop import train
+from ssltut.training.predict import n_windows, predict_files, sliding_window
 
 
 class Terminal(io.StringIO):
@@ -68,3 +76,42 @@ def test_the_kernel_of_an_open_notebook_is_watched_and_that_of_papermill_is_not(
     monkeypatch.delenv("JPY_SESSION_NAME")
     monkeypatch.setitem(sys.modules, "google.colab", sys)
     assert watched()
+
+
+def test_training_and_prediction_draw_bars_in_place_of_their_lines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    method, cohort = make_method("labels_only"), toy_cohort()
+    write_cohort(cohort, tmp_path / "cohort")
+    scans = sorted((tmp_path / "cohort" / "images").iterdir())[:2]
+
+    terminal = open_terminal(monkeypatch, Terminal())
+    run = train(method, cohort, SMALL, tmp_path / "watched", log=lines.append)
+    predict_files(run, {scan: tmp_path / scan.name for scan in scans}, log=lines.append)
+    drawn = terminal.getvalue()
+    assert not lines
+    assert f"{method.title}: 100%" in drawn
+    assert f"Dice={run.history['validation dice'].iloc[-1]:.3f}" in drawn
+    assert "2/2" in drawn
+    assert "window/s" in drawn
+
+    terminal = open_terminal(monkeypatch, Terminal())
+    run = train(method, cohort, SMALL, tmp_path / "quiet", log=lines.append, progress=False)
+    assert len(lines) == 2  # one a validation
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    predict_files(run, {scan: tmp_path / f"b-{scan.name}" for scan in scans}, log=lines.append)
+    assert terminal.getvalue() == sys.stderr.getvalue() == ""
+    assert [line.endswith("done") for line in lines] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (21, 8, 5), (4, 4, 30)])
+def test_a_bar_of_windows_knows_how_many_there_are(shape: tuple[int, int, int]) -> None:
+    seen = []
+
+    def forward(windows: torch.Tensor) -> torch.Tensor:
+        seen.append(len(windows))
+        return windows
+
+    sliding_window(forward, np.zeros(shape, np.float32), (8, 8, 6), torch.device("cpu"))
+    assert sum(seen) == n_windows(shape, (8, 8, 6))

@@ -18,6 +18,7 @@ from ssltut.errors import ConfigError, DataError
 from ssltut.files import digest_of, read_json
 from ssltut.io.left_atrium import is_atrium, read_atrium
 from ssltut.io.nifti import read_case, scan_id, write_image, write_label
+from ssltut.progress import progress_bar
 
 
 def write_cohort(cohort: Cohort, folder: Path) -> None:
@@ -32,7 +33,7 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
     }
     with whole_folder(folder) as part:
         meta = {}
-        for case_id in cohort.sources:
+        for case_id in progress_bar(cohort.sources, "writing scans", unit="scan"):
             case = cohort.case(case_id)
             meta[case_id] = dict(case.meta)
             write_scan(case, part)

@@ -1,7 +1,9 @@
 """Sliding-window prediction of whole scans, the same for validation, test and users' own."""
 
 from collections.abc import Callable, Mapping
+from math import ceil, prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,7 +12,14 @@ from torch import Tensor
 from ssltut.data.case import Case
 from ssltut.data.patches import Intensity
 from ssltut.errors import ConfigError, DataError, SsltutError
+from ssltut.methods.contract import Method, Nets
 from ssltut.parallel import n_workers, open_workers
+from ssltut.progress import progress_bar
+
+if TYPE_CHECKING:
+    from ssltut.training.run import Run
+
+OVERLAP = 0.5  # of neighbouring windows
 
 
 @torch.no_grad()
@@ -18,8 +27,9 @@ def sliding_window(
     forward: Callable[[Tensor], Tensor],
     image: np.ndarray,
     patch: tuple[int, int, int],
-    device,
-    overlap: float = 0.5,
+    device: torch.device,
+    *,
+    progress: bool = False,
 ) -> Tensor:
     """``forward`` on Gaussian-weighted windows of a normalised ``image`` (X, Y, Z) -> (C, X, Y, Z)
     float32 on the CPU (MONAI).
@@ -30,33 +40,58 @@ def sliding_window(
     from monai.inferers import sliding_window_inference
 
     x = torch.from_numpy(np.ascontiguousarray(image))[None, None]
-    out = sliding_window_inference(
-        x,
-        patch,
-        sw_batch_size=4,
-        predictor=forward,
-        overlap=overlap,
-        mode="gaussian",
-        padding_mode="constant",
-        cval=float(image.min()),
-        sw_device=device,
-        device="cpu",
-        progress=False,
-    )
+    with progress_bar(
+        total=n_windows(image.shape, patch), unit="window", show=progress, leave=False
+    ) as bar:
+
+        def counted(windows: Tensor) -> Tensor:
+            out = forward(windows)
+            bar.update(len(windows))
+            return out
+
+        out = sliding_window_inference(
+            x,
+            patch,
+            sw_batch_size=4,
+            predictor=counted,
+            overlap=OVERLAP,
+            mode="gaussian",
+            padding_mode="constant",
+            cval=float(image.min()),
+            sw_device=device,
+            device="cpu",
+            progress=False,
+        )
     return out[0].float()
 
 
+def n_windows(shape: tuple[int, ...], patch: tuple[int, int, int]) -> int:
+    """How many windows cover a scan."""
+    steps = [max(1, int(side * (1 - OVERLAP))) for side in patch]
+    return prod(
+        1 + ceil(max(0, size - side) / step)
+        for size, side, step in zip(shape, patch, steps, strict=True)
+    )
+
+
 def predict_probabilities(
-    method, nets, case: Case, intensity: Intensity, patch: tuple[int, int, int]
+    method: Method,
+    nets: Nets,
+    case: Case,
+    intensity: Intensity,
+    patch: tuple[int, int, int],
+    *,
+    progress: bool = False,
 ) -> Tensor:
     """Class probabilities (C, X, Y, Z) of one scan; networks are put in eval mode and back."""
     modes = {net: net.training for net in nets.values()}
-    device = next(net for net in nets.values()).parameters().__next__().device
+    device = next(next(iter(nets.values())).parameters()).device
+    image = intensity.normalise(case.image)
     for net in modes:
         net.eval()
     try:
         return sliding_window(
-            lambda x: method.predict(nets, x), intensity.normalise(case.image), patch, device
+            lambda x: method.predict(nets, x), image, patch, device, progress=progress
         )
     finally:
         for net, mode in modes.items():
@@ -64,22 +99,20 @@ def predict_probabilities(
 
 
 def predict_label(
-    method, nets, case: Case, intensity: Intensity, patch: tuple[int, int, int]
+    method: Method, nets: Nets, case: Case, intensity: Intensity, patch: tuple[int, int, int]
 ) -> np.ndarray:
     """The most probable class of every voxel, (X, Y, Z) uint8."""
-    return (
-        predict_probabilities(method, nets, case, intensity, patch)
-        .argmax(0)
-        .numpy()
-        .astype(np.uint8)
-    )
+    p = predict_probabilities(method, nets, case, intensity, patch)
+    return p.argmax(0).numpy().astype(np.uint8)
 
 
-def predict_file(run, scan: Path, target: Path, min_component: float = 0.0) -> SsltutError | None:
-    """Write the labels a trained run gives ``scan`` to ``target``, on the grid of the scan; what is
-    wrong with it, or None.
+def predict_file(
+    run: "Run", scan: Path, target: Path, min_component: float = 0.0, progress: bool = False
+) -> SsltutError | None:
+    """Write the labels a trained run gives ``scan`` to ``target``, on the grid of the scan.
 
-    On a GPU where this process has one. A file that a worker wrote before it died is written again.
+    Returns what is wrong with the scan, or None. On a GPU where this process has one. A file that
+    a worker wrote before it died is written again.
     """
     from ssltut.io.nifti import read_case, write_like_source
 
@@ -87,7 +120,8 @@ def predict_file(run, scan: Path, target: Path, min_component: float = 0.0) -> S
         for net in run.nets.values():
             net.to("cuda" if torch.cuda.is_available() else "cpu")
         case = read_case(scan)
-        write_like_source(run.predict(case, min_component), case, target, overwrite=True)
+        label = run.predict(case, min_component, progress=progress)
+        write_like_source(label, case, target, overwrite=True)
     except SsltutError as error:
         return error
     except (RuntimeError, MemoryError, OSError) as error:
@@ -96,10 +130,11 @@ def predict_file(run, scan: Path, target: Path, min_component: float = 0.0) -> S
             where=scan,
             fix="see to memory and disk, then predict it alone",
         )
+    return None
 
 
 def predict_files(
-    run,
+    run: "Run",
     targets: Mapping[Path, Path],
     *,
     min_component: float = 0.0,
@@ -107,34 +142,42 @@ def predict_files(
     dask: str | None = None,
     log: Callable[[str], None] = print,
 ) -> dict[Path, SsltutError]:
-    """Predict every scan of ``targets`` {scan: file to write}; ``min_component`` as in
-    ``Run.predict``, workers and dask as in ``compare``.
+    """Predict every scan of ``targets`` {scan: file to write}.
 
-    Returns what was wrong, by scan: one bad scan does not stop the others. Raises ConfigError,
-    before anything is predicted, for a target that exists or is that of two scans, and for a
+    ``min_component`` is that of ``Run.predict``, workers and dask those of ``compare``. Returns
+    what was wrong, by scan: one bad scan does not stop the others. Raises ConfigError, before
+    anything is predicted, for a target that exists or is that of two scans, and for a
     ``min_component`` that is no share.
     """
     if not 0.0 <= min_component <= 1.0:
         raise ConfigError(
-            f"a min_component of {min_component}",
-            fix="give a share of the largest piece, from 0 to 1",
+            f"min_component is {min_component}",
+            fix="give a share of the largest component, from 0 to 1",
         )
-    scans, jobs = (
-        list(targets),
-        [(scan.absolute(), target.absolute(), min_component) for scan, target in targets.items()],
-    )
-    for i, (_, target, _) in enumerate(jobs):
-        if target.exists() or target in [other for _, other, _ in jobs[:i]]:
+    places: set[Path] = set()
+    for target in map(Path.absolute, targets.values()):
+        if target.exists() or target in places:
             raise ConfigError(
                 "the prediction exists already",
                 where=target,
                 fix="choose another --out; nothing was overwritten",
             )
+        places.add(target)
+    scans = list(targets)
+    processes = n_workers(workers, len(scans), cluster=bool(dask))
+    alone = not processes and not dask  # workers draw no bars
+    jobs = [
+        (scan.absolute(), target.absolute(), min_component, alone)
+        for scan, target in targets.items()
+    ]
     wrong: dict[Path, SsltutError] = {}
-    processes = n_workers(workers, len(jobs), cluster=bool(dask))
-    with open_workers(processes, dask, log) as run_jobs:
+    with (
+        open_workers(processes, dask, log) as run_jobs,
+        progress_bar(total=len(jobs), unit="scan", show=len(jobs) > 1) as bar,
+    ):
         for done, (i, error) in enumerate(run_jobs(predict_file, run, jobs), start=1):
-            if len(jobs) > 1:
+            bar.update()
+            if len(jobs) > 1 and bar.disable:
                 log(f"[{done}/{len(jobs)}] {scans[i].name}: {'failed' if error else 'done'}")
             if error:
                 wrong[scans[i]] = error

@@ -47,26 +47,30 @@ class Run:
     folder: Path
     spacing: float | None = None
 
-    def predict(self, case: Case, min_component: float = 0.0) -> np.ndarray:
+    def predict(
+        self, case: Case, min_component: float = 0.0, *, progress: bool = False
+    ) -> np.ndarray:
         """Label map (X, Y, Z) uint8 of a scan, by sliding window.
 
         ``min_component`` leaves out the components that are smaller than this share of the largest
-        of their class.
+        of their class. ``progress`` draws a bar of the windows.
         """
-        label = self.probabilities(case).argmax(0).astype(np.uint8)
+        label = self.probabilities(case, progress=progress).argmax(0).astype(np.uint8)
         if not min_component:
             return label
         batch = torch.from_numpy(label)[None]
         return remove_small_components(batch, self.table.n_classes, min_component)[0].numpy()
 
-    def probabilities(self, case: Case) -> np.ndarray:
+    def probabilities(self, case: Case, *, progress: bool = False) -> np.ndarray:
         """Class probabilities (C, X, Y, Z) float32 of a scan, on its own grid whatever voxel size
         the run was trained at.
         """
         scaled = case
         if self.spacing is not None:
             scaled = resample(case.without_label(), (self.spacing,) * 3, self.table.n_classes)
-        p = predict_probabilities(self.method, self.nets, scaled, self.intensity, self.config.patch)
+        p = predict_probabilities(
+            self.method, self.nets, scaled, self.intensity, self.config.patch, progress=progress
+        )
         if scaled.image.shape != case.image.shape:
             p = nn.functional.interpolate(p[None], case.image.shape, mode="trilinear")[0]
         return p.numpy()

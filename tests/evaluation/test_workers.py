@@ -243,7 +243,7 @@ def test_small_pieces_are_left_out_when_asked_and_a_share_is_a_share(places, tmp
         np.zeros((3, 12, 12, 12), np.float32),
     )
     said[1, :2], said[1, 8, 8, 8] = 1, 1
-    monkeypatch.setattr(type(run), "probabilities", lambda self, case: said)
+    monkeypatch.setattr(type(run), "probabilities", lambda self, case, **options: said)
     for share, voxels in ((0.0, 289), (0.2, 288)):
         assert (run.predict(None, share) == 1).sum() == voxels
     with pytest.raises(ConfigError, match="min_component is 20"):

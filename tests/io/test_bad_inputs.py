@@ -57,7 +57,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         run,
         "load_run",
         lambda path: SimpleNamespace(
-            nets={}, predict=lambda case, min_component: (case.image > 0).astype(np.uint8)
+            nets={}, predict=lambda case, min_component, progress: (case.image > 0).astype(np.uint8)
         ),
     )
     monkeypatch.setattr(
