@@ -281,7 +281,7 @@ def fused(b: np.ndarray, u: float, c: np.ndarray, v: float) -> tuple[np.ndarray,
     # <<< solution
 
 # %% tags=["check"]
-from ssltut.methods.parts.evidence import Opinion, fuse
+from ssltut.methods.further.evidence import Opinion, fuse
 
 rng = np.random.default_rng(seed)
 one, two = (rng.dirichlet(np.ones(4)) for _ in range(2))

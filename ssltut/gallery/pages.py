@@ -17,10 +17,20 @@ from ssltut.data.cohort import Cohort
 from ssltut.data.patches import Intensity
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import IDEAS, Method, Progress
+from ssltut.methods.further import (
+    adversarial,
+    evidence,
+    m3hl,
+    medl,
+    mn,
+    rpg,
+    self_paced,
+    shapes,
+    ss_net,
+    transmedseg,
+)
 from ssltut.methods.further import c3s3 as c3s3_module
 from ssltut.methods.further import cad as cad_module
-from ssltut.methods.further import medl, mn, rpg, self_paced, ss_net, transmedseg
-from ssltut.methods.parts import adversarial, evidence, masks, shapes
 from ssltut.methods.registry import METHODS, make_method
 from ssltut.show.static.pictures import Picture
 from ssltut.training.config import TrainConfig
@@ -38,33 +48,35 @@ BASELINE = "mean_teacher"
 TERMS: dict[str, tuple[tuple[Callable, str, str], ...]] = {
     "rpg": (
         (rpg.RPG.targets, "labels = thin_label", "q = F.interpolate"),
-        (rpg.RPG.terms, "kept =", 'terms["reference"]'),
+        (rpg.RPG.terms, "kept = q.amax", 'terms["reference"]'),
+        (rpg.soft_cross_entropy, "", ""),
     ),
     "ss_net": (
         (adversarial.adversarial_direction, "d = unit", "return unit"),
         (ss_net.weighted_distance, "", ""),
     ),
     "versemi": (
-        (METHODS["versemi"].terms, "for z in unlabelled", 'terms["labelled part"]'),
-        (METHODS["versemi"].counts, "", ""),
+        (METHODS["versemi"].unlabelled, "", ""),
+        (METHODS["versemi"].counted, "", ""),
     ),
     "self_paced": ((self_paced.pair_losses, "", ""), (self_paced.self_paced_weights, "", "")),
-    "mn": ((mn.MN.learners, "", ""), (mn.mimic, "", "")),
+    "mn": ((mn.MN.learners, "", ""), (mn.distillation_loss, "", "")),
     "ersr": (
-        (shapes.repair, "", ""),
-        (METHODS["ersr"].terms, "terms = {", 'terms["mirror halves"]'),
+        (shapes.repair_mask, "", ""),
+        (METHODS["ersr"].terms, "images = halves", 'terms["mirror halves"]'),
     ),
     "m3hl": (
-        (masks.block_masks, "total =", "mask ="),
-        (METHODS["m3hl"].further, "near, deep", "return"),
+        (m3hl.block_masks, "total =", "mask ="),
+        (m3hl.M3HL.low, "", ""),
+        (m3hl.M3HL.high, "", ""),
     ),
     "c3s3": (
-        (c3s3_module.C3S3.compete, "share =", "first, second"),
-        (c3s3_module.contrast, "s, total", "return"),
+        (c3s3_module.C3S3.compete, "share =", "winner, loser"),
+        (c3s3_module.iuc_loss, "s = s", "return"),
     ),
     "transmedseg": (
-        (transmedseg.moved, "", ""),
-        (transmedseg.TransMedSeg.further, "shift =", "value ="),
+        (transmedseg.transport_logits, "", ""),
+        (transmedseg.TransMedSeg.terms, "shift =", 'terms["transfer"]'),
     ),
     "medl": ((evidence.opinion, "", ""), (evidence.fuse, "", ""), (medl.MEDL.omega, "", "")),
     "cad": ((cad_module.low_confidence, "", ""), (cad_module.displace, "goal =", "where[(b")),

@@ -5,7 +5,6 @@ Every function takes a ``gallery.Page`` and returns a sentence with the numbers 
 the picture.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,15 +18,16 @@ from ssltut import show
 from ssltut.data.batch import Batch, PatchLocation
 from ssltut.data.labels import LabelTable
 from ssltut.methods.contract import Plan, Progress
+from ssltut.methods.further.adversarial import unit
 from ssltut.methods.further.c3s3 import fit
 from ssltut.methods.further.cad import displace, low_confidence
-from ssltut.methods.further.medl import dirichlet, fuse, opinion, reliability
+from ssltut.methods.further.evidence import dirichlet, fuse, opinion, reliability
 from ssltut.methods.further.rpg import thin_label
 from ssltut.methods.further.self_paced import age_at, meta_label, self_paced_weights
-from ssltut.methods.further.versemi import spread
+from ssltut.methods.further.shapes import SURE
+from ssltut.methods.further.transmedseg import gap_and_covariance
+from ssltut.methods.further.versemi import everywhere, visible_labels
 from ssltut.methods.matching.primitives import voxel_vectors
-from ssltut.methods.parts.adversarial import unit
-from ssltut.methods.parts.shapes import SURE
 from ssltut.show.static.mechanisms import Way, pairs, transport, turns
 from ssltut.show.static.pictures import SERIES, Picture, picture
 from ssltut.show.static.slices import Scene
@@ -123,8 +123,8 @@ def versemi(page) -> Portrait:
         False  # the first scan is one of those in which only the last class is labelled
     )
     hidden = replace(batch, known=known)
-    y, known = page.method.read(hidden)
-    counts = page.method.counts(y, spread(known))[0]
+    y, known = visible_labels(hidden)
+    counts = page.method.counted(y, everywhere(known))[0]
     p = page.run.nets["student"](batch.x_u[:1], heads=True).heads["prompts"][0].sigmoid()
     told = LabelTable(
         "told",
@@ -274,10 +274,8 @@ def mn(page) -> Portrait:
 @torch.no_grad()
 def ersr(page) -> Portrait:
     m, batch = page.method, page.batch
-    nets = page.run.nets | {
-        "scores": copy.deepcopy(page.run.nets["scores"])
-    }  # looking must not change the ranking
-    found = m.refine(batch, nets, 1.0)
+    nets = page.run.nets
+    found, _ = m.refine(batch, nets, 1.0)
     p = array(nets["teacher"](batch.x_u[:1]).logits.softmax(1)[0, m.target], np.float32)
     used, sure = array(found.used[0], bool), p >= SURE
     area = np.where(used, sure, False).sum((0, 1)) if used.any() else p.sum((0, 1))
@@ -333,14 +331,14 @@ def ersr(page) -> Portrait:
 @torch.no_grad()
 def m3hl(page) -> Portrait:
     m, batch = page.method, page.batch
-    teacher, pseudo = m.teach(batch, page.run.nets)
-    mixed, target, true = m.mix(batch, pseudo)
+    pasted, (mixed, target, true), (teacher, pseudo) = m.forward(
+        batch, page.run.nets, page.progress
+    )
     source = LabelTable(
         "source",
         ("-", "from the labelled scan", "from the scan itself"),
         ("#000000", SERIES[2], SERIES[3]),
     )
-    pasted = m.student(mixed, batch, page.run.nets)
     near = (pasted.feats["embedding"][:1] - teacher.feats["embedding"][:1]).abs().mean()
     right = (array(pseudo[0]) == page.truth).mean()
     share, overlap = true[0].float().mean(), (true[0] & true[len(true) // 2]).float().mean()
@@ -414,10 +412,10 @@ def c3s3(page) -> Portrait:
 @torch.no_grad()
 def transmedseg(page) -> Portrait:
     m, batch, nets = page.method, page.batch, page.run.nets
-    gap, sigma = m.transport(nets)
+    gap, sigma = gap_and_covariance(nets)
     out, teacher = nets["student"](batch.x_l), nets["teacher"](batch.x_u[:1])
     harder = F.cross_entropy(
-        out.logits + m.shift(nets, page.progress)[batch.y_l].movedim(-1, 1),
+        out.logits + m.shift(nets, nets, page.progress)[batch.y_l].movedim(-1, 1),
         batch.y_l,
         reduction="none",
     )
@@ -473,7 +471,7 @@ def medl(page) -> Portrait:
         dirichlet(page.run.nets[role](torch.cat([batch.x_l, batch.x_u])).logits)
         for role in page.method.networks
     ]
-    fused, weights = page.method.know(alphas, 2, page.progress)
+    fused, weights = page.method.fuse_opinions(alphas, 2, page.progress)
     mass = [o.uncertainty[2] for o in (*map(opinion, alphas), fuse(*map(opinion, alphas)))]
     wrong = array(fused.belief[2].argmax(0)) != page.truth
     trust, w = reliability(fused)[2], weights[0][2]

@@ -79,3 +79,8 @@ def masked_cross_entropy(
 def entropy(p: Tensor, dim: int = 1) -> Tensor:
     """Shannon entropy in nats of probabilities along ``dim``; 0 log 0 = 0, with finite gradient."""
     return -(p * p.clamp(min=torch.finfo(p.dtype).tiny).log()).sum(dim)
+
+
+def sharpen(logits: Tensor, temperature: float) -> Tensor:
+    """p^(1/T) / Σ_c p^(1/T) along the classes, as softmax(z / T): nothing underflows."""
+    return (logits.float() / temperature).softmax(1)

@@ -93,13 +93,11 @@ def test_a_page_shows_picture_term_and_result_and_looking_changes_nothing(name, 
 def test_an_excerpt_ends_where_its_last_statement_does():
     whole = gallery.excerpt(pair_losses)
     assert whole.startswith("@full_precision\ndef pair_losses")
-    assert whole.endswith("return near.logsumexp(1, keepdim=True) - near")
-    part = gallery.excerpt(
-        METHODS["versemi"].terms, 'terms = {"supervised"', 'terms = {"supervised"'
-    )
-    assert len(part.splitlines()) == 2
-    assert part.endswith("if c and rows.any()))}")
-    assert part.startswith("terms")
+    assert whole.endswith("return similarity.logsumexp(1, keepdim=True) - similarity")
+    part = gallery.excerpt(METHODS["versemi"].unlabelled, "return {", "return {")
+    assert len(part.splitlines()) == 4
+    assert part.startswith("return")
+    assert part.endswith("}")
     with pytest.raises(ConfigError, match="no line of pair_losses begins with 'far ='"):
         gallery.excerpt(pair_losses, "far =", "return")
 

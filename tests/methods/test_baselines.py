@@ -11,12 +11,12 @@ from toy import SMALL, make_batch, total, toy_cohort
 
 from ssltut.data.components import largest_component, remove_small_components
 from ssltut.errors import ConfigError
+from ssltut.methods.classic import cct
+from ssltut.methods.classic.dtc import signed_distance
 from ssltut.methods.contract import Plan, Progress
-from ssltut.methods.losses import dice_loss, supervised_loss
-from ssltut.methods.parts import perturb
-from ssltut.methods.parts.distance import signed_distance
+from ssltut.methods.losses import dice_loss, sharpen, supervised_loss
 from ssltut.methods.parts.masks import box_mask
-from ssltut.methods.parts.sharpen import sharpen
+from ssltut.methods.parts.perturb import strong_view
 from ssltut.methods.registry import make_method
 from ssltut.nets.build import build_net
 from ssltut.nets.heads import Head
@@ -97,7 +97,7 @@ def test_fixmatch_learns_strong_views_where_the_weak_one_is_sure(loss):
     terms, nets, batch = step("fixmatch", options)
     with eval_mode(nets["student"]):
         sure, label = nets["student"](batch.x_u).logits.double().softmax(1).max(1)
-    strong = batch.noise(0.1, "strong")(perturb.strong_view(batch.x_u, batch.generator("strong")))
+    strong = batch.noise(0.1, "strong")(strong_view(batch.x_u, batch.generator("strong")))
     logits, mask = nets["student"](strong).logits.double(), sure >= 0.45
     assert 0 < mask.sum() < mask.numel()
     ce = -logits.log_softmax(1).gather(1, label[:, None])[:, 0]
@@ -115,8 +115,8 @@ def test_fixmatch_learns_strong_views_where_the_weak_one_is_sure(loss):
 def test_a_strong_view_moves_no_voxel_and_cuts_one_box():
     x = torch.full((2, 1, 9, 9, 9), 3.0)
     x[:, :, 0] = 7.0  # a mirror would move this side
-    seen = perturb.strong_view(x, generator_for("cpu", 0))
-    assert torch.equal(seen, perturb.strong_view(x, generator_for("cpu", 0)))
+    seen = strong_view(x, generator_for("cpu", 0))
+    assert torch.equal(seen, strong_view(x, generator_for("cpu", 0)))
     assert all((sample == 0).sum() == 27 for sample in seen)
     assert not torch.equal(seen[0], seen[1])
     assert all(
@@ -331,11 +331,11 @@ def test_cct_auxiliary_decoders_follow_the_main_one_and_do_not_teach_it():
     expected = 0.0
     for name in names:
         function = {
-            "noise": perturb.feature_noise,
-            "drop": perturb.feature_drop,
-            "dropout": perturb.channel_dropout,
-            "objects": perturb.hide_objects,
-            "context": perturb.hide_context,
+            "noise": cct.feature_noise,
+            "drop": cct.feature_drop,
+            "dropout": cct.channel_dropout,
+            "objects": cct.hide_objects,
+            "context": cct.hide_context,
         }[name]
         head = net.heads[name]
         z = head.classifier(head.decode([function(f, main, draws[name]) for f in maps])[0]).double()
@@ -369,24 +369,24 @@ def test_perturbations_of_maps_by_hand():
     generator, f = generator_for("cpu", 1), torch.rand(2, 64, 4, 4, 4) + 0.1
     logits = torch.zeros(2, 3, 8, 8, 8)
     logits[:, 1, :4] = 1.0  # the first half is an object
-    noise = perturb.feature_noise(f, logits, generator) / f - 1
+    noise = cct.feature_noise(f, logits, generator) / f - 1
     assert noise.abs().max() <= 0.3 + 1e-5
     assert abs(noise.mean().item()) < 0.01
     assert noise.std().item() == pytest.approx(0.6 / 12**0.5, rel=0.05)
-    dropped = perturb.channel_dropout(f, logits, generator)
+    dropped = cct.channel_dropout(f, logits, generator)
     share = (dropped != 0).float().mean((2, 3, 4))
     assert set(share.unique().tolist()) == {0.0, 1.0}
     assert share.mean().item() == pytest.approx(0.5, abs=0.15)
     assert torch.allclose(dropped[dropped != 0], 2 * f[dropped != 0])
     assert torch.equal(
-        perturb.hide_objects(f, logits, generator) != 0,
+        cct.hide_objects(f, logits, generator) != 0,
         (torch.arange(4) >= 2).view(1, 1, 4, 1, 1).expand_as(f),
     )
     assert torch.equal(
-        perturb.hide_objects(f, logits, generator) + perturb.hide_context(f, logits, generator), f
+        cct.hide_objects(f, logits, generator) + cct.hide_context(f, logits, generator), f
     )
     ladder = torch.linspace(0.01, 1.0, 64).view(1, 1, 4, 4, 4).expand(1, 8, 4, 4, 4)
-    limits = {(perturb.feature_drop(ladder, logits, generator)).max().item() for _ in range(50)}
+    limits = {(cct.feature_drop(ladder, logits, generator)).max().item() for _ in range(50)}
     assert 0.68 < min(limits) < 0.75
     assert 0.85 < max(limits) < 0.9
 
@@ -474,8 +474,8 @@ def test_a_run_started_from_another_takes_its_body_and_keeps_its_own_heads(tmp_p
 @pytest.mark.parametrize(
     ("name", "option", "words"),
     [
-        ("cps", {"on": "labelled"}, "use all or unlabelled"),
-        ("fixmatch", {"loss": "dice"}, "use ce"),
+        ("cps", {"on": "labelled"}, "on is"),
+        ("fixmatch", {"loss": "dice"}, "loss is"),
     ],
 )
 def test_wrong_options_are_refused_and_right_ones_are_not(name, option, words):

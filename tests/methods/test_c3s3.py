@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from toy import SMALL, make_batch
 
 from ssltut.methods.contract import Progress
-from ssltut.methods.further.c3s3 import contrast, project
+from ssltut.methods.further.c3s3 import iuc_loss, project
 from ssltut.methods.losses import dice_loss, supervised_loss
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.methods.registry import make_method
@@ -104,7 +104,7 @@ def test_the_terms_of_a_step_in_float64():
         for r in outs
     ]
     expected = (
-        sum(contrast(F.cosine_similarity(z, w), a, b, 3, 0.1) for (z, a), (w, b) in product(*sides))
+        sum(iuc_loss(F.cosine_similarity(z, w), a, b, 3, 0.1) for (z, a), (w, b) in product(*sides))
         / 4
     )
     assert terms["contrast"].value.item() == pytest.approx(expected.item(), rel=1e-4)
@@ -123,8 +123,8 @@ def test_the_contrast_by_hand():
     inside, outside_in, outside, inside_out = e  # I, 1 - I, 1 - U, U
     expected = sum(-math.log(x / (sum(outside_in) + x)) for x in inside) / 3
     expected += sum(-math.log(x / (sum(inside_out) + x)) for x in outside) / 3
-    assert contrast(s, first, second, 2, 0.5).item() == pytest.approx(expected, rel=1e-5)
-    both = contrast(
+    assert iuc_loss(s, first, second, 2, 0.5).item() == pytest.approx(expected, rel=1e-5)
+    both = iuc_loss(
         s, first, second, 3, 0.5
     ).item()  # nobody predicts class 2: I is empty, 1 - U is everywhere
     empty = (
@@ -136,7 +136,7 @@ def test_the_contrast_by_hand():
 
 def test_the_contrast_pulls_together_where_both_agree_and_apart_where_they_do_not():
     s = torch.tensor([0.5, 0.5, 0.5], requires_grad=True)
-    contrast(s, torch.tensor([1, 1, 0]), torch.tensor([1, 0, 0]), 2, 0.1).backward()
+    iuc_loss(s, torch.tensor([1, 1, 0]), torch.tensor([1, 0, 0]), 2, 0.1).backward()
     agreed, disputed, background = s.grad.tolist()
     assert agreed < disputed
     assert background < disputed

@@ -12,9 +12,8 @@ from ssltut.data.cohort import Cohort, Split
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import Plan, Progress
-from ssltut.methods.parts.memory import ScoreTable
-from ssltut.methods.parts.perturb import photometric
-from ssltut.methods.parts.shapes import (
+from ssltut.methods.further.ersr import photometric
+from ssltut.methods.further.shapes import (
     Mirror,
     find_shape,
     fit_shape,
@@ -22,8 +21,10 @@ from ssltut.methods.parts.shapes import (
     pieces,
     regularity,
     repair,
+    repair_mask,
     surface_points,
 )
+from ssltut.methods.parts.memory import ScoreTable
 from ssltut.methods.registry import make_method
 from ssltut.seeding import generator_for
 from ssltut.training.loop import train
@@ -121,8 +122,8 @@ def test_the_repaired_mask_by_hand():
     p, squared = np.array([0.1, 0.1, 0.9, 0.99, 0.7, 0.7]), np.array([0.0, 1.0, 1.5, 2.5, 1.2, 1.5])
     # 1.6 -> 1; 0.6 on the surface; 0.9 e^-.25 = .70; .99 e^-.75 = .47; .7 e^-.1 = .63; .7 e^-.25 =
     # .55
-    assert repair(p, squared, 0.0).tolist() == [True, True, True, False, True, False]
-    assert repair(p, squared, 1.2).tolist() == [
+    assert repair_mask(p, squared, 0.0).tolist() == [True, True, True, False, True, False]
+    assert repair_mask(p, squared, 1.2).tolist() == [
         True,
         True,
         True,
@@ -164,9 +165,9 @@ def test_regularity_ranks_a_disc_before_a_ragged_mask_and_knows_what_it_cannot_r
     assert regularity(disc * 0.4) is None
     assert regularity(np.ones((4, 4))) is None
     step = np.zeros((6, 6))
-    step[3:] = (
-        1.0  # Sobel 4 on the two rows at the edge; distances 0 0 0 1 2 3, Laplacian 1 on the row before the edge, -1 on the last
-    )
+    step[3:] = 1.0
+    # Sobel 4 on the two rows at the edge; distances 0 0 0 1 2 3: Laplacian 1 on the row before the
+    # edge, -1 on the last
     assert regularity(step) == pytest.approx((4 * 2 / 6 + 2 / 6) / 2)
 
 
@@ -209,7 +210,7 @@ def test_every_term_against_its_equation():
         Progress(70, 100),
     )
     nets = sure_teacher(build_nets(method, STILL, 2))
-    found = method.refine(batch, nets, 1.0)
+    found, _ = method.refine(batch, nets, 1.0)
     assert torch.equal(
         found.used, torch.from_numpy(inside.any((1, 2))[:, None, None]).expand_as(found.used)
     )
@@ -250,7 +251,7 @@ def test_every_term_against_its_equation():
 
 def test_a_mirrored_image_is_its_own_mirror_image_inside_the_region():
     method, (batch, _) = make_method("ersr"), round_batch()
-    found = method.refine(batch, sure_teacher(build_nets(method, STILL, 2)), 1.0)
+    found, _ = method.refine(batch, sure_teacher(build_nets(method, STILL, 2)), 1.0)
     x = torch.rand(batch.x_u.shape)
     whole = found.complete(x, x, True)
     assert torch.equal(whole[~found.region[:, None]], x[~found.region[:, None]])
@@ -273,10 +274,9 @@ def test_failed_fits_and_irregular_patches_teach_nothing():
     method, (batch, _) = make_method("ersr"), round_batch()
     nets = sure_teacher(build_nets(method, STILL, 2))
     nets["scores"].store([f"scan {i}" for i in range(20)], [0.0] * 20)
-    assert not method.refine(
-        batch, nets, 0.4
-    ).used.any()  # both patches are less regular than the best 40 % of all scans; int(0.4 * 2) is 0
-    used = method.refine(batch, nets, 0.5).used.flatten(1).any(1)
+    assert not method.refine(batch, nets, 0.4)[0].used.any()
+    # both patches are less regular than the best 40 % of all scans; int(0.4 * 2) is 0
+    used = method.refine(batch, nets, 0.5)[0].used.flatten(1).any(1)
     assert used.sum() == 1  # but at least half of the batch is kept, the more regular half
     blank = replace(batch, x_u=torch.zeros_like(batch.x_u))
     terms = method.losses(blank, nets, Progress(70, 100))
@@ -299,14 +299,16 @@ def test_two_hips_are_mirrored_at_the_plane_between_them(shape):
         batch, x_u=torch.from_numpy(two)[None, None].float().repeat(2, 1, 1, 1, 1), ids_u=("c", "d")
     )
     nets = sure_teacher(build_nets(method, STILL, 2))
-    found = method.refine(batch, nets, 1.0)
+    found, _ = method.refine(batch, nets, 1.0)
     assert found.used.all()
     assert torch.equal(found.left[0, :, 0, 0], torch.arange(32) < 15.5)
     x = torch.rand(batch.x_u.shape)
     assert torch.allclose(found.reflect(x), x.flip(2), atol=1e-3)
     assert torch.equal(found.region, found.mask)
     one = replace(batch, x_u=batch.x_u * (torch.arange(32) < 16).view(32, 1, 1))
-    assert not method.refine(one, nets, 1.0).used.any()  # with one hip there is nothing to mirror
+    assert not method.refine(one, nets, 1.0)[
+        0
+    ].used.any()  # with one hip there is nothing to mirror
     assert torch.isfinite(
         sum(
             t.value
@@ -396,8 +398,8 @@ def test_photometric_changes_are_drawn_for_every_patch():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"shape": "cube"}, "use ellipse, sphere, ellipsoid"),
-        ({"mirror": "x"}, "use axis, sagittal"),
+        ({"shape": "cube"}, "shape is 'cube'"),
+        ({"mirror": "x"}, "mirror is 'x'"),
         ({"mirror": "sagittal"}, "needs a shape in 3D"),
     ],
 )
@@ -433,13 +435,15 @@ def test_the_heads_of_synthetic_femurs_are_found_and_two_hips_have_a_plane_betwe
     both = np.concatenate(
         [cases[side][1] for side in ("left", "right")]
     )  # in RAS+ the first index grows to the right
-    mask, _, left, partner = method.repaired(both.astype(np.float32))
+    p = both.astype(np.float32)
+    mask, _, left, partner = repair(p, method.shapes(p), method.reach)
     middle = (cases["left"][0].centre + cases["right"][0].centre + [32, 0, 0]) / 2
     assert left[:29].all()
     assert not left[34:].any()
     assert middle[0] == pytest.approx(31.5, abs=2)
     assert (mask & both).sum() > 0.95 * both.sum()
-    assert method.repaired(np.concatenate([both[:32], 0 * both[:32]]).astype(np.float32)) is None
+    one = np.concatenate([p[:32], 0 * p[:32]])
+    assert repair(one, method.shapes(one), method.reach) is None
     assert np.allclose(
         (partner[tuple(np.round(middle).astype(int))] + np.round(middle)) / 2, middle, atol=0.6
     )

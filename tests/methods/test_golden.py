@@ -1,4 +1,4 @@
-"""The terms of every method are those of record: tests/golden.json, made with ``--write-golden``."""
+"""The terms of every method are those of record: golden.json, made with ``--write-golden``."""
 
 import pytest
 import torch

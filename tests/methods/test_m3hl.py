@@ -11,7 +11,8 @@ from toy import SMALL, make_batch
 
 from ssltut.data.components import largest_component
 from ssltut.methods.contract import Plan, Progress
-from ssltut.methods.parts.masks import block_masks, halves
+from ssltut.methods.further.m3hl import block_masks
+from ssltut.methods.parts.masks import halves
 from ssltut.methods.registry import make_method
 from ssltut.seeding import generator_for
 from ssltut.training.networks import build_nets

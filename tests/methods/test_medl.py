@@ -8,8 +8,7 @@ import torch
 from toy import SMALL, make_batch
 
 from ssltut.methods.contract import Progress
-from ssltut.methods.losses import dice_loss, supervised_loss
-from ssltut.methods.parts.evidence import (
+from ssltut.methods.further.evidence import (
     Opinion,
     dirichlet,
     fisher_loss,
@@ -19,6 +18,7 @@ from ssltut.methods.parts.evidence import (
     rank,
     reliability,
 )
+from ssltut.methods.losses import dice_loss, supervised_loss
 from ssltut.methods.registry import make_method
 from ssltut.nets.resnet import ResNet
 from ssltut.nets.unet import UNet

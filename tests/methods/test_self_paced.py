@@ -150,7 +150,7 @@ def test_both_stages_run_and_the_second_improves(arch, patch, tmp_path):
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ({"weights": "soft"}, "use linear or hard"),
+        ({"weights": "soft"}, "weights is"),
         ({"use": ["phase"]}, "choose among position"),
         ({"use": []}, "choose among position"),
     ],

@@ -13,10 +13,10 @@ from toy import SMALL, make_batch, toy_cohort
 
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import Progress
-from ssltut.methods.further.ss_net import Separator, scorer, weights
+from ssltut.methods.further.adversarial import adversarial_direction, change, frozen_averages
+from ssltut.methods.further.ss_net import Separator, mean_one_scores, scorers
 from ssltut.methods.losses import soft_dice_loss
 from ssltut.methods.matching.primitives import surface_shell, voxel_vectors
-from ssltut.methods.parts.adversarial import adversarial_direction, change, frozen_averages
 from ssltut.methods.registry import make_method
 from ssltut.training.loop import train
 from ssltut.training.networks import build_nets
@@ -31,7 +31,10 @@ def step(options=None, n_classes=3, config=STILL, progress=HALF, batch=None):
         batch or make_batch(n_classes),
     )
     nets = build_nets(method, config, n_classes)
-    return method, method.losses(batch, nets, progress), nets, batch
+    outs = method.forward(batch, nets, progress)
+    terms = method.terms(batch, nets, outs, progress)
+    method.update(batch, nets, outs, progress)
+    return method, terms, nets, batch
 
 
 def test_the_direction_is_the_gradient_by_finite_differences():
@@ -91,9 +94,14 @@ def test_adversarial_passes_leave_the_averages_and_their_switch_alone():
     net = build_nets(make_method("ss_net"), SMALL, 3)["student"]
     norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm3d)]
     x = make_batch().x_u
-    with pytest.raises(KeyError), frozen_averages(net):
-        net(x)
-        raise KeyError
+
+    def interrupted_pass():
+        with frozen_averages(net):
+            net(x)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted_pass()
     assert all(
         m.track_running_stats and m.num_batches_tracked == 0 and not m.running_mean.any()
         for m in norms
@@ -111,9 +119,9 @@ def test_the_memory_holds_the_best_scored_of_every_class_and_is_overwritten(keep
     for score in separator.feature_score:
         score.forward = lambda v: v[:, :1]
     vectors = F.pad(torch.arange(10.0)[torch.randperm(10)][:, None], (0, 31))
-    separator.remember(vectors - 100, torch.ones(10, dtype=torch.long), keep == "highest")
-    separator.remember(vectors, torch.ones(10, dtype=torch.long), keep == "highest")
-    separator.remember(vectors[:0], torch.ones(0, dtype=torch.long), True)
+    label = torch.ones(10, dtype=torch.long)
+    for features in (vectors - 100, vectors, vectors[:0]):
+        separator.memory.store(*separator.best(features, label[: len(features)], keep == "highest"))
     kept, labels = separator.memory.recall()
     assert sorted(kept[:, 0].tolist()) == sorted(best)
     assert labels.tolist() == [1, 1, 1]
@@ -212,7 +220,7 @@ def test_what_a_method_adds_to_the_networks_learns_and_starts_from_the_seed(tmp_
 
 
 def test_wrong_options_are_refused_and_right_ones_are_not():
-    with pytest.raises(ConfigError, match="use highest or lowest"):
+    with pytest.raises(ConfigError, match="keep is"):
         make_method("ss_net", {"keep": "best"})
     assert make_method("ss_net", {"keep": "lowest"}).keep == "lowest"
 
@@ -224,11 +232,11 @@ def test_weights_of_low_scores_and_their_gradients_stay_finite():
         -60.0,
         -200.0,
     ):  # at -60 the squared mean of the sigmoids is 0 in float32, at -200 every sigmoid
-        score = scorer()
+        score = scorers(1)[0]
         with torch.no_grad():
             score[-1].bias.fill_(bias)
         found, expected = (
-            weights(score, vectors),
+            mean_one_scores(score, vectors),
             deepcopy(score).double()(vectors.double()).sigmoid()[:, 0],
         )
         torch.testing.assert_close(found.double(), expected / expected.mean(), rtol=1e-3, atol=0.0)

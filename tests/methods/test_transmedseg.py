@@ -11,9 +11,8 @@ from toy import SMALL, make_batch
 
 from ssltut.data.components import largest_component
 from ssltut.methods.contract import Progress
-from ssltut.methods.further.transmedseg import cluster_loss, moved
+from ssltut.methods.further.transmedseg import ClassMoments, cluster_loss, transport_logits
 from ssltut.methods.parts.masks import box_mask, halves
-from ssltut.methods.parts.moments import ClassMoments
 from ssltut.methods.registry import make_method
 from ssltut.training.networks import build_nets
 
@@ -41,7 +40,7 @@ def test_the_closed_form_is_the_expected_loss_of_moved_embeddings():
         ).sample((400_000,))
         log_p = (draws @ w.T + b).log_softmax(1)[:, y]
         closed = F.cross_entropy(
-            (f @ w.T + b + moved(w, gap, cov, alpha)[y])[None], torch.tensor([y])
+            (f @ w.T + b + transport_logits(w, gap, cov, alpha)[y])[None], torch.tensor([y])
         )
         assert closed.item() == pytest.approx((-log_p).exp().mean().log().item(), rel=0.02)
         assert closed >= -log_p.mean()
@@ -52,28 +51,28 @@ def test_what_moving_adds_by_hand():
     cov = torch.stack([torch.eye(2), torch.tensor([[2.0, 1.0], [1.0, 4.0]])])
     first = 0.5 * (-1.0 * 1.0 + 2.0 * 3.0) + 0.25 * 5.0  # d = (-1, 2)
     second = 0.5 * (1.0 * 0.5) + 0.25 * (2.0 - 4.0 + 16.0)  # d = (1, -2)
-    assert torch.allclose(moved(w, gap, cov, 0.5), torch.tensor([[0.0, first], [second, 0.0]]))
+    assert torch.allclose(
+        transport_logits(w, gap, cov, 0.5), torch.tensor([[0.0, first], [second, 0.0]])
+    )
 
 
 def test_without_time_nothing_moves():
-    assert moved(*random_case(), 0.0).abs().max() == 0.0
+    assert transport_logits(*random_case(), 0.0).abs().max() == 0.0
 
 
 def test_running_moments_are_those_of_the_mixture():
     moments, a, b = ClassMoments(3, 2), torch.randn(50, 2), torch.randn(80, 2) * 2 + 1
-    moments.update(a, torch.ones(50, dtype=torch.long), 0.75)
+    moments.store(a, torch.ones(50, dtype=torch.long), 0.75)
     assert moments.seen.tolist() == [False, True, False]
     assert torch.allclose(moments.mean[1], a.mean(0))
     assert torch.allclose(moments.covariance[1], torch.cov(a.T, correction=0), atol=1e-5)
-    moments.update(b, torch.ones(80, dtype=torch.long), 0.75)
+    moments.store(b, torch.ones(80, dtype=torch.long), 0.75)
     mean = 0.75 * a.mean(0) + 0.25 * b.mean(0)
     second = 0.75 * (a.T @ a) / 50 + 0.25 * (b.T @ b) / 80
     assert torch.allclose(moments.mean[1], mean, atol=1e-5)
     assert torch.allclose(moments.covariance[1], second - torch.outer(mean, mean), atol=1e-4)
     assert moments.mean[0].abs().max() == 0
-    assert (
-        ClassMoments(2, 1).update(torch.ones(1, 1), torch.zeros(1, dtype=torch.long), 0.9) is None
-    )
+    assert ClassMoments(2, 1).store(torch.ones(1, 1), torch.zeros(1, dtype=torch.long), 0.9) is None
 
 
 def test_the_clusters_are_those_of_the_plain_graph():

@@ -300,7 +300,7 @@ def test_a_prompted_network_starts_anew_from_another_run(tmp_path):
 
 
 def test_wrong_options_are_refused_and_right_ones_are_not():
-    with pytest.raises(ConfigError, match="use known or labelled"):
+    with pytest.raises(ConfigError, match="union is "):
         make_method("versemi", {"union": "all"})
     assert make_method("versemi", {"union": "labelled"}).union == "labelled"
 

@@ -7,47 +7,49 @@ from torch import Tensor
 
 from ssltut.data.batch import Batch
 from ssltut.data.components import largest_component
-from ssltut.methods.contract import (
-    PARTS,
-    Method,
-    Nets,
-    Network,
-    Plan,
-    Progress,
-    Term,
-    Terms,
-    supervised,
-)
+from ssltut.methods.contract import PARTS, Method, Nets, Network, Plan, Progress, Term, Terms
 from ssltut.methods.losses import supervised_loss
 from ssltut.methods.parts.masks import box_mask, halves
 from ssltut.nets.base import Out
+from ssltut.options import Fraction, NotNegative
 
 
-class Pasted(NamedTuple):
-    """What one step pasted, X1 of n patches and after them X2.
+class Mix(NamedTuple):
+    """Pasted patches.
 
-    out      the student's, for 2n pasted patches
-    target   (2n, X, Y, Z) their labels; true (2n, X, Y, Z) bool, where these are labels of the
-             cohort and not the teacher's
-    teacher  the teacher's, for the unlabelled patches themselves
-    pseudo   (B', X, Y, Z) the teacher's labels of these
+    x       (N, 1, X, Y, Z) the patches
+    target  (N, X, Y, Z) their labels
+    true    (N, X, Y, Z) bool, where these are labels of the cohort and not the teacher's; None:
+            everywhere
     """
 
-    out: Out
+    x: Tensor
     target: Tensor
-    true: Tensor
-    teacher: Out
+    true: Tensor | None = None
+
+
+class Taught(NamedTuple):
+    """What the teacher gives for the unlabelled patches, and its labels of them (B', X, Y, Z)."""
+
+    out: Out
     pseudo: Tensor
 
 
+class Pasted(NamedTuple):
+    """What the student gives for pasted patches; ``teacher`` is None where none was asked."""
+
+    out: Out
+    mix: Mix
+    teacher: Taught | None = None
+
+
 class BCP(Method):
-    """Labelled and unlabelled patches are pasted into each other, and the student learns the pasted
-    label maps.
+    """Labelled and unlabelled patches are pasted into each other, and so are their label maps.
 
     M is False in a random box of 2/3 of the sides; a, b labelled, u, v unlabelled with the
     teacher's labels (largest piece a class):
-      X1 = a M + u (1 - M), X2 = v M + b (1 - M), L = Σ over both of (CE + Dice)(true labels) + 0.5
-      (CE + Dice)(teacher's labels)
+      X1 = a M + u (1 - M),  X2 = v M + b (1 - M)
+      L = Σ over both of (CE + Dice)(true labels) + 0.5 (CE + Dice)(teacher's labels)
     Before that, 2/17 of training paste labelled patches into each other, and the teacher follows
     the student at once; then EMA 0.99. No ramp. Departures: CE + Dice in place of half of it; the
     teacher runs in eval mode and its buffers are averaged too; no choice of a best model between
@@ -64,10 +66,10 @@ class BCP(Method):
     ideas = ("pseudo-labels", "mixing")
     networks = {"student": Network(), "teacher": Network(ema_of="student")}
 
-    weight: float = 0.5
-    pretrain: float = 2 / 17
-    box: float = 2 / 3
-    ema_decay: float = 0.99
+    weight: NotNegative = 0.5
+    pretrain: Fraction = 2 / 17
+    box: Fraction = 2 / 3
+    ema_decay: Fraction = 0.99
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
         return Plan(default.labelled, 0) if progress.frac < self.pretrain else default
@@ -75,70 +77,61 @@ class BCP(Method):
     def decay_at(self, progress: Progress) -> float:
         return 0.0 if progress.frac < self.pretrain else self.ema_decay
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
-        """All passes are in ``terms``."""
-
-    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Pasted:
+        """One pass of the student over patches that are pasted into each other."""
         if not self.weight:
-            return {"supervised": supervised(self.see(batch, nets, PARTS[:1]), batch)}
-        if batch.x_u is None:
-            (a, b), (y_a, y_b) = halves(batch.x_l), halves(batch.y_l)
-            keep = self.mask(batch, len(a))
-            z = self.student(torch.where(keep[:, None], a, b), batch, nets).logits
-            return {"supervised": Term(supervised_loss(z, torch.where(keep, y_a, y_b)))}
-        teacher, pseudo = self.teach(batch, nets)
-        mixed, target, true = self.mix(batch, pseudo)
-        pasted, n = (
-            Pasted(self.student(mixed, batch, nets), target, true, teacher, pseudo),
-            len(mixed) // 2,
-        )
-        real, copied = (
-            sum(
-                supervised_loss(*part)
-                for part in zip(
-                    pasted.out.logits.split(n), target.split(n), region.split(n), strict=False
-                )
-            )
-            for region in (pasted.true, ~pasted.true)
-        )
-        return {"supervised": Term(real), "pasted": Term(copied, self.weight)} | self.further(
-            batch, nets, progress, pasted
-        )
+            out = self.see(batch, nets, PARTS[:1]).whole
+            return Pasted(out, Mix(batch.x_l, batch.y_l))
+        teacher = None if batch.x_u is None else self.teach(batch, nets)
+        mix = self.mix_labelled(batch) if teacher is None else self.mix(batch, teacher.pseudo)
+        noise = batch.noise(self.sigma_student, "student", "pasted")
+        return Pasted(nets["student"](noise(mix.x)), mix, teacher)
 
     @torch.no_grad()
-    def teach(self, batch: Batch, nets: Nets) -> tuple[Out, Tensor]:
-        """What the teacher gives for the unlabelled patches, and their pseudo-labels (B', X, Y,
-        Z).
-        """
-        teacher = nets["teacher"](batch.x_u)
-        return teacher, largest_component(teacher.logits.argmax(1), batch.n_classes)
+    def teach(self, batch: Batch, nets: Nets) -> Taught:
+        out = nets["teacher"](batch.x_u)
+        return Taught(out, largest_component(out.logits.argmax(1), batch.n_classes))
 
-    def mix(self, batch: Batch, pseudo: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """X1 of n patches and after them X2 (2n, 1, X, Y, Z); their labels, and where these are the
-        cohort's (2n, X, Y, Z).
-        """
-        (a, b), (y_a, y_b), (u, v), (y_u, y_v) = (
-            halves(part) for part in (batch.x_l, batch.y_l, batch.x_u, pseudo)
-        )
+    def mix_labelled(self, batch: Batch) -> Mix:
+        """Half of the labelled patches with boxes of the other half."""
+        a, b = halves(batch.x_l)
+        y_a, y_b = halves(batch.y_l)
+        keep = self.mask(batch, len(a))
+        return Mix(torch.where(keep[:, None], a, b), torch.where(keep, y_a, y_b))
+
+    def mix(self, batch: Batch, pseudo: Tensor) -> Mix:
+        """X1 of n patches and after them X2."""
         n = (min(len(batch.x_l), len(batch.x_u)) + 1) // 2
         keep = self.mask(batch, n).expand(n, *batch.y_l.shape[1:])
-        mixed = torch.cat(
-            [torch.where(keep[:, None], outer[:n], inner[:n]) for outer, inner in ((a, u), (v, b))]
-        )
-        target = torch.cat(
-            [torch.where(keep, outer[:n], inner[:n]) for outer, inner in ((y_a, y_u), (y_v, y_b))]
-        )
-        return mixed, target, torch.cat([keep, ~keep])
+
+        def paste(labelled: Tensor, unlabelled: Tensor, keep: Tensor) -> Tensor:
+            a, b = (half[:n] for half in halves(labelled))
+            u, v = (half[:n] for half in halves(unlabelled))
+            return torch.cat([torch.where(keep, a, u), torch.where(keep, v, b)])
+
+        x = paste(batch.x_l, batch.x_u, keep[:, None])
+        target = paste(batch.y_l, pseudo, keep)
+        return Mix(x, target, torch.cat([keep, ~keep]))
 
     def mask(self, batch: Batch, n: int) -> Tensor:
         """(n or 1, X, Y, Z) bool: True where the patch that is pasted into stays as it is."""
         return box_mask(batch.x_l.shape[2:], self.box, batch.generator("box"))[None]
 
-    def further(
-        self, batch: Batch, nets: Nets, progress: Progress, pasted: Pasted
-    ) -> dict[str, Term]:
-        """What a method built on this one adds."""
-        return {}
+    def terms(self, batch: Batch, nets: Nets, outs: Pasted, progress: Progress) -> Terms:
+        logits = outs.out.logits
+        _, target, true = outs.mix
+        if true is None:
+            return {"supervised": Term(supervised_loss(logits, target))}
+        return {
+            "supervised": Term(loss_of_both(logits, target, true)),
+            "pasted": Term(loss_of_both(logits, target, ~true), self.weight),
+        }
 
-    def student(self, x: Tensor, batch: Batch, nets: Nets) -> Out:
-        return nets["student"](batch.noise(self.sigma_student, "student", "pasted")(x))
+
+def loss_of_both(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy + Dice of X1 plus that of X2, over the voxels of ``mask``; all (2n, ...)."""
+    first = slice(None, len(target) // 2)
+    second = slice(len(target) // 2, None)
+    return supervised_loss(logits[first], target[first], mask[first]) + supervised_loss(
+        logits[second], target[second], mask[second]
+    )

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import (
@@ -14,14 +15,47 @@ from ssltut.methods.contract import (
     Progress,
     Term,
 )
-from ssltut.methods.parts.perturb import (
-    channel_dropout,
-    feature_drop,
-    feature_noise,
-    hide_context,
-    hide_objects,
-)
+from ssltut.methods.parts.perturb import uniform
 from ssltut.nets.heads import Head
+from ssltut.options import Fraction, NotNegative
+
+# Perturbations of an encoder's map f (B, D, X, Y, Z), given the main output's logits.
+
+
+def feature_noise(f: Tensor, logits: Tensor, generator: torch.Generator) -> Tensor:
+    """f + f N, N uniform in [-0.3, 0.3]."""
+    return f * (1.0 + uniform(generator, f.shape, -0.3, 0.3)).to(f.dtype)
+
+
+def feature_drop(f: Tensor, logits: Tensor, generator: torch.Generator) -> Tensor:
+    """Without the most active voxels: their mean over channels exceeds a share of the largest.
+
+    The share is drawn from U(0.7, 0.9).
+    """
+    activity = f.mean(1, keepdim=True)
+    share = uniform(generator, (len(f), 1, 1, 1, 1), 0.7, 0.9)
+    return f * (activity < share * activity.amax((2, 3, 4), keepdim=True))
+
+
+def channel_dropout(f: Tensor, logits: Tensor, generator: torch.Generator) -> Tensor:
+    """Without half of the channels; the others count double."""
+    keep = uniform(generator, (*f.shape[:2], 1, 1, 1), 0.0, 1.0) < 0.5
+    return f * (2.0 * keep).to(f.dtype)
+
+
+def foreground(f: Tensor, logits: Tensor) -> Tensor:
+    """Where the main output sees any foreground, at the resolution of ``f``."""
+    mask = (logits.argmax(1, keepdim=True) > 0).to(f.dtype)
+    return F.interpolate(mask, f.shape[2:], mode="nearest")
+
+
+def hide_objects(f: Tensor, logits: Tensor, generator: torch.Generator) -> Tensor:
+    return f * (1.0 - foreground(f, logits))
+
+
+def hide_context(f: Tensor, logits: Tensor, generator: torch.Generator) -> Tensor:
+    return f * foreground(f, logits)
+
 
 PERTURBATIONS = {
     "noise": feature_noise,
@@ -33,8 +67,7 @@ PERTURBATIONS = {
 
 
 class CCT(Consistency):
-    """Auxiliary decoders see the encoder's maps perturbed, and must say what the main decoder says
-    of them as they are.
+    """Decoders of perturbed encoder maps must agree with the decoder of the plain ones.
 
     L_U = mean over the decoders of mean over voxels of Σ_c (p_k - p)^2 on unlabelled patches, p
     detached: the main decoder learns from labels, the auxiliary ones from consistency, the encoder
@@ -51,13 +84,14 @@ class CCT(Consistency):
     exact = False
     networks = {"student": Network(heads={name: Head() for name in PERTURBATIONS})}
 
-    weight: float = 30 / 21
-    rampup: float = 0.1
+    weight: NotNegative = 30 / 21
+    rampup: Fraction = 0.1
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """The auxiliary decoders see the unlabelled patches alone."""
         parts = self.parts(batch, progress)
-        x, n = torch.cat([self.view(batch, part) for part in parts]), len(batch.x_l)
+        x = torch.cat([self.view(batch, part) for part in parts])
+        n = len(batch.x_l)
         if parts != PARTS:
             return {"student": NetOutput(nets["student"](x), n)}
         draws = {name: batch.generator("perturb", name) for name in PERTURBATIONS}
@@ -68,9 +102,7 @@ class CCT(Consistency):
         return {"student": NetOutput(nets["student"](x, heads=True, perturb=perturbed), n)}
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
-        out = outs["student"].whole
+        heads = outs["student"].whole.heads
         target = outs["student"].unlabelled.logits.detach().float().softmax(1)
-        return Term(
-            sum((z.float().softmax(1) - target).square().sum(1).mean() for z in out.heads.values())
-            / len(out.heads)
-        )
+        distances = [(z.float().softmax(1) - target).square().sum(1).mean() for z in heads.values()]
+        return Term(sum(distances) / len(distances))

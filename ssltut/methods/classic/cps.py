@@ -9,8 +9,7 @@ from ssltut.methods.contract import Consistency, Nets, Network, Outs, Term
 
 
 class CPS(Consistency):
-    """Two networks that differ in nothing but their first weights; each learns from the hard labels
-    the other gives.
+    """Two networks, different in their first weights alone, learn from each other's hard labels.
 
     Term "consistency": CE(z_1, argmax z_2) + CE(z_2, argmax z_1), labels detached, over labelled
     and unlabelled patches. Weight 0.1 ramp(t/T), the setting for 3D scans (SSL4MIS); the paper

@@ -1,17 +1,18 @@
 """Dual-task consistency (Luo et al. 2021)."""
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Consistency, Nets, Network, Outs, Term, Terms
-from ssltut.methods.parts.distance import signed_distance
 from ssltut.nets.heads import Head
+from ssltut.options import NotNegative, Positive
 
 
 class DTC(Consistency):
-    """A second head draws the signed distance to the surface; turned back into a mask it must agree
-    with the first.
+    """A second head gives the signed distance to the surface, and must agree with the mask.
 
     Terms: "distance", MSE of tanh(head) against the true map, weight 0.3, labelled patches;
     "consistency", mean of (σ(-k d) - p)^2 with k = 1500 over all patches, weight ramp(t/T).
@@ -25,19 +26,42 @@ class DTC(Consistency):
     ideas = ("consistency", "shape")
     networks = {"student": Network(heads={"sdf": Head(level=0, background=False)})}
 
-    weight: float = 1.0
-    sdf_weight: float = 0.3
-    k: float = 1500.0
+    weight: NotNegative = 1.0
+    sdf_weight: NotNegative = 0.3
+    k: Positive = 1500.0
 
     def labelled(self, batch: Batch, outs: Outs) -> Terms:
         terms = super().labelled(batch, outs)
         if self.sdf_weight:
             truth = signed_distance(batch.y_l, batch.n_classes)
-            found = outs["student"].labelled.heads["sdf"].float().tanh()
-            terms["distance"] = Term(F.mse_loss(found, truth), self.sdf_weight)
+            distance = outs["student"].labelled.heads["sdf"].float().tanh()
+            terms["distance"] = Term(F.mse_loss(distance, truth), self.sdf_weight)
         return terms
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
         out = outs["student"].whole
         mask = torch.sigmoid(-self.k * out.heads["sdf"].float().tanh())
         return Term((mask - out.logits.float().softmax(1)[:, 1:]).square().mean())
+
+
+def signed_distance(label: Tensor, n_classes: int) -> Tensor:
+    """(B, X, Y, Z) hard labels to (B, C - 1, X, Y, Z) float32 in [-1, 1], a map a foreground class.
+
+    Below 0 inside the class, above 0 outside, in voxels divided by the largest distance inside and
+    outside. The surface runs between voxels, so no voxel has the value 0 that would be on both
+    sides. Without the class in a patch the map is 1 everywhere, with nothing else in it -1: an
+    all-zero map, as released code has it, would say that surface is everywhere.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    labels = label.cpu().numpy()
+    maps = np.ones((len(labels), n_classes - 1, *labels.shape[1:]), np.float32)
+    for b, c in np.ndindex(maps.shape[:2]):
+        inside = labels[b] == c + 1
+        if inside.all():
+            maps[b, c] = -1.0
+        elif inside.any():
+            near = distance_transform_edt(inside) - 0.5
+            far = distance_transform_edt(~inside) - 0.5
+            maps[b, c] = np.where(inside, -near / near.max(), far / far.max())
+    return torch.from_numpy(maps).to(label.device)

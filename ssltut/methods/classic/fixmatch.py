@@ -10,6 +10,7 @@ from ssltut.methods.contract import Consistency, Nets, Outs, Part, Term
 from ssltut.methods.losses import dice_loss, masked_cross_entropy
 from ssltut.methods.parts.perturb import strong_view
 from ssltut.nets.modes import eval_mode
+from ssltut.options import Fraction, NotNegative
 
 
 class FixMatch(Consistency):
@@ -31,26 +32,26 @@ class FixMatch(Consistency):
     paper = "Sohn et al., NeurIPS 2020, arXiv:2001.07685"
     ideas = ("consistency", "pseudo-labels", "evidence")
 
-    weight: float = 1.0
-    rampup: float = 0.0
-    confidence: float = 0.95
+    weight: NotNegative = 1.0
+    rampup: Fraction = 0.0
+    confidence: Fraction = 0.95
     loss: Literal["ce", "ce_dice"] = "ce"
-    sigma_strong: float = 0.1
+    sigma_strong: NotNegative = 0.1
 
     def view(self, batch: Batch, part: Part) -> Tensor:
         """The student learns from strong views of unlabelled patches."""
         if part == "labelled":
             return super().view(batch, part)
-        return batch.noise(self.sigma_strong, "strong")(
-            strong_view(batch.x_u, batch.generator("strong"))
-        )
+        strong = strong_view(batch.x_u, batch.generator("strong"))
+        return batch.noise(self.sigma_strong, "strong")(strong)
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
-        with torch.no_grad(), eval_mode(nets["student"]):
-            sure, label = (
-                nets["student"](super().view(batch, "unlabelled")).logits.float().softmax(1).max(1)
-            )
-        mask, logits = sure >= self.confidence, outs["student"].unlabelled.logits
+        student = nets["student"]
+        with torch.no_grad(), eval_mode(student):
+            weak = student(super().view(batch, "unlabelled")).logits.float().softmax(1)
+        confidence, label = weak.max(1)
+        mask = confidence >= self.confidence
+        logits = outs["student"].unlabelled.logits
         value = masked_cross_entropy(logits, label, mask, "all")
         if self.loss == "ce_dice":
             value = value + dice_loss(logits, label, mask)

@@ -1,26 +1,24 @@
-"""Multi-task attention (Chen et al. 2019), called MTC in the table of Xie et al. 2024; our
-reading.
-"""
+"""Multi-task attention (Chen et al. 2019), MTC in the table of Xie et al. 2024; our reading."""
 
 import torch
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Consistency, Nets, Network, Outs, Term
 from ssltut.nets.heads import Head
+from ssltut.options import Fraction
 
 
 class MTC(Consistency):
-    """A second decoder redraws the scan, every class by itself, in the places where the first one
-    sees it: the encoder must tell them apart.
+    """A second decoder reconstructs the scan, class by class, where the first one sees that class.
 
-    L_U = Σ_c w_c mean over voxels of (r_c - x p_c)^2 over all patches: r_c the reconstruction of
-    class c, x the scan without noise, p_c the probability of the first decoder as a fixed mask, w_c
-    the share of the scan it covers (as released). The second decoder has no skips, which would hand
-    the scan through. Our reading: one reconstruction a class (published: foreground and
-    background); both tasks in one step with weight 0.1 throughout, where the paper alternates steps
-    and the released second learning rate is a tenth of the first; the mask is fixed for the encoder
-    too. Released code compares the reconstruction of the labelled scan with the unlabelled one;
-    ours does not.
+    So the encoder must tell the classes apart. L_U = Σ_c w_c mean over voxels of (r_c - x p_c)^2
+    over all patches: r_c the reconstruction of class c, x the scan without noise, p_c the
+    probability of the first decoder as a fixed mask, w_c the share of the scan it covers (as
+    released). The second decoder has no skips, which would hand the scan through. Our reading: one
+    reconstruction a class (published: foreground and background); both tasks in one step with
+    weight 0.1 throughout, where the paper alternates steps and the released second learning rate is
+    a tenth of the first; the mask is fixed for the encoder too. Released code compares the
+    reconstruction of the labelled scan with the unlabelled one; ours does not.
     """
 
     name, title, year = "mtc", "MTC", 2019
@@ -29,11 +27,12 @@ class MTC(Consistency):
     exact = False
     networks = {"student": Network(heads={"reconstruction": Head(skips=False)})}
 
-    rampup: float = 0.0
+    rampup: Fraction = 0.0
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
-        out = outs["student"].whole
-        mask = out.logits.detach().float().softmax(1)
-        difference = out.heads["reconstruction"].float() - torch.cat([batch.x_l, batch.x_u]) * mask
-        over = (0, 2, 3, 4)
-        return Term((mask.mean(over) * difference.square().mean(over)).sum())
+        student = outs["student"].whole
+        mask = student.logits.detach().float().softmax(1)
+        target = torch.cat([batch.x_l, batch.x_u]) * mask
+        difference = student.heads["reconstruction"].float() - target
+        voxels = (0, 2, 3, 4)
+        return Term((mask.mean(voxels) * difference.square().mean(voxels)).sum())

@@ -8,8 +8,7 @@ from ssltut.nets.heads import Head
 
 
 class URPC(Consistency):
-    """Outputs at four resolutions must agree with their mean, less where one of them is far from
-    it.
+    """Outputs at four resolutions must agree with their mean, less where one is far from it.
 
     With P the mean of the S outputs p_s and D_s = KL(P | p_s) a voxel: L_U is the mean over s of
       mean[(P - p_s)^2 e^-D_s] / mean[e^-D_s] + mean[D_s]
@@ -29,14 +28,13 @@ class URPC(Consistency):
     }
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
-        seen = outs["student"].unlabelled
-        log_p = (
-            torch.stack([seen.logits, *seen.heads.values()]).float().log_softmax(2)
-        )  # (S, B, C, X, Y, Z)
+        student = outs["student"].unlabelled
+        logits = torch.stack([student.logits, *student.heads.values()])
+        log_p = logits.float().log_softmax(2)  # (S, B, C, X, Y, Z)
         mean = log_p.exp().mean(0)
-        distance = (
-            (mean * (mean.clamp(min=1e-12).log() - log_p)).sum(2).flatten(1)
-        )  # D_s, (S, voxels)
-        trust, squared = torch.exp(-distance), (mean - log_p.exp()).square().mean(2).flatten(1)
+        divergence = mean * (mean.clamp(min=1e-12).log() - log_p)
+        distance = divergence.sum(2).flatten(1)  # D_s, (S, voxels)
+        trust = torch.exp(-distance)
+        squared = (mean - log_p.exp()).square().mean(2).flatten(1)
         agreement = (squared * trust).mean(1) / trust.mean(1)
         return Term((agreement + distance.mean(1)).mean())

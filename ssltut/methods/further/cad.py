@@ -9,16 +9,18 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.data.components import largest_component
-from ssltut.methods.contract import PARTS, Consistency, Nets, Network, Outs, Progress, Term, Terms
+from ssltut.methods.contract import Consistency, Nets, Network, Outs, Progress, Term, Terms
 from ssltut.methods.losses import dice_loss
 from ssltut.methods.schedules import ramp
+from ssltut.options import Fraction
 
 CANDIDATES = 4
 
 
 class Displaced(NamedTuple):
-    """Scans x (B, 1, X, Y, Z) and probabilities p (B, C, X, Y, Z) with a box pasted over; where (B,
-    X, Y, Z) is True inside the boxes.
+    """Scans with a box pasted over, and the teacher's probabilities of them.
+
+    x (B, 1, X, Y, Z), p (B, C, X, Y, Z); where (B, X, Y, Z) is True inside the boxes.
     """
 
     x: Tensor
@@ -26,23 +28,30 @@ class Displaced(NamedTuple):
     where: Tensor
 
 
+class Seen(NamedTuple):
+    """What each trained network gives for labelled, unlabelled and displaced patches."""
+
+    outs: Outs
+    displaced: Displaced | None
+
+
 def low_confidence(p: Tensor, threshold: float) -> Tensor:
-    """(B, X, Y, Z) bool: of the voxels whose largest probability is below ``threshold``, the
-    largest piece (26-neighbourhood) a sample.
+    """(B, X, Y, Z) bool: the largest piece of the voxels whose confidence is below ``threshold``.
+
+    The confidence is the largest probability; pieces are those of a 26-neighbourhood.
     """
     return largest_component((p.amax(1) < threshold).long(), 2).bool()
 
 
 def target_box(region: Tensor, side: float) -> tuple[slice, ...] | None:
-    """The box over ``region`` (X, Y, Z): as large as it, but no side above ``side`` times that of
-    the patch; it lies where it covers most.
+    """The box that covers ``region`` (X, Y, Z) best; None where there is no region.
 
-    None where there is no region.
+    It is as large as the region, but no side is above ``side`` times that of the patch.
     """
-    found = region.nonzero()
-    if not len(found):
+    voxels = region.nonzero()
+    if not len(voxels):
         return None
-    extent = (found.amax(0) - found.amin(0) + 1).tolist()
+    extent = (voxels.amax(0) - voxels.amin(0) + 1).tolist()
     sides = [max(1, min(e, int(side * s))) for e, s in zip(extent, region.shape, strict=True)]
     cover = F.avg_pool3d(region[None].float(), sides, stride=1)[0]
     corner = torch.unravel_index(cover.argmax(), cover.shape)
@@ -50,42 +59,42 @@ def target_box(region: Tensor, side: float) -> tuple[slice, ...] | None:
 
 
 def source_box(p: Tensor, goal: Tensor, sides: tuple[int, ...]) -> tuple[slice, ...]:
-    """Of the four most confident tiles of ``sides`` in p (C, X, Y, Z), the one whose mean
-    probabilities are nearest to ``goal`` (C,):
-    the least KL(goal | tile).
+    """Of the most confident tiles of ``sides`` in p (C, X, Y, Z), the one most like ``goal`` (C,).
+
+    That is the least KL(goal | mean probabilities of the tile) among CANDIDATES tiles.
     """
     means = F.avg_pool3d(p, sides)
-    sure = F.avg_pool3d(p.amax(0, keepdim=True), sides).flatten()
-    best = sure.topk(min(CANDIDATES, len(sure))).indices
-    divergence = -(goal[:, None] * means.flatten(1)[:, best].clamp(min=1e-12).log()).sum(
-        0
-    )  # plus a constant
+    confidence = F.avg_pool3d(p.amax(0, keepdim=True), sides).flatten()
+    best = confidence.topk(min(CANDIDATES, len(confidence))).indices
+    log_means = means.flatten(1)[:, best].clamp(min=1e-12).log()
+    divergence = -(goal[:, None] * log_means).sum(0)  # plus a constant
     tile = torch.unravel_index(best[divergence.argmin()], means.shape[1:])
     return tuple(slice(int(t) * s, int(t) * s + s) for t, s in zip(tile, sides, strict=True))
 
 
 def displace(x: Tensor, p: Tensor, threshold: float, side: float) -> Displaced:
-    """Over the largest unsure region of every scan, a box from a sure place of the next scan of the
-    batch (its own where there is one).
+    """Over the largest unsure region of every scan, a box from a sure place of the next scan.
+
+    A batch of one gives and takes its own.
     """
-    new_x, new_p, where = x.clone(), p.clone(), torch.zeros_like(p[:, 0], dtype=torch.bool)
+    new_x, new_p = x.clone(), p.clone()
+    where = torch.zeros_like(p[:, 0], dtype=torch.bool)
+    every = slice(None)
     for b, region in enumerate(low_confidence(p, threshold)):
-        if (box := target_box(region, side)) is None:
+        box = target_box(region, side)
+        if box is None:
             continue
-        other, every = (b + 1) % len(x), slice(None)
+        other = (b + 1) % len(x)
         goal = p[(b, every, *box)].mean((1, 2, 3))
         source = source_box(p[other], goal, tuple(s.stop - s.start for s in box))
-        new_x[(b, every, *box)], new_p[(b, every, *box)] = (
-            x[(other, every, *source)],
-            p[(other, every, *source)],
-        )
+        new_x[(b, every, *box)] = x[(other, every, *source)]
+        new_p[(b, every, *box)] = p[(other, every, *source)]
         where[(b, *box)] = True
     return Displaced(new_x, new_p, where)
 
 
 class CAD(Consistency):
-    """The largest region the teacher is unsure of is covered by a piece it is sure of, and two
-    networks teach each other on the result.
+    """Two networks teach each other on scans whose least sure region is covered by a sure one.
 
     L = Σ over both networks of L_S + λ (CPS + CPS on displaced scans + MT on displaced scans), λ =
     0.1 ramp(t/T).
@@ -107,41 +116,43 @@ class CAD(Consistency):
     exact = False
     networks = {"student": Network(), "second": Network(), "teacher": Network(ema_of="student")}
 
-    threshold_first: float = 0.6
-    threshold_last: float = 0.9
-    side_first: float = 1 / 8
-    side_last: float = 1 / 3
+    threshold_first: Fraction = 0.6
+    threshold_last: Fraction = 0.9
+    side_first: Fraction = 1 / 8
+    side_last: Fraction = 1 / 3
 
     def limits(self, progress: Progress) -> tuple[float, float]:
         """τ and s of this step."""
         r = ramp(progress.frac)
-        return (1.0 - r) * self.threshold_first + r * self.threshold_last, (
-            1.0 - r
-        ) * self.side_first + r * self.side_last
+        threshold = (1.0 - r) * self.threshold_first + r * self.threshold_last
+        side = (1.0 - r) * self.side_first + r * self.side_last
+        return threshold, side
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
-        """All passes are in ``terms``."""
-
-    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
-        if batch.x_u is None or not self.weight:
-            return super().terms(batch, nets, super().forward(batch, nets, progress), progress)
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Seen:
+        """One pass of each trained network, with the displaced patches after the others."""
+        if len(self.parts(batch, progress)) == 1:
+            return Seen(super().forward(batch, nets, progress), None)
         with torch.no_grad():
             p = nets["teacher"](batch.x_u).logits.float().softmax(1)
-        moved, n = displace(batch.x_u, p, *self.limits(progress)), len(batch.x_l) + len(batch.x_u)
-        seen = replace(batch, x_u=torch.cat([batch.x_u, moved.x]))
-        outs = {role: self.see(seen, nets, PARTS, role) for role in ("student", "second")}
-        weight = self.weight * (ramp(progress.frac / self.rampup) if self.rampup else 1.0)
-        taught = sum(
-            (out.whole.logits[n:].float().softmax(1) - moved.p).square().mean()
-            for out in outs.values()
-        )
-        return self.labelled(batch, outs) | {
-            "consistency": self.unlabelled(batch, nets, outs)._replace(weight=weight),
-            "displaced": Term(taught, weight, moved.where.float().mean().item()),
-        }
+        displaced = displace(batch.x_u, p, *self.limits(progress))
+        longer = replace(batch, x_u=torch.cat([batch.x_u, displaced.x]))
+        return Seen(super().forward(longer, nets, progress), displaced)
+
+    def terms(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> Terms:
+        terms = super().terms(batch, nets, outs.outs, progress)
+        if outs.displaced is not None:
+            losses = []
+            for out in outs.outs.values():
+                p = out.unlabelled.logits[len(batch.x_u) :].float().softmax(1)
+                losses.append((p - outs.displaced.p).square().mean())
+            share = outs.displaced.where.float().mean().item()
+            terms["displaced"] = Term(sum(losses), terms["consistency"].weight, share)
+        return terms
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
         """Cross pseudo supervision on the unlabelled scans as they are, and displaced."""
         first, second = (out.unlabelled.logits.split(len(batch.x_u)) for out in outs.values())
-        pairs = [pair for a, b in zip(first, second, strict=True) for pair in ((a, b), (b, a))]
-        return Term(sum(dice_loss(z, other.argmax(1)) for z, other in pairs))
+        losses = []
+        for a, b in zip(first, second, strict=True):
+            losses += [dice_loss(a, b.argmax(1)), dice_loss(b, a.argmax(1))]
+        return Term(sum(losses))

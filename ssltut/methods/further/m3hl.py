@@ -2,24 +2,26 @@
 
 from itertools import product
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.methods.classic.bcp import BCP, Pasted
-from ssltut.methods.contract import Nets, Progress, Term
-from ssltut.methods.parts.masks import block_masks, halves
+from ssltut.methods.contract import Nets, Progress, Term, Terms
+from ssltut.methods.parts.masks import halves
+from ssltut.options import Count, Fraction, NotNegative
 
 
 class M3HL(BCP):
-    """Copy-paste block by block, as a masked autoencoder hides them; the student's features of the
-    mixes agree with the teacher's.
+    """Copy-paste block by block, as a masked autoencoder hides them; features must agree too.
 
     M is False in half of the blocks, drawn for each pair; X1, X2 and their loss are those of BCP,
     without its first stage: each mix has of one kind of patch what the other has not. With f of the
     student for X1, X2 and g of the teacher for u, v as they are:
-      low   mean over the four pairs of |f - g|, of the last decoder map      high   the same of 1 -
-            cos(f, g), of the flattened deepest map
+      low   mean over the four pairs of |f - g|, of the last decoder map
+      high  the same of 1 - cos(f, g), of the flattened deepest map
     No ramp. Departures: as of BCP, where CE + Dice is twice the paper's, so the weight of low and
     high is so too (half there); blocks have at least 16 voxels a side, so that bones keep their
     surroundings (the paper cuts 112 x 112 x 80 into 4 x 4 x 4).
@@ -33,37 +35,56 @@ class M3HL(BCP):
     paper = "Liu et al., MICCAI 2025, arXiv:2508.03752"
     ideas = ("consistency", "pseudo-labels", "mixing")
 
-    pretrain: float = 0.0
-    features: float = 1.0
-    blocks: int = 4
-    smallest: int = 16
+    pretrain: Fraction = 0.0
+    features: NotNegative = 1.0
+    blocks: Count = 4
+    smallest: Count = 16
     pool: bool = False
 
     def mask(self, batch: Batch, n: int) -> Tensor:
-        return block_masks(
-            n, batch.x_l.shape[2:], self.blocks, self.smallest, batch.generator("blocks")
-        )
+        size, generator = batch.x_l.shape[2:], batch.generator("blocks")
+        return block_masks(n, size, self.blocks, self.smallest, generator)
 
-    def further(
-        self, batch: Batch, nets: Nets, progress: Progress, pasted: Pasted
-    ) -> dict[str, Term]:
-        if not self.features:
-            return {}
-        near, deep = self.pairs("embedding", pasted), self.pairs("bottleneck", pasted)
-        low = sum((f - g).abs().mean() for f, g in near) / 4
-        high = (
-            sum(1.0 - F.cosine_similarity(self.whole(f), self.whole(g)).mean() for f, g in deep) / 4
-        )
-        return {"low": Term(low, self.features), "high": Term(high, self.features)}
+    def terms(self, batch: Batch, nets: Nets, outs: Pasted, progress: Progress) -> Terms:
+        terms = super().terms(batch, nets, outs, progress)
+        if outs.teacher is not None and self.features:
+            terms["low"] = Term(self.low(outs), self.features)
+            terms["high"] = Term(self.high(outs), self.features)
+        return terms
 
-    def pairs(self, name: str, pasted: Pasted) -> list[tuple[Tensor, Tensor]]:
-        """The student's map called ``name`` of X1 and of X2, each with the teacher's of u and of
-        v.
-        """
-        mixed = pasted.out.feats[name].float().chunk(2)
-        return [
-            (f, g[: len(f)].float()) for f, g in product(mixed, halves(pasted.teacher.feats[name]))
-        ]
+    def low(self, pasted: Pasted) -> Tensor:
+        pairs = feature_pairs("embedding", pasted)
+        return sum((f - g).abs().mean() for f, g in pairs) / len(pairs)
 
-    def whole(self, maps: Tensor) -> Tensor:
+    def high(self, pasted: Pasted) -> Tensor:
+        pairs = feature_pairs("bottleneck", pasted)
+        cosines = [F.cosine_similarity(self.flat(f), self.flat(g)).mean() for f, g in pairs]
+        return sum(1.0 - cosine for cosine in cosines) / len(pairs)
+
+    def flat(self, maps: Tensor) -> Tensor:
         return (F.max_pool3d(maps, 3, 2, 1) if self.pool else maps).flatten(1)
+
+
+def feature_pairs(name: str, pasted: Pasted) -> list[tuple[Tensor, Tensor]]:
+    """The student's maps of X1 and of X2, each with the teacher's of u and of v."""
+    mixed = pasted.out.feats[name].float().chunk(2)
+    plain = halves(pasted.teacher.out.feats[name])
+    return [(f, g[: len(f)].float()) for f, g in product(mixed, plain)]
+
+
+def block_masks(
+    n: int, size: tuple[int, ...], blocks: int, smallest: int, generator: torch.Generator
+) -> Tensor:
+    """(n, X, Y, Z) bool, False in half of the blocks of each of the ``n``.
+
+    Every side is cut into ``blocks``, fewer where they would have less than ``smallest`` voxels,
+    but 2 at least (1 where the side is one voxel long).
+    """
+    counts = [min(s, max(2, min(blocks, s // smallest))) for s in size]
+    total = int(np.prod(counts))
+    device = generator.device
+    orders = [torch.randperm(total, generator=generator, device=device) for _ in range(n)]
+    mask = (torch.stack(orders) >= total // 2).view(n, *counts)
+    for axis, (count, side) in enumerate(zip(counts, size, strict=True), start=1):
+        mask = mask.index_select(axis, torch.arange(side, device=device) * count // side)
+    return mask

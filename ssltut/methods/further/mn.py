@@ -7,16 +7,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import PARTS, Method, Nets, Network, Plan, Progress, Term, Terms
-from ssltut.methods.losses import squared_dice_loss, supervised_loss
+from ssltut.methods.contract import (
+    Method,
+    Nets,
+    Network,
+    Outs,
+    Plan,
+    Progress,
+    Term,
+    Terms,
+    supervised,
+)
+from ssltut.methods.losses import squared_dice_loss
 from ssltut.nets.modes import eval_mode
+from ssltut.options import Count, Fraction, NotNegative
 
 
 class MN(Method):
-    """A 2D network that may know natural images and a 3D network from scratch take turns to learn
-    from each other's soft masks, from ever
-    more unlabelled patches as the learning rate falls.
+    """A 2D network, perhaps pre-trained, and a 3D one take turns to learn from each other's masks.
 
+    They are soft masks, of ever more unlabelled patches as the learning rate falls.
     For the first ``pretrain`` of training both learn from labels (learning rate: warm-up over a
     tenth of it, cosine to 0). Then the cosine starts again, one network learns and the other is
     frozen, in turns of ``turn`` steps, the 2D one first; of the n patches of a step floor(n r) are
@@ -43,23 +53,22 @@ class MN(Method):
     ideas = ("pseudo-labels", "other data")
     networks = {"student": Network(), "slices": Network(arch="unet2d", weights="")}
 
-    weight: float = 1.0
-    pretrain: float = 0.125
-    turn: int = 8
+    weight: NotNegative = 1.0
+    pretrain: Fraction = 0.125
+    turn: Count = 8
     backbone: str = "unet2d"
     weights: str = ""
-    rate_2d: float = 1.0
+    rate_2d: NotNegative = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self,
-            "networks",
-            self.networks | {"slices": Network(arch=self.backbone, weights=self.weights)},
-        )
+        super().__post_init__()
+        slices = Network(arch=self.backbone, weights=self.weights)
+        object.__setattr__(self, "networks", self.networks | {"slices": slices})
 
     def stage(self, progress: Progress) -> float:
-        """The fraction of the second stage that is done, below 0 in the first; always so where
-        nothing unlabelled is learnt from.
+        """The fraction of the second stage that is done, below 0 in the first.
+
+        Always below 0 where nothing unlabelled is learnt from.
         """
         return (progress.frac - self.pretrain) / (1.0 - self.pretrain) if self.weight else -1.0
 
@@ -69,50 +78,55 @@ class MN(Method):
         return Plan(n - pseudo, pseudo, self.rates(progress))
 
     def learners(self, progress: Progress) -> tuple[str, ...]:
-        return (
-            tuple(self.networks)
-            if self.stage(progress) < 0.0
-            else (("slices", "student")[progress.step // self.turn % 2],)
-        )
+        """The networks that learn in this step: both, or one in turn."""
+        if self.stage(progress) < 0.0:
+            return tuple(self.networks)
+        return (("slices", "student")[progress.step // self.turn % 2],)
 
     def rates(self, progress: Progress) -> dict[str, float]:
+        """The learning rates of this step, relative to that of the configuration."""
         if not self.weight:
             return {}
-        r, warm = self.stage(progress), 0.0
-        if r < 0.0:
-            r, warm = progress.frac / self.pretrain, 0.1
-        rate = (
-            0.01 + 0.99 * r / warm
-            if r < warm
-            else 0.5 + 0.5 * math.cos(math.pi * (r - warm) / (1.0 - warm))
-        )
+        done = self.stage(progress)
+        warm_up = 0.0
+        if done < 0.0:
+            done = progress.frac / self.pretrain
+            warm_up = 0.1
+        if done < warm_up:
+            rate = 0.01 + 0.99 * done / warm_up
+        else:
+            rate = 0.5 + 0.5 * math.cos(math.pi * (done - warm_up) / (1.0 - warm_up))
         return {"student": rate, "slices": rate * self.rate_2d}
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
-        """All passes are in ``terms``."""
+    def acts(self, progress: Progress) -> bool:
+        return self.stage(progress) >= 0.0
 
-    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
-        first = self.stage(progress) < 0.0
-        parts, n = PARTS[:1] if first or batch.x_u is None else PARTS, len(batch.x_l)
-        share, terms = n / (n + (len(batch.x_u) if parts == PARTS else 0)), {}
-        for role in self.learners(progress):
-            logits = self.see(batch, nets, parts, role).whole.logits
-            terms["supervised" if role == "student" else f"{role} supervised"] = Term(
-                supervised_loss(logits[:n], batch.y_l), share
-            )
-            if parts == PARTS:
-                other = nets[next(name for name in self.networks if name != role)]
-                with torch.no_grad(), eval_mode(other):
-                    target = other(batch.x_u).logits.float().softmax(1)
-                terms[f"{role} pseudo-masks"] = Term(
-                    mimic(logits[n:], target), self.weight * (1.0 - share)
-                )
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
+        parts = self.parts(batch, progress)
+        return {role: self.see(batch, nets, parts, role) for role in self.learners(progress)}
+
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+        n = len(batch.x_l)
+        both = len(self.parts(batch, progress)) > 1
+        share = n / (n + len(batch.x_u)) if both else 1.0
+        terms: Terms = {}
+        for role, out in outs.items():
+            name = "supervised" if role == "student" else f"{role} supervised"
+            terms[name] = supervised(out, batch)._replace(weight=share)
+            if both:
+                teacher = nets["slices" if role == "student" else "student"]
+                with torch.no_grad(), eval_mode(teacher):
+                    target = teacher(batch.x_u).logits.float().softmax(1)
+                loss = distillation_loss(out.unlabelled.logits, target)
+                terms[f"{role} pseudo-masks"] = Term(loss, self.weight * (1.0 - share))
         return terms
 
 
-def mimic(logits: Tensor, target: Tensor) -> Tensor:
-    """Squared Dice loss to the probabilities ``target`` (B, C, X, Y, Z), plus the mean of the terms
-    of KL(target | p).
+def distillation_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Squared Dice loss to probabilities ``target`` (B, C, X, Y, Z) plus the mean of KL's terms.
+
+    KL(target | p) is a sum over classes; here it is the mean over voxels and classes.
     """
     log_p = logits.float().log_softmax(1)
-    return squared_dice_loss(log_p.exp(), target) + F.kl_div(log_p, target, reduction="none").mean()
+    divergence = F.kl_div(log_p, target, reduction="none").mean()
+    return squared_dice_loss(log_p.exp(), target) + divergence

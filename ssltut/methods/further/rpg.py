@@ -5,39 +5,49 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import PARTS, Method, Nets, Plan, Progress, Term, Terms, supervised
-from ssltut.methods.losses import masked_cross_entropy, masked_mean, supervised_loss
+from ssltut.methods.contract import (
+    PARTS,
+    Method,
+    Nets,
+    Outs,
+    Part,
+    Plan,
+    Progress,
+    Term,
+    Terms,
+    supervised,
+)
+from ssltut.methods.losses import masked_cross_entropy, masked_mean
 from ssltut.methods.matching.primitives import neighbour_vote, voxel_vectors
 from ssltut.methods.parts.perturb import strong_view
 from ssltut.nets.modes import eval_mode
+from ssltut.options import Count, Fraction, NotNegative
 
 
 def thin(values: Tensor, stride: int) -> Tensor:
-    """Means over blocks of ``stride`` voxels a side (fewer where a side is shorter): (B, D, X, Y,
-    Z) to about 1 / stride of its sides.
-    """
+    """Means of (B, D, X, Y, Z) over blocks of ``stride`` voxels a side, or of the whole side."""
     return F.avg_pool3d(values.float(), [min(stride, s) for s in values.shape[2:]], ceil_mode=True)
 
 
 def thin_label(label: Tensor, n_classes: int, stride: int) -> Tensor:
-    """(B, X, Y, Z) hard labels to the class that most voxels of a block have, the lowest of
-    equals.
-    """
+    """(B, X, Y, Z) hard labels to the class that most voxels of a block have, or the lowest."""
     return thin(F.one_hot(label, n_classes).movedim(-1, 1), stride).argmax(1)
 
 
 def balanced(labels: Tensor, n_classes: int, limit: int, generator: torch.Generator) -> Tensor:
     """Positions in ``labels`` (R,): all of a class, or ``limit`` drawn from it."""
-    found = [(labels == c).nonzero()[:, 0] for c in range(n_classes)]
-    return torch.cat(
-        [f[torch.randperm(len(f), generator=generator, device=f.device)[:limit]] for f in found]
-    )
+    chosen = []
+    for c in range(n_classes):
+        own = (labels == c).nonzero()[:, 0]
+        order = torch.randperm(len(own), generator=generator, device=own.device)
+        chosen.append(own[order[:limit]])
+    return torch.cat(chosen)
 
 
 class RPG(Method):
-    """Every unlabelled voxel takes the label of the labelled voxels that look most like it, and not
-    what the network thinks of it.
+    """Every unlabelled voxel takes the label of the labelled voxels whose embeddings are nearest.
 
+    Not the one the network predicts for it.
     L = L_S + w_r L_r + w_c L_c once ``warmup`` of training has made features that mean something:
       L_r  cross-entropy of p(strong) to q, the share of the 5 nearest labelled embeddings (cosine)
            that carry each class, where max q >= 0.7
@@ -56,73 +66,73 @@ class RPG(Method):
     ideas = ("consistency", "pseudo-labels", "prototypes", "evidence")
     exact = False
 
-    w_reference: float = 1.0
-    w_consistency: float = 1.0
-    warmup: float = 0.1
-    stride: int = 4
-    neighbours: int = 5
-    references: int = 512
-    agreement: float = 0.7
-    confidence: float = 0.95
-    sigma_strong: float = 0.1
+    w_reference: NotNegative = 1.0
+    w_consistency: NotNegative = 1.0
+    warmup: Fraction = 0.1
+    stride: Count = 4
+    neighbours: Count = 5
+    references: Count = 512
+    agreement: Fraction = 0.7
+    confidence: Fraction = 0.95
+    sigma_strong: NotNegative = 0.1
+
+    def acts(self, progress: Progress) -> bool:
+        return any((self.w_reference, self.w_consistency))
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
         return Plan(default.labelled, 0) if progress.frac < self.warmup else default
 
-    def view(self, batch: Batch, part: str) -> Tensor:
+    def view(self, batch: Batch, part: Part) -> Tensor:
         """The student learns from strong views of unlabelled patches."""
         if part == "labelled":
             return super().view(batch, part)
-        return batch.noise(self.sigma_strong, "strong")(
-            strong_view(batch.x_u, batch.generator("strong"))
-        )
+        strong = strong_view(batch.x_u, batch.generator("strong"))
+        return batch.noise(self.sigma_strong, "strong")(strong)
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
-        """All passes are in ``terms``."""
-
-    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
-        if batch.x_u is None or not (self.w_reference or self.w_consistency):
-            return {"supervised": supervised(self.see(batch, nets, PARTS[:1]), batch)}
-        out = self.see(batch, nets)
-        labelled, strong = out.labelled, out.unlabelled
-        terms = {"supervised": Term(supervised_loss(labelled.logits, batch.y_l))}
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+        student = outs["student"]
+        terms = {"supervised": supervised(student, batch)}
+        if len(self.parts(batch, progress)) == 1:
+            return terms
+        strong = student.unlabelled.logits
         q, weak = self.targets(batch, nets)
         if self.w_reference:
             kept = q.amax(1) >= self.agreement
-            ce = -(q * strong.logits.float().log_softmax(1)).sum(1)
-            terms["reference"] = Term(
-                masked_mean(ce, kept, "all"), self.w_reference, kept.float().mean().item()
-            )
+            loss = masked_mean(soft_cross_entropy(strong, q), kept, "all")
+            terms["reference"] = Term(loss, self.w_reference, kept.float().mean().item())
         if self.w_consistency:
-            (sure, label), seen = weak.max(1), strong.logits
-            value = masked_cross_entropy(seen, label, sure >= self.confidence, "all")
-            terms["consistency"] = Term(
-                value, self.w_consistency, (sure >= self.confidence).float().mean().item()
-            )
+            confidence, label = weak.max(1)
+            kept = confidence >= self.confidence
+            loss = masked_cross_entropy(strong, label, kept, "all")
+            terms["consistency"] = Term(loss, self.w_consistency, kept.float().mean().item())
         return terms
 
     @torch.no_grad()
     def targets(self, batch: Batch, nets: Nets) -> tuple[Tensor, Tensor]:
-        """What the references say of the unlabelled patches and what the student says of their weak
-        view, both (B', C, X, Y, Z).
+        """What the references say of the unlabelled patches, and the student of their weak view.
+
+        Both (B', C, X, Y, Z).
         """
-        weakly = super().view
+        weak_view = super().view
         with eval_mode(nets["student"]):
-            seen = nets["student"](torch.cat([weakly(batch, part) for part in PARTS]))
-        of_labelled, of_unlabelled = (
-            thin(part.feats["embedding"], self.stride) for part in seen.split(len(batch.x_l))
-        )
+            weak = nets["student"](torch.cat([weak_view(batch, part) for part in PARTS]))
+        labelled, unlabelled = weak.split(len(batch.x_l))
+        references = voxel_vectors(thin(labelled.feats["embedding"], self.stride))
+        queries = thin(unlabelled.feats["embedding"], self.stride)
         labels = thin_label(batch.y_l, batch.n_classes, self.stride).flatten()
         chosen = balanced(labels, batch.n_classes, self.references, batch.generator("references"))
         votes = neighbour_vote(
-            voxel_vectors(of_unlabelled),
-            voxel_vectors(of_labelled)[chosen],
+            voxel_vectors(queries),
+            references[chosen],
             labels[chosen],
             batch.n_classes,
             min(self.neighbours, len(chosen)),
         )
-        coarse = votes.view(len(batch.x_u), *of_unlabelled.shape[2:], batch.n_classes).movedim(
-            -1, 1
-        )
+        coarse = votes.unflatten(0, (len(queries), *queries.shape[2:])).movedim(-1, 1)
         q = F.interpolate(coarse, batch.x_u.shape[2:], mode="trilinear")
-        return q, seen.logits[len(batch.x_l) :].float().softmax(1)
+        return q, unlabelled.logits.float().softmax(1)
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """-Σ_c q_c log p_c, (B, X, Y, Z), of probabilities q ``target`` (B, C, X, Y, Z)."""
+    return -(target * logits.float().log_softmax(1)).sum(1)

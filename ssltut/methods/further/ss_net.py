@@ -1,42 +1,76 @@
 """Smoothness and class separation, SS-Net (Wu et al. 2022)."""
 
 import math
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.errors import ConfigError
-from ssltut.methods.contract import PARTS, Method, Nets, Progress, Term, Terms, supervised
-from ssltut.methods.losses import supervised_loss
+from ssltut.methods.contract import (
+    PARTS,
+    Method,
+    NetOutput,
+    Nets,
+    Progress,
+    Term,
+    Terms,
+    supervised,
+)
+from ssltut.methods.further.adversarial import adversarial_direction, change, frozen_averages
 from ssltut.methods.matching.primitives import surface_shell, voxel_vectors
-from ssltut.methods.parts.adversarial import adversarial_direction, change, frozen_averages
-from ssltut.methods.parts.memory import ReferenceMemory
+from ssltut.methods.parts.memory import ReferenceMemory, after_storing
 from ssltut.methods.schedules import ramp
 from ssltut.nets.base import Out, SegNet
 from ssltut.nets.modes import eval_mode
 from ssltut.nets.precision import full_precision
+from ssltut.options import Count, Fraction, NotNegative, Positive
 
 WIDTH = 32
 
 
-def scorer() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, 1))
+class Seen(NamedTuple):
+    """What the student gives, and the voxels (N,) that are compared with the memory.
+
+    index   positions in all patches, flattened; the labelled ones are those below ``n``
+    label   their classes: the label, or the student's own for unlabelled voxels
+    best    the features that ``update`` remembers (R, 32), and their classes (R,)
+    """
+
+    out: NetOutput
+    index: Tensor | None = None
+    label: Tensor | None = None
+    best: tuple[Tensor, Tensor] | None = None
 
 
-def weights(score: nn.Module, vectors: Tensor) -> Tensor:
-    """(N,) sigmoid scores of fixed vectors, rescaled to a mean of 1."""
-    found = F.logsigmoid(score(vectors.detach()).float())[:, 0]
-    return len(found) * found.softmax(
-        0
-    )  # as sigmoid / mean, also where every sigmoid is 0 in float32
+def mlp(channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(channels, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)
+    )
+
+
+def scorers(n_classes: int) -> nn.ModuleList:
+    return nn.ModuleList(
+        nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, 1))
+        for _ in range(n_classes)
+    )
+
+
+def mean_one_scores(score: nn.Module, vectors: Tensor) -> Tensor:
+    """(N,) sigmoid scores of fixed vectors, rescaled to a mean of 1.
+
+    By a softmax of their logarithms, so that it holds where every sigmoid is 0 in float32.
+    """
+    log_scores = F.logsigmoid(score(vectors.detach()).float())[:, 0]
+    return len(log_scores) * log_scores.softmax(0)
 
 
 @full_precision
 def weighted_distance(vectors: Tensor, w: Tensor, memory: Tensor, v: Tensor) -> Tensor:
-    """Mean over all pairs of w_i v_j (1 - cos(f_i, m_j)): vectors (N, D), w (N,), memory (M, D), v
-    (M,).
+    """Mean over all pairs of w_i v_j (1 - cos(f_i, m_j)).
+
+    vectors (N, D), w (N,), memory (M, D), v (M,).
     """
     cosine = F.normalize(vectors.float(), dim=1) @ F.normalize(memory, dim=1).T
     return (w[:, None] * v * (1.0 - cosine)).mean()
@@ -47,51 +81,44 @@ class Separator(nn.Module):
 
     def __init__(self, channels: int, n_classes: int, size: int) -> None:
         super().__init__()
-        self.project, self.predict = (
-            nn.Sequential(
-                nn.Linear(c, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)
-            )
-            for c in (channels, WIDTH)
-        )
-        self.feature_score, self.memory_score = (
-            nn.ModuleList(scorer() for _ in range(n_classes)) for _ in range(2)
-        )
+        self.project = mlp(channels)
+        self.predict = mlp(WIDTH)
+        self.feature_score = scorers(n_classes)
+        self.memory_score = scorers(n_classes)
         self.memory = ReferenceMemory(n_classes, size, WIDTH)
 
     @torch.no_grad()
-    def remember(self, vectors: Tensor, labels: Tensor, highest: bool) -> None:
-        """Of features (N, D) that are known to be right, each class keeps those with the highest
-        (or lowest) score.
-        """
+    def best(self, vectors: Tensor, labels: Tensor, highest: bool) -> tuple[Tensor, Tensor]:
+        """Of features (N, D), projected, those of each class with the highest (or lowest) score."""
         if not len(vectors):
-            return
+            return vectors.new_zeros((0, WIDTH)), labels
         with eval_mode(self):
-            found = self.project(vectors).float()
+            projected = self.project(vectors).float()
+        kept = []
         for c in labels.unique().tolist():
-            own = found[labels == c]
-            best = self.feature_score[c](own)[:, 0].argsort(descending=highest)[: self.memory.size]
-            self.memory.store(own[best], labels.new_full((len(best),), c))
+            own = (labels == c).nonzero()[:, 0]
+            scores = self.feature_score[c](projected[own])[:, 0]
+            kept.append(own[scores.argsort(descending=highest)[: self.memory.size]])
+        chosen = torch.cat(kept)
+        return projected[chosen], labels[chosen]
 
-    def distance(self, vectors: Tensor, labels: Tensor) -> Tensor:
-        """L_contr of predicted features (N, 32): their weighted distance to the memory of their
-        class, averaged over the classes.
-        """
-        remembered, classes = self.memory.recall()
+    def distance(self, vectors: Tensor, labels: Tensor, memory: ReferenceMemory) -> Tensor:
+        """L_contr of predicted features (N, 32): their mean weighted distance over the classes."""
+        remembered, classes = memory.recall()
         total = vectors.sum() * 0.0
-        for c, (feature, memory) in enumerate(
+        for c, (feature, kept) in enumerate(
             zip(self.feature_score, self.memory_score, strict=True)
         ):
-            own, kept = vectors[labels == c], remembered[classes == c]
-            if len(own) and len(kept):
-                total = total + weighted_distance(
-                    own, weights(feature, own), kept, weights(memory, kept)
-                )
+            own, stored = vectors[labels == c], remembered[classes == c]
+            if len(own) and len(stored):
+                w = mean_one_scores(feature, own)
+                v = mean_one_scores(kept, stored)
+                total = total + weighted_distance(own, w, stored, v)
         return total / len(self.feature_score)
 
 
 class SSNet(Method):
-    """The worst small change of a scan must not change its segmentation, and every voxel must lie
-    near the best of its class.
+    """The worst small change must change no segmentation; voxels lie near the best of their class.
 
     L = L_S + λ (L_LDS + 0.1 (L_contr of labelled + of unlabelled voxels)), λ = ramp(t / (0.4 T)).
       LDS    soft Dice loss of p(x + ε d) against p(x), fixed, over all patches; d by one step of
@@ -114,36 +141,53 @@ class SSNet(Method):
     paper = "Wu et al., MICCAI 2022, arXiv:2203.01324"
     ideas = ("consistency", "prototypes")
 
-    weight: float = 1.0
-    rampup: float = 0.4
-    radius: float = 0.01
-    contrast: float = 0.1
-    memory: int = 32
-    voxels: int = 2000
-    band: int = 2
-    keep: str = "highest"
+    weight: NotNegative = 1.0
+    rampup: Fraction = 0.4
+    radius: Positive = 0.01
+    contrast: NotNegative = 0.1
+    memory: Count = 32
+    voxels: Count = 2000
+    band: Count = 2
+    keep: Literal["highest", "lowest"] = "highest"
 
-    def __post_init__(self) -> None:
-        if self.keep not in ("highest", "lowest"):
-            raise ConfigError(
-                f"keep is {self.keep!r}", where=self.name, fix="use highest or lowest"
-            )
+    def acts(self, progress: Progress) -> bool:
+        return self.weight > 0.0
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         return {"separator": Separator(student.classifier.in_channels, n_classes, self.memory)}
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
-        """All passes are in ``terms``."""
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Seen:
+        """One pass of the student, and the labelled voxels that are best for the memory."""
+        parts = self.parts(batch, progress)
+        out = self.see(batch, nets, parts)
+        if len(parts) == 1:
+            return Seen(out)
+        predicted = out.whole.logits.argmax(1)
+        label = torch.cat([batch.y_l, predicted[len(batch.y_l) :]])
+        index = self.draw_voxels(batch, label)
+        if len(index) < 2:  # batch norm needs two; there is neither a surface nor a foreground
+            return Seen(out)
+        of_voxel = label.flatten()[index]
+        right = (index < batch.y_l.numel()) & (predicted.flatten()[index] == of_voxel)
+        vectors = voxel_vectors(out.whole.feats["embedding"])[index[right]]
+        separator: Any = nets["separator"]
+        best = separator.best(vectors, of_voxel[right], self.keep == "highest")
+        return Seen(out, index, of_voxel, best)
 
-    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
-        if batch.x_u is None or not self.weight:
-            return {"supervised": supervised(self.see(batch, nets, PARTS[:1]), batch)}
-        out, rise = self.see(batch, nets).whole, self.weight * ramp(progress.frac / self.rampup)
-        return {
-            "supervised": Term(supervised_loss(out.logits[: len(batch.x_l)], batch.y_l)),
-            "smoothness": Term(self.smoothness(batch, nets, out), rise),
-            "separation": Term(self.separation(batch, nets, out), self.contrast * rise),
-        }
+    def terms(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> Terms:
+        terms = {"supervised": supervised(outs.out, batch)}
+        if len(self.parts(batch, progress)) > 1:
+            rise = self.weight * ramp(progress.frac / self.rampup)
+            terms["smoothness"] = Term(self.smoothness(batch, nets, outs.out.whole), rise)
+            separation = self.separation(batch, nets, outs)
+            terms["separation"] = Term(separation, self.contrast * rise)
+        return terms
+
+    def update(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> None:
+        super().update(batch, nets, outs, progress)
+        if outs.best is not None:
+            separator: Any = nets["separator"]
+            separator.memory.store(*outs.best)
 
     def smoothness(self, batch: Batch, nets: Nets, out: Out) -> Tensor:
         p = out.logits.detach().float().softmax(1)
@@ -152,44 +196,41 @@ class SSNet(Method):
             return change(nets["student"], x + worst, p)
 
     def attack(self, batch: Batch, nets: Nets, p: Tensor) -> tuple[Tensor, Tensor]:
-        """What the student sees of all patches (B, 1, X, Y, Z), and the change of it that moves its
-        probabilities ``p`` most.
+        """What the student sees of all patches (B, 1, X, Y, Z), and the worst change of it.
+
+        The one that changes its probabilities ``p`` most.
         """
         x = torch.cat([self.view(batch, part) for part in PARTS])
         length = self.radius * math.sqrt(x[0].numel())
-        return x, length * adversarial_direction(
-            nets["student"], x, p, length, batch.generator("adversarial")
-        )
+        draws = batch.generator("adversarial")
+        return x, length * adversarial_direction(nets["student"], x, p, length, draws)
 
-    def separation(self, batch: Batch, nets: Nets, out: Out) -> Tensor:
-        guess, separator, n = out.logits.argmax(1), nets["separator"], batch.y_l.numel()
-        label = torch.cat([batch.y_l, guess[len(batch.y_l) :]])
-        index = self.draw_voxels(batch, label)
-        if len(index) < 2:  # batch norm needs two; there is neither a surface nor a foreground
-            return out.logits.sum() * 0.0
-        vectors, y = voxel_vectors(out.feats["embedding"])[index], label.flatten()[index]
-        known = index < n
-        right = known & (guess.flatten()[index] == y)
-        separator.remember(vectors[right], y[right], self.keep == "highest")
-        found = separator.predict(separator.project(vectors))
-        return separator.distance(found[known], y[known]) + separator.distance(
-            found[~known], y[~known]
+    def separation(self, batch: Batch, nets: Nets, outs: Seen) -> Tensor:
+        """The distance of the drawn voxels to the memory, which holds the best of this step too."""
+        if outs.best is None:
+            return outs.out.whole.logits.sum() * 0.0
+        separator: Any = nets["separator"]
+        memory = after_storing(separator.memory, *outs.best)
+        vectors = voxel_vectors(outs.out.whole.feats["embedding"])[outs.index]
+        predicted = separator.predict(separator.project(vectors))
+        labelled = outs.index < batch.y_l.numel()
+        return sum(
+            separator.distance(predicted[part], outs.label[part], memory)
+            for part in (labelled, ~labelled)
         )
 
     def draw_voxels(self, batch: Batch, label: Tensor) -> Tensor:
-        """Positions in the flattened ``label`` (B, X, Y, Z): up to ``voxels`` a class of the
-        labelled and of the unlabelled patches.
+        """Positions in the flattened ``label`` (B, X, Y, Z), up to ``voxels`` a class.
+
+        So many of the labelled and of the unlabelled patches.
         """
-        draws, n, taken = batch.generator("voxels"), batch.y_l.numel(), []
+        draws = batch.generator("voxels")
+        n = batch.y_l.numel()
         usable = ((label > 0) | surface_shell(label, self.band)).flatten()
+        drawn = []
         for c in range(batch.n_classes):
-            found = ((label.flatten() == c) & usable).nonzero()[:, 0]
-            for part in (found[found < n], found[found >= n]):
-                taken.append(
-                    part[
-                        torch.randperm(len(part), generator=draws, device=part.device)[
-                            : self.voxels
-                        ]
-                    ]
-                )
-        return torch.cat(taken)
+            own = ((label.flatten() == c) & usable).nonzero()[:, 0]
+            for part in (own[own < n], own[own >= n]):
+                order = torch.randperm(len(part), generator=draws, device=part.device)
+                drawn.append(part[order[: self.voxels]])
+        return torch.cat(drawn)

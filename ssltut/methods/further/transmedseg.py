@@ -1,6 +1,9 @@
-"""TransMedSeg: transferable semantic augmentation on graph-based copy-paste (2025), after
-descriptions of it.
+"""TransMedSeg: transferable semantic augmentation on graph-based copy-paste (2025).
+
+After descriptions of it.
 """
+
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,34 +11,79 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.methods.classic.bcp import BCP, Pasted
-from ssltut.methods.contract import Nets, Network, Progress, Term
+from ssltut.methods.contract import Nets, Network, Progress, Term, Terms
 from ssltut.methods.losses import masked_cross_entropy
 from ssltut.methods.matching.primitives import voxel_vectors
-from ssltut.methods.parts.moments import ClassMoments
+from ssltut.methods.parts.memory import after_storing
 from ssltut.nets.base import SegNet
 from ssltut.nets.heads import Head
 from ssltut.nets.precision import full_precision
+from ssltut.options import Fraction, NotNegative, Positive
+
+
+class ClassMoments(nn.Module):
+    """Running means and covariances of embeddings, one a class.
+
+    Buffers, so that they are saved and restored with the networks: mean (C, D), covariance
+    (C, D, D), seen (C,) bool.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    seen: Tensor
+
+    def __init__(self, n_classes: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_classes, dim))
+        self.register_buffer("covariance", torch.zeros(n_classes, dim, dim))
+        self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
+
+    @torch.no_grad()
+    @torch.autocast("cuda", enabled=False)
+    @torch.autocast("cpu", enabled=False)
+    def store(self, vectors: Tensor, labels: Tensor, decay: float) -> None:
+        """Mix in the moments of vectors (N, D) of classes ``labels`` (N,), a share of 1 - decay.
+
+        The first of a class count fully. The moments are those of a mixture of two sets: the
+        distance of their means is a part of the covariance.
+        """
+        for c in labels.unique().tolist():
+            new = vectors[labels == c].float()
+            share = 1.0 - decay if self.seen[c] else 1.0
+            gap = new.mean(0) - self.mean[c]
+            spread = torch.cov(new.T, correction=0).view_as(self.covariance[c])
+            between = share * (1.0 - share) * torch.outer(gap, gap)
+            self.covariance[c] = (1.0 - share) * self.covariance[c] + share * spread + between
+            self.mean[c] += share * gap
+            self.seen[c] = True
+
+
+class Moved(NamedTuple):
+    """What BCP pasted, and the moments of labelled and unlabelled embeddings after this step."""
+
+    pasted: Pasted
+    moments: dict[str, ClassMoments]
 
 
 class TransMedSeg(BCP):
-    """Labelled embeddings are moved, class by class, to where the unlabelled ones lie, and spread
-    as these are: without drawing any.
+    """Labelled embeddings are moved, class by class, to where the unlabelled ones lie.
 
+    And spread as these are, without drawing any.
     L = L_BCP + κ L_CC + β L_TSA. With Δμ_y the mean of the teacher's embeddings of unlabelled
     voxels under its labels, less that of the student's of labelled voxels, and Σ_y the covariance
     of the former (running estimates), w and s the last layer's weights and outputs:
-      L_TSA = CE(s'_i, y), s'_ic = s_ic + α (w_c - w_y)·Δμ_y + α/2 (w_c - w_y)ᵀ Σ_y (w_c - w_y), α =
-      0.25 t/T,
+      L_TSA = CE(s'_i, y),  s'_ic = s_ic + α (w_c - w_y)·Δμ_y + α/2 (w_c - w_y)ᵀ Σ_y (w_c - w_y),
+      α = 0.25 t/T
     which is log E[1 / p_y] for embeddings moved by N(α Δμ_y, α Σ_y), and by Jensen's inequality no
     less than their expected cross-entropy.
-      L_CC = -Tr(W S Sᵀ) / N² on the N voxels of the deepest map, F of length 1, W = F Fᵀ - 1 / τ: S
-      are the clusters that one graph
-    convolution over F Fᵀ and an MLP give each; what is alike shall be in one cluster, what is not
-    in two (GraphCL, arXiv:2411.13147). A reconstruction from a summary and from the codes of TSA
-    and BCP. The abstract can be read the other way round, as moving the teacher's embeddings: the
-    labelled ones have true labels. Unpublished, decided here: β, the decay of the estimates, the
-    embedding as feature, clusters, and the mean over pairs in L_CC, whose graph carries no
-    gradient. TSA's mutual-information term is not part of it.
+      L_CC = -Tr(W S Sᵀ) / N²,  W = F Fᵀ - 1 / τ
+    on the N voxels of the deepest map, F of length 1: S are the clusters that one graph convolution
+    over F Fᵀ and an MLP give each; what is alike shall be in one cluster, what is not in two
+    (GraphCL, arXiv:2411.13147). A reconstruction from a summary and from the codes of TSA and BCP.
+    The abstract can be read the other way round, as moving the teacher's embeddings: the labelled
+    ones have true labels. Unpublished, decided here: β, the decay of the estimates, the embedding
+    as feature, clusters, and the mean over pairs in L_CC, whose graph carries no gradient. TSA's
+    mutual-information term is not part of it.
 
     transfer, clusters  β and κ; at weight 0 nothing is pasted, and these are off too
     """
@@ -48,11 +96,11 @@ class TransMedSeg(BCP):
         "teacher": Network(ema_of="student"),
     }
 
-    transfer: float = 0.1
-    clusters: float = 0.01
-    alpha: float = 0.25
-    tau: float = 2.0
-    moments_decay: float = 0.9
+    transfer: NotNegative = 0.1
+    clusters: NotNegative = 0.01
+    alpha: NotNegative = 0.25
+    tau: Positive = 2.0
+    moments_decay: Fraction = 0.9
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         return {
@@ -60,63 +108,75 @@ class TransMedSeg(BCP):
             for name in ("labelled moments", "unlabelled moments")
         }
 
-    def further(
-        self, batch: Batch, nets: Nets, progress: Progress, pasted: Pasted
-    ) -> dict[str, Term]:
-        terms = {}
-        if self.transfer:
-            true, features = (
-                pasted.true.flatten(),
-                voxel_vectors(pasted.out.feats["embedding"].detach()),
-            )
-            source, found = nets["labelled moments"], nets["unlabelled moments"]
-            source.update(features[true], pasted.target.flatten()[true], self.moments_decay)
-            found.update(
-                voxel_vectors(pasted.teacher.feats["embedding"]),
-                pasted.pseudo.flatten(),
-                self.moments_decay,
-            )
-            shift = self.shift(nets, progress)
-            logits = pasted.out.logits.float() + shift[pasted.target].movedim(-1, 1)
-            value = masked_cross_entropy(logits, pasted.target, pasted.true)
-            terms["transfer"] = Term(
-                value, self.transfer, (source.seen & found.seen).float().mean().item()
-            )
-        if self.clusters:
-            value = cluster_loss(
-                pasted.out.feats["bottleneck"], nets["student"].heads["clusters"], self.tau
-            )
-            terms["clusters"] = Term(value, self.clusters)
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Moved:
+        pasted = super().forward(batch, nets, progress)
+        if pasted.teacher is None or not self.transfer:
+            return Moved(pasted, {})
+        true = pasted.mix.true.flatten()
+        source = voxel_vectors(pasted.out.feats["embedding"].detach())[true]
+        target = voxel_vectors(pasted.teacher.out.feats["embedding"])
+        new = {
+            "labelled moments": (source, pasted.mix.target.flatten()[true]),
+            "unlabelled moments": (target, pasted.teacher.pseudo.flatten()),
+        }
+        decay = self.moments_decay
+        return Moved(pasted, {k: after_storing(nets[k], *v, decay) for k, v in new.items()})
+
+    def terms(self, batch: Batch, nets: Nets, outs: Moved, progress: Progress) -> Terms:
+        pasted, moments = outs
+        terms = super().terms(batch, nets, pasted, progress)
+        if moments:
+            _, target, true = pasted.mix
+            shift = self.shift(nets, moments, progress)
+            logits = pasted.out.logits.float() + shift[target].movedim(-1, 1)
+            loss = masked_cross_entropy(logits, target, true)
+            seen = both_seen(moments).float().mean().item()
+            terms["transfer"] = Term(loss, self.transfer, seen)
+        if pasted.teacher is not None and self.clusters:
+            student: Any = nets["student"]
+            maps = pasted.out.feats["bottleneck"]
+            loss = cluster_loss(maps, student.heads["clusters"], self.tau)
+            terms["clusters"] = Term(loss, self.clusters)
         return terms
 
-    def transport(self, nets: Nets) -> tuple[Tensor, Tensor]:
-        """Δμ (C, D) and Σ (C, D, D) of the running estimates; 0 for a class that was not seen on
-        both sides.
-        """
-        source, found = nets["labelled moments"], nets["unlabelled moments"]
-        both = (source.seen & found.seen).float()[:, None]
-        return both * (found.mean - source.mean), both[..., None] * found.covariance
+    def update(self, batch: Batch, nets: Nets, outs: Moved, progress: Progress) -> None:
+        super().update(batch, nets, outs.pasted, progress)
+        for name, moments in outs.moments.items():
+            nets[name].load_state_dict(moments.state_dict())
 
-    def shift(self, nets: Nets, progress: Progress) -> Tensor:
+    def shift(self, nets: Nets, moments: Nets, progress: Progress) -> Tensor:
         """What a voxel of class y gets added to its outputs, (C, C) with y in rows."""
-        return moved(
-            nets["student"].classifier.weight.flatten(1).float(),
-            *self.transport(nets),
-            self.alpha * progress.frac,
-        )
+        student: Any = nets["student"]
+        weight = student.classifier.weight.flatten(1).float()
+        return transport_logits(weight, *gap_and_covariance(moments), self.alpha * progress.frac)
+
+
+def both_seen(moments: Nets) -> Tensor:
+    """(C,) bool, which classes were seen on labelled and on unlabelled patches."""
+    source: Any = moments["labelled moments"]
+    target: Any = moments["unlabelled moments"]
+    return source.seen & target.seen
+
+
+def gap_and_covariance(moments: Nets) -> tuple[Tensor, Tensor]:
+    """Δμ (C, D) and Σ (C, D, D) of the estimates; 0 for a class not seen on both sides."""
+    source: Any = moments["labelled moments"]
+    target: Any = moments["unlabelled moments"]
+    both = both_seen(moments).float()[:, None]
+    return both * (target.mean - source.mean), both[..., None] * target.covariance
 
 
 @full_precision
-def moved(weight: Tensor, gap: Tensor, covariance: Tensor, alpha: float) -> Tensor:
-    """What moving embeddings of class y adds to output c, (C, C) with y in rows: α d·Δμ_y + α/2 dᵀ
-    Σ_y d, d = w_c - w_y.
+def transport_logits(weight: Tensor, gap: Tensor, covariance: Tensor, alpha: float) -> Tensor:
+    """What moving embeddings of class y adds to output c, (C, C) with y in rows.
 
-    weight (C, D) of the last layer, gap Δμ (C, D), covariance Σ (C, D, D).
+    α d·Δμ_y + α/2 dᵀ Σ_y d, d = w_c - w_y: weight w (C, D) of the last layer, gap Δμ (C, D),
+    covariance Σ (C, D, D).
     """
     d = weight[None] - weight[:, None]
-    return alpha * torch.einsum("ycd,yd->yc", d, gap) + alpha / 2 * torch.einsum(
-        "ycd,yde,yce->yc", d, covariance, d
-    )
+    shifted = torch.einsum("ycd,yd->yc", d, gap)
+    spread = torch.einsum("ycd,yde,yce->yc", d, covariance, d)
+    return alpha * shifted + alpha / 2 * spread
 
 
 def cluster_loss(maps: Tensor, head: nn.Sequential, tau: float) -> Tensor:
@@ -126,31 +186,27 @@ def cluster_loss(maps: Tensor, head: nn.Sequential, tau: float) -> Tensor:
     F Fᵀ, whose largest value is 1, is never formed: F (Fᵀ h) is the graph convolution, and the
     trace is |Fᵀ S|² - |Σ_i S_i|² / τ.
     """
-    nodes, mixed = F.normalize(maps.detach().float().flatten(2), dim=1), head[0](maps)
-    s = (
-        head[1:](average(nodes, mixed.float().flatten(2)).view_as(mixed))
-        .float()
-        .softmax(1)
-        .flatten(2)
-    )
-    return agreement(nodes, s, tau)
+    nodes = F.normalize(maps.detach().float().flatten(2), dim=1)
+    mixed = head[0](maps)
+    convolved = average(nodes, mixed.float().flatten(2)).view_as(mixed)
+    clusters = head[1:](convolved).float().softmax(1).flatten(2)
+    return cluster_agreement(nodes, clusters, tau)
 
 
 @full_precision
 def average(nodes: Tensor, values: Tensor) -> Tensor:
-    """Mean of ``values`` (B, E, N) over all nodes, weighted by the similarity of ``nodes`` (B, D,
-    N) to each.
+    """Mean of ``values`` (B, E, N) over all nodes, weighted by the similarity of ``nodes`` to each.
+
+    nodes (B, D, N).
     """
     degree = torch.einsum("bdn,bd->bn", nodes, nodes.sum(2)).clamp(min=1e-6)
-    return (
-        torch.einsum("bdn,bde->ben", nodes, torch.einsum("bdm,bem->bde", nodes, values))
-        / degree[:, None]
-    )
+    summed = torch.einsum("bdm,bem->bde", nodes, values)
+    return torch.einsum("bdn,bde->ben", nodes, summed) / degree[:, None]
 
 
 @full_precision
-def agreement(nodes: Tensor, s: Tensor, tau: float) -> Tensor:
-    kept = (
-        torch.einsum("bdn,bkn->bdk", nodes, s).square().sum((1, 2)) - s.sum(2).square().sum(1) / tau
-    )
-    return -kept.mean() / s.shape[2] ** 2
+def cluster_agreement(nodes: Tensor, s: Tensor, tau: float) -> Tensor:
+    """-(|Fᵀ S|² - |Σ_i S_i|² / τ) / N², mean over the batch."""
+    alike = torch.einsum("bdn,bkn->bdk", nodes, s).square().sum((1, 2))
+    chance = s.sum(2).square().sum(1) / tau
+    return -(alike - chance).mean() / s.shape[2] ** 2

@@ -1,23 +1,44 @@
 """One prompted network for partially labelled data sets, VerSemi (TMI 2025)."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ssltut.data.batch import Batch
-from ssltut.errors import ConfigError
 from ssltut.methods.contract import Method, Nets, Network, Plan, Progress, Term, Terms
 from ssltut.methods.losses import dice_loss, squared_dice_loss, supervised_loss
 from ssltut.methods.parts.masks import box_mask, halves
 from ssltut.methods.parts.perturb import uniform
 from ssltut.nets.heads import Head
+from ssltut.options import Fraction, NotNegative
+
+
+class Answers(NamedTuple):
+    """The answers (., C, X, Y, Z) of all prompts, and what is known of the patches.
+
+    own, mixed, pasted  for the labelled patches, for two of them pasted together, and for
+                        unlabelled ones with a labelled box (None without these)
+    y, known            the visible labels (B, X, Y, Z), and which classes are labelled (B, C)
+    y_mix, known_mix    of the two patches pasted together, known_mix (B, C, X, Y, Z)
+    keep                (X, Y, Z) bool, False in the box
+    """
+
+    own: Tensor
+    mixed: Tensor
+    pasted: Tensor | None
+    y: Tensor
+    known: Tensor
+    y_mix: Tensor
+    known_mix: Tensor
+    keep: Tensor
 
 
 class VerSemi(Method):
-    """Scans in which only some classes are labelled teach one network that is told by a one-hot
-    which class to draw, or to draw any.
+    """Partially labelled scans teach one network, which a one-hot prompt tells the class to draw.
 
+    Or to draw any.
     Labelled patches: "supervised", cross-entropy + Dice of the prompts whose class is labelled
     there; "any", Dice of the prompt for any class on two patches pasted together; in the first
     ``stage`` of training also "pasted", Dice of each prompt on that mix, where its class is
@@ -41,109 +62,107 @@ class VerSemi(Method):
     ideas = ("consistency", "mixing", "other data")
     networks = {"student": Network(heads={"prompts": Head(prompts=True, supervised=True)})}
 
-    weight: float = 1.0
-    stage: float = 0.5
-    box: float = 2 / 3
-    union: str = "known"
-
-    def __post_init__(self) -> None:
-        if self.union not in ("known", "labelled"):
-            raise ConfigError(
-                f"union is {self.union!r}", where=self.name, fix="use known or labelled"
-            )
+    weight: NotNegative = 1.0
+    stage: Fraction = 0.5
+    box: Fraction = 2 / 3
+    union: Literal["known", "labelled"] = "known"
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        return (
-            Plan(default.labelled, 0) if progress.frac < self.stage or not self.weight else default
-        )
+        if progress.frac < self.stage or not self.weight:
+            return Plan(default.labelled, 0)
+        return default
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> None:
-        """All passes are in ``terms``."""
+    def acts(self, progress: Progress) -> bool:
+        return self.weight > 0.0
 
-    def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
-        first, draw = progress.frac < self.stage, batch.generator("box")
-        keep = box_mask(
-            batch.x_l.shape[2:], self.box if first else float(uniform(draw, (), 0.3, 0.6)), draw
-        )
-        y, known = self.read(batch)
-        (a, b), (y_a, y_b), (k_a, k_b) = halves(batch.x_l), halves(y), halves(known)
-        mix, y_mix, k_mix = (
-            torch.where(keep, a, b),
-            torch.where(keep, y_a, y_b),
-            torch.where(keep, spread(k_a), spread(k_b)),
-        )
-        views = [
-            self.view(batch, "labelled"),
-            batch.noise(self.sigma_student, "student", "mix")(mix),
-        ]
-        if batch.x_u is not None and self.weight:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Answers:
+        """One pass: labelled patches, two of them pasted together, unlabelled ones with a box."""
+        draws = batch.generator("box")
+        first = progress.frac < self.stage
+        ratio = self.box if first else float(uniform(draws, (), 0.3, 0.6))
+        keep = box_mask(batch.x_l.shape[2:], ratio, draws)
+        y, known = visible_labels(batch)
+        mix = torch.where(keep, *halves(batch.x_l))
+        mix_noise = batch.noise(self.sigma_student, "student", "mix")
+        views = [self.view(batch, "labelled"), mix_noise(mix)]
+        if len(self.parts(batch, progress)) > 1:
             n = min(len(batch.x_l), len(batch.x_u))
-            views.append(
-                batch.noise(self.sigma_student, "student", "unlabelled")(
-                    torch.where(keep, batch.x_u[:n], batch.x_l[:n])
-                )
-            )
-        z = nets["student"](torch.cat(views), heads=True).heads["prompts"].float()
-        own, mixed, *unlabelled = z.split([len(v) for v in views])
-        terms = {
-            "supervised": Term(
-                mean_of(
-                    supervised_loss(two(own[rows, c]), (y[rows] == c).long())
-                    for c, rows in enumerate(known.T)
-                    if c and rows.any()
-                )
-            )
-        }
-        terms["any"] = Term(
-            dice_loss(two(mixed[:, 0]), (y_mix > 0).long(), self.counts(y_mix, k_mix))
+            noise = batch.noise(self.sigma_student, "student", "unlabelled")
+            views.append(noise(torch.where(keep, batch.x_u[:n], batch.x_l[:n])))
+        out = nets["student"](torch.cat(views), heads=True)
+        own, mixed, *pasted = out.heads["prompts"].float().split([len(view) for view in views])
+        return Answers(
+            own,
+            mixed,
+            pasted[0] if pasted else None,
+            y,
+            known,
+            torch.where(keep, *halves(y)),
+            torch.where(keep, *halves(everywhere(known))),
+            keep,
         )
-        if first:
-            terms["pasted"] = Term(
-                mean_of(
-                    dice_loss(two(mixed[:, c]), (y_mix == c).long(), k_mix[:, c])
-                    for c in range(1, batch.n_classes)
-                    if k_mix[:, c].any()
-                )
-            )
-        for z in unlabelled:
-            p = z.sigmoid()
-            terms["consistency"] = Term(
-                squared_dice_loss(p[:, :1], p[:, 1:].amax(1, keepdim=True)), self.weight
-            )
-            counts = self.counts(y[: len(z)], spread(known[: len(z)])) & ~keep
-            terms["labelled part"] = Term(
-                dice_loss(two(z[:, 0]), (y[: len(z)] > 0).long(), counts), self.weight
-            )
+
+    def terms(self, batch: Batch, nets: Nets, outs: Answers, progress: Progress) -> Terms:
+        answers, classes = outs, range(1, batch.n_classes)
+        own = []
+        for c in classes:
+            rows = answers.known[:, c]
+            if rows.any():
+                target = (answers.y[rows] == c).long()
+                own.append(supervised_loss(binary_logits(answers.own[rows, c]), target))
+        counted = self.counted(answers.y_mix, answers.known_mix)
+        union = dice_loss(binary_logits(answers.mixed[:, 0]), (answers.y_mix > 0).long(), counted)
+        terms = {"supervised": Term(mean_of(own)), "any": Term(union)}
+        if progress.frac < self.stage:
+            pasted = []
+            for c in classes:
+                counted = answers.known_mix[:, c]
+                if counted.any():
+                    target = (answers.y_mix == c).long()
+                    pasted.append(dice_loss(binary_logits(answers.mixed[:, c]), target, counted))
+            terms["pasted"] = Term(mean_of(pasted))
+        if answers.pasted is not None:
+            terms |= self.unlabelled(answers, answers.pasted)
         return terms
 
-    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The labels (B, X, Y, Z) without the classes that are not labelled in their scan, and
-        which are, (B, C).
+    def unlabelled(self, answers: Answers, z: Tensor) -> Terms:
+        """The terms of unlabelled patches with a labelled box, whose answers are ``z``."""
+        n = len(z)
+        p = z.sigmoid()
+        consistency = squared_dice_loss(p[:, :1], p[:, 1:].amax(1, keepdim=True))
+        y = answers.y[:n]
+        counted = self.counted(y, everywhere(answers.known[:n])) & ~answers.keep
+        in_box = dice_loss(binary_logits(z[:, 0]), (y > 0).long(), counted)
+        return {
+            "consistency": Term(consistency, self.weight),
+            "labelled part": Term(in_box, self.weight),
+        }
+
+    def counted(self, y: Tensor, known: Tensor) -> Tensor:
+        """Where it is known whether there is any foreground (B, X, Y, Z).
+
+        In what is labelled, and in scans with every class labelled.
         """
-        known = batch.known_classes()
-        return batch.y_l * known.gather(1, batch.y_l.flatten(1)).view_as(batch.y_l), known
-
-    def counts(self, y: Tensor, known: Tensor) -> Tensor:
-        """Where it is known if there is any foreground (B, X, Y, Z): in what is labelled, and in
-        scans with every class labelled.
-        """
-        return (
-            (y > 0) | known[:, 1:].all(1)
-            if self.union == "known"
-            else torch.ones_like(y, dtype=torch.bool)
-        )
+        if self.union == "labelled":
+            return torch.ones_like(y, dtype=torch.bool)
+        return (y > 0) | known[:, 1:].all(1)
 
 
-def spread(known: Tensor) -> Tensor:
+def visible_labels(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The labels (B, X, Y, Z) of the classes that are labelled in their scan, and which (B, C)."""
+    known = batch.known_classes()
+    return batch.y_l * known.gather(1, batch.y_l.flatten(1)).view_as(batch.y_l), known
+
+
+def everywhere(known: Tensor) -> Tensor:
     """(B, C) as (B, C, 1, 1, 1)."""
     return known[..., None, None, None]
 
 
-def two(z: Tensor) -> Tensor:
+def binary_logits(log_odds: Tensor) -> Tensor:
     """Log-odds (B, X, Y, Z) as the logits of a network of two classes (B, 2, X, Y, Z)."""
-    return torch.stack([torch.zeros_like(z), z], 1)
+    return torch.stack([torch.zeros_like(log_odds), log_odds], 1)
 
 
-def mean_of(values: Iterable[Tensor]) -> Tensor:
-    values = list(values)
+def mean_of(values: Sequence[Tensor]) -> Tensor:
     return sum(values) / len(values)

@@ -39,12 +39,9 @@ class EvidentialVote(ScanVote):
     def terms(self, batch: Batch, nets: Nets, outs: None, progress: Progress) -> Terms:
         if batch.x_u is None or not self.voting(progress):
             return self.medl.losses(batch, nets, progress)
-        outs, n = (
-            [self.see(batch, nets, PARTS, role).whole for role in MEDL.networks],
-            len(batch.x_l),
-        )
-        student, second = (out.split(n)[1] for out in outs)
-        terms = self.medl.all_terms(batch, progress, [out.logits for out in outs])
+        seen = {role: self.see(batch, nets, PARTS, role) for role in MEDL.networks}
+        student, second = (out.unlabelled for out in seen.values())
+        terms = self.medl.terms(batch, nets, seen, progress)
         return terms | self.unlabelled(batch, nets, progress, student, second.logits)
 
     @torch.no_grad()

@@ -5,6 +5,8 @@ Both are buffers, so they are saved and restored with the networks.
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,3 +92,10 @@ class ScoreTable(nn.Module):
     def _slot(self, case_id: str) -> int | None:
         slots = (self.keys[: self.filled] == derive_seed(0, case_id)).nonzero()
         return int(slots[0]) if len(slots) else None
+
+
+def after_storing(memory: nn.Module, *new: Any) -> Any:
+    """A copy of ``memory`` that has stored ``new`` too: what a step sees before ``update``."""
+    later: Any = deepcopy(memory)
+    later.store(*new)
+    return later

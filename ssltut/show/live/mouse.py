@@ -1,4 +1,6 @@
-"""A picture that tells the kernel of clicks, hovering and the wheel, as ipywidgets.Image cannot."""
+"""A picture that tells the kernel where it is clicked, hovered over and scrolled: the one thing
+ipywidgets.Image lacks.
+"""
 
 import anywidget
 import traitlets
@@ -16,8 +18,7 @@ function render({ model, el }) {
     free();
   };
   const describe = () => { img.alt = model.get("alt"); };
-  // One step is under way at a time: what the wheel turns meanwhile is added up, so that no queue
-  // builds up in the kernel.
+  // One step is under way at a time: what the wheel turns meanwhile is added up, so that no queue builds up in the kernel.
   const free = () => { busy = false; clearTimeout(timer); if (steps) turn(); };
   const turn = () => {
     if (busy) return;
@@ -27,44 +28,32 @@ function render({ model, el }) {
     steps = 0;
     model.send({ kind: "wheel", steps: sent });
   };
-  const send = (kind, event) => {
+  const at = (kind, event) => {
     const box = img.getBoundingClientRect();
-    const x = (event.clientX - box.left) / box.width, y = (event.clientY - box.top) / box.height;
-    model.send({ kind, x, y });
+    model.send({ kind, x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height });
   };
-  img.addEventListener("click", (event) => send("click", event));
+  img.addEventListener("click", (event) => at("click", event));
   img.addEventListener("mouseleave", () => model.send({ kind: "leave" }));
   img.addEventListener("mousemove", (event) => {
     if (event.timeStamp - hovered < 60) return;
     hovered = event.timeStamp;
-    send(event.buttons ? "click" : "hover", event);
+    at(event.buttons ? "click" : "hover", event);
   });
-  const wheel = (event) => {
-    event.preventDefault();
-    steps += event.deltaY < 0 ? 1 : -1;
-    turn();
-  };
-  img.addEventListener("wheel", wheel, { passive: false });
+  img.addEventListener("wheel", (event) => { event.preventDefault(); steps += event.deltaY < 0 ? 1 : -1; turn(); }, { passive: false });
   model.on("change:value", show);
   model.on("change:alt", describe);
   el.appendChild(img);
   describe();
   show();
-  return () => {
-    model.off("change:value", show);
-    model.off("change:alt", describe);
-    URL.revokeObjectURL(img.src);
-  };
+  return () => { model.off("change:value", show); model.off("change:alt", describe); URL.revokeObjectURL(img.src); };
 }
 export default { render };
 """
 
 
-class ClickableImage(anywidget.AnyWidget):
-    """JPEG ``value`` with its ``alt`` text.
-
-    ``on_msg`` gets {"kind": "click" or "hover", "x", "y": shares of width and height}, {"kind":
-    "wheel", "steps"} and {"kind": "leave"}.
+class Pane(anywidget.AnyWidget):
+    """JPEG ``value`` with its ``alt`` text; sends {"kind": "click" | "hover" | "leave" | "wheel",
+    "x", "y", "steps"} (``on_msg``).
     """
 
     _esm = SCRIPT

@@ -1,5 +1,6 @@
-"""Virtual adversarial training: the small change of a scan that changes its segmentation most
-(Miyato et al. 2018, arXiv:1704.03976).
+"""Virtual adversarial training (Miyato et al. 2018, arXiv:1704.03976).
+
+It looks for the small change of a scan that changes its segmentation most.
 """
 
 from collections.abc import Iterator
@@ -30,20 +31,18 @@ def unit(d: Tensor) -> Tensor:
 
 
 def change(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-    """Soft Dice loss of the foreground ``net`` sees in ``x`` against probabilities ``target`` (B,
-    C, X, Y, Z).
-    """
-    return soft_dice_loss(net(x).logits.float().softmax(1)[:, 1:], target[:, 1:])
+    """Soft Dice loss of the foreground of ``x`` against probabilities ``target`` (B, C, ...)."""
+    p = net(x).logits.float().softmax(1)
+    return soft_dice_loss(p[:, 1:], target[:, 1:])
 
 
 def adversarial_direction(
     net: nn.Module, x: Tensor, target: Tensor, length: float, generator: torch.Generator
 ) -> Tensor:
-    """The direction (B, 1, X, Y, Z), of length 1 a sample, in which ``change`` grows fastest, taken
-    ``length`` from ``x`` in a random one.
+    """The direction (B, 1, X, Y, Z) in which ``change`` grows fastest, of length 1 a sample.
 
-    One step of the power iteration, in float32. No parameter gets a gradient; it works under
-    ``torch.no_grad`` too.
+    It is taken ``length`` from ``x`` in a random direction: one step of the power iteration, in
+    float32. No parameter gets a gradient; it works under ``torch.no_grad`` too.
     """
     net = getattr(net, "module", net)  # Fabric's wrapper forbids every backward pass but the loop's
     d = unit(torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) - 0.5)
