@@ -1,7 +1,10 @@
 """The ways to install ssltut agree with each other."""
 
 import re
+import sys
 import tomllib
+from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+@cache
 def pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return {
@@ -39,6 +43,34 @@ def test_every_dependency_is_pinned_to_a_version_it_allows(requirement: Requirem
     assert requirement.specifier.contains(
         pins()[canonicalize_name(requirement.name)], prereleases=True
     )
+
+
+def brought(names: list[tuple[str, frozenset[str]]]) -> set[str]:
+    """All that installing these distributions (name, extras) brings here, by their metadata.
+
+    What is not installed at its pinned version says nothing about the pins, and is not followed.
+    """
+    waiting, seen = list(names), set(names)
+    while waiting:
+        name, extras = waiting.pop()
+        installed = next(iter(distributions(name=name)), None)
+        if installed is None or installed.version != pins().get(name):
+            continue
+        for requirement in map(Requirement, installed.requires or []):
+            marker = requirement.marker
+            if marker and not any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+                continue
+            entry = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+            if entry not in seen:
+                seen.add(entry)
+                waiting.append(entry)
+    return {name for name, _ in seen}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the pins were made on Linux")
+def test_constraints_pin_all_that_pip_brings() -> None:
+    names = [(canonicalize_name(r.name), frozenset(r.extras)) for r in requirements()]
+    assert brought(names) - set(pins()) == set()
 
 
 def test_constraints_are_plain_versions_and_leave_elfinder_out() -> None:
