@@ -67,7 +67,7 @@ else:
     print("No real scan here: `ssltut fetch totalsegmentator_example` brings one. A synthetic stand-in follows; it proves nothing about real scans.")
 
 # %%
-intake = ingest.ingest(folder.parent, work / "cohort", log=lambda line: None)
+intake = ingest.ingest(folder.parent, work / "cohort", log=None)
 scans = [read_case(path) for path in sorted((work / "cohort" / "images").iterdir())]
 case = scans[0]
 print(pd.DataFrame(intake.rows).T.to_string(header=False))

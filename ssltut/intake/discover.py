@@ -127,7 +127,7 @@ def find_scans(
             patient = str(path) if each_a_patient else _patient_of(path, folder)
             scans.append(FoundScan(path, patient, None, label))
     for series in find_series(dicom, note, modality):
-        label = _label_of(series.folder, series.folder.name, mapping)
+        label = _label_of(series.where.parent, series.where.parent.name, mapping)
         scans.append(FoundScan(series.where, series.patient, series, label))
     owned = {scan.label for scan in scans if scan.label}
     if mapping is None:

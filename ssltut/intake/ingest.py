@@ -81,7 +81,7 @@ def ingest(
     options: IntakeOptions = IntakeOptions(),
     *,
     key: Path | None = None,
-    log: Callable[[str], None] = print,
+    log: Callable[[str], None] | None = print,
 ) -> Intake:
     """Write the scans below ``folder`` as the cohort ``out``, all or nothing.
 
@@ -90,8 +90,9 @@ def ingest(
     written, except to ``key``, a CSV of case and file for the one who asked for it, outside the
     cohort. A flawed scan is named and left out, the others go in. With labels of three or more
     patients, split.json holds a split; else it holds patients and classes, and the split waits for
-    labels. Raises ConfigError when ``out`` is not empty or ``key`` exists or lies in it, DataError
-    when no scan is left, a scan has two labels or the disk fails.
+    labels. ``log`` gets a line for each scan where no progress bar is drawn; None is silent.
+    Raises ConfigError when ``out`` is not empty or ``key`` exists or lies in it, DataError when no
+    scan is left, a scan has two labels or the disk fails.
     """
     folder, out, intake = Path(folder), Path(out), Intake()
     if not folder.exists():
@@ -109,9 +110,10 @@ def ingest(
     try:
         with whole_folder(out) as part:
             _take_in(scans, part, options, intake, log)
-            for error in (error for report in verify_paths(part) for error in report.errors):
-                what = f"the cohort as written does not pass ssltut verify: {error.found}"
-                raise DataError(what, where=out, fix="report this, it should not happen")
+            for report in verify_paths(part, show_bar=log is not None):
+                for error in report.errors:
+                    what = f"the cohort as written does not pass ssltut verify: {error.found}"
+                    raise DataError(what, where=out, fix="report this, it should not happen")
             if key is not None:
                 with open(key, "x", newline="", encoding="utf-8") as file:
                     csv.writer(file).writerows([("case", "file"), *intake.origin.items()])
@@ -129,15 +131,15 @@ def _take_in(
     part: Path,
     options: IntakeOptions,
     intake: Intake,
-    log: Callable[[str], None],
+    log: Callable[[str], None] | None,
 ) -> None:
     """Write all cases, their reports and the two JSON files into ``part``."""
     numbers: dict[str, str] = {}  # of patients, by what must not be written
     seen: dict[str, Path] = {}  # the first file with these voxels
     patients, meta, labelled = {}, {}, []
-    bar = progress_bar(scans, "ingest", unit="scan")
+    bar = progress_bar(scans, "ingest", unit="scan", show=log is not None)
     for i, scan in enumerate(bar, 1):
-        if bar.disable:
+        if bar.disable and log is not None:
             log(f"{i}/{len(scans)} {scan.where}")
         patient = numbers.setdefault(scan.patient, f"p{len(numbers) + 1:03d}")
         for case, findings in _cases_of(scan, f"case{i:03d}", patient, options, seen, intake):

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssltut import show
 from ssltut.data.case import Case, spacing_of
 from ssltut.data.labels import LabelTable
 from ssltut.errors import DataWarning
+from ssltut.show.static.slices import planes
 
 COLUMNS = ["case", "patient", "voxels", "spacing (mm)", "labels", "warnings"]
 PAGE = """<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>
@@ -70,12 +70,12 @@ def write_report(case: Case, table: LabelTable, facts: dict[str, object], folder
     outlined = "with its labels outlined" if case.label is not None else "without labels"
     alt = f"{case.id} in axial, coronal and sagittal cut, {outlined}; a field of view of"
     alt += f" {facts['field of view (mm)']} mm."
-    options = {}
+    options: dict[str, object] = {}
     if case.label is not None:
         at = _planes_through_all_classes(case.label, table.n_classes)
         options = {"contours": {"label": case.label}, "at": at}
     window = "bone" if case.meta["modality"] == "CT" else None
-    picture = show.planes(
+    picture = planes(
         case.image,
         spacing=case.spacing,
         table=table,

@@ -8,8 +8,8 @@ import gzip
 import math
 import zlib
 from collections.abc import Sequence
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -119,7 +119,7 @@ def _check_storage(header: nib.Nifti1Header) -> None:
         )
 
 
-def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
+def _opened(path: Path) -> BufferedIOBase:
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if zipped else open(path, "rb")

@@ -7,7 +7,7 @@ pydicom asks whichever decoder is installed (Pillow, which matplotlib brings, re
 what none can decode is refused by its name. HU are computed in float32, which pydicom's own
 rescaling does in float64, with other numbers for slopes that are not whole.
 
-Only the tags of ``GEOMETRY`` and ``PIXELS`` travel on. Those of ``IDENTITY`` group files by patient
+Only the tags of ``NEEDED`` travel on. Those of ``IDENTITY`` group files by patient
 and series and are then forgotten.
 """
 
@@ -24,11 +24,10 @@ from ssltut.io.volume import MAX_VOXELS, Note, Volume, as_ras, as_stored, collec
 
 IDENTITY = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID")
 GEOMETRY = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
-PIXELS = (
-    *("Modality", "ImageType", "NumberOfFrames", "SamplesPerPixel", "BurnedInAnnotation"),
-    *("RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue"),
-    *("PixelPaddingRangeLimit", "PixelRepresentation", "LossyImageCompression"),
-)
+KIND = ("Modality", "ImageType", "NumberOfFrames", "SamplesPerPixel", "BurnedInAnnotation")
+RESCALE = ("RescaleSlope", "RescaleIntercept", "RescaleType")
+PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit", "PixelRepresentation")
+NEEDED = (*GEOMETRY, *KIND, *RESCALE, *PADDING)
 AIR = -1024  # HU below it are what scanners write where they measured nothing
 LPS_TO_RAS = np.diag([-1, -1, 1, 1.0])  # DICOM counts to the left and back, NIfTI right and front
 AGAIN = "export the series again"
@@ -55,14 +54,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class Series:
-    """Slices of one series that share modality, orientation, matrix and pixel size.
+    """Slices of one series that share orientation, matrix and pixel size.
 
     ``patient`` is private: it groups, and is never written.
     """
 
-    folder: Path
     patient: str
-    modality: str
     slices: Sequence[Slice] = field(repr=False)
 
     @property
@@ -104,10 +101,7 @@ def find_series(files: Sequence[Path], note: Note, modality: str = "CT") -> list
             position = np.array(header.ImagePositionPatient, float)
             key = (series or str(path.parent), study, turn, grid)
             groups.setdefault(key, []).append(Slice(path, header, position))
-    return [
-        Series(slices[0].path.parent, _patient_of(slices[0]), modality, tuple(slices))
-        for slices in groups.values()
-    ]
+    return [Series(_patient_of(slices[0]), slices) for slices in groups.values()]
 
 
 def _patient_of(one: Slice) -> str:
@@ -119,18 +113,18 @@ def _patient_of(one: Slice) -> str:
 def _header_of(path: Path) -> Any:
     import pydicom
 
-    tags = [*IDENTITY, *GEOMETRY, *PIXELS]
+    tags = [*IDENTITY, *NEEDED]
     try:
         with pydicom.config.disable_value_validation():
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
-            for tag in (*GEOMETRY, *PIXELS):  # values are parsed when they are first asked for
+            for tag in NEEDED:  # values are parsed when they are first asked for
                 header.get(tag)
     except OSError as error:
         what = f"the file cannot be opened ({error.strerror})"
         raise DataError(what, fix="check the file and its permissions") from None
     except Exception as error:  # pydicom raises whatever the bytes make it stumble over
-        what = f"the DICOM header cannot be read ({path.stat().st_size} bytes:"
-        what += f" {type(error).__name__})"
+        size = path.stat().st_size
+        what = f"the DICOM header cannot be read ({size} bytes: {type(error).__name__})"
         fix = "export the file again, or take it out of the folder"
         raise DataError(what, fix=fix) from None
     if not len(header):
@@ -307,7 +301,7 @@ def _stored_pixels(one: Slice) -> np.ndarray:
 
 
 def _rescaling_of(one: Slice) -> tuple[float, float]:
-    slope, intercept, unit = (one[f"Rescale{name}"] for name in ("Slope", "Intercept", "Type"))
+    slope, intercept, unit = (one[tag] for tag in RESCALE)
     is_hu = slope is not None and intercept is not None and unit in (None, "", "HU")
     if one["Modality"] == "CT" and not is_hu:
         what = f"RescaleSlope {slope}, RescaleIntercept {intercept}, RescaleType {unit}"
@@ -320,10 +314,10 @@ def _rescaling_of(one: Slice) -> tuple[float, float]:
 
 def _padding(one: Slice, stored: np.ndarray) -> np.ndarray:
     """Where the stored numbers are the padding that the header names, (rows, columns) bool."""
-    value, limit = one["PixelPaddingValue"], one["PixelPaddingRangeLimit"]
+    value, limit, signed = (one[tag] for tag in PADDING)
     if value in (None, ""):
         return np.zeros(stored.shape, bool)
     ends = [int(value), int(value if limit in (None, "") else limit)]
-    if one["PixelRepresentation"] == 1:  # some scanners write it unsigned beside signed pixels
+    if signed == 1:  # some scanners write it unsigned beside signed pixels
         ends = [end - 2**16 if end >= 2**15 else end for end in ends]
     return (stored >= min(ends)) & (stored <= max(ends))

@@ -23,10 +23,7 @@ from ssltut.files import digest_of
 
 SPACING = 0.625  # mm, isotropic
 TRAIN_LIST, TEST_LIST = "train.list", "test.list"
-UNREADABLE = (
-    *(OSError, EOFError, ValueError, TypeError, KeyError),
-    *(zipfile.BadZipFile, zlib.error),
-)
+UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def is_atrium(folder: Path) -> bool:

@@ -211,12 +211,12 @@ def _jobs_for(path: Path) -> list[Job]:
     return _folder_jobs(path) if path.is_dir() else [partial(verify_image, path)]
 
 
-def verify_paths(paths: Path | str | Iterable[Path]) -> list[Report]:
-    """A report for every scan in ``paths``.
+def verify_paths(paths: Path | str | Iterable[Path], *, show_bar: bool = True) -> list[Report]:
+    """A report for every scan in ``paths``, with a progress bar where somebody watches.
 
     A path is a file, a cohort folder (images/, labels/ with the same names, split.json), the folder
     of the left-atrium scans, or any other folder with NIfTI or DICOM.
     """
     listed = [paths] if isinstance(paths, str | Path) else paths
     jobs = [job for path in listed for job in _jobs_for(Path(path))]
-    return [job() for job in progress_bar(jobs, "verify", unit="scan")]
+    return [job() for job in progress_bar(jobs, "verify", unit="scan", show=show_bar)]

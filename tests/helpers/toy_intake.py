@@ -1,10 +1,40 @@
-"""Folders as somebody would hand them in, and what came out of them."""
+"""Folders as somebody would hand them in, commands on them, and what came out."""
 
 import gzip
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
+import toy_cli
 from toy_nifti import HU, LABEL, save
+
+from ssltut.data.case import Case
+from ssltut.intake import report
+from ssltut.training import run
+
+
+def command(*words: object) -> tuple[int, str, list[str]]:
+    """Exit code, stdout and the lines of stderr of one command, progress lines left out."""
+    code, out, err = toy_cli.ssltut(*words)
+    return code, out, [line for line in err if not re.match(r"\d+/\d+ ", line)]
+
+
+def predict_bone_above_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any run predicts class 1 above 0 HU."""
+
+    def predict(case: Case, *options: object) -> np.ndarray:
+        return (case.image > 0).astype(np.uint8)
+
+    trained = SimpleNamespace(nets={}, predict=predict)
+    monkeypatch.setattr(run, "load_run", lambda path: trained)
+
+
+def draw_no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports come with an empty file in the place of each picture."""
+    picture = SimpleNamespace(save=lambda path: path.touch())
+    monkeypatch.setattr(report, "planes", lambda *arrays, **options: picture)
 
 
 def folder_of(path: Path, n: int = 4, labels: bool = True) -> Path:
@@ -18,7 +48,7 @@ def folder_of(path: Path, n: int = 4, labels: bool = True) -> Path:
     return path
 
 
-def everything(folder: Path) -> bytes:
+def all_bytes(folder: Path) -> bytes:
     """All names and bytes below a folder, also those inside gzip and PNG streams."""
     data = b""
     for path in sorted(folder.rglob("*")):
@@ -27,3 +57,8 @@ def everything(folder: Path) -> bytes:
             raw = path.read_bytes()
             data += raw + (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else b"")
     return data
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files below a folder by their path in it."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}

@@ -5,18 +5,22 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from toy_intake import folder_of
-from toy_nifti import HU, LABEL, save
+from toy_intake import draw_no_pictures, folder_of
+from toy_nifti import AFFINE, HU, LABEL, save
 
 from ssltut.data.labels import LABEL_MAPS
 from ssltut.errors import DataError
 from ssltut.intake.ingest import IntakeOptions, ingest
 
-QUIET = {"log": lambda line: None}
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have tests of their own, in test_ingest.py."""
+    draw_no_pictures(monkeypatch)
 
 
 def test_labels_without_a_mapping_are_left_out_and_told(tmp_path: Path) -> None:
-    intake = ingest(folder_of(tmp_path / "in", 2), tmp_path / "out", **QUIET)
+    intake = ingest(folder_of(tmp_path / "in", 2), tmp_path / "out", log=None)
     assert len(intake.rows) == 2
     assert len(intake.warnings) == 2
     assert "nothing says what its values mean" in str(intake.warnings[0])
@@ -27,14 +31,14 @@ def test_a_sub_folder_is_a_patient_unless_told_otherwise(tmp_path: Path) -> None
     for i, name in enumerate(("anna/one", "anna/two", "bert/one", "top")):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         save(tmp_path / "in" / f"{name}.nii.gz", HU + np.int16(i))
-    patients = [row["patient"] for row in ingest(tmp_path / "in", tmp_path / "a", **QUIET).rows]
+    patients = [row["patient"] for row in ingest(tmp_path / "in", tmp_path / "a", log=None).rows]
     assert patients == ["p001", "p001", "p002", "p003"]
     assert (
         len(
             {
                 row["patient"]
                 for row in ingest(
-                    tmp_path / "in", tmp_path / "b", IntakeOptions(each_a_patient=True), **QUIET
+                    tmp_path / "in", tmp_path / "b", IntakeOptions(each_a_patient=True), log=None
                 ).rows
             }
         )
@@ -62,7 +66,7 @@ def test_masks_in_a_folder_per_scan(tmp_path: Path) -> None:
         )
     save(tmp_path / "in" / "s01" / "ct.nii.gz")
     intake = ingest(
-        tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["totalsegmentator"]), **QUIET
+        tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["totalsegmentator"]), log=None
     )
     assert not intake.refused
     assert not intake.warnings
@@ -75,7 +79,7 @@ def test_masks_in_a_folder_per_scan(tmp_path: Path) -> None:
             tmp_path / "in",
             tmp_path / "new",
             IntakeOptions(LABEL_MAPS["totalsegmentator"]),
-            **QUIET,
+            log=None,
         )
     save(tmp_path / "in" / "s01" / "segmentations" / "femur_left.nii.gz", LABEL[:4])
     with pytest.raises(DataError, match=r"shape \(4, 6, 7\)"):
@@ -83,7 +87,7 @@ def test_masks_in_a_folder_per_scan(tmp_path: Path) -> None:
             tmp_path / "in",
             tmp_path / "new",
             IntakeOptions(LABEL_MAPS["totalsegmentator"]),
-            **QUIET,
+            log=None,
         )
 
 
@@ -95,7 +99,7 @@ def test_names_of_other_collections_are_paired(tmp_path: Path) -> None:
             (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         save(tmp_path / "in" / f"{image}.nii.gz", HU + np.int16(i))
         save(tmp_path / "in" / f"{label}.nii.gz", LABEL)
-    intake = ingest(tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), **QUIET)
+    intake = ingest(tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), log=None)
     assert len(intake.rows) == 3
     assert all("femur" in row["labels"] for row in intake.rows)
     assert not intake.warnings
@@ -109,12 +113,25 @@ def test_two_possible_labels_are_refused(tmp_path: Path) -> None:
         DataError,
         match=r"2 files could be its label: c_seg\.nii\.gz, c_segmentation\.nii\.gz.*--label-files",
     ):
-        ingest(tmp_path, tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), **QUIET)
+        ingest(tmp_path, tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), log=None)
 
 
 def test_a_label_without_a_scan_is_told(tmp_path: Path) -> None:
     save(folder_of(tmp_path / "in", 2) / "labels" / "lost.nii.gz", LABEL)
-    intake = ingest(tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), **QUIET)
+    intake = ingest(tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), log=None)
     assert len(intake.warnings) == 1
     assert "no scan has its name" in str(intake.warnings[0])
     assert intake.warnings[0].where.name == "lost.nii.gz"
+
+
+def test_a_warning_about_a_mask_does_not_cost_the_label(tmp_path: Path) -> None:
+    flat = AFFINE @ np.diag([0.1, 1, 7, 1])
+    (tmp_path / "in" / "segmentations").mkdir(parents=True)
+    save(tmp_path / "in" / "ct.nii.gz", affine=flat)
+    for name in LABEL_MAPS["totalsegmentator"].masks:
+        save(tmp_path / "in" / "segmentations" / f"{name}.nii.gz", LABEL // 2, flat)
+    options = IntakeOptions(LABEL_MAPS["totalsegmentator"])
+    intake = ingest(tmp_path / "in", tmp_path / "out", options, log=None)
+    assert (tmp_path / "out" / "labels" / "case001.nii.gz").is_file()
+    assert len(intake.warnings) == 5
+    assert all("times longer one way" in str(warning) for warning in intake.warnings)

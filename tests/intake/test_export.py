@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion, distance_transform_edt
-from toy_intake import folder_of
+from toy_intake import draw_no_pictures, folder_of
 from toy_nifti import LABEL, save
 from toy_pelvis import pelvis
 
@@ -17,7 +17,11 @@ from ssltut.errors import ConfigError, DataError
 from ssltut.intake.ingest import IntakeOptions, export, ingest
 from ssltut.io.nifti import write_image, write_label
 
-QUIET = {"log": lambda line: None}
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have tests of their own, in test_ingest.py."""
+    draw_no_pictures(monkeypatch)
 
 
 def surface(mask: np.ndarray) -> np.ndarray:
@@ -55,7 +59,7 @@ def test_export_puts_predictions_back_within_half_a_voxel(
             nib.Nifti1Image(nib.apply_orientation(values, turn), affine),
             tmp_path / "in" / f"{name}.nii.gz",
         )
-    ingest(tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"], **options), **QUIET)
+    ingest(tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"], **options), log=None)
     labels = sorted((tmp_path / "out" / "labels").iterdir())
     predictions = [
         label.rename(tmp_path / label.name.replace(".nii", "_prediction.nii")) for label in labels
@@ -93,7 +97,7 @@ def test_the_centre_of_a_ball_comes_back(tmp_path: Path) -> None:
     write_image(case, tmp_path / "in" / "a.nii.gz")
     write_label(case.label, case.affine, tmp_path / "in" / "labels" / "a.nii.gz")
     ingest(
-        tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"], spacing=2.2), **QUIET
+        tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"], spacing=2.2), log=None
     )
     back = nib.load(
         export(
@@ -111,7 +115,7 @@ def test_the_centre_of_a_ball_comes_back(tmp_path: Path) -> None:
 )
 def test_export_of_what_was_not_ingested(tmp_path: Path, name: str, words: str) -> None:
     ingest(
-        folder_of(tmp_path / "in", 1), tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), **QUIET
+        folder_of(tmp_path / "in", 1), tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), log=None
     )
     with pytest.raises(DataError, match=words):
         export(tmp_path / "out", [save(tmp_path / f"{name}.nii.gz", LABEL)], tmp_path / "back")
@@ -126,7 +130,7 @@ def test_real_pelvis_with_labels(shared: Path, tmp_path: Path) -> None:
     mapping = LabelMap(
         **{**LABEL_MAPS["totalsegmentator"].__dict__, "files": ("example_seg*.nii.gz",)}
     )
-    intake = ingest(source, tmp_path / "out", IntakeOptions(mapping), **QUIET)
+    intake = ingest(source, tmp_path / "out", IntakeOptions(mapping), log=None)
     assert [row["case"] for row in intake.rows] == ["case001", "case002"]
     assert not intake.refused
     label = np.asarray(nib.load(tmp_path / "out" / "labels" / "case001.nii.gz").dataobj)

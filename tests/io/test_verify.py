@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy_nifti import AFFINE, BAD_FILES, BAD_LABELS, HU, LABEL, holed, save, shifted
+from toy_terminal import open_terminal
 
 from ssltut.cli.main import main
 from ssltut.data.labels import HIP
@@ -162,6 +163,17 @@ def test_command(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "spacing (mm): 2 x 1.5 x 3" in capsys.readouterr().out
     assert main(["verify", "--json", str(cohort / "images"), str(cohort / "none")]) == 1
     assert [r["ok"] for r in json.loads(capsys.readouterr().out)] == [True] * 4 + [False]
+
+
+def test_a_bar_is_drawn_in_a_terminal_and_nowhere_else(
+    cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verify_paths(cohort)
+    assert capsys.readouterr().err == ""
+    terminal = open_terminal(monkeypatch)
+    verify_paths(cohort)
+    assert "verify: 100%" in terminal.getvalue()
+    assert "5/5" in terminal.getvalue()
 
 
 def test_real_scan(shared: Path) -> None:
