@@ -24,7 +24,7 @@ def command(*words: object) -> tuple[int, str, list[str]]:
 def predict_bone_above_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any run predicts class 1 above 0 HU."""
 
-    def predict(case: Case, *options: object) -> np.ndarray:
+    def predict(case: Case, *args: object, **options: object) -> np.ndarray:
         return (case.image > 0).astype(np.uint8)
 
     trained = SimpleNamespace(nets={}, predict=predict)
