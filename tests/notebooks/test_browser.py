@@ -177,7 +177,7 @@ def test_a_click_on_the_picture_reads_the_voxel(desk: lab.Desk) -> None:
 @on(LOADING)
 def test_an_illness_on_a_slider_makes_another_hip(desk: lab.Desk) -> None:
     shown = desk.output(desk.cell("show.interact("))
-    hip = shown.locator("img.ssltut-drawn")
+    hip = shown.locator("img.ssltut-picture")
     before = desk.settled(hip)
     shown.locator(".ssltut-osteoarthritis .noUi-handle").focus()
     desk.page.keyboard.press("Home")
@@ -214,7 +214,7 @@ def test_the_threshold_moves_the_count_the_overlay_and_the_ring_on_the_curve(
 @on(MAPS)
 def test_a_click_on_the_map_of_embeddings_leads_to_its_voxel(desk: lab.Desk) -> None:
     shown = desk.output(desk.cell("show.explore_embeddings("))
-    told = shown.locator(".ssltut-told")
+    told = shown.locator(".ssltut-description")
     before = told.inner_text()
     points = shown.locator(".ssltut-map .scatterlayer .point")
     points.nth(100).wait_for(state="attached")
@@ -284,7 +284,7 @@ def test_another_kernel_and_another_k_give_another_answer(desk: lab.Desk) -> Non
 def matches(desk: lab.Desk) -> "tuple[Locator, Locator, Locator]":
     """The correspondence explorer: its output, its answer and its lines in 3D."""
     shown = desk.output(desk.cell("show.explore_matches("))
-    scene = shown.locator(".ssltut-space .gl-container canvas").first
+    scene = shown.locator(".ssltut-plot .gl-container canvas").first
     scene.wait_for()
     return shown, shown.locator(".ssltut-answer"), scene
 

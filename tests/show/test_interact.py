@@ -48,7 +48,7 @@ def test_a_slider_and_a_tick_draw_anew(lab: None) -> None:
 
 def test_limits_of_no_argument_are_refused() -> None:
     with pytest.raises(
-        ConfigError, match="no argument depth with a default.*it has side, dark, colour"
+        ConfigError, match=r"no argument depth with a default.*it has side, dark, colour"
     ):
         show.interact(square, alt="squares", depth=(0, 1))
     with pytest.raises(ConfigError, match="empty"):

@@ -157,7 +157,7 @@ def test_explorer_refuses_what_does_not_fit(broken: dict, message: str) -> None:
         show.explore_matches(**given | broken)
 
 
-@pytest.mark.parametrize("more", [{}, {"question": {"k": 60}}, {"title": "Who vouches?"}])
+@pytest.mark.parametrize("more", [{}, {"question": {"k": 60}}, {"title": "Which references?"}])
 def test_static_picture_takes_what_fits(more: dict) -> None:
     data, metadata = explorer(**more)._repr_mimebundle_()
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 1000
@@ -172,14 +172,14 @@ def lines_of(view: object) -> np.ndarray:
     """Ends of the lines in 3D, (k, 3), in the order of both paths."""
     paths = [
         np.stack([t.x, t.y, t.z], -1).reshape(-1, 3, 3)
-        for t in view.space.data
+        for t in view.plot.data
         if t.type == "scatter3d" and t.mode == "lines+markers"
     ]
     return np.concatenate(paths)[:, 1]
 
 
 def test_every_control_asks_again(lab: None) -> None:
-    view = explorer(title="Who vouches?")
+    view = explorer(title="Which references?")
     data, metadata = view._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert metadata["alt"] == "an explorer"
@@ -188,7 +188,7 @@ def test_every_control_asks_again(lab: None) -> None:
     assert "hip bone</b> &#10003; right" in view.answer.value
     assert len(lines_of(view)) == 9
     before = {name: shown.value for name, shown in view.reference.items()}
-    view.pick((10, 5, 5))
+    view.go((10, 5, 5))
     assert view.at == (10, 5, 5)
     assert int(view.match.vote.argmax()) == 2
     assert "voxel (10, 5, 5)" in view.answer.value
@@ -219,9 +219,9 @@ def test_one_pick_is_one_search(lab: None, monkeypatch: pytest.MonkeyPatch) -> N
     view, asked = explorer(), []
     find = view.find
     monkeypatch.setattr(view, "find", lambda: asked.append(view.at) or find())
-    view.pick((1, 2, 3))
+    view.go((1, 2, 3))
     assert asked == [(1, 2, 3)]
-    view.pick((99, -1, 3))  # to the edge
+    view.go((99, -1, 3))  # to the edge
     assert view.at == (13, 0, 3)
 
 
@@ -253,14 +253,14 @@ def test_without_a_live_room_a_button_draws_it(
                 raise ImportError("Please install anywidget")
 
         monkeypatch.setattr("plotly.graph_objects.FigureWidget", Broken)
-        monkeypatch.setitem(sys.modules, "ssltut.show.live.mouse", None)
+        monkeypatch.setitem(sys.modules, "ssltut.show.live.clickable_image", None)
     view = explorer()
-    assert {type(shown).__name__ for shown in (*view.target.values(), view.space)} == {"Image"}
-    assert view.space.value == b""
-    view.redraw_space.click()
-    assert Image.open(io.BytesIO(view.space.value)).width > 1000
+    assert {type(shown).__name__ for shown in (*view.images.values(), view.plot)} == {"Image"}
+    assert view.plot.value == b""
+    view.draw_plot.click()
+    assert Image.open(io.BytesIO(view.plot.value)).width > 1000
     view.sliders["y"].value = 4
-    assert view.space.value == b""
+    assert view.plot.value == b""
     assert "voxel (4, 4, 6)" in view.answer.value
 
 

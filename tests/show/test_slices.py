@@ -77,11 +77,7 @@ def test_explorer_follows_its_sliders(ball, lab):
         heat=ball.heat,
         contours={"ball": ball.label},
     )
-    assert {axis: s.value for axis, s in view.sliders.items() if axis != "opacity"} == {
-        "x": 15,
-        "y": 14,
-        "z": 10,
-    }
+    assert {axis: s.value for axis, s in view.sliders.items()} == {"x": 15, "y": 14, "z": 10}
     before = {plane: image.value for plane, image in view.images.items()}
     view.sliders["z"].value = 2
     assert all(
@@ -89,7 +85,7 @@ def test_explorer_follows_its_sliders(ball, lab):
     )  # the crosshair moves in the other planes
     view.sliders["z"].value = 10
     assert {plane: image.value for plane, image in view.images.items()} == before
-    view.sliders["opacity"].value = 0.0
+    view.opacity.value = 0.0
     assert view.images["axial"].value != before["axial"]
     axial = Image.open(io.BytesIO(before["axial"]))
     assert axial.width / axial.height == pytest.approx(30 * 1.0 / (28 * 1.5), rel=0.02)

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+import ipywidgets
 import numpy as np
 
+from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
-from ssltut.show.live.planes import checked, scenes_of
+from ssltut.show.live.slices import SliceExplorer, scenes_of
+from ssltut.show.live.widgets import WIDE, LiveView, RingedFigure, announced, classed
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.reliability import (
     OUTCOMES,
@@ -32,22 +36,26 @@ def explore_uncertainty(
     title: str | None = None,
     layers: Mapping[str, np.ndarray] | None = None,
     mouse: bool = True,
-    **scene: object,
-) -> object:
-    """Threshold an uncertainty map with two linked sliders, nats and percentile, over a slice
-    explorer.
+    **scene: Any,
+) -> "Picture | UncertaintyExplorer":
+    """Threshold an uncertainty map in nats or as a percentile, over a slice explorer.
 
-    image, uncertainty (X, Y, Z), in nats;  wrong (X, Y, Z) bool where the truth is known: adds how
-    right either side is, and the risk-coverage curve
+    image, uncertainty  (X, Y, Z), in nats
+    wrong      (X, Y, Z) bool where the truth is known: adds how right either side is, and the
+               risk-coverage curve
     where      (X, Y, Z) bool, the voxels that are counted (default: all), for example those near a
                surface
     threshold  to begin with, in nats (default: the 95th percentile);  layers, mouse and ``scene``
                as for ``slices``
-    Returns a widget (attributes nats, percentile, counts, curve, explorer) with its picture, or, in
-    the static frontend, the picture alone. Raises ConfigError when an array has another shape than
-    the image, or no voxel counts.
+    Returns a widget that carries its picture, or, in the static frontend, the picture alone. Raises
+    ConfigError when an array has another shape than the image, or no voxel counts.
     """
-    checked(image, uncertainty=uncertainty, wrong=wrong, where=where)
+    for name, array in (("uncertainty", uncertainty), ("wrong", wrong), ("where", where)):
+        if array is not None and np.shape(array) != np.shape(image):
+            raise ConfigError(
+                f"{name} has shape {np.shape(array)} but the image has {np.shape(image)}",
+                fix="put both on one grid",
+            )
     wrong = None if wrong is None else np.asarray(wrong, bool)
     doubt = ReliabilityCounts(uncertainty, wrong, where)
     threshold = doubt.threshold(95) if threshold is None else threshold
@@ -62,99 +70,74 @@ def explore_uncertainty(
     still = picture(reliability_figure(first, doubt, threshold, title), alt)
     if frontend() == "static":
         return still
-    others = scenes_of(
-        base, {"uncertainty (nats)": np.asarray(uncertainty, np.float32)} | dict(layers or {})
-    )
-    return widget(
-        {"reliable and unreliable": first} | others,
-        doubt,
-        threshold,
-        uncertainty,
-        wrong,
-        still,
-        title,
-        mouse,
+    heat = {"uncertainty (nats)": np.asarray(uncertainty, np.float32)}
+    scenes = {UncertaintyExplorer.LAYER: first} | scenes_of(base, heat | dict(layers or {}))
+    return UncertaintyExplorer(
+        scenes, doubt, uncertainty, wrong, threshold, still, title=title, mouse=mouse
     )
 
 
-def widget(
-    scenes: dict[str, Scene],
-    doubt: ReliabilityCounts,
-    threshold: float,
-    uncertainty: np.ndarray,
-    wrong: np.ndarray | None,
-    still: Picture,
-    title: str | None,
-    mouse: bool,
-) -> object:
-    """The live half of ``explore_uncertainty``."""
-    import ipywidgets
+class UncertaintyExplorer(LiveView):
+    """A threshold over a ``SliceExplorer``.
 
-    from ssltut.show.live.slices import WIDE, Backdrop, SliceExplorer, View, classed, spoken
+    nats, percentile   FloatSliders;  counts  HTML, the voxels on either side
+    curve              Image, the risk-coverage curve with a ring at the threshold
+    explorer           ``SliceExplorer``
+    """
 
-    layer, first = next(iter(scenes.items()))
-    explorer = SliceExplorer(
-        scenes,
-        still,
-        title=title,
-        unit="" if first.window in (None, "percentile") else "HU",
-        mouse=mouse,
-    )
-    top, curve = max(float(np.max(uncertainty)), threshold) * 1.001, Backdrop(curve_figure(doubt))
-    kind = {"style": WIDE, "layout": {"width": "26em"}}
-    nats = classed(
-        ipywidgets.FloatSlider(
-            0,
-            min=0,
-            max=top,
-            step=top / 500,
-            description="threshold (nats)",
-            readout_format=".3f",
-            **kind,
-        ),
-        "nats",
-    )
-    percentile = classed(
-        ipywidgets.FloatSlider(
-            0, min=0, max=100, step=0.5, description="percentile", readout_format=".1f", **kind
-        ),
-        "percentile",
-    )
-    counts, shown = (
-        classed(ipywidgets.HTML(layout={"width": "30em"}), "counts"),
-        classed(ipywidgets.Image(format="png"), "curve"),
-    )
-    state = {"moving": False}
+    LAYER = "reliable and unreliable"
 
-    def settle(value: float) -> None:
-        """Everything at ``value`` nats."""
-        state["moving"] = True
-        nats.value, percentile.value = value, 100 * doubt.kept(value) / len(doubt.sorted)
-        state["moving"] = False
-        explorer.scenes[layer] = replace(
-            explorer.scenes[layer], overlay=label_sides(uncertainty, wrong, value)
+    def __init__(
+        self,
+        scenes: Mapping[str, Scene],
+        doubt: ReliabilityCounts,
+        uncertainty: np.ndarray,
+        wrong: np.ndarray | None,
+        threshold: float,
+        still: Picture,
+        *,
+        title: str | None,
+        mouse: bool,
+    ) -> None:
+        super().__init__(still, "uncertainty")
+        self.doubt, self.uncertainty, self.wrong = doubt, uncertainty, wrong
+        self.explorer = SliceExplorer(scenes, still, title=title, mouse=mouse)
+        top = 1.001 * max(float(np.max(uncertainty)), threshold)
+        self.nats = self.slider("nats", "threshold (nats)", top, top / 500, ".3f")
+        self.percentile = self.slider("percentile", "percentile", 100, 0.5, ".1f")
+        self.counts = classed(ipywidgets.HTML(layout={"width": "30em"}), "counts")
+        self.curve = classed(ipywidgets.Image(format="png"), "curve")
+        self.ringed_figure = RingedFigure(curve_figure(doubt))
+        self.held = False
+        sliders = ipywidgets.HBox([self.nats, self.percentile])
+        self.fill([sliders, self.explorer, ipywidgets.HBox([self.curve, self.counts])])
+        self.settle(threshold)
+
+    def slider(
+        self, name: str, words: str, top: float, step: float, digits: str
+    ) -> ipywidgets.FloatSlider:
+        slider = ipywidgets.FloatSlider(
+            0, min=0, max=top, step=step, description=words, readout_format=digits, **WIDE
         )
+        slider.observe(self.moved, names="value")
+        return classed(slider, name)
+
+    def moved(self, change: Mapping[str, Any]) -> None:
+        if self.held:
+            return
+        value = change["new"]
+        self.settle(value if change["owner"] is self.nats else self.doubt.threshold(value))
+
+    def settle(self, threshold: float) -> None:
+        """Put everything at ``threshold`` nats."""
+        doubt, explorer = self.doubt, self.explorer
+        self.held = True
+        self.nats.value = threshold
+        self.percentile.value = 100 * doubt.kept(threshold) / len(doubt.sorted)
+        self.held = False
+        overlay = label_sides(self.uncertainty, self.wrong, threshold)
+        explorer.scenes[self.LAYER] = replace(explorer.scenes[self.LAYER], overlay=overlay)
         explorer.redraw()
-        shown.value = curve.ringed([(curve.axes[0], *doubt.point(value))])
-        counts.value = spoken(counts_in_words(doubt, value).replace("\n", "<br>"))
-
-    def moved(change: dict) -> None:
-        if not state["moving"]:
-            settle(change["new"] if change["owner"] is nats else doubt.threshold(change["new"]))
-
-    nats.observe(moved, names="value")
-    percentile.observe(moved, names="value")
-    settle(threshold)
-    box = View(
-        [ipywidgets.HBox([nats, percentile]), explorer, ipywidgets.HBox([shown, counts])],
-        still,
-        "uncertainty",
-    )
-    box.explorer, box.nats, box.percentile, box.counts, box.curve = (
-        explorer,
-        nats,
-        percentile,
-        counts,
-        shown,
-    )
-    return box
+        ring = (self.ringed_figure.axes[0], *doubt.point(threshold))
+        self.curve.value = self.ringed_figure.ringed([ring])
+        self.counts.value = announced(counts_in_words(doubt, threshold).replace("\n", "<br>"))

@@ -377,7 +377,7 @@ def correspondence_figure(
                 f"{question.kernel} of the most\nsimilar quarter of the scan",
                 fontsize=13,
             )
-    draw_matches(bottom, lined, None)
+    draw_matches(bottom, lined)
     if title:
         head.text(0.01, 0.3, title, fontsize=20)
     return fig

@@ -1,26 +1,36 @@
-"""Bones and matches in three dimensions, in mm, seen from the front: the patient's right is on the
-viewer's left.
+"""Surfaces and matches in three dimensions, in mm, seen from the front: the patient's right is on
+the viewer's left.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import LightSource, to_rgb
 from matplotlib.figure import Figure, FigureBase
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.show.static.pictures import styled
 
+
+class MatchStyle(TypedDict):
+    """How a match is drawn by matplotlib and by plotly (``symbol``)."""
+
+    color: str
+    width: int
+    ls: str | tuple[int, tuple[int, ...]]
+    marker: str
+    symbol: str
+
+
 # Matches that agree are thin, solid, round; the others thick, dashed, square. plotly spaces dashes
-# by the size of the scene, up to
-# none at all, so there the lines stay solid.
-MATCHES = (
-    {"color": "#0072B2", "width": 3, "ls": "-", "marker": "o", "symbol": "circle"},
-    {"color": "#D55E00", "width": 7, "ls": (0, (4, 2)), "marker": "s", "symbol": "square"},
-)
+# by the size of the scene, up to none at all, so there the lines stay solid.
+AGREES = MatchStyle(color="#0072B2", width=3, ls="-", marker="o", symbol="circle")
+DIFFERS = MatchStyle(color="#D55E00", width=7, ls=(0, (4, 2)), marker="s", symbol="square")
+MATCHES = (AGREES, DIFFERS)
 
 
 class Mesh(NamedTuple):
@@ -32,6 +42,16 @@ class Mesh(NamedTuple):
     faces: np.ndarray
     colour: str = "#9A9A9A"
     name: str = "bone"
+
+
+class MatchScene(NamedTuple):
+    """Two scans beside each other: meshes, the two paths of matches (name, (3 N, 3)), and captions
+    (text, position).
+    """
+
+    meshes: list[Mesh]
+    matches: list[tuple[str, np.ndarray]]
+    captions: list[tuple[str, np.ndarray]]
 
 
 def surface(
@@ -46,8 +66,8 @@ def surface(
     """Surface of one class of ``label`` (X, Y, Z) by marching cubes (Lorensen and Cline 1987),
     closed also where the scan ends.
 
-    spacing    mm; vertices are counted from the centre of voxel (0, 0, 0).  affine (4, 4): vertices
-               in its world instead. Give one of them
+    spacing    mm; vertices are counted from the centre of voxel (0, 0, 0)
+    affine     (4, 4): vertices in its world instead. Give one of the two
     table      its colour and name for the class (default: a grey bone)
     max_faces  about how many faces to keep: the grid is coarsened by a whole step, which keeps
                figures small
@@ -57,7 +77,11 @@ def surface(
     from scipy.ndimage import find_objects, gaussian_filter
     from skimage.measure import marching_cubes
 
-    if (spacing is None) == (affine is None):
+    if affine is None and spacing is not None:
+        matrix, shift = np.diag(np.asarray(spacing, float)), np.zeros(3)
+    elif affine is not None and spacing is None:
+        matrix, shift = affine[:3, :3], affine[:3, 3]
+    else:
         raise ConfigError(
             "a surface needs its geometry, once", fix="give either spacing= in mm or affine="
         )
@@ -72,14 +96,14 @@ def surface(
     crop = mask[box]
     crossed = sum(np.count_nonzero(np.diff(crop, axis=a)) for a in range(3))
     step = max(1, round(np.sqrt(2 * crossed / max_faces)))
-    solid = gaussian_filter(
-        np.pad(crop, 2 * step).astype(np.float32), step / 3
-    )  # takes the stairs off, not the size
-    vertices, faces, _, _ = marching_cubes(solid, 0.5, step_size=step, allow_degenerate=False)
+    padded = np.pad(crop, 2 * step).astype(np.float32)
+    smooth = gaussian_filter(padded, step / 3)  # takes the stairs off, not the size
+    vertices, faces, _, _ = marching_cubes(smooth, 0.5, step_size=step, allow_degenerate=False)
     vertices += np.array([b.start for b in box]) - 2 * step
-    turn, shift = (np.diag(spacing), 0.0) if affine is None else (affine[:3, :3], affine[:3, 3])
-    look = (table.colours[class_id], table.names[class_id]) if table else ()
-    return Mesh(vertices @ np.asarray(turn, float).T + shift, faces, *look)
+    mesh = Mesh(vertices @ np.asarray(matrix, float).T + shift, faces)
+    if table is None:
+        return mesh
+    return mesh._replace(colour=table.colours[class_id], name=table.names[class_id])
 
 
 def segments(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -89,26 +113,10 @@ def segments(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([a, b, np.full_like(a, np.nan)], axis=1).reshape(-1, 3)
 
 
-def shifts_apart(a: Sequence[Mesh], b: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray]:
-    """Shifts (3,) in mm that centre both scans and put ``b`` on the viewer's right of ``a`` with a
-    gap.
-    """
-    boxes = [
-        (np.min([m.vertices.min(0) for m in s], 0), np.max([m.vertices.max(0) for m in s], 0))
-        for s in (a, b)
-    ]
-    (middle_a, size_a), (middle_b, size_b) = (((low + high) / 2, high - low) for low, high in boxes)
-    return -middle_a, -middle_b - [0.65 * (size_a[0] + size_b[0]), 0, 0]
-
-
-class MatchScene(NamedTuple):
-    """Two scans beside each other: meshes, the two paths of matches (name, (3 N, 3)), and captions
-    (text, place).
-    """
-
-    meshes: list[Mesh]
-    matches: list[tuple[str, np.ndarray]]
-    captions: list[tuple[str, np.ndarray]]
+def bounding_box(meshes: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest corner (3,) of all meshes together."""
+    vertices = np.concatenate([mesh.vertices for mesh in meshes])
+    return vertices.min(0), vertices.max(0)
 
 
 def arrange_matches(
@@ -119,50 +127,41 @@ def arrange_matches(
     scans: tuple[str, str],
     names: tuple[str, str],
 ) -> MatchScene:
-    """Both ``sides`` moved apart, and lines from ``a`` to ``b`` (N, 3) mm, each in the frame of its
-    side, in two kinds: agreeing and not.
+    """Both ``sides`` centred, the second on the viewer's right of the first with a gap, and lines
+    from ``a`` to ``b`` (N, 3) mm, each in the frame of its side, in two kinds: agreeing and not.
     """
-    shifts = shifts_apart(*sides)
+    (low_a, high_a), (low_b, high_b) = (bounding_box(side) for side in sides)
+    gap = 0.65 * (high_a[0] - low_a[0] + high_b[0] - low_b[0])
+    shifts = (-(low_a + high_a) / 2, -(low_b + high_b) / 2 - np.array([gap, 0, 0]))
     meshes = [
-        m._replace(vertices=m.vertices + shift)
-        for side, shift in zip(sides, shifts, strict=False)
-        for m in side
+        mesh._replace(vertices=mesh.vertices + shift)
+        for side, shift in zip(sides, shifts, strict=True)
+        for mesh in side
     ]
-    matches = [
-        (f"{name} ({keep.sum()})", segments(a[keep] + shifts[0], b[keep] + shifts[1]))
-        for name, keep in zip(names, (agree, ~agree), strict=False)
-    ]
-    top = max(m.vertices[:, 2].max() for m in meshes)
-    captions = [
-        (
-            text,
-            np.array(
-                [
-                    np.mean([(m.vertices[:, 0].min() + m.vertices[:, 0].max()) / 2 for m in side])
-                    + shift[0],
-                    0,
-                    top + 8,
-                ]
-            ),
-        )
-        for text, side, shift in zip(scans, sides, shifts, strict=False)
-    ]
+    matches = []
+    for name, keep in zip(names, (agree, ~agree), strict=True):
+        path = segments(a[keep] + shifts[0], b[keep] + shifts[1])
+        matches.append((f"{name} ({keep.sum()})", path))
+    top = bounding_box(meshes)[1][2] + 8
+    captions = [(scans[0], np.array([0, 0, top])), (scans[1], np.array([-gap, 0, top]))]
     return MatchScene(meshes, matches, captions)
 
 
 @styled
 def matches_figure(scene: MatchScene, title: str | None) -> Figure:
-    """The still picture of a room."""
+    """The still picture of two scans and their matches."""
     fig = Figure(figsize=(12, 6.5))
-    draw_matches(fig, scene, title)
+    draw_matches(fig, scene)
+    if title:
+        fig.suptitle(title, fontsize=16)
     return fig
 
 
-def draw_matches(fig: FigureBase, scene: MatchScene, title: str | None) -> None:
-    """A room on a figure or a part of one."""
+def draw_matches(fig: FigureBase, scene: MatchScene) -> None:
+    """Two scans and their matches on a figure or a part of one."""
     ax = fig.add_axes((0, 0.07, 1, 0.83), projection="3d", computed_zorder=False)
     draw_meshes(ax, scene.meshes, pale=0.6)
-    for (name, path), style in zip(scene.matches, MATCHES, strict=False):
+    for (name, path), style in zip(scene.matches, MATCHES, strict=True):
         ax.plot(
             *path.T,
             color=style["color"],
@@ -177,32 +176,22 @@ def draw_matches(fig: FigureBase, scene: MatchScene, title: str | None) -> None:
             zorder=3,
             clip_on=False,
         )
-    for text, place in scene.captions:
-        ax.text(*place, text, ha="center", va="bottom", fontsize=15, zorder=4)
+    for text, position in scene.captions:
+        ax.text(*position, text, ha="center", va="bottom", fontsize=15, zorder=4)
     fig.legend(loc="lower center", ncols=2, handlelength=4)
-    if title:
-        fig.suptitle(title, fontsize=16)
 
 
-def draw_meshes(ax: Axes, meshes: Sequence[Mesh], *, pale: float = 0.0) -> None:
+def draw_meshes(ax: Axes3D, meshes: Sequence[Mesh], *, pale: float = 0.0) -> None:
     """Shaded meshes in true proportions, as large as ``ax`` allows, with a bar of 50 mm and the
     patient's sides.
     """
-    from matplotlib.colors import LightSource
-    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
-
-    faces = np.concatenate(
-        [mesh.vertices[mesh.faces][:, ::-1] for mesh in meshes]
-    )  # in one collection, so that the near ones hide the far ones
-    colours = np.repeat(
-        [(1 - pale) * np.array(to_rgb(m.colour)) + pale for m in meshes],
-        [len(m.faces) for m in meshes],
-        axis=0,
-    )
+    # all in one collection, so that the near ones hide the far ones
+    faces = np.concatenate([mesh.vertices[mesh.faces][:, ::-1] for mesh in meshes])
+    colours = [(1 - pale) * np.array(to_rgb(mesh.colour)) + pale for mesh in meshes]
     ax.add_collection3d(
         Poly3DCollection(
             faces,
-            facecolors=colours,
+            facecolors=np.repeat(colours, [len(mesh.faces) for mesh in meshes], axis=0),
             shade=True,
             lightsource=LightSource(azdeg=60, altdeg=40),
             linewidths=0,
@@ -213,22 +202,26 @@ def draw_meshes(ax: Axes, meshes: Sequence[Mesh], *, pale: float = 0.0) -> None:
     )
     low, high = faces.min((0, 1)), faces.max((0, 1))
     low[2] -= 0.1 * (high[2] - low[2])
-    size = high - low
-    tilt, turn = np.radians((8, 10))
-    across, up = (
-        size[0] * np.cos(turn) + size[1] * np.sin(turn),
-        size[2] * np.cos(tilt) + size[1] * np.sin(tilt),
-    )
-    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
-    ax.set_proj_type("ortho")
-    ax.set_box_aspect(
-        tuple(size),
-        zoom=0.88 * np.linalg.norm(size) * min(ax.bbox.width / ax.bbox.height / across, 1 / up),
-    )
-    ax.view_init(elev=8, azim=80)
-    ax.set_axis_off()
+    fit_view(ax, low, high)
     bar = {"color": "black", "lw": 4, "solid_capstyle": "butt", "clip_on": False, "zorder": 2}
     ax.plot([high[0], high[0] - 50], [high[1]] * 2, [low[2]] * 2, **bar)
     ax.text(high[0] - 54, high[1], low[2], "50 mm", va="center", fontsize=12, zorder=4)
     for letter, x in (("R", high[0] + 4), ("L", low[0] - 4)):
         ax.text(x, high[1], (low[2] + high[2]) / 2, letter, ha="center", weight="bold", zorder=4)
+
+
+def fit_view(ax: Axes3D, low: np.ndarray, high: np.ndarray) -> None:
+    """Look at the box from ``low`` to ``high`` from the front, a little from above, in true
+    proportions and as large as ``ax`` allows.
+    """
+    size = high - low
+    elevation, rotation = 8, 10  # degrees
+    width = size[:2] @ [np.cos(np.radians(rotation)), np.sin(np.radians(rotation))]
+    height = size[2:0:-1] @ [np.cos(np.radians(elevation)), np.sin(np.radians(elevation))]
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+    ax.set_proj_type("ortho")
+    aspect = ax.bbox.width / ax.bbox.height
+    zoom = 0.88 * np.linalg.norm(size) * min(aspect / width, 1 / height)
+    ax.set_box_aspect(tuple(size), zoom=zoom)
+    ax.view_init(elev=elevation, azim=90 - rotation)
+    ax.set_axis_off()

@@ -7,10 +7,13 @@ viewer's left.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, patheffects
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
@@ -23,13 +26,19 @@ from ssltut.show.static.pictures import DASHES, UNCERTAINTY, Picture, picture, s
 # plane: (axis that is cut, axis shown from left to right, axis shown from bottom to top, letters
 # left, right, top, bottom)
 PLANES = {"axial": (2, 0, 1, "RLAP"), "coronal": (1, 0, 2, "RLSI"), "sagittal": (0, 1, 2, "APSI")}
-WINDOWS = {
-    "bone": (400.0, 1800.0),
-    "soft": (50.0, 400.0),
-    "whole": None,
-    "percentile": None,
-}  # (centre, width) in HU; None: from the image
+# (centre, width) in HU; None: from the image
+WINDOWS = {"bone": (400.0, 1800.0), "soft": (50.0, 400.0), "whole": None, "percentile": None}
 HALO = [patheffects.withStroke(linewidth=3, foreground="black")]
+
+
+def check_shapes(image: np.ndarray, layers: Mapping[str, np.ndarray | None]) -> None:
+    """Raises ConfigError when a layer that is there has another shape than the image."""
+    for name, layer in layers.items():
+        if layer is not None and np.shape(layer) != np.shape(image):
+            raise ConfigError(
+                f"{name} has shape {np.shape(layer)} but the image has {np.shape(image)}",
+                fix="put both on one grid",
+            )
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one truth of ==
@@ -64,13 +73,8 @@ class Scene:
     letters: bool = True
 
     def __post_init__(self) -> None:
-        layers = {"overlay": self.overlay, "heat": self.heat} | dict(self.contours or {})
-        for name, layer in layers.items():
-            if layer is not None and np.shape(layer) != np.shape(self.image):
-                raise ConfigError(
-                    f"{name} has shape {np.shape(layer)} but the image has {np.shape(self.image)}",
-                    fix="put both on one grid",
-                )
+        layers = {"overlay": self.overlay, "heat": self.heat, **(self.contours or {})}
+        check_shapes(self.image, layers)
         for labels in self.labels:
             if self.table is None or labels.max(initial=0) >= self.table.n_classes:
                 raise ConfigError(
@@ -82,6 +86,11 @@ class Scene:
                 f"there is no window {self.window!r}",
                 fix=f"use one of {', '.join(WINDOWS)}, (centre, width) or None",
             )
+
+    @property
+    def colours(self) -> Sequence[str]:
+        """Of each label value."""
+        return self.table.colours if self.table is not None else ()
 
     @property
     def labels(self) -> list[np.ndarray]:
@@ -103,32 +112,35 @@ class Scene:
         """The voxel to cut at."""
         shape = np.shape(self.image)
         if self.at is not None:
-            return tuple(int(np.clip(v, 0, n - 1)) for v, n in zip(self.at, shape, strict=False))
+            x, y, z = (int(np.clip(v, 0, n - 1)) for v, n in zip(self.at, shape, strict=True))
+            return x, y, z
         inside = np.asarray(self.labels[0]) > 0 if self.labels else np.zeros(shape, bool)
-        counts = [
-            inside.sum(tuple({0, 1, 2} - {a})) for a in range(3)
-        ]  # of a whole scan, far quicker than a list of its voxels
-        return tuple(
-            round(float(c @ np.arange(len(c))) / c.sum()) if c.any() else round(len(c) / 2)
-            for c in counts
-        )
+        middle = []
+        for axis, n in enumerate(shape):
+            # of a whole scan, far quicker than a list of its voxels
+            counts = inside.sum(tuple({0, 1, 2} - {axis}))
+            total = counts.sum()
+            middle.append(round(float(counts @ np.arange(n)) / total) if total else round(n / 2))
+        return middle[0], middle[1], middle[2]
 
     @cached_property
     def top(self) -> float:
         """The heat at the top of its scale."""
-        return self.heat_max or max(float(self.heat.max()), 1e-6)
+        largest = 0.0 if self.heat is None else float(self.heat.max())
+        return self.heat_max or max(largest, 1e-6)
 
 
 def limits_of(image: np.ndarray, window: str | tuple[float, float] | None) -> tuple[float, float]:
     """The values shown black and white under ``window``, as in ``Scene``."""
-    known = WINDOWS[window or "percentile"] if window is None or isinstance(window, str) else window
+    if window is None:
+        window = "percentile"
+    known = WINDOWS[window] if isinstance(window, str) else window
     if known is not None:
-        return known[0] - known[1] / 2, known[0] + known[1] / 2
-    low, high = (
-        np.percentile(np.asarray(image)[::2, ::2, ::2], (1, 99))
-        if window != "whole"
-        else (np.min(image), np.max(image))
-    )
+        centre, width = known
+        return centre - width / 2, centre + width / 2
+    if window == "whole":
+        return float(np.min(image)), float(np.max(image))
+    low, high = np.percentile(np.asarray(image)[::2, ::2, ::2], (1, 99))
     return float(low), float(high)
 
 
@@ -153,42 +165,20 @@ def draw_plane(
     axis, across, up, letters = PLANES[plane]
     at, shape, spacing = scene.centre, scene.image.shape, scene.spacing
     width, height = shape[across] * spacing[across], shape[up] * spacing[up]
-    place = {"extent": (0, width, 0, height), "origin": "upper", "interpolation": "nearest"}
+    place: dict[str, Any] = {"extent": (0, width, 0, height), "origin": "upper"}
     low, high = scene.limits
-    ax.imshow(cut(scene.image, plane, at[axis]), cmap="gray", vmin=low, vmax=high, **place)
+    grey = cut(scene.image, plane, at[axis])
+    ax.imshow(grey, cmap="gray", vmin=low, vmax=high, interpolation="nearest", **place)
     if scene.overlay is not None:
-        colours = np.array(
-            [(0, 0, 0, 0), *(to_rgba(c, scene.filling) for c in scene.table.colours[1:])]
-        )
-        ax.imshow(colours[cut(scene.overlay, plane, at[axis])], **place)
+        colours = [(0, 0, 0, 0), *(to_rgba(c, scene.filling) for c in scene.colours[1:])]
+        labels = cut(scene.overlay, plane, at[axis])
+        ax.imshow(np.array(colours)[labels], interpolation="nearest", **place)
     if scene.heat is not None:
         share = np.clip(cut(scene.heat, plane, at[axis]) / scene.top, 0, 1)
-        ax.imshow(
-            share, cmap=UNCERTAINTY, vmin=0, vmax=1, alpha=np.clip(4 * share, 0, 0.85), **place
-        )
-    outlines = (
-        {"": scene.overlay}
-        if scene.contours is None and scene.overlay is not None
-        else scene.contours or {}
-    )
-    for k, labels in enumerate(outlines.values()):
-        flat = cut(labels, plane, at[axis])
-        for c in [c for c in np.unique(flat) if c > 0 and (flat != c).any()]:
-            style = DASHES[k if scene.contours else (c - 1) % len(DASHES)]
-            edge = ax.contour(
-                flat == c,
-                [0.5],
-                extent=place["extent"],
-                origin="upper",
-                colors=[scene.table.colours[c]],
-                linestyles=[style],
-                linewidths=2.4,
-            )
-            edge.set_path_effects(
-                [patheffects.withStroke(linewidth=4, foreground="black")]
-                if scene.heat is not None
-                else []
-            )
+        alpha = np.clip(4 * share, 0, 0.85)
+        scale = {"cmap": UNCERTAINTY, "vmin": 0, "vmax": 1}
+        ax.imshow(share, alpha=alpha, interpolation="nearest", **scale, **place)
+    draw_outlines(ax, scene, plane, place)
     if crosshair:
         x, y = (shape[across] - at[across] - 0.5) * spacing[across], (at[up] + 0.5) * spacing[up]
         ax.axvline(x, color="white", lw=0.8, alpha=0.7)
@@ -196,84 +186,70 @@ def draw_plane(
     decorate(ax, letters if scene.letters else "", width, height, bar)
 
 
+def draw_outlines(ax: Axes, scene: Scene, plane: str, place: dict[str, Any]) -> None:
+    """Outlines of the contours, a line style each; else of the overlay, a line style a class."""
+    index = scene.centre[PLANES[plane][0]]
+    outlines = scene.contours or {}
+    if scene.contours is None and scene.overlay is not None:
+        outlines = {"": scene.overlay}
+    halo = [patheffects.withStroke(linewidth=4, foreground="black")]
+    for k, labels in enumerate(outlines.values()):
+        flat = cut(labels, plane, index)
+        for c in np.unique(flat):
+            if c == 0 or (flat == c).all():
+                continue
+            edge = ax.contour(
+                flat == c,
+                [0.5],
+                colors=[scene.colours[c]],
+                linestyles=[DASHES[k if scene.contours else (c - 1) % len(DASHES)]],
+                linewidths=2.4,
+                **place,
+            )
+            edge.set_path_effects(halo if scene.heat is not None else [])
+
+
 def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> None:
     """Orientation letters and a scale bar in mm."""
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.axis("off")
-    for letter, x, y in zip(letters, (0.04, 0.96, 0.5, 0.5), (0.5, 0.5, 0.95, 0.05), strict=False):
-        ax.text(
-            x,
-            y,
-            letter,
-            transform=ax.transAxes,
-            color="white",
-            weight="bold",
-            ha="center",
-            va="center",
-            path_effects=HALO,
-        )
+    white: dict[str, Any] = {"color": "white", "path_effects": HALO}
+    middle = {"ha": "center", "va": "center", "weight": "bold", "transform": ax.transAxes}
+    positions = ((0.04, 0.5), (0.96, 0.5), (0.5, 0.95), (0.5, 0.05))
+    for letter, (x, y) in zip(letters, positions, strict=False):
+        ax.text(x, y, letter, **middle, **white)
     if bar:
-        length = bar_length(width)
-        ax.plot(
-            [0.05 * width, 0.05 * width + length],
-            [0.05 * height] * 2,
-            color="white",
-            lw=4,
-            path_effects=HALO,
-            solid_capstyle="butt",
-        )
-        ax.text(
-            0.05 * width,
-            0.07 * height,
-            f"{length} mm",
-            color="white",
-            fontsize=12,
-            va="bottom",
-            path_effects=HALO,
-        )
+        length, x, y = bar_length(width), 0.05 * width, 0.05 * height
+        ax.plot([x, x + length], [y, y], lw=4, solid_capstyle="butt", **white)
+        ax.text(x, 0.07 * height, f"{length} mm", fontsize=12, va="bottom", **white)
 
 
 def add_key(fig: FigureBase, scenes: Sequence[Scene], axes: Sequence[Axes]) -> None:
     """Legend of the classes and outlines, and the colour bar of the heat."""
-    tables = list(dict.fromkeys(s.table for s in scenes if s.table is not None))
-    seen = {
-        (table, int(c))
-        for table in tables
-        for s in scenes
-        if s.table == table
-        for labels in s.labels
-        for c in np.flatnonzero(np.bincount(np.ravel(labels)))
-        if c > 0
-    }
     contours = next((s.contours for s in scenes if s.contours), {})
     solid = contours or any(s.contours is not None for s in scenes)
     filling = max((s.filling for s in scenes if s.overlay is not None), default=0.0)
-    handles = [
-        Patch(
-            facecolor=to_rgba(table.colours[c], filling),
-            edgecolor=table.colours[c],
-            lw=2.5,
-            ls="-" if solid else DASHES[(c - 1) % len(DASHES)],
-            label=table.names[c],
-        )
-        for table, c in sorted(seen, key=lambda entry: (tables.index(entry[0]), entry[1]))
-    ]
-    handles += [
-        Line2D([], [], color="black", ls=DASHES[k], lw=2.5, label=name)
-        for k, name in enumerate(contours)
-    ]
+    handles: list[Artist] = []
+    for table in dict.fromkeys(s.table for s in scenes if s.table is not None):
+        layers = [labels for s in scenes if s.table == table for labels in s.labels]
+        shown = {int(c) for labels in layers for c in np.flatnonzero(np.bincount(np.ravel(labels)))}
+        for c in sorted(shown - {0}):
+            dashes = "-" if solid else DASHES[(c - 1) % len(DASHES)]
+            colour = table.colours[c]
+            look = {"facecolor": to_rgba(colour, filling), "edgecolor": colour, "ls": dashes}
+            handles.append(Patch(lw=2.5, label=table.names[c], **look))
+    for dashes, name in zip(DASHES, contours, strict=False):
+        handles.append(Line2D([], [], color="black", ls=dashes, lw=2.5, label=name))
     if handles:
-        fig.legend(
-            handles=handles, loc="outside lower center", ncols=min(5, len(handles)), handlelength=3
-        )
+        columns = min(5, len(handles))
+        fig.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3)
     hot = next((s for s in scenes if s.heat is not None), None)
     if hot is not None:
         fig.colorbar(colour_scale(hot), ax=list(axes), label=hot.heat_label, shrink=0.85, pad=0.01)
 
 
-def colour_scale(scene: Scene) -> object:
-    from matplotlib.cm import ScalarMappable
-
+def colour_scale(scene: Scene) -> ScalarMappable:
+    """What a colour bar of the heat is made from."""
     return ScalarMappable(Normalize(0, scene.top), colormaps[UNCERTAINTY])
 
 
@@ -282,17 +258,15 @@ def proportions(scene: Scene) -> tuple[list[float], float]:
     of all.
     """
     extent = np.multiply(np.shape(scene.image), scene.spacing)
-    widths, heights = zip(
-        *((extent[across], extent[up]) for _, across, up, _ in PLANES.values()), strict=False
-    )
-    return list(widths), max(heights) / sum(widths)
+    widths = [float(extent[across]) for _, across, _, _ in PLANES.values()]
+    highest = max(float(extent[up]) for _, _, up, _ in PLANES.values())
+    return widths, highest / sum(widths)
 
 
 def draw_planes(fig: FigureBase, scene: Scene) -> None:
     """The three planes of ``scene`` side by side, with their key, in an empty figure."""
     axes = fig.subplots(1, 3, width_ratios=proportions(scene)[0])
-    for ax, plane in zip(axes, PLANES, strict=False):
-        axis = PLANES[plane][0]
+    for ax, (plane, (axis, *_)) in zip(axes, PLANES.items(), strict=True):
         draw_plane(ax, scene, plane)
         ax.set_title(f"{plane}, {'xyz'[axis]} = {scene.centre[axis]}")
     add_key(fig, [scene], axes)
@@ -301,10 +275,9 @@ def draw_planes(fig: FigureBase, scene: Scene) -> None:
 @styled
 def planes_figure(scene: Scene, title: str | None = None) -> Figure:
     """The figure behind ``planes``."""
-    wide = 12.0 - (1.2 if scene.heat is not None else 0.0)
-    fig = Figure(
-        figsize=(12.0, wide * proportions(scene)[1] + 0.8 + 0.4 * bool(title)), layout="constrained"
-    )
+    width = 12.0 if scene.heat is None else 10.8
+    height = width * proportions(scene)[1] + 0.8 + 0.4 * bool(title)
+    fig = Figure(figsize=(12.0, height), layout="constrained")
     draw_planes(fig, scene)
     if title:
         fig.suptitle(title, fontsize=16)
@@ -317,7 +290,7 @@ def planes(
     spacing: tuple[float, float, float],
     alt: str,
     title: str | None = None,
-    **layers: object,
+    **layers: Any,
 ) -> Picture:
     """Axial, coronal and sagittal cut through one voxel; ``layers`` are the keywords of
     ``Scene``.
@@ -326,27 +299,27 @@ def planes(
 
 
 @styled
-def grid_figure(items: Sequence[tuple[str, Scene]], plane: str, columns: int) -> Figure:
+def grid_figure(scenes: Mapping[str, Scene], plane: str, columns: int) -> Figure:
     """The figure behind ``grid``."""
-    columns = min(columns, len(items))
-    rows = -(-len(items) // columns)
+    columns = min(columns, len(scenes))
+    rows = -(-len(scenes) // columns)
     _, across, up, _ = PLANES[plane]
-    extents = [np.multiply(scene.image.shape, scene.spacing) for _, scene in items]
-    ratio = max(e[up] / e[across] for e in extents)
+    extents = [np.multiply(scene.image.shape, scene.spacing) for scene in scenes.values()]
+    ratio = max(extent[up] / extent[across] for extent in extents)
     side = min(4.0, 12.0 / columns)
     fig = Figure(figsize=(side * columns, rows * (side * ratio + 0.45) + 0.5), layout="constrained")
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
-    for ax in axes[len(items) :]:
+    for ax in axes[len(scenes) :]:
         ax.axis("off")
-    for ax, (title, scene) in zip(axes, items, strict=False):
+    for ax, (title, scene) in zip(axes, scenes.items(), strict=False):
         draw_plane(ax, scene, plane, crosshair=False)
         ax.set_title(title)
-    add_key(fig, [scene for _, scene in items], axes)
+    add_key(fig, list(scenes.values()), axes)
     return fig
 
 
 def grid(
-    items: Mapping[str, Mapping[str, object]], *, alt: str, plane: str = "coronal", columns: int = 4
+    items: Mapping[str, Mapping[str, Any]], *, alt: str, plane: str = "coronal", columns: int = 4
 ) -> Picture:
     """The same plane of several scans or results side by side: {title: keywords of ``Scene``}.
 
@@ -357,6 +330,5 @@ def grid(
             f"a grid of {len(items)} scans in plane {plane!r}",
             fix=f"give at least one scan and one of {', '.join(PLANES)}",
         )
-    return picture(
-        grid_figure([(title, Scene(**item)) for title, item in items.items()], plane, columns), alt
-    )
+    scenes = {title: Scene(**item) for title, item in items.items()}
+    return picture(grid_figure(scenes, plane, columns), alt)

@@ -1,6 +1,4 @@
-"""A picture that tells the kernel where it is clicked, hovered over and scrolled: the one thing
-ipywidgets.Image lacks.
-"""
+"""A picture that tells the kernel of clicks, hovering and the wheel, as ipywidgets.Image cannot."""
 
 import anywidget
 import traitlets
@@ -18,7 +16,8 @@ function render({ model, el }) {
     free();
   };
   const describe = () => { img.alt = model.get("alt"); };
-  // One step is under way at a time: what the wheel turns meanwhile is added up, so that no queue builds up in the kernel.
+  // One step is under way at a time: what the wheel turns meanwhile is added up, so that no queue
+  // builds up in the kernel.
   const free = () => { busy = false; clearTimeout(timer); if (steps) turn(); };
   const turn = () => {
     if (busy) return;
@@ -28,32 +27,44 @@ function render({ model, el }) {
     steps = 0;
     model.send({ kind: "wheel", steps: sent });
   };
-  const at = (kind, event) => {
+  const send = (kind, event) => {
     const box = img.getBoundingClientRect();
-    model.send({ kind, x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height });
+    const x = (event.clientX - box.left) / box.width, y = (event.clientY - box.top) / box.height;
+    model.send({ kind, x, y });
   };
-  img.addEventListener("click", (event) => at("click", event));
+  img.addEventListener("click", (event) => send("click", event));
   img.addEventListener("mouseleave", () => model.send({ kind: "leave" }));
   img.addEventListener("mousemove", (event) => {
     if (event.timeStamp - hovered < 60) return;
     hovered = event.timeStamp;
-    at(event.buttons ? "click" : "hover", event);
+    send(event.buttons ? "click" : "hover", event);
   });
-  img.addEventListener("wheel", (event) => { event.preventDefault(); steps += event.deltaY < 0 ? 1 : -1; turn(); }, { passive: false });
+  const wheel = (event) => {
+    event.preventDefault();
+    steps += event.deltaY < 0 ? 1 : -1;
+    turn();
+  };
+  img.addEventListener("wheel", wheel, { passive: false });
   model.on("change:value", show);
   model.on("change:alt", describe);
   el.appendChild(img);
   describe();
   show();
-  return () => { model.off("change:value", show); model.off("change:alt", describe); URL.revokeObjectURL(img.src); };
+  return () => {
+    model.off("change:value", show);
+    model.off("change:alt", describe);
+    URL.revokeObjectURL(img.src);
+  };
 }
 export default { render };
 """
 
 
-class Pane(anywidget.AnyWidget):
-    """JPEG ``value`` with its ``alt`` text; sends {"kind": "click" | "hover" | "leave" | "wheel",
-    "x", "y", "steps"} (``on_msg``).
+class ClickableImage(anywidget.AnyWidget):
+    """JPEG ``value`` with its ``alt`` text.
+
+    ``on_msg`` gets {"kind": "click" or "hover", "x", "y": shares of width and height}, {"kind":
+    "wheel", "steps"} and {"kind": "leave"}.
     """
 
     _esm = SCRIPT
