@@ -207,7 +207,7 @@ if hips:
         print(f"{side}:", {name: round(float(v), 1) for name, v in volumes(c).items()}, f"and {(c.image > 2000).sum()} voxels above 2000 HU (metal)")
 else:
     print("No labelled real scan here. To get the TotalSegmentator example (2.3 MB, Apache-2.0) and use it:\n"
-          "    from ssltut.io.public import fetch\n    fetch(SEGMENTATION); scan = str(fetch(CT))\nThen run all cells below the parameters again.")
+          "    from ssltut.io.public import EXAMPLE, fetch_set\n    scan = str(fetch_set(EXAMPLE) / CT)\nThen run all cells below the parameters again.")
 view
 
 # %% [markdown]

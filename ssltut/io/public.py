@@ -88,17 +88,6 @@ def _read_table() -> dict[str, PublicSet]:
 SETS: Mapping[str, PublicSet] = _read_table()
 
 
-def fetch(name: str, folder: Path | None = None, mirror: Path | None = None) -> Path:
-    """One file of the TotalSegmentator example, as ``fetch_set`` gets all of them.
-
-    Raises ConfigError for another name.
-    """
-    files = {file.path: file for file in SETS[EXAMPLE].files}
-    if name not in files:
-        raise ConfigError(f"there is no public file {name!r}", fix=f"use one of {', '.join(files)}")
-    return _fetch_file(SETS[EXAMPLE], files[name], Path(folder or _cache(EXAMPLE)), _mirror(mirror))
-
-
 def fetch_set(
     name: str,
     folder: Path | None = None,
@@ -123,6 +112,8 @@ def fetch_set(
         what = f"the licence has to be accepted first: {dataset.licence}"
         raise ConfigError(what, where=name, fix=f"read {dataset.terms}, then add --accept-licence")
     folder = Path(folder or _cache(name))
+    place = mirror or os.environ.get("SSLTUT_MIRROR")
+    mirror = Path(place) if place else None
     folder.mkdir(parents=True, exist_ok=True)
     need = sum(file.size or 0 for file in dataset.files if not (folder / file.path).exists())
     free = shutil.disk_usage(folder).free
@@ -131,15 +122,10 @@ def fetch_set(
         raise DataError(what, where=folder, fix="make room, or choose another --out")
     for i, file in enumerate(dataset.files, 1):
         log(f"{i}/{len(dataset.files)} {file.path}")
-        path = _fetch_file(dataset, file, folder, _mirror(mirror))
+        path = _fetch_file(dataset, file, folder, mirror)
         if file.archive:
             _unpack(path, folder / path.name.removesuffix(".gz").rsplit(".", 1)[0])
     return folder
-
-
-def _mirror(mirror: Path | None) -> Path | None:
-    place = mirror or os.environ.get("SSLTUT_MIRROR")
-    return Path(place) if place else None
 
 
 def _cache(name: str) -> Path:

@@ -26,7 +26,6 @@ from ssltut.io.public import (
     EXAMPLE,
     SEGMENTATION,
     SETS,
-    fetch,
     fetch_set,
     find_totalsegmentator_example,
     read_totalsegmentator_example,
@@ -54,12 +53,9 @@ def test_mirror(
     (mirror / where / CT).write_bytes(BYTES)
     if by_environment:
         monkeypatch.setenv("SSLTUT_MIRROR", str(mirror))
-    path = fetch(CT, tmp_path / "out", None if by_environment else mirror)
-    assert path == tmp_path / "out" / CT
-    assert path.read_bytes() == BYTES
-    assert not requests_made
-    assert fetch_set(EXAMPLE, tmp_path / "set", mirror) == tmp_path / "set"
-    assert (tmp_path / "set" / CT).read_bytes() == BYTES
+    folder = fetch_set(EXAMPLE, tmp_path / "out", None if by_environment else mirror)
+    assert folder == tmp_path / "out"
+    assert (folder / CT).read_bytes() == BYTES
     assert not requests_made
 
 
@@ -67,10 +63,10 @@ def test_downloaded_once_and_again_when_damaged(
     registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests_made = serve(monkeypatch, BYTES)
-    assert fetch(CT, tmp_path) == fetch(CT, tmp_path)
+    assert fetch_set(EXAMPLE, tmp_path) == fetch_set(EXAMPLE, tmp_path)
     assert requests_made == ["https://example.org/ct.nii.gz"]
     (tmp_path / CT).write_bytes(b"damaged")
-    assert fetch(CT, tmp_path).read_bytes() == BYTES
+    assert (fetch_set(EXAMPLE, tmp_path) / CT).read_bytes() == BYTES
     assert len(requests_made) == 2
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -92,7 +88,7 @@ def test_nothing_is_kept_of_a_failed_download(
 ) -> None:
     serve(monkeypatch, answer)
     with pytest.raises(DataError, match=words):
-        fetch(CT, tmp_path)
+        fetch_set(EXAMPLE, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -140,12 +136,12 @@ def test_a_broken_download_goes_on_where_it_stopped(
 ) -> None:
     monkeypatch.setattr(Server, "ranges", ranges)
     with pytest.raises(DataError, match=r"the download failed.*goes on where it stopped"):
-        fetch(CT, tmp_path)
+        fetch_set(EXAMPLE, tmp_path)
     have = (tmp_path / f".{CT}.part").read_bytes()
     assert not (tmp_path / CT).exists()
     assert LONG.startswith(have)
     assert 0 < len(have) <= 300_000
-    assert fetch(CT, tmp_path).read_bytes() == LONG
+    assert (fetch_set(EXAMPLE, tmp_path) / CT).read_bytes() == LONG
     assert [p.name for p in tmp_path.iterdir()] == [CT]
     assert Server.requests_made == [None, f"bytes={len(have)}-"]
 
@@ -155,7 +151,7 @@ def test_a_broken_download_is_tried_again_at_once(
 ) -> None:
     monkeypatch.setattr(public, "RETRIES", 1)
     monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
-    assert fetch(CT, tmp_path).read_bytes() == LONG
+    assert (fetch_set(EXAMPLE, tmp_path) / CT).read_bytes() == LONG
     assert len(Server.requests_made) == 2
 
 
@@ -165,18 +161,16 @@ def test_the_rest_of_another_version_is_thrown_away(
     monkeypatch.setattr(Server, "stop", 0)
     (tmp_path / f".{CT}.part").write_bytes(LONG + b"longer")
     with pytest.raises(DataError, match="HTTPError: 416"):
-        fetch(CT, tmp_path)
-    assert fetch(CT, tmp_path).read_bytes() == LONG
+        fetch_set(EXAMPLE, tmp_path)
+    assert (fetch_set(EXAMPLE, tmp_path) / CT).read_bytes() == LONG
     assert [p.name for p in tmp_path.iterdir()] == [CT]
 
 
 def test_unknown_names_and_mirror_without_the_file(registry: None, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no public file 'x'"):
-        fetch("x", tmp_path)
     with pytest.raises(ConfigError, match=f"no data set 'x'.*{EXAMPLE}"):
         fetch_set("x", tmp_path)
     with pytest.raises(DataError, match=f"mirror does not hold {CT}"):
-        fetch(CT, tmp_path / "out", tmp_path)
+        fetch_set(EXAMPLE, tmp_path / "out", tmp_path)
 
 
 def test_licences_that_ask_for_it_are_accepted_first(
