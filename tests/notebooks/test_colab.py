@@ -1,6 +1,4 @@
-"""Notebooks where google.colab is loaded, or said to be: the Colab path is chosen, and no widget
-library but ipywidgets is touched.
-"""
+"""Notebooks where google.colab is said to be loaded: no widget library but ipywidgets is used."""
 
 from pathlib import Path
 
@@ -12,8 +10,7 @@ import tour
 
 pytestmark = pytest.mark.xdist_group("notebooks")  # one worker: they share runs
 
-# What Colab does not have. plotly's FigureWidget needs anywidget, so asking for it fails here as it
-# does there.
+# What Colab does not have. plotly's FigureWidget needs anywidget, so it fails here too.
 FOREIGN = ("anywidget", "itkwidgets", "k3d", "ipyniivue", "ipympl", "imjoy_rpc", "imjoy_elfinder")
 STARTUP = f"""
 import sys, types
@@ -36,9 +33,8 @@ def colab(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("SSLTUT_FRONTEND", "JPY_SESSION_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv(
-        "PIP_NO_INDEX", "1"
-    )  # the notebooks' %pip finds ssltut installed and asks nobody
+    # The notebooks' %pip finds ssltut installed and asks nobody.
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
     return tmp_path
 
 
@@ -67,12 +63,8 @@ def test_on_colab_every_view_works_without_a_foreign_widget(name: str, colab: Pa
     assert all(
         output.metadata["image/png"]["alt"] and "image/png" in output.data for output in live
     )
-    made = {
-        state["model_module"]
-        for state in book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"][
-            "state"
-        ].values()
-    }
+    widgets = book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
+    made = {state["model_module"] for state in widgets.values()}
     assert made <= {"@jupyter-widgets/base", "@jupyter-widgets/controls", "@jupyter-widgets/output"}
     if name.startswith("04"):
         assert any("cdn.plot.ly" in output.data.get("text/html", "") for output in outputs), (

@@ -18,9 +18,7 @@ NOTEBOOK = tool.HERE / "solutions" / "01_loading_hip_ct.ipynb"
 
 @pytest.fixture(scope="module")
 def example(shared: Path) -> Path:
-    """The folder of the TotalSegmentator example: a pelvis at 3 mm, a metal nail in the left
-    femur.
-    """
+    """The TotalSegmentator example: a pelvis at 3 mm, a metal nail in the left femur."""
     folder = shared / EXAMPLE
     if missing := [name for name in (CT, SEGMENTATION) if not (folder / name).is_file()]:
         pytest.skip(f"no real CT: {folder} has no {' and no '.join(missing)}")
@@ -58,13 +56,9 @@ def pictures(book: nbformat.NotebookNode) -> list[str]:
 def test_both_hips_of_a_real_scan_are_found_and_shown(example: Path, tmp_path: Path) -> None:
     book, table = execute(example / CT, tmp_path)
     volume = table.set_index("quantity").value
-    for bone, (low, high) in {
-        "hip bone": (100, 300),
-        "femur": (80, 200),
-    }.items():  # ml of an adult in a cube of 160 mm, cut off below
-        assert all(
-            low < volume[f"{bone} volume, {side} hip"] < high for side in ("left", "right")
-        ), bone
+    for side in ("left", "right"):  # ml of an adult in a cube of 160 mm, cut off below
+        assert 100 < volume[f"hip bone volume, {side} hip"] < 300
+        assert 80 < volume[f"femur volume, {side} hip"] < 200
     assert volume["voxel size, axis x"] == pytest.approx(3.0)
     assert sum("both hips of a real CT" in alt for alt in pictures(book)) == 1
     assert len(pictures(book)) == 7

@@ -1,6 +1,4 @@
-"""The notebook tool on a toy master: what the copies hold, and every rule firing and staying
-silent.
-"""
+"""The notebook tool on a toy master: what the copies hold; every rule fires and stays silent."""
 
 from pathlib import Path
 

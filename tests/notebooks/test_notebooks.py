@@ -1,6 +1,4 @@
-"""The real notebooks: copies follow their masters, solutions run from start to end, and a learner
-meets no error but "your turn".
-"""
+"""Copies follow their masters, solutions run to the end, a learner's only error is "your turn"."""
 
 from pathlib import Path
 
@@ -21,9 +19,7 @@ each_master = pytest.mark.parametrize("master", MASTERS, ids=lambda master: mast
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """Where the notebooks of this session run; ``cache`` is shared, so that a model is trained
-    once.
-    """
+    """Where the notebooks of this session run; with one ``cache``, a model is trained once."""
     tour.environment()
     return tmp_path_factory.mktemp("notebooks")
 

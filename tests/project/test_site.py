@@ -1,6 +1,4 @@
-"""The site: a tiny one is built from a toy notebook, and each promise is broken once to see that
-the build notices.
-"""
+"""A tiny site is built from a toy notebook; each promise is broken once, and the build says so."""
 
 from pathlib import Path
 
@@ -54,10 +52,8 @@ def test_the_site_has_notebook_gallery_and_package_and_needs_no_network(
     tmp_path: Path, docs: Path, small: None, capsys: pytest.CaptureFixture
 ) -> None:
     start = website.site(solved(tmp_path), tmp_path / "build", docs=docs)
-    page, gallery, api, index = (
-        (start.parent / name).read_text()
-        for name in ("notebooks/00_toy.html", "gallery.html", "api/nets.html", "index.html")
-    )
+    names = ("notebooks/00_toy.html", "gallery.html", "api/nets.html", "index.html")
+    page, gallery, api, index = ((start.parent / name).read_text() for name in names)
     assert 'alt="two points"' in page
     assert "injected" not in page
     assert "Your turn" not in page
@@ -68,16 +64,13 @@ def test_the_site_has_notebook_gallery_and_package_and_needs_no_network(
     assert 'class="formula" alt="\\frac{1}{2}"' in index
     assert "smoke" in start.with_name("notebooks.html").read_text()
     assert (tmp_path / "build/site/outside.txt").exists()
-    before = (tmp_path / "build/tour/00_toy.ipynb").stat().st_mtime
-    assert website.executed(tmp_path / "build/tour", solved(tmp_path)) == "smoke"
-    assert (
-        website.executed(
-            tmp_path / "build/tour", solved(tmp_path, MASTER.replace("First toy", "Second toy"))
-        )
-        is None
-    )
+    run = tmp_path / "build/tour"
+    before = (run / "00_toy.ipynb").stat().st_mtime
+    assert website.executed(run, solved(tmp_path)) == "smoke"
+    changed = solved(tmp_path, MASTER.replace("First toy", "Second toy"))
+    assert website.executed(run, changed) is None
     assert website.executed(tmp_path / "nowhere", solved(tmp_path)) is None
-    assert before == (tmp_path / "build/tour/00_toy.ipynb").stat().st_mtime
+    assert before == (run / "00_toy.ipynb").stat().st_mtime
     assert "they are listed, not tried" in capsys.readouterr().out
 
 
