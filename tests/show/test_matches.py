@@ -17,13 +17,13 @@ from ssltut import show
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError
 from ssltut.methods.matching.primitives import KERNELS, similarity
-from ssltut.show.static.correspondence import (
+from ssltut.show.static.correspondence import known_surfaces
+from ssltut.show.static.matches import (
     EmbeddedScan,
     MatchFinder,
     Question,
     agrees,
     answers,
-    known_surfaces,
     line_names,
 )
 

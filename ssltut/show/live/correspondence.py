@@ -17,17 +17,19 @@ from ssltut.show.live.planes import LinkedPlanes, crossed, framed, legend, posit
 from ssltut.show.live.scene3d import layout, plotly_widget, traces
 from ssltut.show.live.widgets import classed, int_slider, plane_image
 from ssltut.show.static.correspondence import (
+    correspondence_figure,
+    known_surfaces,
+    match_scene,
+    reference_scene,
+    target_scene,
+)
+from ssltut.show.static.matches import (
     PUBLISHED,
     EmbeddedScan,
     MatchFinder,
     Question,
     agrees,
     answers,
-    correspondence_figure,
-    known_surfaces,
-    match_scene,
-    reference_scene,
-    target_scene,
 )
 from ssltut.show.static.pictures import Picture, described, picture
 from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, matches_figure

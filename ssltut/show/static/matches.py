@@ -1,0 +1,222 @@
+"""One voxel of an unlabelled scan, and what a labelled scan says about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssltut.errors import ConfigError
+from ssltut.methods.matching.primitives import (
+    draw_references,
+    similarity,
+    surface_shell,
+    voxel_vectors,
+)
+
+REDRAWS = 5
+
+
+@dataclass(frozen=True)
+class EmbeddedScan:
+    """One scan of the correspondence explorer, which takes these as keywords.
+
+    image, spacing  (X, Y, Z) HU or MR values, mm
+    embedding       (D, X, Y, Z)
+    label           (X, Y, Z): the labels of a labelled scan; of the unlabelled one its truth, where
+                    known
+    answer          (X, Y, Z) what the teacher says
+    heat            (X, Y, Z) for example its entropy
+    window          as in ``Scene``
+    Raises ConfigError when the arrays do not share one grid.
+    """
+
+    image: np.ndarray
+    spacing: tuple[float, float, float]
+    embedding: Tensor
+    label: np.ndarray | None = None
+    answer: np.ndarray | None = None
+    heat: np.ndarray | None = None
+    heat_label: str = "entropy (nats)"
+    window: str | tuple[float, float] | None = "bone"
+
+    def __post_init__(self) -> None:
+        shapes = {"embedding": tuple(self.embedding.shape[1:])}
+        for name, labels in (("label", self.label), ("answer", self.answer)):
+            if labels is not None:
+                shapes[name] = np.shape(labels)
+        for name, shape in shapes.items():
+            if shape != self.image.shape:
+                raise ConfigError(
+                    f"{name} lies on a grid {shape} but the image on {self.image.shape}",
+                    fix="put all on one grid",
+                )
+
+    @property
+    def known(self) -> np.ndarray | None:
+        """The best that is known of its classes: the label, else the teacher's answer."""
+        return self.label if self.label is not None else self.answer
+
+
+class Question(NamedTuple):
+    """What decides a match: a kernel of ``matching.KERNELS``, k neighbours, the surface band in
+    voxels, which draw of references.
+    """
+
+    kernel: str = "mean_cosine"
+    k: int = 9
+    band: int = 2
+    draw: int = 0
+
+
+PUBLISHED = Question()
+
+
+class Match(NamedTuple):
+    """What a labelled scan says about one voxel.
+
+    alike    (X, Y, Z) kernel of every labelled voxel with it
+    place    (k, 3) voxels of the nearest references, best first
+    value    (k,) their kernel
+    classes  (k,) their class
+    vote     (C,) share of the k that carry each class
+    score    (C,) the kernel of each class of references, NaN for an absent one
+    """
+
+    alike: np.ndarray
+    place: np.ndarray
+    value: np.ndarray
+    classes: np.ndarray
+    vote: np.ndarray
+    score: np.ndarray
+
+
+class MatchFinder:
+    """Matches voxels of ``target`` to one of the ``labelled`` scans; what does not depend on the
+    voxel is computed once.
+
+    references  of each class in each of 5 redraws, from the band around the label's surfaces
+    Raises ConfigError without a labelled scan, for one without a label or with another number of
+    channels.
+    """
+
+    def __init__(
+        self,
+        target: EmbeddedScan,
+        labelled: Mapping[str, EmbeddedScan],
+        n_classes: int,
+        references: int = 120,
+    ) -> None:
+        if not labelled:
+            raise ConfigError(
+                "there is no labelled scan to look for matches in", fix="give at least one"
+            )
+        channels = len(target.embedding)
+        for name, scan in labelled.items():
+            if scan.label is None:
+                raise ConfigError(
+                    "a scan to look for matches in has no label", where=name, fix="give its label"
+                )
+            if len(scan.embedding) != channels:
+                raise ConfigError(
+                    f"its embedding has {len(scan.embedding)} channels, that of the unlabelled scan"
+                    f" {channels}",
+                    where=name,
+                    fix="take both from the same network",
+                )
+        self.target, self.labelled = target, labelled
+        self.n_classes, self.n_references = n_classes, references
+        self.vectors: dict[str, Tensor] = {}
+        self.drawn: dict[tuple[str, int, int], tuple[Tensor, Tensor]] = {}
+
+    def references(self, scan: str, band: int, draw: int) -> tuple[Tensor, Tensor]:
+        """Positions (C', 5, references) in the flattened scan of the classes (C',) that its band
+        holds.
+        """
+        key = (scan, band, draw)
+        if key not in self.drawn:
+            label = torch.as_tensor(np.asarray(self.labelled[scan].label, np.int64))[None]
+            index, present = draw_references(
+                label,
+                surface_shell(label, band),
+                self.n_classes,
+                k=self.n_references,
+                redraws=REDRAWS,
+                generator=torch.Generator().manual_seed(draw),
+            )
+            if not present.any():
+                raise ConfigError(
+                    "its label has no surface to draw references from",
+                    where=scan,
+                    fix="take a scan with more than one class",
+                )
+            self.drawn[key] = index[present], torch.nonzero(present)[:, 0]
+        return self.drawn[key]
+
+    def __call__(self, at: Sequence[int], scan: str, question: Question) -> Match:
+        """Raises ConfigError when k is not between 1 and the number of references."""
+        source = self.labelled[scan]
+        if scan not in self.vectors:
+            self.vectors[scan] = voxel_vectors(source.embedding[None])
+        vectors = self.vectors[scan]
+        index, present = self.references(scan, question.band, question.draw)
+        # a small band is drawn from with replacement, but a voxel is a neighbour once
+        bank = index.unique()
+        if not 1 <= question.k <= len(bank):
+            raise ConfigError(
+                f"{question.k} neighbours asked of {len(bank)} references",
+                fix="use at least 1 and at most all of them",
+            )
+        x, y, z = at
+        query = self.target.embedding[:, x, y, z].float()[None]
+        score = torch.full((self.n_classes,), torch.nan)
+        score[present] = similarity(vectors[index], query, question.kernel)[:, 0]
+        # each voxel as a class of one reference: the kernel itself
+        alike = similarity(vectors[:, None, None], query, question.kernel)[:, 0]
+        best = alike[bank].topk(question.k)
+        place = np.stack(np.unravel_index(bank[best.indices].numpy(), source.image.shape), -1)
+        classes = np.asarray(source.label)[tuple(place.T)].astype(np.int64)
+        return Match(
+            alike=alike.view(source.image.shape).numpy(),
+            place=place,
+            value=best.values.numpy(),
+            classes=classes,
+            vote=np.bincount(classes, minlength=self.n_classes) / question.k,
+            score=score.numpy(),
+        )
+
+
+def answers(
+    target: EmbeddedScan, at: Sequence[int], match: Match, question: Question
+) -> dict[str, int]:
+    """Who says which class: the vote, the kernel, the teacher and the truth, as far as they are
+    known.
+    """
+    classes = {
+        f"vote of {question.k}": int(match.vote.argmax()),
+        question.kernel: int(np.nanargmax(match.score)),
+    }
+    for name, values in (("teacher", target.answer), ("truth", target.label)):
+        if values is not None:
+            classes[name] = int(values[tuple(at)])
+    return classes
+
+
+def agrees(target: EmbeddedScan, at: Sequence[int], match: Match) -> np.ndarray:
+    """(k,) True where a neighbour carries the class that is known of the voxel; all of them where
+    nothing is.
+    """
+    if target.known is None:
+        return np.ones(len(match.classes), bool)
+    return match.classes == target.known[tuple(at)]
+
+
+def line_names(target: EmbeddedScan) -> tuple[str, str]:
+    """What agreeing and other lines are called."""
+    if target.known is None:
+        return "match", "other match"
+    if target.label is not None:
+        return "match of the right class", "match of a wrong class"
+    return "match of the teacher's class", "match of another class"
