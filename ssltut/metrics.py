@@ -78,24 +78,20 @@ def surface_metrics(
         compute_surface_dice,
     )
 
-    where = np.nonzero(
-        prediction | truth
-    )  # the surfaces lie in this box, so a smaller image gives the same distances
+    # The surfaces lie in this box, so a smaller image gives the same distances.
+    where = np.nonzero(prediction | truth)
     box = tuple(slice(max(0, int(w.min()) - 1), int(w.max()) + 2) for w in where)
-    pair = [
+    p, t = (
         torch.from_numpy(np.ascontiguousarray(mask[box]))[None, None].float()
         for mask in (prediction, truth)
-    ]
-    options = {"include_background": True, "spacing": list(spacing)}
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # MONAI 1.5 and 1.6 warn about an argument they pass to themselves
-        return {
-            "hd95": float(compute_hausdorff_distance(*pair, percentile=95, **options)),
-            "assd": float(compute_average_surface_distance(*pair, symmetric=True, **options)),
-            "surface_dice": float(compute_surface_dice(*pair, [TOLERANCE_MM], **options)),
-        }
+        # MONAI 1.5 and 1.6 warn about an argument they pass to themselves.
+        warnings.simplefilter("ignore", FutureWarning)
+        hd95 = compute_hausdorff_distance(p, t, True, percentile=95, spacing=spacing)
+        assd = compute_average_surface_distance(p, t, True, symmetric=True, spacing=spacing)
+        dice = compute_surface_dice(p, t, [TOLERANCE_MM], True, spacing=spacing)
+    return {"hd95": float(hd95), "assd": float(assd), "surface_dice": float(dice)}
 
 
 def score_case(

@@ -3,6 +3,8 @@
 The second network of methods that train two different ones.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from ssltut.nets.base import Sides, conv_unit, norm_layer
@@ -54,7 +56,7 @@ class ResNet(VNet):
         width: int = 16,
         depth: int = 5,
         norm: str = "batch",
-        **options,
+        **options: Any,
     ) -> None:
         super().__init__(in_channels, n_classes, width=width, depth=depth, norm=norm, **options)
         downs = []
