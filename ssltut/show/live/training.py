@@ -1,18 +1,19 @@
-"""Watching a run while it trains: curves that grow, and a look at what the networks say
-meanwhile.
-"""
+"""Watching a run while it trains: curves that grow, and slices of what the networks answer."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+import torch
 from matplotlib.figure import Figure
 
+from ssltut.data.batch import Batch
+from ssltut.methods.contract import Term
 from ssltut.show.frontends import frontend
 from ssltut.show.static.curves import (
+    Groups,
     default_groups,
     draw_panels,
     panel_axes,
@@ -24,70 +25,24 @@ from ssltut.show.static.slices import Scene, add_key, draw_plane
 from ssltut.training.callbacks import Callback
 from ssltut.training.history import history_row
 
-Look = Callable[[Mapping[str, object], object], Mapping[str, Mapping[str, object]]]
+Networks = Mapping[str, torch.nn.Module]
+Look = Callable[[Networks, Batch], Mapping[str, Mapping[str, Any]]]
 LIMIT = 0.015  # of the time that a run takes may go into redraws
 
 
-@styled
-def board(
-    groups: Mapping[str, Sequence[str]], scenes: Mapping[str, Scene]
-) -> tuple[Figure, list[Axes], list[Axes]]:
-    """An empty figure behind ``LiveCurves``: panels of curves, and below them one for a slice of
-    each scene, with their key.
-    """
-    rows, columns = panel_rows(groups)
-    low = 3.6 if scenes else 0.0
-    fig = Figure(
-        figsize=(max(4.2 * columns, 4.2 * len(scenes), 7), 3.4 * rows + low + 0.4),
-        layout="constrained",
-    )
-    above, *below = (
-        fig.subfigures(2, 1, height_ratios=(3.4 * rows, low)) if scenes else (fig.subfigures(),)
-    )
-    slots = list(below[0].subplots(1, max(columns, len(scenes)), squeeze=False)[0]) if below else []
-    for ax in slots[len(scenes) :]:
-        ax.axis("off")
-    if below:
-        add_key(below[0], list(scenes.values()), slots)
-    return fig, panel_axes(above, groups), slots[: len(scenes)]
-
-
-@styled
-def redrawn(
-    fig: Figure,
-    panels: list[Axes],
-    slots: list[Axes],
-    history: pd.DataFrame,
-    groups: Mapping[str, Sequence[str]],
-    scenes: Mapping[str, Scene],
-    plane: str,
-    status: str,
-) -> None:
-    """Curves and slices of now on a board, in the place of those before."""
-    for ax in (*panels, *slots):
-        ax.clear()
-    draw_panels(panels, history, groups)
-    for ax, (title, scene) in zip(slots, scenes.items(), strict=False):
-        draw_plane(ax, scene, plane, crosshair=False)
-        ax.set_title(title)
-    fig.suptitle(status, x=0.01, ha="left", fontsize=15)
-
-
 class LiveCurves(Callback):
-    """Training curves that grow while a run trains: ``with LiveCurves(alt=...) as live: train(...,
-    callbacks=[live])``.
+    """Curves that grow: ``with LiveCurves(alt=...) as live: train(..., callbacks=[live])``.
 
-    steps          of the whole run: adds how many are done and the time left;  learning_rate is
-                   named beside them
+    steps          of the whole run: adds how many are done and the time left
+    learning_rate  is named beside them
     look           look(nets, batch) -> {title: keywords of Scene}, called at each redraw: one slice
                    of each is drawn in ``plane`` below the curves, for example the pseudo-labels of
                    a fixed patch as they change
     groups         panels as in ``curves`` (default: loss terms, weights, shares of voxels,
                    validation scores)
     At most one redraw per ``every`` seconds, and as few as it takes to spend no more than 1.5 % of
-    the run on them; the final picture stays in the notebook.
-    In the static frontend only the final one is drawn. ``spent`` are the seconds all of it took.
-    Raises ConfigError for an empty alt text.
+    the run on them; the final picture stays in the notebook. In the static frontend only that one
+    is drawn. ``spent`` are the seconds all of it took. Raises ConfigError for an empty alt text.
     """
 
     def __init__(
@@ -95,7 +50,7 @@ class LiveCurves(Callback):
         *,
         alt: str,
         every: float = 0.5,
-        groups: Mapping[str, Sequence[str]] | None = None,
+        groups: Groups | None = None,
         steps: int | None = None,
         learning_rate: float | None = None,
         look: Look | None = None,
@@ -103,10 +58,13 @@ class LiveCurves(Callback):
     ) -> None:
         self.alt, self.every, self.groups = described(alt), max(every, 0.5), groups
         self.steps, self.learning_rate, self.look, self.plane = steps, learning_rate, look, plane
+        self.live = frontend() != "static"
         self.rows: list[dict[str, float]] = []
-        self.first, self.last, self.spent, self.cost = None, -np.inf, 0.0, 0.0
-        self.shown, self.live, self.latest = None, frontend() != "static", None
-        self.board, self.form = None, None
+        self.latest: tuple[Networks, Batch] | None = None
+        self.began: float | None = None
+        self.last_redraw, self.last_cost, self.spent = -np.inf, 0.0, 0.0
+        self.board: Board | None = None
+        self.display: Any = None
 
     def __enter__(self) -> Self:
         return self
@@ -114,79 +72,81 @@ class LiveCurves(Callback):
     def __exit__(self, *problem: object) -> None:
         self.redraw(final=True)
 
-    def on_step(
-        self, step: int, nets: Mapping[str, object], batch: object, terms: Mapping[str, object]
-    ) -> None:
-        """One step more; ``train`` calls it."""
+    def on_step(self, step: int, nets: Networks, batch: Batch, terms: Mapping[str, Term]) -> None:
         self.latest = nets, batch
-        self.add(history_row(step, sum(term.weight * term.value for term in terms.values()), terms))
+        weighted = [term.weight * term.value.detach() for term in terms.values() if term.weight]
+        self.add(history_row(step, sum(weighted, torch.zeros(())), terms))
 
     def on_validation(self, step: int, scores: Mapping[str, float]) -> None:
-        """The validation scores of ``step``, whose row is there already."""
+        """The scores go to the row of the last step."""
         self.rows[-1] |= {f"validation {name}": value for name, value in scores.items()}
 
     def add(self, row: Mapping[str, float]) -> None:
         """One row of a history, with its "step"."""
         now = time.monotonic()
-        self.first = now if self.first is None else self.first
+        if self.began is None:
+            self.began = now
         self.rows.append(dict(row))
-        if self.live and (self.shown is None or now - self.last >= self.pause(now)):
+        if self.live and (self.display is None or now - self.last_redraw >= self.pause(now)):
             self.redraw()
 
     def pause(self, now: float) -> float:
-        """Seconds from one redraw to the next that spread ``LIMIT`` evenly over the run, with three
-        put aside for the first and the last.
+        """Seconds from one redraw to the next that spread ``LIMIT`` evenly over the run.
+
+        Three redraws are put aside for the first and the last.
         """
-        whole = now - self.first
+        whole = self.elapsed(now)
         if self.steps:
             whole += whole / len(self.rows) * max(0, self.steps - 1 - self.rows[-1]["step"])
-        left = LIMIT * whole / max(self.cost, 1e-6) - 3
-        return max(self.every, whole / left) if left > 0 and self.spent < LIMIT * whole else np.inf
+        redraws_left = LIMIT * whole / max(self.last_cost, 1e-6) - 3
+        if redraws_left <= 0 or self.spent >= LIMIT * whole:
+            return np.inf
+        return max(self.every, whole / redraws_left)
+
+    def elapsed(self, now: float) -> float:
+        return 0.0 if self.began is None else now - self.began
 
     def status(self) -> str:
         """Step, learning rate, last validation and time left, in one line."""
-        done, told = int(self.rows[-1]["step"]) + 1, []
-        told.append(f"step {done}" + (f" of {self.steps}" if self.steps else ""))
+        done = int(self.rows[-1]["step"]) + 1
+        parts = [f"step {done} of {self.steps}" if self.steps else f"step {done}"]
         rate = self.rows[-1].get("lr", self.learning_rate)
-        told += [f"learning rate {rate:g}"] if rate is not None else []
-        scored = next((row for row in reversed(self.rows) if "validation dice" in row), None)
-        told += (
-            [f"validation Dice {scored['validation dice']:.3f} at step {int(scored['step']) + 1}"]
-            if scored
-            else []
-        )
+        if rate is not None:
+            parts.append(f"learning rate {rate:g}")
+        validated = [row for row in self.rows if "validation dice" in row]
+        if validated:
+            dice, step = validated[-1]["validation dice"], int(validated[-1]["step"]) + 1
+            parts.append(f"validation Dice {dice:.3f} at step {step}")
         if self.steps and len(self.rows) > 1:
-            left = (time.monotonic() - self.first) / (len(self.rows) - 1) * (self.steps - done)
-            told.append(f"{left / 60:.1f} min left" if left > 0 else "done")
-        return ", ".join(told)
+            a_step = self.elapsed(time.monotonic()) / (len(self.rows) - 1)
+            left = a_step * (self.steps - done)
+            parts.append(f"{left / 60:.1f} min left" if left > 0 else "done")
+        return ", ".join(parts)
 
     def picture(self, *, quick: bool = False) -> Picture:
-        """What there is to see now. ``quick`` draws on the board of the picture before, whose
-        layout took most of the time.
+        """What there is to see now; ``quick`` draws on the board of the picture before.
 
         Raises ConfigError for a column of ``groups`` that no row has, unless it is a validation
         score.
         """
         history = pd.DataFrame(self.rows)
         groups = self.groups or default_groups([c for c in history.columns if c != "step"])
-        for column in {
-            c for names in groups.values() for c in names if c.startswith("validation ")
-        } - set(history.columns):
-            history[column] = np.nan  # a score that is still to come
+        for column in {c for names in groups.values() for c in names} - set(history.columns):
+            if column.startswith("validation "):  # a score that is still to come
+                history[column] = np.nan
         refuse_missing(history, groups)
-        scenes = (
-            {title: Scene(**scene) for title, scene in self.look(*self.latest).items()}
-            if self.look and self.latest
-            else {}
-        )
+        scenes = {}
+        if self.look and self.latest:
+            looks = self.look(*self.latest)
+            scenes = {title: Scene(**keywords) for title, keywords in looks.items()}
         form = (tuple(groups), tuple(scenes))
-        if not quick or self.form != form:
-            self.board, self.form = board(groups, scenes), form
+        if self.board is None or not quick or self.board.form != form:
+            self.board = Board(groups, scenes)
         status = self.status()
-        redrawn(*self.board, history, groups, scenes, self.plane, status)
-        now = picture(self.board[0], f"{self.alt} {status}", quick=quick)
-        self.board[0].set_layout_engine("none")
-        return now
+        self.board.draw(history, groups, scenes, self.plane, status)
+        shown = picture(self.board.figure, f"{self.alt} {status}", quick=quick)
+        self.board.figure.set_layout_engine("none")
+        return shown
 
     def redraw(self, *, final: bool = False) -> None:
         """Show the picture of now in the place of the one before."""
@@ -195,11 +155,54 @@ class LiveCurves(Callback):
         if not self.rows:
             return
         begun = time.monotonic()
-        now = self.picture(quick=not final)
-        if self.shown is None:
-            self.shown = display(now, display_id=True)
+        shown = self.picture(quick=not final)
+        if self.display is None:
+            self.display = display(shown, display_id=True)
         else:
-            self.shown.update(now)
-        self.last = time.monotonic()
-        self.cost = self.last - begun
-        self.spent += self.cost
+            self.display.update(shown)
+        self.last_redraw = time.monotonic()
+        self.last_cost = self.last_redraw - begun
+        self.spent += self.last_cost
+
+
+class Board:
+    """A figure that is drawn on again and again: its layout takes most of the time of a picture.
+
+    It has panels of curves, and below them one for a slice of each scene, with their key.
+    """
+
+    @styled
+    def __init__(self, groups: Groups, scenes: Mapping[str, Scene]) -> None:
+        self.form = (tuple(groups), tuple(scenes))
+        rows, columns = panel_rows(groups)
+        high, low = 3.4 * rows, 3.6 if scenes else 0.0
+        width = max(4.2 * columns, 4.2 * len(scenes), 7)
+        self.figure = Figure(figsize=(width, high + low + 0.4), layout="constrained")
+        if not scenes:
+            self.panels, self.slots = panel_axes(self.figure, groups), []
+            return
+        parts = self.figure.subfigures(2, 1, height_ratios=(high, low), squeeze=False)
+        above, below = parts[:, 0]
+        axes = below.subplots(1, max(columns, len(scenes)), squeeze=False)[0]
+        for ax in axes[len(scenes) :]:
+            ax.axis("off")
+        add_key(below, list(scenes.values()), list(axes))
+        self.panels, self.slots = panel_axes(above, groups), list(axes[: len(scenes)])
+
+    @styled
+    def draw(
+        self,
+        history: pd.DataFrame,
+        groups: Groups,
+        scenes: Mapping[str, Scene],
+        plane: str,
+        status: str,
+    ) -> None:
+        """Curves and slices of now, in the place of those before."""
+        for ax in (*self.panels, *self.slots):
+            ax.clear()
+        draw_panels(self.panels, history, groups)
+        for ax, (title, scene) in zip(self.slots, scenes.items(), strict=True):
+            draw_plane(ax, scene, plane, crosshair=False)
+            ax.set_title(title)
+        self.figure.suptitle(status, x=0.01, ha="left", fontsize=15)
