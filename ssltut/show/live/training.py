@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Term
@@ -174,20 +174,22 @@ class Board:
     @styled
     def __init__(self, groups: Groups, scenes: Mapping[str, Scene]) -> None:
         self.form = (tuple(groups), tuple(scenes))
+        self.head: FigureBase
         rows, columns = panel_rows(groups)
         high, low = 3.4 * rows, 3.6 if scenes else 0.0
         width = max(4.2 * columns, 4.2 * len(scenes), 7)
         self.figure = Figure(figsize=(width, high + low + 0.4), layout="constrained")
         if not scenes:
-            self.panels, self.slots = panel_axes(self.figure, groups), []
+            self.head, self.slots = self.figure, []
+            self.panels = panel_axes(self.figure, groups)
             return
         parts = self.figure.subfigures(2, 1, height_ratios=(high, low), squeeze=False)
-        above, below = parts[:, 0]
+        self.head, below = parts[:, 0]
         axes = below.subplots(1, max(columns, len(scenes)), squeeze=False)[0]
         for ax in axes[len(scenes) :]:
             ax.axis("off")
         add_key(below, list(scenes.values()), list(axes))
-        self.panels, self.slots = panel_axes(above, groups), list(axes[: len(scenes)])
+        self.panels, self.slots = panel_axes(self.head, groups), list(axes[: len(scenes)])
 
     @styled
     def draw(
@@ -205,4 +207,4 @@ class Board:
         for ax, (title, scene) in zip(self.slots, scenes.items(), strict=True):
             draw_plane(ax, scene, plane, crosshair=False)
             ax.set_title(title)
-        self.figure.suptitle(status, x=0.01, ha="left", fontsize=15)
+        self.head.suptitle(status, x=0.01, ha="left", fontsize=15)
