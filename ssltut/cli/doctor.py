@@ -7,23 +7,21 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ssltut import __version__
 
+PACKAGES = ("torch", "monai", "lightning-fabric", "nibabel", "ipywidgets", "plotly", "itkwidgets")
+
 
 def facts() -> dict[str, str]:
-    """Versions, hardware, the precision training would choose, and the frontend views would be made
-    for.
-    """
+    """Versions, hardware, and the precision and frontend that would be chosen."""
     import torch
 
     from ssltut.nets.precision import auto_precision, best_device
     from ssltut.show import frontend
 
     device = best_device()
-    name = (
-        torch.cuda.get_device_name(0)
-        if device.type == "cuda"
-        else platform.processor() or platform.machine()
-    )
-    found = {
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(0)
+    values = {
         "ssltut": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -35,20 +33,12 @@ def facts() -> dict[str, str]:
         "AMX": str(device.type == "cpu" and torch.cpu._is_amx_tile_supported()),
         "frontend": frontend(),
     }
-    for package in (
-        "torch",
-        "monai",
-        "lightning-fabric",
-        "nibabel",
-        "ipywidgets",
-        "plotly",
-        "itkwidgets",
-    ):
+    for package in PACKAGES:
         try:
-            found[package] = version(package)
+            values[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            values[package] = "not installed"
+    return values
 
 
 def memory() -> str:

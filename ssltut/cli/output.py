@@ -1,23 +1,9 @@
-"""How every command of the command line answers: text or JSON on stdout, progress and errors on
-stderr.
-"""
+"""How every command answers: text or JSON on stdout, progress and errors on stderr."""
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from typing import NoReturn
-
-
-def print_result(args: argparse.Namespace, values: object, text: str) -> None:
-    """Print ``values`` as JSON where a program reads (NaN as null), ``text`` where a person
-    does.
-    """
-    if args.json:
-        text = json.dumps(
-            json.loads(json.dumps(values, default=str), parse_constant=lambda name: None), indent=1
-        )
-    print(text)
+from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,6 +13,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}. Next: {self.prog} --help\n")
 
 
-def log_of(args: argparse.Namespace) -> Callable[[str], None]:
+def print_result(args: argparse.Namespace, values: Any, text: str) -> None:
+    """Print ``text`` for a person, or with --json ``values`` for a program (NaN as null)."""
+    if args.json:
+        plain = json.loads(json.dumps(values, default=str), parse_constant=lambda name: None)
+        text = json.dumps(plain, indent=1)
+    print(text)
+
+
+def log(line: str) -> None:
     """Progress goes to stderr, so that stdout holds only the answer."""
-    return lambda line: print(line, file=sys.stderr, flush=True)
+    print(line, file=sys.stderr, flush=True)

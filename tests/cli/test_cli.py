@@ -15,6 +15,7 @@ from toy import toy_cohort
 from toy_cli import QUICK, ssltut
 
 from ssltut import __version__
+from ssltut.cli.main import COMMANDS
 from ssltut.errors import TrainingError
 from ssltut.io.cohort_folder import read_cohort, write_cohort
 from ssltut.methods.registry import METHODS
@@ -223,9 +224,9 @@ def test_methods_and_doctor(monkeypatch):
     assert "precision" in ssltut("doctor")[1]
 
 
-def test_phantom_and_verify(tmp_path):
+def test_synthetic_and_verify(tmp_path):
     code, out, err = ssltut(
-        "phantom",
+        "synthetic",
         "--n",
         3,
         "--size",
@@ -259,6 +260,24 @@ def test_phantom_and_verify(tmp_path):
     assert not any("Traceback" in line for line in err)
 
 
+def test_phantom_is_another_name_of_synthetic(tmp_path):
+    code, out, err = ssltut(
+        *("phantom", "--n", 14, "--size", 24, "--validation", 0, "--out", tmp_path / "p")
+    )
+    assert (code, out) == (2, "")
+    assert "part validation of the split is empty" in err[0]
+
+
+def test_help_names_every_command_and_its_arguments():
+    code, out, _ = ssltut("--help")
+    assert code == 0
+    for command in COMMANDS:
+        assert command in out
+        code, words, _ = ssltut(command, "--help")
+        assert code == 0
+        assert "--json" in words
+
+
 def test_the_entry_point():
     found = subprocess.run(
         [sys.executable, "-m", "ssltut.cli.main", "--version"],
@@ -274,26 +293,26 @@ def test_the_entry_point():
 BAD = {
     "no command": ([], "required: COMMAND"),
     "unknown command": (["trian", "{cohort}"], "invalid choice: 'trian'"),
-    "phantom: too few": (
-        ["phantom", "--n", "3", "--out", "{new}"],
+    "synthetic: too few": (
+        ["synthetic", "--n", "3", "--out", "{new}"],
         "3 scans leave none to train on beside 12 held out",
     ),
-    "phantom: folder in use": (["phantom", "--n", "14", "--out", "{used}"], "not empty"),
-    "phantom: out is a file": (["phantom", "--n", "14", "--out", "{file}"], "Not a directory"),
-    "phantom: no labels": (
-        ["phantom", "--n", "14", "--labelled", "0", "--out", "{new}"],
+    "synthetic: folder in use": (["synthetic", "--n", "14", "--out", "{used}"], "not empty"),
+    "synthetic: out is a file": (["synthetic", "--n", "14", "--out", "{file}"], "Not a directory"),
+    "synthetic: no labels": (
+        ["synthetic", "--n", "14", "--labelled", "0", "--out", "{new}"],
         "cannot give 0 labelled",
     ),
-    "phantom: no validation": (
-        ["phantom", "--n", "14", "--validation", "0", "--out", "{new}"],
+    "synthetic: no validation": (
+        ["synthetic", "--n", "14", "--validation", "0", "--out", "{new}"],
         "part validation of the split is empty",
     ),
-    "phantom: too small": (
-        ["phantom", "--n", "14", "--size", "4", "--out", "{new}"],
+    "synthetic: too small": (
+        ["synthetic", "--n", "14", "--size", "4", "--out", "{new}"],
         "4 voxels a side",
     ),
-    "phantom: not a number": (
-        ["phantom", "--n", "many", "--out", "{new}"],
+    "synthetic: not a number": (
+        ["synthetic", "--n", "many", "--out", "{new}"],
         "invalid int value: 'many'",
     ),
     "train: no out": (["train", "{cohort}"], "required: --out"),

@@ -1,0 +1,300 @@
+"""The commands that train, use and compare methods: train, recipe, predict, evaluate, compare."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssltut.cli.output import log, print_result
+from ssltut.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from ssltut.data.cohort import Cohort
+    from ssltut.training.config import TrainConfig
+
+METHODS = (
+    "labels_only",
+    "mean_teacher",
+    "ua_mt",
+    "embedding_matching",
+    "neighbour_vote",
+    "all_labels",
+)
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train a method on a cohort; a killed run is continued by the same command."""
+    from ssltut.methods.contract import Supervision
+    from ssltut.methods.registry import make_method
+    from ssltut.training.loop import train as run_training
+
+    method = make_method(args.method, method_options(args.option))
+    config = training_config(args)
+    cohort = open_cohort(args)
+    if method.supervision is Supervision.ALL:
+        cohort = cohort.with_budget("all")
+    elif args.labelled is not None:
+        cohort = cohort.with_budget(args.labelled)
+    run = run_training(method, cohort, config, args.out, init=args.init, log=log)
+    step, rule, score = (run.selected[name] for name in ("step", "rule", "score"))
+    values = {"folder": str(run.folder), "method": method.name, "selected": run.selected}
+    text = f"{method.title}: weights of step {step} (rule: {rule}, {score:.3f}) in {run.folder}"
+    print_result(args, values, text)
+    return 0
+
+
+def train_arguments(parser: argparse.ArgumentParser) -> None:
+    add_cohort(parser)
+    add = parser.add_argument
+    add("--method", default="embedding_matching")
+    words = "an option of the method, e.g. kernel=max_cosine"
+    add("--option", action="append", default=[], metavar="NAME=VALUE", help=words)
+    add("--labelled", type=int, help="use the first N labelled scans of the split")
+    add("--init", type=Path, help="start student and teacher from the weights of this run")
+    add("--seed", type=int)
+    add("--out", type=Path, required=True)
+    add_training(parser)
+
+
+def recipe(args: argparse.Namespace) -> int:
+    """Train a model for real scans from nothing; hip: hip bone and femur in CT, from synthetic
+    pelves alone.
+    """
+    from ssltut.training.recipes import RECIPES
+
+    run = RECIPES[args.name](args.out, args.profile, seed=args.seed, log=log)
+    text = (
+        f"weights of step {run.selected['step']} (synthetic validation Dice"
+        f" {run.selected['score']:.3f}) in {run.folder}\nnext: ssltut predict {run.folder}"
+        " SCAN.nii.gz --min-component 0.2 --out PREDICTIONS"
+    )
+    print_result(args, {"folder": str(run.folder), "selected": run.selected}, text)
+    return 0
+
+
+def recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=["hip"])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--profile", default="class", help="smoke (a test) or class (default)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Segment NIfTI scans with a trained run; predictions lie on the grid of their scan."""
+    from ssltut.io.cohort_folder import by_id
+    from ssltut.io.nifti import scan_id
+    from ssltut.training.predict import predict_files
+    from ssltut.training.run import load_run
+
+    run = load_run(args.run)
+    targets: dict[Path, Path] = {}
+    for path in args.scans:
+        scans = list(by_id(path).values()) if path.is_dir() else [path]
+        if not scans:
+            raise DataError(
+                "there are no scans *.nii or *.nii.gz here",
+                where=path,
+                fix="give the folder that holds them",
+            )
+        targets |= {scan: args.out / f"{scan_id(scan)}_prediction.nii.gz" for scan in scans}
+    wrong = predict_files(
+        run,
+        targets,
+        min_component=args.min_component,
+        workers=args.workers,
+        dask=args.dask,
+        log=log,
+    )
+    for error in wrong.values():
+        log(f"ssltut predict: {error}")
+    written = [str(target) for scan, target in targets.items() if scan not in wrong]
+    if not written:
+        return 2
+    print_result(args, written, "\n".join(f"wrote {target}" for target in written))
+    return 1 if wrong else 0
+
+
+def predict_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run", type=Path)
+    add("scans", nargs="+", type=Path, help="scans, or folders of scans")
+    add("--out", type=Path, required=True)
+    words = (
+        "leave out components smaller than this share of the largest of their class (0.2 suits"
+        " left and right hips; default: 0, none)"
+    )
+    add("--min-component", type=float, default=0.0, metavar="SHARE", help=words)
+    add_workers(parser)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Score a trained run on a part of a cohort."""
+    from ssltut.evaluation.compare import score_run
+    from ssltut.training.run import load_run
+
+    run = load_run(args.run)
+    cohort = open_cohort(args)
+    if cohort.table != run.table:
+        raise ConfigError(
+            f"the run knows the classes {run.table.names}, the cohort has {cohort.table.names}",
+            where=args.run,
+            fix="evaluate on a cohort with the same classes, or add --bone",
+        )
+    if args.csv:
+        if args.csv.exists():
+            fix = "choose another --csv; nothing was overwritten"
+            raise ConfigError("the file exists already", where=args.csv, fix=fix)
+        args.csv.parent.mkdir(parents=True, exist_ok=True)
+    cases = cohort.test() if args.part == "test" else cohort.validation()
+    rows = score_run(run, cases, largest=args.largest_component)
+    if args.csv:
+        rows.to_csv(args.csv, index=False)
+    mean = rows.groupby(["class", "metric"])["value"].mean().unstack("metric")
+    missed = ((rows["metric"] == "dice") & (rows["status"] == "missed")).sum()
+    text = (
+        f"{mean.round(3).to_string()}\n{rows['case'].nunique()} scans scored, {missed} structures"
+        f" missed; selection: {run.selected}"
+    )
+    print_result(args, {"rows": rows.to_dict("records"), "selected": run.selected}, text)
+    return 0
+
+
+def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run", type=Path)
+    add_cohort(parser)
+    add("--part", choices=["validation", "test"], default="validation")
+    add_largest(parser)
+    add("--csv", type=Path)
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Methods x budgets x seeds on one cohort, with intervals and paired tests; resumable."""
+    from ssltut.evaluation.compare import compare as run_comparison
+    from ssltut.evaluation.statistics import paired, report, summary
+    from ssltut.metrics import METRICS
+
+    if args.metric not in METRICS or args.baseline not in args.methods:
+        metrics = ", ".join(METRICS)
+        raise ConfigError(
+            f"the metric is {args.metric}, the baseline {args.baseline}",
+            fix=f"choose the metric among {metrics}, the baseline among the methods compared",
+        )
+    rows = run_comparison(
+        open_cohort(args),
+        args.methods,
+        args.out,
+        config=training_config(args),
+        budgets=args.budgets,
+        seeds=args.seeds,
+        draw=not args.published_split,
+        largest=args.largest_component,
+        workers=args.workers,
+        dask=args.dask,
+        log=log,
+    )
+    values = {
+        "summary": summary(rows, args.metric).to_dict("records"),
+        "classes": summary(rows, args.metric, by_class=True).to_dict("records"),
+        "paired": paired(rows, args.metric, args.baseline).to_dict("records"),
+        "csv": str(args.out / "results.csv"),
+    }
+    print_result(args, values, report(rows, args.metric, args.baseline))
+    return 1 if (rows["status"] == "failed").any() else 0
+
+
+def compare_arguments(parser: argparse.ArgumentParser) -> None:
+    add_cohort(parser)
+    add = parser.add_argument
+    add("--methods", nargs="+", default=list(METHODS))
+    add("--budgets", nargs="+", type=int, default=[4])
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    words = "label the first scans of the split for every seed instead of a draw"
+    add("--published-split", action="store_true", help=words)
+    add_largest(parser)
+    words = "of the printed tables (default: dice); the CSV holds all"
+    add("--metric", default="dice", help=words)
+    words = "the method that the others are tested against (default: labels_only)"
+    add("--baseline", default="labels_only", help=words)
+    add("--out", type=Path, required=True)
+    add_workers(parser)
+    add_training(parser)
+
+
+def add_cohort(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    words = "cohort folder (images/, labels/, split.json), or the left-atrium folder"
+    add("cohort", type=Path, help=words)
+    add("--spacing", type=float, help="resample every scan to this voxel size, mm")
+    words = "the left atrium's own test scans, with their test.list"
+    add("--test-list", type=Path, metavar="FOLDER", help=words)
+    words = "the binary task of the paper: bone against rest"
+    add("--bone", action="store_true", help=words)
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--profile", default="class", help="smoke, class (default) or full")
+    add("--steps", type=int)
+    add("--lr", type=float)
+    add("--patch", type=int, nargs="+", help="patch side in voxels, or three sides")
+    add("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d see slice by slice")
+    words = "domain randomisation of the patches, 0 (off) to 1"
+    add("--randomise", type=float, metavar="STRENGTH", help=words)
+    add("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    words = "local processes (default: as many as suit the machine; 0: stay in this one)"
+    add("--workers", type=int, metavar="N", help=words)
+    words = (
+        "scheduler of a running Dask cluster instead, such as tcp://node1:8786 (docs/clusters.md)"
+    )
+    add("--dask", metavar="ADDRESS", help=words)
+
+
+def add_largest(parser: argparse.ArgumentParser) -> None:
+    words = "score the largest component of every class alone; the rows say so"
+    parser.add_argument("--largest-component", action="store_true", help=words)
+
+
+def open_cohort(args: argparse.Namespace) -> "Cohort":
+    from ssltut.io.cohort_folder import read_cohort
+
+    cohort = read_cohort(args.cohort, args.test_list)
+    if args.spacing is not None:
+        cohort = cohort.resampled(args.spacing)
+    return cohort.as_bone() if args.bone else cohort
+
+
+def training_config(args: argparse.Namespace) -> "TrainConfig":
+    from ssltut.training.config import profile_named
+
+    names = ("steps", "lr", "seed", "precision", "arch", "randomise")
+    given = {name: getattr(args, name, None) for name in names}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if args.patch is not None:
+        if len(args.patch) not in (1, 3):
+            raise ConfigError(
+                f"--patch has {len(args.patch)} sides",
+                fix="give one number of voxels for all, or three",
+            )
+        changes["patch"] = tuple(args.patch * 3)[:3]
+    return replace(profile_named(args.profile).train, **changes)
+
+
+def method_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """The options in "name=value"; a value is JSON where it can be, else a word."""
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"the option {pair!r} has no value", fix="write --option name=value")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
