@@ -1,7 +1,7 @@
 """Read and check what a NIfTI file holds: header, affine and numbers, with nothing repaired.
 
 The header is checked here because nibabel repairs a bad one silently, invents a missing affine and
-allocates whatever the header asks for. After the checks nibabel reads; affines are its too.
+allocates whatever the header asks for. After the checks nibabel reads; affines are its work too.
 """
 
 import gzip
@@ -134,17 +134,17 @@ def _read_voxels(path: Path, header: nib.Nifti1Header) -> np.ndarray:
     dtype = header.get_data_dtype()
     n_voxels, offset = math.prod(shape), int(header["vox_offset"])
     need, size = n_voxels * dtype.itemsize, path.stat().st_size
-    asked = f"{' x '.join(map(str, shape))} voxels of {dtype.name}"
+    voxels = f"{' x '.join(map(str, shape))} voxels of {dtype.name}"
     if n_voxels > MAX_VOXELS:
         raise DataError(
-            f"the header asks for {asked}, {n_voxels:.3g} in all; the limit is {MAX_VOXELS:.3g}",
+            f"the header asks for {voxels}, {n_voxels:.3g} in all; the limit is {MAX_VOXELS:.3g}",
             fix="check the header, or crop or resample the scan",
         )
     with _opened(path) as file:
         zipped = isinstance(file, gzip.GzipFile)
         if need + offset > size * (MAX_GZIP_RATIO if zipped else 1):
             raise DataError(
-                f"the header asks for {asked}: expected {need + offset} bytes, got"
+                f"the header asks for {voxels}: expected {need + offset} bytes, got"
                 f" {size}{' of gzip' if zipped else ''}",
                 fix="the file is cut off or its header is wrong: download or export it again",
             )
@@ -152,7 +152,7 @@ def _read_voxels(path: Path, header: nib.Nifti1Header) -> np.ndarray:
             raw = array_from_file(shape, dtype, file, offset, mmap=False)
             file.read(1)  # a gzip stream compares its checksum at its end
         except DAMAGED as error:
-            what = f"the voxels ({asked}, {need} bytes) are cut off or damaged: {error}"
+            what = f"the voxels ({voxels}, {need} bytes) are cut off or damaged: {error}"
             raise DataError(what, fix=AGAIN) from None
     return raw
 

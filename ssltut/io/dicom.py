@@ -3,7 +3,7 @@
 pydicom alone reads them. It gives every header as it stands, so that gaps, tilt, doubles and
 padding are judged here one by one; ITK's readers assemble a volume silently and would bring 150
 MB. Pixels that are plain, RLE or deflated need nothing else; for JPEG, JPEG-LS and JPEG 2000
-pydicom asks whichever decoder is installed (Pillow, which matplotlib brings, reads JPEG 2000), and
+pydicom uses the decoder that is installed (Pillow, which matplotlib brings, reads JPEG 2000), and
 what none can decode is refused by its name. HU are computed in float32, which pydicom's own
 rescaling does in float64, with other numbers for slopes that are not whole.
 
@@ -122,7 +122,7 @@ def _header_of(path: Path) -> Any:
     except OSError as error:
         what = f"the file cannot be opened ({error.strerror})"
         raise DataError(what, fix="check the file and its permissions") from None
-    except Exception as error:  # pydicom raises whatever the bytes make it stumble over
+    except Exception as error:  # pydicom raises errors of many kinds
         size = path.stat().st_size
         what = f"the DICOM header cannot be read ({size} bytes: {type(error).__name__})"
         fix = "export the file again, or take it out of the folder"
@@ -291,7 +291,7 @@ def _stored_pixels(one: Slice) -> np.ndarray:
             syntax = data.file_meta.get("TransferSyntaxUID") or pydicom.uid.ImplicitVRLittleEndian
             data.file_meta.TransferSyntaxUID = syntax
             return data.pixel_array
-    except Exception as error:  # decoders raise whatever they like
+    except Exception as error:  # decoders raise errors of many kinds
         if syntax is not None and syntax.is_compressed and "length" not in str(error):
             what = f"the pixels are compressed as {syntax.name}, and they cannot be decoded here"
             raise DataError(what, fix=DECODE) from None

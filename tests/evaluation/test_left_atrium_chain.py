@@ -1,5 +1,6 @@
-"""The whole chain on real scans: 4 labelled cardiac MR scans in the published order, trained at
-``smoke``, predicted, scored, compared.
+"""The whole chain on real scans: trained at ``smoke``, predicted, scored, compared.
+
+4 labelled cardiac MR scans in the published order.
 """
 
 from dataclasses import replace
@@ -16,9 +17,7 @@ from ssltut.training.config import profile_named
 
 @pytest.fixture(scope="module")
 def atrium(shared) -> Cohort:
-    """4 labelled, 4 unlabelled, 1 validation and 2 test scans of the 80, at 4 mm so that a test can
-    read them.
-    """
+    """4 labelled, 4 unlabelled, 1 validation and 2 test scans of the 80, at 4 mm to be quick."""
     folder = shared / "left_atrium"
     if not folder.is_dir():
         pytest.skip(f"no left-atrium scans: {folder} does not exist")

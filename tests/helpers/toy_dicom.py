@@ -33,8 +33,9 @@ SPACING = (0.75, 0.5, 2.0)  # across columns, down rows, between slices
 
 
 def one_slice(k: int, stored: np.ndarray, series: str, **tags: object) -> pydicom.Dataset:
-    """Slice ``k`` of a series, ``stored`` (rows, columns) int16; ``tags`` are set last, None
-    deletes one.
+    """Slice ``k`` of a series, ``stored`` (rows, columns) int16.
+
+    ``tags`` are set last; None deletes one.
     """
     data = pydicom.Dataset()
     data.file_meta = FileMetaDataset()
@@ -76,8 +77,9 @@ def write_series(
     change=lambda k, data: None,
     **tags: object,
 ) -> Path:
-    """``hu`` (columns, rows, slices) as one file per slice; ``change`` may alter a slice before it
-    is written.
+    """``hu`` (columns, rows, slices) as one file per slice.
+
+    ``change`` may alter a slice before it is written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(hu.shape[2]):

@@ -1,5 +1,6 @@
-"""Small NIfTI files for the tests, sound ones and every flawed one: how to make it in a folder, and
-the words that must name the flaw.
+"""Small NIfTI files for the tests, sound ones and every flawed one.
+
+A flawed one is how to make it in a folder, and the words that must name the flaw.
 """
 
 import gzip
@@ -20,9 +21,7 @@ def save(
     qform: np.ndarray | None = None,
     **fields: object,
 ) -> Path:
-    """A NIfTI file with header ``fields`` written over what nibabel put there (so that they need
-    not make sense).
-    """
+    """A NIfTI file with header ``fields`` written over those of nibabel, sensible or not."""
     image = nib.Nifti1Image(values, affine)
     if qform is not None:
         image.set_qform(qform, 1)

@@ -14,9 +14,9 @@ def ball(
 
 
 def pelvis(spacing: tuple[float, float, float] = (3.0, 3.0, 3.0)) -> Case:
-    """280 x 160 x 150 mm with two hips: a femur (head of 23 mm, shaft) under a hip bone each,
-    cortical bone around spongy bone; a
-    vertebra in the middle.
+    """280 x 160 x 150 mm with two hips and a vertebra in the middle.
+
+    A hip is a femur (head of 23 mm, shaft) under a hip bone, with cortical bone around spongy bone.
     """
     mm = np.array(spacing)
     shape = tuple(np.rint(np.array([280, 160, 150]) / mm).astype(int))

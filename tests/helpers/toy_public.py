@@ -1,4 +1,4 @@
-"""A public data set of one file, and what the network answers when it is asked for."""
+"""A public data set of one file, and what the network answers when its address is requested."""
 
 import hashlib
 import io
@@ -40,7 +40,7 @@ class Answer(io.BytesIO):
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, answer: bytes | Exception) -> list[str]:
-    """Let the network give ``answer``; the list fills with the addresses asked for."""
+    """Let the network give ``answer``; the list fills with the addresses requested."""
     addresses: list[str] = []
 
     def get(url: str, **options: object) -> Answer:

@@ -19,7 +19,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     draw_no_pictures(monkeypatch)
 
 
-def test_labels_without_a_mapping_are_left_out_and_told(tmp_path: Path) -> None:
+def test_labels_without_a_mapping_are_left_out_with_a_warning(tmp_path: Path) -> None:
     intake = ingest(folder_of(tmp_path / "in", 2), tmp_path / "out", log=None)
     assert len(intake.rows) == 2
     assert len(intake.warnings) == 2
@@ -27,7 +27,7 @@ def test_labels_without_a_mapping_are_left_out_and_told(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "labels").exists()
 
 
-def test_a_sub_folder_is_a_patient_unless_told_otherwise(tmp_path: Path) -> None:
+def test_a_sub_folder_is_a_patient_by_default(tmp_path: Path) -> None:
     for i, name in enumerate(("anna/one", "anna/two", "bert/one", "top")):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         save(tmp_path / "in" / f"{name}.nii.gz", HU + np.int16(i))
@@ -116,7 +116,7 @@ def test_two_possible_labels_are_refused(tmp_path: Path) -> None:
         ingest(tmp_path, tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), log=None)
 
 
-def test_a_label_without_a_scan_is_told(tmp_path: Path) -> None:
+def test_a_label_without_a_scan_is_warned_of(tmp_path: Path) -> None:
     save(folder_of(tmp_path / "in", 2) / "labels" / "lost.nii.gz", LABEL)
     intake = ingest(tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), log=None)
     assert len(intake.warnings) == 1

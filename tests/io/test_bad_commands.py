@@ -118,9 +118,7 @@ def test_a_read_only_disk(material: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk(material: Path, name: str) -> None:
-    """The kernel refuses to write more than 4 KiB into any file, as a full disk would in the middle
-    of one.
-    """
+    """The kernel writes no more than 4 KiB into any file, as a full disk in the middle of one."""
     resource = pytest.importorskip("resource")
     before, limits = contents(material), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))

@@ -1,6 +1,4 @@
-"""DICOM: sound series give the exact volume; everything a folder of files can get wrong is named;
-identities stay behind.
-"""
+"""DICOM: sound series give the exact volume, and what is wrong in a folder is named."""
 
 from pathlib import Path
 
@@ -24,21 +22,21 @@ from ssltut.io.dicom import Series, find_series, is_dicom, read_series
 from ssltut.io.volume import Volume
 
 
-def found(folder: Path) -> tuple[list[Series], list]:
-    told: list = []
+def series_in(folder: Path) -> tuple[list[Series], list]:
+    findings: list = []
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return find_series([p for p in files if is_dicom(p)], told.append), told
+    return find_series([p for p in files if is_dicom(p)], findings.append), findings
 
 
 def read(folder: Path) -> tuple[Volume | None, list]:
-    (series, *rest), told = found(folder)
+    (series, *rest), findings = series_in(folder)
     assert not rest
-    return read_series(series, told.append), told
+    return read_series(series, findings.append), findings
 
 
 def test_a_sound_series_is_read_exactly(tmp_path: Path) -> None:
-    volume, told = read(write_series(tmp_path))
-    assert not told
+    volume, findings = read(write_series(tmp_path))
+    assert not findings
     assert volume.values.dtype == np.int16
     assert volume.orientation == ("L", "P", "S")
     assert volume.padding == 0
@@ -53,7 +51,7 @@ def test_a_sound_series_is_read_exactly(tmp_path: Path) -> None:
 
 def test_oblique_series(tmp_path: Path) -> None:
     c, s = 0.8, 0.6
-    volume, told = read(
+    volume, findings = read(
         write_series(
             tmp_path,
             ImageOrientationPatient=[c, s, 0, 0, 0, -1],
@@ -62,7 +60,7 @@ def test_oblique_series(tmp_path: Path) -> None:
             ),
         )
     )
-    assert not told
+    assert not findings
     assert sorted(volume.values.shape) == sorted(HU.shape)
     assert sorted(np.linalg.norm(volume.affine[:3, :3], axis=0)) == pytest.approx([0.5, 0.75, 2])
     at = np.linalg.solve(volume.affine, [-10, -5, 7, 1])[
@@ -77,8 +75,8 @@ def test_oblique_series(tmp_path: Path) -> None:
 
 
 def test_rle_is_decoded(tmp_path: Path) -> None:
-    volume, told = read(write_series(tmp_path, change=lambda k, data: compress(data)))
-    assert not told
+    volume, findings = read(write_series(tmp_path, change=lambda k, data: compress(data)))
+    assert not findings
     assert np.array_equal(volume.values, HU[::-1, ::-1])
 
 
@@ -105,8 +103,8 @@ def test_slices_with_their_own_scaling(tmp_path: Path) -> None:
 def test_padding_becomes_air(tmp_path: Path, tags: dict) -> None:
     hu = HU.copy()
     hu[:2] = -2024  # stored -2000
-    volume, told = read(write_series(tmp_path, hu, **tags))
-    assert not told
+    volume, findings = read(write_series(tmp_path, hu, **tags))
+    assert not findings
     assert volume.padding == 80
     assert volume.values.min() == -1024
     assert (volume.values[-2:] == -1024).all()
@@ -124,62 +122,64 @@ def test_padding_written_unsigned_beside_signed_pixels(tmp_path: Path) -> None:
     assert (volume.values[-1] == -1024).all()
 
 
-def test_doubles_are_used_once_and_told(tmp_path: Path) -> None:
+def test_doubles_are_used_once_with_a_warning(tmp_path: Path) -> None:
     write_series(write_series(tmp_path), HU[..., :3], name="copy_{}.dcm")
-    volume, told = read(tmp_path)
+    volume, findings = read(tmp_path)
     assert np.array_equal(volume.values, HU[::-1, ::-1])
-    assert len(told) == 1
-    assert isinstance(told[0], DataWarning)
-    assert "3 slices are there twice" in str(told[0])
+    assert len(findings) == 1
+    assert isinstance(findings[0], DataWarning)
+    assert "3 slices are there twice" in str(findings[0])
 
 
 @pytest.mark.parametrize("name", BAD_SERIES)
 def test_a_series_that_is_no_volume_is_refused(tmp_path: Path, name: str) -> None:
     make, words = BAD_SERIES[name]
-    volume, told = read(make(tmp_path))
+    volume, findings = read(make(tmp_path))
     assert volume is None
-    assert len(told) == 1
-    assert isinstance(told[0], DataError)
-    assert str(tmp_path) in str(told[0])
+    assert len(findings) == 1
+    assert isinstance(findings[0], DataError)
+    assert str(tmp_path) in str(findings[0])
     with pytest.raises(DataError, match=words):
-        raise told[0]
-    assert "\n" not in str(told[0])
-    assert "Next: " in str(told[0])
-    assert not any(str(value) in told[0].found for value in PERSON.values())
+        raise findings[0]
+    assert "\n" not in str(findings[0])
+    assert "Next: " in str(findings[0])
+    assert not any(str(value) in findings[0].found for value in PERSON.values())
 
 
 def test_what_is_within_tolerance_is_silent(tmp_path: Path) -> None:
-    volume, told = read(write_series(tmp_path, change=shift(0.003)))
+    volume, findings = read(write_series(tmp_path, change=shift(0.003)))
     assert volume is not None
-    assert not told
+    assert not findings
 
 
 def test_too_many_voxels_are_refused_before_they_are_read(tmp_path: Path) -> None:
     def huge(k: int, data: object) -> None:
         data.Rows = data.Columns = 60_000
 
-    volume, told = read(write_series(tmp_path, change=huge))
+    volume, findings = read(write_series(tmp_path, change=huge))
     assert volume is None
-    assert "60000 x 60000 x 8 voxels" in str(told[0])
+    assert "60000 x 60000 x 8 voxels" in str(findings[0])
 
 
 def test_a_header_that_lies_about_its_pixels(tmp_path: Path) -> None:
-    volume, told = read(write_series(tmp_path, change=lambda k, data: setattr(data, "Rows", 50)))
+    volume, findings = read(
+        write_series(tmp_path, change=lambda k, data: setattr(data, "Rows", 50))
+    )
     assert volume is None
-    assert "cannot be read" in str(told[0])
+    assert "cannot be read" in str(findings[0])
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
 def test_what_is_no_slice_is_left_out_and_the_scan_read(tmp_path: Path, name: str) -> None:
     tags, words = LEFT_OUT[name]
     write_series(write_series(tmp_path), HU[..., :1], name="odd.dcm", **tags)
-    volume, told = read(tmp_path)
+    volume, findings = read(tmp_path)
     assert np.array_equal(volume.values, HU[::-1, ::-1])
-    assert len(told) == 1
-    assert isinstance(told[0], DataWarning)
-    assert told[0].where == tmp_path / "odd.dcm"
+    assert len(findings) == 1
+    assert isinstance(findings[0], DataWarning)
+    assert findings[0].where == tmp_path / "odd.dcm"
     with pytest.raises(DataWarning, match=words):
-        raise told[0]
+        raise findings[0]
 
 
 def test_many_series_in_one_folder_and_one_in_many(tmp_path: Path) -> None:
@@ -194,12 +194,12 @@ def test_many_series_in_one_folder_and_one_in_many(tmp_path: Path) -> None:
         ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
         change=lambda k, data: setattr(data, "ImagePositionPatient", [k, 0, 0]),
     )  # a coronal reformat under the same number
-    series, told = found(tmp_path)
-    assert not told
+    series, findings = series_in(tmp_path)
+    assert not findings
     assert sorted(len(s.slices) for s in series) == [3, 4, 8]
     assert {s.patient for s in series} == {"GEHEIM-4711", "other"}
-    assert all(read_series(s, told.append) is not None for s in series)
-    assert not told
+    assert all(read_series(s, findings.append) is not None for s in series)
+    assert not findings
     split = tmp_path / "split"
     for i in (0, 1):
         write_series(split / str(i), skip=tuple(range(i, 8, 2)))
@@ -207,7 +207,7 @@ def test_many_series_in_one_folder_and_one_in_many(tmp_path: Path) -> None:
     assert np.array_equal(volume.values, HU[::-1, ::-1])
 
 
-def test_series_without_numbers_and_names_are_told_apart_by_folder(tmp_path: Path) -> None:
+def test_series_without_numbers_and_names_are_separated_by_folder(tmp_path: Path) -> None:
     blank = {
         "PatientID": "",
         "PatientName": "",
@@ -216,7 +216,7 @@ def test_series_without_numbers_and_names_are_told_apart_by_folder(tmp_path: Pat
     }
     for name in "ab":
         write_series(tmp_path / name, **blank)
-    series, _ = found(tmp_path)
+    series, _ = series_in(tmp_path)
     assert len(series) == 2 == len({s.patient for s in series})
 
 
@@ -226,16 +226,16 @@ def test_files_that_are_no_dicom(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("notes")
     one_slice(0, HU[..., 0].T, "1.2").save_as(tmp_path / "d.dcm", enforce_file_format=True)
     (tmp_path / "d.dcm").write_bytes((tmp_path / "d.dcm").read_bytes()[:200])
-    series, told = found(tmp_path)
+    series, findings = series_in(tmp_path)
     assert not series
-    assert [f.where.name for f in told] == ["a.dcm", "b.dcm", "d.dcm"]
-    assert all("\n" not in str(f) for f in told)
-    assert sum(isinstance(f, DataError) for f in told) >= 2
+    assert [f.where.name for f in findings] == ["a.dcm", "b.dcm", "d.dcm"]
+    assert all("\n" not in str(f) for f in findings)
+    assert sum(isinstance(f, DataError) for f in findings) >= 2
 
 
 def test_real_series(shared: Path) -> None:
-    volume, told = read(shared / "tcga_ov_hip")
-    assert not told
+    volume, findings = read(shared / "tcga_ov_hip")
+    assert not findings
     assert volume.values.shape == (512, 512, 80)
     assert volume.padding == 7_356_314
     assert (volume.values.min(), volume.values.max()) == (-1024, 1478)
@@ -245,8 +245,8 @@ def test_real_series(shared: Path) -> None:
 
 
 def test_real_series_in_jpeg_2000(shared: Path) -> None:
-    volume, told = read(shared / "totalsegmentator_example" / "example_ct_dicom")
-    assert not told
+    volume, findings = read(shared / "totalsegmentator_example" / "example_ct_dicom")
+    assert not findings
     assert volume.values.shape == (512, 512, 20)
     assert (volume.values.min(), volume.values.max()) == (-1024, 1839)
     assert np.linalg.norm(volume.affine[:3, :3], axis=0) == pytest.approx((0.9765625, 0.9765625, 2))

@@ -1,5 +1,6 @@
-"""NIfTI: geometry survives a round trip exactly, and everything a file can get wrong is named; each
-flaw has a sound twin.
+"""NIfTI: geometry survives a round trip exactly, and what is wrong in a file is named.
+
+Each flaw has a sound twin.
 """
 
 import gzip
@@ -213,14 +214,14 @@ def test_label_without_a_table_and_with_one_class(tmp_path: Path) -> None:
 def test_label_written_is_the_label_read(tmp_path: Path, top: int) -> None:
     label = np.where(LABEL == 1, top, 0).astype(np.int64)
     write_label(label, AFFINE, tmp_path / "l.nii.gz")
-    found = nib.load(tmp_path / "l.nii.gz")
+    written = nib.load(tmp_path / "l.nii.gz")
     header = nib.Nifti1Header(
         gzip.decompress((tmp_path / "l.nii.gz").read_bytes())[:348], check=False
     )
-    assert found.get_data_dtype() == (np.uint8 if top < 256 else np.uint16)
+    assert written.get_data_dtype() == (np.uint8 if top < 256 else np.uint16)
     assert header["scl_slope"] in (0, 1)
-    assert np.array_equal(np.asanyarray(found.dataobj), label)
-    assert np.array_equal(found.affine, AFFINE)
+    assert np.array_equal(np.asanyarray(written.dataobj), label)
+    assert np.array_equal(written.affine, AFFINE)
     assert [p.name for p in tmp_path.iterdir()] == ["l.nii.gz"]
 
 
@@ -245,7 +246,7 @@ def test_bad_label_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
+def test_nothing_is_overwritten_by_default(tmp_path: Path) -> None:
     path = tmp_path / "l.nii.gz"
     write_label(LABEL, AFFINE, path, HIP)
     before = path.read_bytes()

@@ -34,8 +34,13 @@ ODD = {
         HU,
         "105 times longer one way than another",
     ),
-    "no affine, told": ({"sform_code": 0, "qform_code": 0}, ["--assume-spacing", 2], HU, None),
-    "NaN, told": (
+    "no affine, but a spacing": (
+        {"sform_code": 0, "qform_code": 0},
+        ["--assume-spacing", 2],
+        HU,
+        None,
+    ),
+    "NaN, but a number to fill in": (
         {"values": holed(HU)},
         ["--fill", -1024],
         np.where(np.isnan(holed(HU)), -1024, HU),

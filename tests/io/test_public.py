@@ -93,7 +93,7 @@ def test_nothing_is_kept_of_a_failed_download(
 
 
 class Server(BaseHTTPRequestHandler):
-    """Gives LONG; honours ranges unless told not to, and breaks off after ``stop`` bytes once."""
+    """Gives LONG; honours ``ranges`` or not, and breaks off after ``stop`` bytes once."""
 
     ranges, stop, requests_made = True, 0, []
 
@@ -206,7 +206,7 @@ def test_a_checksum_that_nobody_knows_is_recorded_at_the_first_download(
     assert (tmp_path / CT).read_bytes() == b"damaged"
 
 
-def test_a_full_disk_is_told_before_the_download(
+def test_a_full_disk_is_reported_before_the_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(monkeypatch, one_file(size=10**17))

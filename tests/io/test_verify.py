@@ -1,6 +1,4 @@
-"""Verify: all findings of a file at once, cohort folders by pairs, and nothing to say about what is
-sound.
-"""
+"""Verify: all findings of a file at once, cohorts by pairs, silence about what is sound."""
 
 import json
 from pathlib import Path
@@ -38,7 +36,7 @@ def cohort(tmp_path: Path) -> Path:
     return tmp_path / "cohort"
 
 
-def found(reports: list[Report]) -> str:
+def errors_of(reports: list[Report]) -> str:
     return "\n".join(str(error) for report in reports for error in report.errors)
 
 
@@ -127,7 +125,7 @@ def test_sound_cohort(cohort: Path) -> None:
 def test_flawed_split(cohort: Path, changes: dict[str, object] | None, words: str) -> None:
     (cohort / "split.json").write_text("{" if changes is None else json.dumps(SPLIT | changes))
     reports = verify_paths(cohort)
-    assert words in found(reports[:1])
+    assert words in errors_of(reports[:1])
     assert all(report.ok for report in reports[1:])
 
 
@@ -136,16 +134,16 @@ def test_flawed_files_of_a_cohort(cohort: Path) -> None:
     save(cohort / "labels" / "c.nii.gz", LABEL, shifted(2))
     save(cohort / "images" / "b.nii.gz", holed(HU))
     folder, _, b, c, d = verify_paths(cohort)
-    assert "lost.nii.gz: the label has no image" in found([folder])
-    assert "2 voxels are NaN" in found([b])
-    assert "different grids" in found([c])
+    assert "lost.nii.gz: the label has no image" in errors_of([folder])
+    assert "2 voxels are NaN" in errors_of([b])
+    assert "different grids" in errors_of([c])
     assert d.ok
     save(cohort / "labels" / "d.nii", LABEL)
-    assert "d.nii and d.nii.gz are the same scan" in found(verify_paths(cohort))
+    assert "d.nii and d.nii.gz are the same scan" in errors_of(verify_paths(cohort))
     (cohort / "labels" / "d.nii").unlink()
     for image in (cohort / "images").iterdir():
         image.unlink()
-    assert "no scans in images/" in found(verify_paths(cohort))
+    assert "no scans in images/" in errors_of(verify_paths(cohort))
 
 
 def test_files_and_folders(tmp_path: Path) -> None:
@@ -154,8 +152,8 @@ def test_files_and_folders(tmp_path: Path) -> None:
     files = [save(tmp_path / "a.nii"), save(tmp_path / "deep" / "er" / "b.nii.gz")]
     assert [(r.path, r.ok) for r in verify_paths(files)] == [(f, True) for f in files]
     assert [(r.path, r.ok) for r in verify_paths(tmp_path / "deep")] == [(files[1], True)]
-    assert "no .nii or .nii.gz files" in found(verify_paths(empty))
-    assert "no such file" in found(verify_paths(str(tmp_path / "none")))
+    assert "no .nii or .nii.gz files" in errors_of(verify_paths(empty))
+    assert "no such file" in errors_of(verify_paths(str(tmp_path / "none")))
 
 
 def test_command(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
