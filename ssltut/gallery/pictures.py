@@ -28,7 +28,7 @@ from ssltut.methods.further.shapes import SURE
 from ssltut.methods.further.transmedseg import gap_and_covariance
 from ssltut.methods.further.versemi import everywhere, visible_labels
 from ssltut.methods.matching.primitives import voxel_vectors
-from ssltut.show.static.mechanisms import Way, pairs, transport, turns
+from ssltut.show.static.mechanisms import ClassShift, pairs_figure, transport_figure, turns_figure
 from ssltut.show.static.pictures import SERIES, Picture, picture
 from ssltut.show.static.slices import Scene
 
@@ -230,7 +230,7 @@ def self_paced(page) -> Portrait:
     }
     scene = Scene(**page.scene(overlay=layer, table=heights))
     return said, picture(
-        pairs(scene, grid.numpy(), curves, (losses, w)),
+        pairs_figure(scene, grid.numpy(), curves, (losses, w)),
         "The scan with three patches from foot to head; a matrix of pair weights; weight against"
         f" loss. {said}",
     )
@@ -260,7 +260,7 @@ def mn(page) -> Portrait:
         for role in ("slices", "student")
     ]
     return said, picture(
-        turns(
+        turns_figure(
             [t.frac for t in times],
             learning,
             {"share of unlabelled patches": shares, "learning rate (relative)": rates},
@@ -453,12 +453,12 @@ def transmedseg(page) -> Portrait:
             scan=0, heat=array(harder.clamp(min=0), np.float32), heat_label="loss added (nats)"
         )
     )
-    ways = [
-        Way(a, b, a + alpha * (b - a), alpha * axes.T @ s @ axes)
+    shifts = [
+        ClassShift(a, b, a + alpha * (b - a), alpha * axes.T @ s @ axes)
         for a, b, s in zip(*means, sigma, strict=True)
     ]
     return said, picture(
-        transport(flat, ways, page.run.table, scene),
+        transport_figure(*flat, shifts, page.run.table, scene),
         "Embeddings of labelled and unlabelled voxels in two dimensions with the way between their"
         f" means; where that adds loss. {said}",
     )

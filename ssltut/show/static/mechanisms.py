@@ -1,5 +1,5 @@
-"""Figures of a scan beside what a method makes of it: weights of pairs, turns of two networks,
-embeddings that are moved.
+"""A scan beside what a method makes of it: weights of pairs, turns of two networks, embeddings that
+are moved.
 """
 
 import math
@@ -7,53 +7,52 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from torch import Tensor
 
 from ssltut.data.labels import LabelTable
-from ssltut.show.static.pictures import DASHES, SERIES, styled
+from ssltut.show.static.pictures import DASHES, SERIES, Dashes, styled
 from ssltut.show.static.slices import Scene, colour_scale, draw_plane
 
 
 @styled
-def pairs(
+def pairs_figure(
     scene: Scene,
-    grid: np.ndarray,
+    weights: np.ndarray,
     curves: Mapping[str, tuple[Tensor, Tensor]],
     points: tuple[Tensor, Tensor],
 ) -> Figure:
-    """A scan with places in it, the weights of their pairs (N, N), NaN where two are no pair, and
-    weight against loss.
+    """A scan with three patches in it, the weights of their pairs (N, N), NaN where two are no
+    pair, and weight against loss.
 
-    curves {name: (losses, weights)}; points the losses and weights of the pairs themselves
+    curves   {name: (losses, weights)}
+    points   the losses and weights of the pairs themselves
     """
     fig = Figure(figsize=(12, 4.4), layout="constrained")
     left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
     draw_plane(left, scene, "coronal", crosshair=False)
     left.set_title("three places in the scan")
-    shown = middle.imshow(grid, cmap="viridis", vmin=0, vmax=1)
-    middle.set(
-        title="weight of a pair (grey: no pair)",
-        xlabel="view of a patch",
-        ylabel="view of a patch",
-        facecolor="#cccccc",
-    )
+    image = middle.imshow(weights, cmap="viridis", vmin=0, vmax=1)
+    middle.set(title="weight of a pair (grey: no pair)", facecolor="#cccccc")
+    middle.set(xlabel="view of a patch", ylabel="view of a patch")
     middle.grid(False)
-    fig.colorbar(shown, ax=middle, shrink=0.8)
-    for k, (name, curve) in enumerate(curves.items()):
-        right.plot(*curve, ls=DASHES[k], color=SERIES[k], label=name)
+    fig.colorbar(image, ax=middle, shrink=0.8)
+    for (name, curve), dashes, colour in zip(curves.items(), DASHES, SERIES, strict=False):
+        right.plot(*curve, ls=dashes, color=colour, label=name)
     right.plot(*points, ls="", marker="|", color="black", ms=18, mew=2, label="the pairs, now")
-    right.set(
-        title="easy pairs first", xlabel="loss of the pair", ylabel="weight", ylim=(-0.03, 1.05)
-    )
-    right.legend(loc="lower left")
+    right.set(title="easy pairs first", xlabel="loss of the pair", ylabel="weight")
+    right.set_ylim(-0.03, 1.05)
+    right.legend()
     return fig
 
 
 @styled
-def turns(
+def turns_figure(
     t: Sequence[float],
     learning: Mapping[str, Sequence[bool]],
     series: Mapping[str, Sequence[float]],
@@ -65,27 +64,14 @@ def turns(
     fig = Figure(figsize=(12, 4.4), layout="constrained")
     ax, *others = fig.subplots(1, 1 + len(scenes), width_ratios=(2, *[1] * len(scenes)))
     for row, (name, on) in enumerate(learning.items()):
-        ax.fill_between(
-            t, 1.1 + 0.16 * row, 1.22 + 0.16 * row, where=on, color=SERIES[row], step="post", lw=0
-        )
-        ax.text(
-            -0.02,
-            1.16 + 0.16 * row,
-            name,
-            ha="right",
-            va="center",
-            color=SERIES[row],
-            weight="bold",
-        )
-    for k, (name, y) in enumerate(series.items()):
-        ax.plot(t, y, color=("#009E73", "#000000")[k % 2], ls=DASHES[k], label=name)
-    ax.set(
-        xlabel=f"fraction of training (of {len(t)} steps)",
-        ylim=(-0.03, 1.42),
-        xlim=(0, 1),
-        yticks=(0, 0.5, 1),
-        title="who learns when",
-    )
+        low, colour = 1.1 + 0.16 * row, SERIES[row]
+        ax.fill_between(t, low, low + 0.12, where=on, color=colour, step="post", lw=0)
+        text = {"ha": "right", "va": "center", "weight": "bold"}
+        ax.text(-0.02, low + 0.06, name, color=colour, **text)
+    for (name, y), dashes, colour in zip(series.items(), DASHES, SERIES[::-2], strict=False):
+        ax.plot(t, y, color=colour, ls=dashes, label=name)
+    ax.set(xlim=(0, 1), ylim=(-0.03, 1.42), yticks=(0, 0.5, 1), title="who learns when")
+    ax.set_xlabel(f"fraction of training (of {len(t)} steps)")
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=2, columnspacing=1)
     for panel, (name, scene) in zip(others, scenes.items(), strict=True):
         draw_plane(panel, scene, "coronal", crosshair=False)
@@ -93,9 +79,9 @@ def turns(
     return fig
 
 
-class Way(NamedTuple):
-    """From start to end (2,), and the normal distribution, centre (2,) and covariance (2, 2), of
-    what is moved along it.
+class ClassShift(NamedTuple):
+    """Of one class: the means (2,) of its labelled and unlabelled embeddings, and the normal
+    distribution, centre (2,) and covariance (2, 2), of what is moved from one to the other.
     """
 
     start: Tensor
@@ -105,64 +91,58 @@ class Way(NamedTuple):
 
 
 @styled
-def transport(
-    clouds: Sequence[Sequence[Tensor]], ways: Sequence[Way], table: LabelTable, scene: Scene
+def transport_figure(
+    labelled: Sequence[Tensor],
+    unlabelled: Sequence[Tensor],
+    shifts: Sequence[ClassShift],
+    table: LabelTable,
+    scene: Scene,
 ) -> Figure:
     """Embeddings (N, 2) of every class of ``table``, labelled (dots) and unlabelled (crosses), the
-    way of each class, and a scan with heat.
+    shift of each class, and a scan with heat.
     """
+    parts = [
+        pd.DataFrame(points.numpy(), columns=["x", "y"]).assign(**{"class": name, "scan": scan})
+        for scan, clouds in (("labelled", labelled), ("unlabelled", unlabelled))
+        for name, points in zip(table.names, clouds, strict=True)
+    ]
+    points = pd.concat(parts, ignore_index=True)
+    colours = dict(zip(table.names, ("#777777", *table.colours[1:]), strict=True))
     fig = Figure(figsize=(12, 4.8), layout="constrained")
     ax, right = fig.subplots(1, 2, width_ratios=(1.7, 1))
-    for c, (name, colour) in enumerate(
-        zip(table.names, ("#777777", *table.colours[1:]), strict=True)
-    ):
-        for part, (cloud, mark) in enumerate(zip(clouds, (".", "x"), strict=True)):
-            ax.plot(
-                *cloud[c].T,
-                ls="",
-                marker=mark,
-                ms=6,
-                alpha=0.5,
-                color=colour,
-                label=name if part == 0 else None,
-            )
-        way = ways[c]
-        values, vectors = torch.linalg.eigh(way.covariance)
-        short, long = (
-            4 * values.clamp(min=0).sqrt()
-        ).tolist()  # two standard deviations on either side
-        turn = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]))
-        for line, edge in ((5, "black"), (2.5, colour)):
-            ax.add_patch(
-                Ellipse(
-                    way.centre.tolist(),
-                    long,
-                    short,
-                    angle=turn,
-                    fill=False,
-                    ec=edge,
-                    lw=line,
-                    ls=DASHES[c % len(DASHES)],
-                )
-            )
-        ax.annotate(
-            "",
-            way.end.tolist(),
-            way.start.tolist(),
-            arrowprops={"arrowstyle": "-|>", "lw": 3, "color": "black"},
-        )
-    every = torch.cat([v for cloud in clouds for v in cloud])
-    low, high = (torch.quantile(every, q, dim=0) for q in (0.02, 0.98))
-    room = 0.15 * (high - low)
-    ax.set(
-        title="dots labelled, crosses unlabelled",
-        xlabel="first direction",
-        ylabel="second direction",
-        xlim=(low - room)[:1].tolist() + (high + room)[:1].tolist(),
-        ylim=(low - room)[1:].tolist() + (high + room)[1:].tolist(),
+    sns.scatterplot(
+        points,
+        x="x",
+        y="y",
+        hue="class",
+        style="scan",
+        palette=colours,
+        markers={"labelled": "o", "unlabelled": "X"},
+        s=36,
+        alpha=0.6,
+        ax=ax,
     )
-    ax.legend(markerscale=2.5, loc="upper right")
+    for shift, dashes, colour in zip(shifts, DASHES, colours.values(), strict=False):
+        draw_shift(ax, shift, dashes, colour)
+    low, high = points[["x", "y"]].quantile([0.02, 0.98]).to_numpy()
+    left, bottom = low - 0.15 * (high - low)
+    ax.set(xlim=(left, high[0] + low[0] - left), ylim=(bottom, high[1] + low[1] - bottom))
+    ax.set(xlabel="first direction", ylabel="second direction")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=1.6)
     draw_plane(right, scene, "coronal", crosshair=False)
-    right.set_title("a labelled scan, made harder here")
+    right.set_title("loss added to a scan")
     fig.colorbar(colour_scale(scene), ax=right, label=scene.heat_label, shrink=0.85)
     return fig
+
+
+def draw_shift(ax: Axes, shift: ClassShift, dashes: Dashes, colour: str) -> None:
+    """An arrow from start to end, and an ellipse of two standard deviations on either side."""
+    values, vectors = torch.linalg.eigh(shift.covariance)
+    short, long = (4 * values.clamp(min=0).sqrt()).tolist()
+    angle = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]))
+    centre = shift.centre.tolist()
+    for width, edge in ((5, "black"), (2.5, colour)):
+        look = {"fill": False, "ec": edge, "lw": width, "ls": dashes}
+        ax.add_patch(Ellipse(centre, long, short, angle=angle, **look))
+    arrow = {"arrowstyle": "-|>", "lw": 3, "color": "black"}
+    ax.annotate("", shift.end.tolist(), shift.start.tolist(), arrowprops=arrow)

@@ -36,7 +36,16 @@ STYLE = {
 UNCERTAINTY = "viridis"  # sequential, even to the eye, safe for colour-blind readers
 # Okabe-Ito, those with a contrast of at least 3:1 on white.
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
-DASHES = ("-", "--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (3, 2)), (0, (1, 3)))
+Dashes = str | tuple[int, tuple[int, ...]]
+DASHES: tuple[Dashes, ...] = (
+    "-",
+    "--",
+    ":",
+    "-.",
+    (0, (7, 2, 1, 2, 1, 2)),
+    (0, (3, 2)),
+    (0, (1, 3)),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 styled = matplotlib.rc_context(STYLE)
 
@@ -45,7 +54,7 @@ class LineStyle(TypedDict):
     """Keywords of matplotlib's ``plot``."""
 
     color: str
-    ls: str | tuple[int, tuple[int, ...]]
+    ls: Dashes
     marker: str
 
 

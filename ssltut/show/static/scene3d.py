@@ -13,7 +13,7 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
-from ssltut.show.static.pictures import styled
+from ssltut.show.static.pictures import Dashes, styled
 
 
 class MatchStyle(TypedDict):
@@ -21,7 +21,7 @@ class MatchStyle(TypedDict):
 
     color: str
     width: int
-    ls: str | tuple[int, tuple[int, ...]]
+    ls: Dashes
     marker: str
     symbol: str
 
