@@ -83,59 +83,53 @@ def colours(png: bytes) -> int:
     return len(np.unique(pixels(png) // 16 @ np.array([256, 16, 1])))
 
 
+def _environment(folder: Path) -> dict[str, str]:
+    """That of a learner, with the files of Jupyter below ``folder``.
+
+    conftest asks for pictures and a session that is sparing with threads: that is taken away.
+    """
+    conftest = ("SSLTUT_FRONTEND", "MPLBACKEND", "JPY_SESSION_NAME")
+    own = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "IPYTHONDIR": "ipython",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    }
+    kept = {name: value for name, value in os.environ.items() if name not in conftest}
+    return kept | {name: str(folder / part) for name, part in own.items()}
+
+
 @contextmanager
 def jupyter(folder: Path, **environment: str) -> Iterator[str]:
-    """JupyterLab on ``folder / "notebooks"`` as a learner starts it; gives its address with a
-    token.
-    """
-    config, token = folder / "config", secrets.token_hex(16)
+    """JupyterLab on ``folder / "notebooks"`` as a learner starts it; its address with a token."""
+    settings, token = folder / "config" / "labconfig", secrets.token_hex(16)
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
-    (config / "labconfig").mkdir(parents=True, exist_ok=True)
+    settings.mkdir(parents=True, exist_ok=True)
     # The one departure from a fresh install: nobody is asked whether they want news from the
     # internet.
     page = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
-    (config / "labconfig" / "page_config.json").write_text(json.dumps(page))
+    (settings / "page_config.json").write_text(json.dumps(page))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    own = {
-        "JUPYTER_CONFIG_DIR": config,
-        "JUPYTER_DATA_DIR": folder / "data",
-        "JUPYTER_RUNTIME_DIR": folder / "runtime",
-        "IPYTHONDIR": folder / "ipython",
-        "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
-    }
-    # conftest asks for pictures and a thread-happy session; here the surroundings are those of a
-    # learner.
-    given = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("SSLTUT_FRONTEND", "MPLBACKEND", "JPY_SESSION_NAME")
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "jupyter",
-        "lab",
+        port = free.getsockname()[1]
+    options = (
         "--no-browser",
         "--allow-root",
         "--ip=127.0.0.1",
-        f"--port={address.rpartition(':')[2]}",
+        f"--port={port}",
         "--ServerApp.port_retries=0",
         f"--IdentityProvider.token={token}",
         f"--ServerApp.root_dir={folder / 'notebooks'}",
         "--expose-app-in-browser",
         "--LabApp.news_url=",
-    ]
-    log = folder / "jupyter.log"
+    )
+    command = [sys.executable, "-m", "jupyter", "lab", *options]
+    address, log = f"http://127.0.0.1:{port}", folder / "jupyter.log"
     with log.open("wb") as sink:
         server = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=given | {k: str(v) for k, v in own.items()} | environment,
-            stdout=sink,
-            stderr=sink,
+            command, cwd=folder, env=_environment(folder) | environment, stdout=sink, stderr=sink
         )
         try:
             _wait(f"{address}/api/status?token={token}", server, log)
@@ -186,15 +180,13 @@ class Desk:
     browser: "Browser"
     address: str
     folder: Path
-    dark: bool = False
     size: tuple[int, int] = (1500, 1700)
     outside: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.context = self.browser.new_context(
-            viewport=dict(zip(("width", "height"), self.size, strict=True)),
-            color_scheme="dark" if self.dark else "light",
+            viewport=dict(zip(("width", "height"), self.size, strict=True))
         )
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(1000 * PATIENCE_S)
@@ -233,29 +225,18 @@ class Desk:
             self.page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
         self.context.close()
 
-    def cells(self) -> int:
-        """How many cells the notebook has."""
-        return self.page.evaluate(
-            "() => window.jupyterapp.shell.currentWidget.content.widgets.length"
-        )
-
-    def run(self, last: int | None = None) -> None:
-        """Run all cells, or those up to and including ``last``, and wait for the kernel. Fails at
-        the first cell that raises.
-        """
-        done = self.page.evaluate(
-            """async last => {
+    def run(self) -> None:
+        """Run all cells and wait for the kernel. Fails at the first cell that raises."""
+        failed = self.page.evaluate("""async () => {
             const panel = window.jupyterapp.shell.currentWidget, book = panel.content;
-            for (let n = 0; n <= (last ?? book.widgets.length - 1); n++) {
+            for (let n = 0; n < book.widgets.length; n++) {
                 book.activeCellIndex = n; book.deselectAll();
                 await window.jupyterapp.commands.execute('notebook:run-cell');
                 const made = book.widgets[n].model.toJSON().outputs ?? [];
                 const failed = made.find(output => output.output_type === 'error');
                 if (failed) return `cell ${n}: ${failed.ename}: ${failed.evalue}`;
-            } }""",
-            last,
-        )
-        assert done is None, done
+            } }""")
+        assert failed is None, failed
 
     def cell(self, text: str) -> int:
         """The index of the one code cell whose source contains ``text``."""
@@ -282,13 +263,6 @@ class Desk:
         shown.wait_for()
         shown.scroll_into_view_if_needed()
         return shown
-
-    def saved(self, cell: int) -> list[dict]:
-        """The outputs of a cell as the notebook will keep them."""
-        return self.page.evaluate(
-            "n => window.jupyterapp.shell.currentWidget.content.widgets[n].model.toJSON().outputs",
-            cell,
-        )
 
     def ask(self, code: str) -> str:
         """Run ``code`` in a new cell below the active one, read its text, remove the cell again."""

@@ -87,7 +87,7 @@ class LinkedPlanes(LiveView):
             self.redraw()
 
     def redraw(self) -> None:
-        raise NotImplementedError
+        """Draw what the controls say now."""
 
     def hover(self, at: tuple[int, int, int] | None) -> None:
         """The cursor is on voxel ``at``, or has left the pictures."""
