@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from step_cost import costs
 from synthetic_bench import COHORT, MIDDLE, settings
 
-from ssltut.evaluation.compare import provenance
+from ssltut.evaluation.runs import provenance
 from ssltut.methods.registry import METHODS
 from ssltut.synthetic.cohorts import synthetic_cohort
 

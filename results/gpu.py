@@ -24,7 +24,7 @@ import torch
 
 from ssltut.data.cohort import Cohort
 from ssltut.data.patches import Intensity, PatchPool
-from ssltut.evaluation.compare import provenance
+from ssltut.evaluation.runs import provenance
 from ssltut.methods.contract import Plan, Progress, Supervision
 from ssltut.methods.registry import METHODS, make_method
 from ssltut.synthetic.cohorts import synthetic_cohort

@@ -14,7 +14,7 @@ import torch
 from synthetic_bench import COHORT, MIDDLE, SEEDS, settings
 
 from ssltut.data.cohort import Cohort
-from ssltut.evaluation.compare import provenance
+from ssltut.evaluation.runs import provenance
 from ssltut.inspection.explore import probed_run
 from ssltut.methods.registry import make_method
 from ssltut.parallel import open_workers

@@ -20,7 +20,7 @@ from torch import Tensor
 from ssltut import show
 from ssltut.data.batch import PatchLocation
 from ssltut.data.case import Case
-from ssltut.evaluation.compare import provenance
+from ssltut.evaluation.runs import provenance
 from ssltut.files import cache_dir
 from ssltut.inspection.explore import device_of, net_of, uncertainty_map
 from ssltut.methods.matching.primitives import (

@@ -17,8 +17,8 @@ from record import write_record
 from synthetic_bench import COHORT, collected
 
 from ssltut.evaluation import statistics
-from ssltut.evaluation.compare import provenance, score_run
 from ssltut.evaluation.record import COLUMNS, OF_A_RUN, RUN, read_rows
+from ssltut.evaluation.runs import provenance, score_run
 from ssltut.files import cache_dir, write_atomically
 from ssltut.methods.registry import METHODS
 from ssltut.synthetic.cohorts import synthetic_cohort

@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 from ssltut import read_cohort, show, synthetic_cohort
 from ssltut.inspection import explore
-from ssltut.evaluation.compare import score_run
+from ssltut.evaluation.runs import score_run
 from ssltut.data.labels import LabelTable
 from ssltut.data.patches import PatchPool
 from ssltut.seeding import generator_for

@@ -462,7 +462,7 @@ if len(fresh):
 # One of the record's runs, again, here: the first one, *labels only*.
 
 # %%
-from ssltut.evaluation.compare import score_run
+from ssltut.evaluation.runs import score_run
 from ssltut import cached_run, make_method
 from ssltut.training.config import TrainConfig
 

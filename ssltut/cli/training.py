@@ -131,7 +131,7 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Score a trained run on a part of a cohort."""
-    from ssltut.evaluation.compare import score_run
+    from ssltut.evaluation.runs import score_run
     from ssltut.training.run import load_run
 
     run = load_run(args.run)

@@ -1,8 +1,7 @@
-"""Statistics of a comparison that hold: a patient is the unit, a miss counts, what is compared is
-paired, and many tests are corrected.
+"""Statistics of a comparison: a patient is the unit, a miss counts, comparisons are paired.
 
-Every function takes the rows of ``ssltut.evaluation.compare.compare`` (or of ``read_rows``) and one metric of
-ssltut.metrics.
+Every function takes the rows of ``ssltut.evaluation.compare.compare`` (or of ``read_rows``) and one
+metric of ssltut.metrics. Several tests are corrected together.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,25 +14,26 @@ from ssltut.methods.registry import METHODS
 from ssltut.metrics import HIGHER_IS_BETTER
 
 LOWER_BOUND, UPPER_BOUND = "labels_only", "all_labels"
+SCORED = ["ok", "missed", "invented"]
 
 
 def run_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """(Patient, seed) x methods: the mean over scans and classes of one metric in one run. Raises
-    ConfigError for an unknown metric.
+    """(Patient, seed) x methods: the mean over scans and classes of one metric in one run.
+
+    Raises ConfigError for an unknown metric.
     """
     if metric not in HIGHER_IS_BETTER:
         raise ConfigError(
             f"there is no metric {metric!r}", fix=f"use one of {', '.join(HIGHER_IS_BETTER)}"
         )
-    wanted = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
-    return wanted.groupby(["patient", "seed", "method"])["value"].mean().unstack("method")
+    values = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
+    return values.groupby(["patient", "seed", "method"])["value"].mean().unstack("method")
 
 
 def patient_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Patients x methods: the mean over scans and classes, then over seeds, of one metric. A
-    patient is what is resampled and paired.
+    """Patients x methods: the mean over scans and classes, then over seeds, of one metric.
 
-    Raises ConfigError for an unknown metric.
+    A patient is what is resampled and paired. Raises ConfigError for an unknown metric.
     """
     return run_values(rows, metric).groupby("patient").mean()
 
@@ -45,29 +45,27 @@ def bootstrap_interval(
     seed: int = 0,
     center: Callable[..., np.ndarray] = np.mean,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval (Efron 1979) of the mean, or another ``center``, over patients;
-    (NaN, NaN) below two values.
+    """Percentile bootstrap interval (Efron 1979) of the mean, or another ``center``, over patients.
+
+    (NaN, NaN) below two values; NaN is left out.
     """
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
     if len(values) < 2:
         return float("nan"), float("nan")
-    centers = center(
-        values[np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))], axis=1
-    )
-    low, high = np.quantile(centers, [(1 - level) / 2, (1 + level) / 2])
+    drawn = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
+    low, high = np.quantile(center(values[drawn], axis=1), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def order_of(methods: Iterable[str]) -> list[str]:
-    """Lower bound first, upper bound last, the rest in the order of the method list; other names,
-    such as those of variants, follow.
+    """Lower bound first, upper bound last, the rest in the order of the method list.
+
+    Other names, such as those of variants, follow.
     """
-    found = list(dict.fromkeys(methods))
-    return [
-        *(name for name in METHODS if name in found),
-        *(name for name in found if name not in METHODS),
-    ]
+    names = list(dict.fromkeys(methods))
+    known = [name for name in METHODS if name in names]
+    return known + [name for name in names if name not in METHODS]
 
 
 def title_of(method: str) -> str:
@@ -76,126 +74,105 @@ def title_of(method: str) -> str:
 
 
 def each_class(rows: pd.DataFrame, table: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-    """``table`` of every class under the other, with the column "class" in front; a failed run
-    counts for each.
+    """``table`` of one class after the other, with the column "class" in front.
+
+    A failed run counts for each class.
     """
-    parts = {
-        name: table(rows[(rows["class"] == name) | (rows["status"] == "failed")])
-        for name in rows["class"].dropna().unique()
-    }
-    for name, part in parts.items():
+    parts = []
+    for name in rows["class"].dropna().unique():
+        part = table(rows[(rows["class"] == name) | (rows["status"] == "failed")])
         part.insert(0, "class", name)
-    return (
-        pd.concat(parts.values(), ignore_index=True)
-        if parts
-        else table(rows).assign(**{"class": ""})
-    )
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True) if parts else table(rows).assign(**{"class": ""})
 
 
 def summary(rows: pd.DataFrame, metric: str, *, by_class: bool = False) -> pd.DataFrame:
-    """One row a budget and method: mean and median with 95 % intervals over patients, spread over
-    seeds, scored, missed, failed runs.
+    """One row a budget and method: mean and median over patients with 95 % intervals, and counts.
 
-    ``by_class`` gives a row for every class, with the column "class", instead of their mean. A miss
-    is in the mean and in "missed"; a structure that is neither there nor found is in neither.
-    Raises ConfigError for an unknown metric.
+    Counts are of patients, of scored and missed structures, and of failed runs; "sd over seeds" is
+    that of the means of the runs. ``by_class`` gives a row for every class, with the column
+    "class", instead of their mean. A miss is in the mean and in "missed"; a structure that is
+    neither there nor found is in neither. Raises ConfigError for an unknown metric.
     """
     if by_class:
         return each_class(rows, lambda part: summary(part, metric))
-    out = []
+    table = []
     for budget, part in rows.groupby("budget"):
         values = patient_values(part, metric)
         for name in order_of(part["method"]):
             of_method = part[part["method"] == name]
-            own, patients = (
-                of_method[of_method["metric"] == metric],
-                values.get(name, pd.Series(dtype=float)),
-            )
+            of_metric = of_method[of_method["metric"] == metric]
+            patients = values.get(name, pd.Series(dtype=float))
             low, high = bootstrap_interval(patients)
             median_low, median_high = bootstrap_interval(patients, center=np.median)
-            out.append(
-                {
-                    "method": name,
-                    "title": title_of(name),
-                    "budget": budget,
-                    "metric": metric,
-                    "mean": patients.mean(),
-                    "low95": low,
-                    "high95": high,
-                    "median": patients.median(),
-                    "median low95": median_low,
-                    "median high95": median_high,
-                    "sd over seeds": own.groupby("seed")["value"].mean().std(ddof=1),
-                    "patients": int(patients.notna().sum()),
-                    "scored": int(own["status"].isin(["ok", "missed", "invented"]).sum()),
-                    "missed": int((own["status"] == "missed").sum()),
-                    "failed": int((of_method["status"] == "failed").sum()),
-                }
-            )
-    return pd.DataFrame(out)
+            row = {
+                "method": name,
+                "title": title_of(name),
+                "budget": budget,
+                "metric": metric,
+                "mean": patients.mean(),
+                "low95": low,
+                "high95": high,
+                "median": patients.median(),
+                "median low95": median_low,
+                "median high95": median_high,
+                "sd over seeds": of_metric.groupby("seed")["value"].mean().std(ddof=1),
+                "patients": int(patients.notna().sum()),
+                "scored": int(of_metric["status"].isin(SCORED).sum()),
+                "missed": int((of_metric["status"] == "missed").sum()),
+                "failed": int((of_method["status"] == "failed").sum()),
+            }
+            table.append(row)
+    return pd.DataFrame(table)
 
 
 def by_case(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Every case: budget, case, patient, difficulty and class by methods; the mean over seeds."""
     kept = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
-    names = ["budget", "case", "patient", "difficulty", "class"]
-    return (
-        kept.groupby([*names, "method"], dropna=False)["value"]
-        .mean()
-        .unstack("method")[order_of(kept["method"])]
-        .reset_index()
-    )
+    keys = ["budget", "case", "patient", "difficulty", "class", "method"]
+    values = kept.groupby(keys, dropna=False)["value"].mean().unstack("method")
+    return values[order_of(kept["method"])].reset_index()
 
 
 def strata(rows: pd.DataFrame, metric: str, bins: int = 6) -> pd.DataFrame:
-    """The cases in ``bins`` parts by difficulty, of equal size like the six test parts of Xie et
-    al. 2024: a row a part, budget and method.
+    """The cases in ``bins`` parts of equal size by difficulty: a row a part, budget and method.
 
-    The columns are those of ``summary`` with part (1 the easiest), easiest and hardest (its range
-    of difficulty) and cases. Difficulty is what the cohort says, in its own scale; the paper's is
-    the HD95 in mm between a shape model and the truth. Raises ConfigError when there are fewer
-    cases with a known difficulty than parts.
+    As the six test parts of Xie et al. 2024. The columns are those of ``summary`` with part (1 the
+    easiest), easiest and hardest (its range of difficulty) and cases. Difficulty is what the cohort
+    says, in its own scale; the paper's is the HD95 in mm between a shape model and the truth.
+    Raises ConfigError when there are fewer cases with a known difficulty than parts.
     """
-    hard = (
-        rows.dropna(subset=["difficulty"])
-        .groupby("case")["difficulty"]
-        .first()
-        .sort_values(kind="stable")
-    )
-    if not 1 <= bins <= len(hard):
+    of_case = rows.dropna(subset=["difficulty"]).groupby("case")["difficulty"].first()
+    difficulty = of_case.sort_values(kind="stable")
+    if not 1 <= bins <= len(difficulty):
         raise ConfigError(
-            f"{len(hard)} cases have a known difficulty, for {bins} parts",
+            f"{len(difficulty)} cases have a known difficulty, for {bins} parts",
             fix="choose fewer parts, or compare on more cases",
         )
-    out = []
-    for part, cases in enumerate(np.array_split(hard.index.to_numpy(), bins), start=1):
+    tables = []
+    for part, cases in enumerate(np.array_split(difficulty.index.to_numpy(), bins), start=1):
         table = summary(rows[rows["case"].isin(cases) | (rows["status"] == "failed")], metric)
-        out.append(
-            table.assign(
-                part=part, easiest=hard[cases].min(), hardest=hard[cases].max(), cases=len(cases)
-            )
-        )
-    return pd.concat(out, ignore_index=True)
+        easiest, hardest = difficulty[cases].min(), difficulty[cases].max()
+        tables.append(table.assign(part=part, easiest=easiest, hardest=hardest, cases=len(cases)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction (Holm 1979); NaN stays NaN and does not count."""
     p = np.asarray(p_values, float)
+    order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]  # NaN sorts last
+    factors = np.arange(len(order), 0, -1)
     adjusted = np.full(len(p), np.nan)
-    valid = [i for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]
-    highest = 0.0
-    for rank, i in enumerate(valid):
-        highest = max(highest, min(1.0, float(p[i]) * (len(valid) - rank)))
-        adjusted[i] = highest
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, p[order] * factors))
     return adjusted.tolist()
 
 
 def differences(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) -> pd.DataFrame:
-    """Patients x other methods: the metric minus that of ``baseline`` on the same patient with the
-    same seed, then the mean over seeds.
+    """Patients x other methods, for one budget: the metric minus that of ``baseline``.
 
-    A seed that failed for one of the two is left out for both: its draw of labelled scans may have
-    been an easy one. For one budget.
+    It is the difference on the same patient with the same seed, then the mean over seeds. A seed
+    that failed for one of the two is left out for both: its draw of labelled scans may have been an
+    easy one.
     """
     values = run_values(rows, metric)
     others = order_of(name for name in rows["method"] if name != baseline)
@@ -204,11 +181,31 @@ def differences(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) ->
     return values.sub(values[baseline], axis=0).groupby("patient").mean().reindex(columns=others)
 
 
-def tests_of(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
+def paired(
+    rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND, *, by_class: bool = False
+) -> pd.DataFrame:
+    """Every other method against ``baseline``, same budget, patients and seeds.
+
+    Mean difference with its interval, Wilcoxon's p, Holm's p, and on how many patients the method
+    is better, equal or worse ("wins", "ties", "losses"). A positive difference means a higher value
+    of the metric. Holm's correction counts every row of the table, with ``by_class`` those of every
+    class. Where all runs of either failed, the numbers are NaN. Raises ConfigError when the
+    baseline was not run, or for an unknown metric.
+    """
+
+    def tests(part: pd.DataFrame) -> pd.DataFrame:
+        return _uncorrected(part, metric, baseline)
+
+    table = each_class(rows, tests) if by_class else tests(rows)
+    return table.assign(**{"p Holm": holm(table["p"])}) if len(table) else table
+
+
+def _uncorrected(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
     """The rows of ``paired`` before Holm's correction."""
     from scipy.stats import wilcoxon
 
-    sign, out = 1.0 if HIGHER_IS_BETTER.get(metric) else -1.0, []
+    sign = 1.0 if HIGHER_IS_BETTER.get(metric) else -1.0
+    table = []
     for budget, part in rows.groupby("budget"):
         if baseline not in set(part["method"]):
             raise ConfigError(
@@ -218,48 +215,25 @@ def tests_of(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
         for name, values in differences(part, metric, baseline).items():
             difference = values.dropna().to_numpy()
             low, high = bootstrap_interval(difference)
-            p = float(wilcoxon(difference).pvalue) if np.any(difference) else float("nan")
-            out.append(
-                {
-                    "method": name,
-                    "title": title_of(name),
-                    "budget": budget,
-                    "metric": metric,
-                    "difference": difference.mean() if len(difference) else float("nan"),
-                    "low95": low,
-                    "high95": high,
-                    "p": p,
-                    "wins": int((sign * difference > 0).sum()),
-                    "ties": int((difference == 0).sum()),
-                    "losses": int((sign * difference < 0).sum()),
-                }
-            )
-    return pd.DataFrame(out)
-
-
-def paired(
-    rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND, *, by_class: bool = False
-) -> pd.DataFrame:
-    """Every other method against ``baseline``, same budget, patients and seeds: mean difference,
-    interval, Wilcoxon p, Holm p, wins/ties/losses.
-
-    A positive difference means a higher value of the metric; "wins" counts patients on which the
-    method is better. Holm's correction counts every row of the table, with ``by_class`` those of
-    every class. Where all runs of either failed, the numbers are NaN. Raises ConfigError when the
-    baseline was not run, or for an unknown metric.
-    """
-    table = (
-        each_class(rows, lambda part: tests_of(part, metric, baseline))
-        if by_class
-        else tests_of(rows, metric, baseline)
-    )
-    return table.assign(**{"p Holm": holm(table["p"])}) if len(table) else table
+            row = {
+                "method": name,
+                "title": title_of(name),
+                "budget": budget,
+                "metric": metric,
+                "difference": difference.mean() if len(difference) else float("nan"),
+                "low95": low,
+                "high95": high,
+                "p": float(wilcoxon(difference).pvalue) if np.any(difference) else float("nan"),
+                "wins": int((sign * difference > 0).sum()),
+                "ties": int((difference == 0).sum()),
+                "losses": int((sign * difference < 0).sum()),
+            }
+            table.append(row)
+    return pd.DataFrame(table)
 
 
 def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
-    """What a paired table says, in words: which differences hold after correction, or that none
-    does.
-    """
+    """What a paired table says in words: which differences hold after correction, or that none."""
     if table.empty:
         return "Only the baseline was run: there is nothing to compare it with."
     if table["difference"].isna().all():
@@ -270,48 +244,44 @@ def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
             f"No difference to the baseline holds at p < {level} after Holm's correction: "
             "on these patients the methods cannot be told apart."
         )
-    better = HIGHER_IS_BETTER[table["metric"].iloc[0]]
-    words = [
-        f"{row.title} is {'better' if (row.difference > 0) == better else 'worse'} by"
-        f" {abs(row.difference):.3g} ({row.budget} labelled)"
-        for row in significant.itertuples()
-    ]
+    higher_is_better = HIGHER_IS_BETTER[table["metric"].iloc[0]]
+    words = []
+    for row in significant.itertuples():
+        change = "better" if (row.difference > 0) == higher_is_better else "worse"
+        words.append(
+            f"{row.title} is {change} by {abs(row.difference):.3g} ({row.budget} labelled)"
+        )
     rest = " The other differences do not hold." if len(significant) < len(table) else ""
     return f"After Holm's correction: {'; '.join(words)}.{rest}"
 
 
 def report(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) -> str:
     """The tables of a comparison for a terminal, what they say in words, and which bound they lack.
+
     Raises ConfigError as ``paired``.
     """
-    against, direction = (
-        paired(rows, metric, baseline),
-        "higher" if HIGHER_IS_BETTER[metric] else "lower",
+    against = paired(rows, metric, baseline)
+    direction = "higher" if HIGHER_IS_BETTER[metric] else "lower"
+    hidden = ["method", "metric"]
+    whole = summary(rows, metric).drop(columns=hidden)
+    by_class = summary(rows, metric, by_class=True).drop(
+        columns=[*hidden, "sd over seeds", "patients", "failed"]
     )
-    unlike = ["method", "metric"]
-    shown = {
-        f"{metric}, {direction} is better; mean over classes, 95 % intervals over patients": (
-            summary(rows, metric).drop(columns=unlike)
-        ),
-        "class by class": (
-            summary(rows, metric, by_class=True).drop(
-                columns=[*unlike, "sd over seeds", "patients", "failed"]
-            )
-        ),
+    tables = {
+        f"{metric}, {direction} is better; mean over classes, 95 % intervals over patients": whole,
+        "class by class": by_class,
         f"minus {title_of(baseline)}, same patients and seeds": against.drop(
-            columns=unlike, errors="ignore"
+            columns=hidden, errors="ignore"
         ),
     }
-    text = [
-        f"{title}\n{table.round(4).to_string(index=False)}\n"
-        for title, table in shown.items()
-        if len(table)
-    ]
-    absent = [name for name in (LOWER_BOUND, UPPER_BOUND) if name not in set(rows["method"])]
-    missing = (
-        f"\nThe table lacks {' and '.join(absent)}: without both bounds nobody sees how much room"
-        " there is."
-        if absent
-        else ""
-    )
-    return "\n".join([*text, verdict(against) + missing])
+    text = []
+    for title, table in tables.items():
+        if len(table):
+            text.append(f"{title}\n{table.round(4).to_string(index=False)}\n")
+    text.append(verdict(against))
+    if absent := [name for name in (LOWER_BOUND, UPPER_BOUND) if name not in set(rows["method"])]:
+        text.append(
+            f"The table lacks {' and '.join(absent)}: without both bounds nobody sees how much room"
+            " there is."
+        )
+    return "\n".join(text)

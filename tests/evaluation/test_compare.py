@@ -1,11 +1,11 @@
 """Comparisons: a small sweep that stops, fails, is killed and goes on."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -16,8 +16,9 @@ import ssltut.training.loop
 import ssltut.training.run
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, TrainingError
-from ssltut.evaluation.compare import compare, provenance, score_run
+from ssltut.evaluation.compare import compare
 from ssltut.evaluation.record import COLUMNS, read_rows
+from ssltut.evaluation.runs import provenance, score_run
 from ssltut.evaluation.statistics import report, summary
 from ssltut.metrics import METRICS
 
@@ -256,6 +257,21 @@ def test_a_sweep_in_which_all_fails_still_has_its_table(tmp_path, monkeypatch):
     assert "nothing to compare" in report(rows, "dice")
 
 
+# The workers divide the threads of torch: one each, as in this process.
+KILLED_SWEEP = """
+import sys
+import torch
+from toy import toy_cohort
+from ssltut.evaluation.compare import compare
+from ssltut.training.config import TrainConfig
+
+if __name__ == "__main__":
+    torch.set_num_threads(max(1, {workers}))
+    methods = ["labels_only", "ua_mt"]
+    compare(toy_cohort(), methods, sys.argv[1], workers={workers}, **{settings!r})
+"""
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path, workers, one_thread):
     settings = {
@@ -263,21 +279,17 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path, workers, one_thread):
         "budgets": [2],
         "seeds": [0, 1],
     }
-    code = f"""if __name__ == "__main__":
-        import sys, torch
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from test_compare import *
-        torch.set_num_threads({max(1, workers)})  # workers divide them: one each, as here
-        compare(toy_cohort(), ["labels_only", "ua_mt"], sys.argv[1], workers={workers}, **{settings!r})"""
-    (tmp_path / "sweep.py").write_text(code)
+    script = tmp_path / "sweep.py"
+    script.write_text(KILLED_SWEEP.format(workers=workers, settings=settings))
     sweep = subprocess.Popen(
-        [sys.executable, tmp_path / "sweep.py", tmp_path / "killed"], stdout=subprocess.DEVNULL
+        [sys.executable, script, tmp_path / "killed"],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    while (
-        len(records := sorted((tmp_path / "killed").glob("rows/*.csv"))) < 1
-        and sweep.poll() is None
-    ):
+    records = []
+    while not records and sweep.poll() is None:
         time.sleep(0.02)
+        records = sorted((tmp_path / "killed").glob("rows/*.csv"))
     sweep.kill()
     assert sweep.wait() != 0
     assert 1 <= len(records) < 4

@@ -1,0 +1,153 @@
+"""One run of a comparison: trained, scored on the test scans, and how its rows were made."""
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from ssltut.data.batch import Batch
+from ssltut.data.case import Case
+from ssltut.data.cohort import Cohort
+from ssltut.data.components import largest_component
+from ssltut.data.split import Split
+from ssltut.errors import DataError, SsltutError
+from ssltut.methods.contract import Method, Term
+from ssltut.metrics import score_case
+from ssltut.training import loop
+from ssltut.training.callbacks import Callback
+from ssltut.training.config import TrainConfig
+from ssltut.training.run import Run
+
+
+class Job(NamedTuple):
+    """A run to be done: the arguments of ``run_one`` after the cohort.
+
+    largest  score the largest component of every class alone
+    known    what its rows say of it beside the scores
+    """
+
+    method: Method
+    config: TrainConfig
+    split: Split
+    folder: Path
+    largest: bool
+    known: dict[str, Any]
+
+
+class RunProgress(Callback):
+    """Shows the steps of one run, and its last validation, in a ``bar`` over runs."""
+
+    def __init__(self, bar: Any, title: str, steps: int) -> None:
+        self.bar, self.title, self.steps = bar, title, steps
+        self.scores = ""
+
+    def on_step(
+        self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]
+    ) -> None:
+        text = f"{self.title}, step {step + 1}/{self.steps}{self.scores}"
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update(1 / self.steps)
+
+    def on_validation(self, step: int, scores: Mapping[str, float]) -> None:
+        self.scores = f", validation Dice {scores['dice']:.3f}, HD95 {scores['hd95']:.1f} mm"
+
+
+def run_one(
+    cohort: Cohort,
+    method: Method,
+    config: TrainConfig,
+    split: Split,
+    folder: Path,
+    largest: bool,
+    known: dict[str, Any],
+    bar: Any = None,
+) -> pd.DataFrame:
+    """Train a ``Job`` on the cohort and score it on the test scans: the rows of one run.
+
+    Whatever goes wrong, a GPU that is full as much as an SsltutError, becomes one row with status
+    "failed" and its message. ``bar`` shows the steps.
+    """
+    started, drawn = time.monotonic(), replace(cohort, split=split)
+    callbacks = [] if bar is None else [RunProgress(bar, method.title, config.steps)]
+    try:
+        run = loop.train(
+            method, drawn, config, folder, callbacks=callbacks, log=no_log, progress=False
+        )
+        rows = score_run(run, drawn.test(), largest=largest).assign(
+            selected_step=run.selected["step"], selection=run.selected["rule"], error=""
+        )
+    except Exception as error:  # a night of other runs must not end with this one
+        rows = failure(error)
+    return rows.assign(seconds=round(time.monotonic() - started, 1), **known, **provenance())
+
+
+def no_log(line: str) -> None:
+    """A ``log`` for a run whose comparison reports it."""
+
+
+def score_run(run: Run, cases: Iterable[Case], *, largest: bool = False) -> pd.DataFrame:
+    """One row per case, class and metric for a trained run on ``cases`` with labels.
+
+    ``largest`` keeps the largest component of every class alone. Raises DataError when a case has
+    no label.
+    """
+    rows = []
+    for case in cases:
+        if case.label is None:
+            raise DataError(
+                "the case has no label to compare with",
+                where=case.id,
+                fix="evaluate on labelled cases only",
+            )
+        label = run.predict(case)
+        if largest:
+            batch = torch.from_numpy(label)[None]
+            label = largest_component(batch, run.table.n_classes)[0].numpy()
+        of_case = {
+            "case": case.id,
+            "patient": case.patient,
+            "difficulty": case.meta.get("difficulty"),
+        }
+        for row in score_case(label, case.label, case.spacing, run.table.names):
+            rows.append(of_case | row)
+    return pd.DataFrame(rows)
+
+
+def failure(error: Exception) -> pd.DataFrame:
+    """The one row of a run that failed."""
+    message = str(error) if isinstance(error, SsltutError) else f"{type(error).__name__}: {error}"
+    row: dict[str, Any] = dict.fromkeys(("case", "patient", "class", "metric"), "")
+    row |= {"value": np.nan, "status": "failed", "error": " ".join(message.split())}
+    return pd.DataFrame([row])
+
+
+def provenance() -> dict[str, str]:
+    """Command, commit and machine: what a row needs to be made again."""
+    describe = ["git", "describe", "--always", "--dirty"]
+    try:
+        git = subprocess.run(
+            describe, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
+        )
+        commit = git.stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        commit = ""
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": commit or "unknown",
+        "machine": f"{platform.system()} {platform.machine()}, {hardware()}",
+    }
+
+
+def hardware() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return f"CPU, {torch.get_num_threads()} threads"
