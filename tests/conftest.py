@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under -n a file stays on one worker, and all that runs real notebooks on one: they share runs.
+    """Under -n a file stays on one worker, and so does all that runs real notebooks (shared runs).
 
     The notebooks come first, since they take longest.
     """

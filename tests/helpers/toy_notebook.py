@@ -5,7 +5,7 @@ from pathlib import Path
 MASTER = r'''# %% [markdown]
 # # First toy
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/x)
+# [![Open in Colab](https://x.org/badge.svg)](https://colab.research.google.com/x)
 #
 # After this notebook **you will be able to**
 # - double a number
