@@ -48,8 +48,9 @@ class Odd(NamedTuple):
 
 
 Count = Annotated[int, Range(1)]
-CountOrNone = Annotated[int, Range(0)]
+WholeNumber = Annotated[int, Range(0)]
 Share = Annotated[float, Range(0, 1, below=True)]
+OpenShare = Annotated[float, Range(0, 1, above=True, below=True)]
 Fraction = Annotated[float, Range(0, 1)]
 Positive = Annotated[float, Range(0, above=True)]
 NotNegative = Annotated[float, Range(0)]

@@ -116,7 +116,7 @@ class NetOutput(NamedTuple):
         return self.whole.split(self.n_labelled)[1]
 
 
-Outs = Mapping[str, NetOutput]
+Outs = dict[str, Any]  # a NetOutput for each trained network, and what else a method passes
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -166,7 +166,7 @@ class Method(ABC):
     @property
     def identity(self) -> dict[str, Any]:
         """Name and options as they enter the identity of a run."""
-        return {"method": self.name, "options": self.options | dict(self.retired)}
+        return {"method": self.name, "options": dict(self.retired) | self.options}
 
     @property
     def trained(self) -> list[str]:
@@ -199,19 +199,19 @@ class Method(ABC):
         """The parts of the batch that pass the trained networks."""
         return PARTS if batch.x_u is not None and self.acts(progress) else PARTS[:1]
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Any:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """What the networks give for a batch: one pass a trained network, a ``NetOutput`` each.
 
-        A method with further passes returns what its own ``terms`` needs.
+        Further passes, such as those of a teacher, are further entries.
         """
         parts = self.parts(batch, progress)
         return {role: self.see(batch, nets, parts, role) for role in self.trained}
 
     @abstractmethod
-    def terms(self, batch: Batch, nets: Nets, outs: Any, progress: Progress) -> Terms:
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         """The named terms of this step. Pure: no memory is written and no network moved."""
 
-    def update(self, batch: Batch, nets: Nets, outs: Any, progress: Progress) -> None:
+    def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
         """After the optimiser step, the only writer: EMA for every network that asks for it."""
         for role, network in self.networks.items():
             if network.ema_of is not None:

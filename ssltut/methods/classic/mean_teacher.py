@@ -6,7 +6,6 @@ from torch import Tensor
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import (
     Method,
-    NetOutput,
     Nets,
     Network,
     Outs,
@@ -47,23 +46,25 @@ class MeanTeacher(Method):
             return self.ema_decay
         return min(1.0 - 1.0 / (progress.step + 1), self.ema_decay)
 
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
+        outs = super().forward(batch, nets, progress)
+        if len(self.parts(batch, progress)) > 1:
+            outs["teacher"] = self.teacher_probabilities(batch, nets)
+        return outs
+
     @torch.no_grad()
     def teacher_probabilities(self, batch: Batch, nets: Nets) -> Tensor:
+        """Of the unlabelled patches, (B', C, X, Y, Z)."""
         noise = batch.noise(self.sigma_teacher, "teacher", "unlabelled")
         return nets["teacher"](noise(batch.x_u)).logits.float().softmax(1)
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         terms = {"supervised": supervised(outs["student"], batch)}
-        if len(self.parts(batch, progress)) > 1:
-            terms["consistency"] = self.consistency(batch, nets, outs["student"], progress)
+        if "teacher" in outs:
+            p = outs["student"].unlabelled.logits.float().softmax(1)
+            terms["consistency"] = self.consistency(p - outs["teacher"], outs, progress)
         return terms
 
-    def consistency(self, batch: Batch, nets: Nets, out: NetOutput, progress: Progress) -> Term:
-        """The unlabelled term."""
-        difference = self.difference(batch, nets, out)
+    def consistency(self, difference: Tensor, outs: Outs, progress: Progress) -> Term:
+        """The unlabelled term; ``difference`` (B', C, X, Y, Z) is p_student - p_teacher."""
         return Term(difference.square().mean(), self.weight * ramp(progress.frac))
-
-    def difference(self, batch: Batch, nets: Nets, out: NetOutput) -> Tensor:
-        """p_student - p_teacher of the unlabelled patches, (B', C, X, Y, Z)."""
-        p = out.unlabelled.logits.float().softmax(1)
-        return p - self.teacher_probabilities(batch, nets)

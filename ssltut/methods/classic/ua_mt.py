@@ -1,8 +1,10 @@
 """Uncertainty-aware mean teacher (Yu et al. 2019)."""
 
+from torch import Tensor
+
 from ssltut.data.batch import Batch
 from ssltut.methods.classic.mean_teacher import MeanTeacher
-from ssltut.methods.contract import NetOutput, Nets, Progress, Term
+from ssltut.methods.contract import Nets, Outs, Progress, Term
 from ssltut.methods.losses import masked_mean
 from ssltut.methods.schedules import ramp
 from ssltut.methods.uncertainty import mc_dropout, published_threshold
@@ -23,10 +25,15 @@ class UAMT(MeanTeacher):
 
     passes: Count = 8
 
-    def consistency(self, batch: Batch, nets: Nets, out: NetOutput, progress: Progress) -> Term:
-        difference = self.difference(batch, nets, out)
-        views = (batch.noise(self.sigma_teacher, "mc", m)(batch.x_u) for m in range(self.passes))
-        uncertainty = mc_dropout(nets["teacher"], views).entropy_of_mean
-        sure = uncertainty < published_threshold(progress.frac, batch.n_classes)
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
+        outs = super().forward(batch, nets, progress)
+        if "teacher" in outs:
+            noises = (batch.noise(self.sigma_teacher, "mc", m) for m in range(self.passes))
+            views = (noise(batch.x_u) for noise in noises)
+            outs["uncertainty"] = mc_dropout(nets["teacher"], views).entropy_of_mean
+        return outs
+
+    def consistency(self, difference: Tensor, outs: Outs, progress: Progress) -> Term:
+        sure = outs["uncertainty"] < published_threshold(progress.frac, difference.shape[1])
         value = masked_mean(difference.square().mean(1), sure)
         return Term(value, self.weight * ramp(progress.frac), sure.float().mean().item())

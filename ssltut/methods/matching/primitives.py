@@ -5,7 +5,7 @@ Shapes: N query voxels, D embedding channels, C classes, l redraws of k referenc
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from ssltut.data.batch import PatchLocation
 from ssltut.errors import ConfigError
 from ssltut.nets.precision import full_precision
 
-KERNELS = ("mean_cosine", "max_cosine", "mean_euclid", "max_euclid")
+Kernel = Literal["mean_cosine", "max_cosine", "mean_euclid", "max_euclid"]
+KERNELS: tuple[str, ...] = get_args(Kernel)
 PLACE_WIDTH = 6  # of a place vector: cosine and sine of three axes
 
 

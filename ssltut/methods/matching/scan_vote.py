@@ -57,11 +57,9 @@ class ScanVote(LateVote):
         ua_mt, at = self.first_round(progress)
         if batch.x_u is None or not self.voting(progress):
             return ua_mt.losses(batch, nets, at)
-        out = self.see(batch, nets)
-        student = out.unlabelled
-        return ua_mt.terms(batch, nets, {"student": out}, at) | self.unlabelled(
-            batch, nets, progress, student
-        )
+        outs = ua_mt.forward(batch, nets, at)
+        student = outs["student"].unlabelled
+        return ua_mt.terms(batch, nets, outs, at) | self.unlabelled(batch, nets, progress, student)
 
     def asked(self, batch: Batch, nets: Nets, shares: Tensor) -> Tensor:
         table: ScoreTable = nets["scores"]

@@ -1,0 +1,190 @@
+"""Semi-Supervised Segmentation via Embedding Matching (Xie et al., MIDL 2024), as published.
+
+Our variants are beside this file: a vote of neighbours (vote.py), also beside other methods
+(beside.py).
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssltut.data.batch import Batch
+from ssltut.methods.contract import (
+    Method,
+    Nets,
+    Network,
+    Outs,
+    Progress,
+    Term,
+    Terms,
+    supervised,
+)
+from ssltut.methods.losses import entropy, masked_cross_entropy, masked_mean
+from ssltut.methods.matching.primitives import (
+    Kernel,
+    draw_references,
+    similarity,
+    surface_shell,
+    voxel_vectors,
+)
+from ssltut.methods.matching.teacher import teacher_on_labelled, teacher_passes
+from ssltut.methods.schedules import ramp
+from ssltut.methods.uncertainty import MCResult, published_threshold, quantile_threshold
+from ssltut.nets.base import Out
+from ssltut.options import Count, Fraction, NotNegative, OpenShare
+
+
+class Assignment(NamedTuple):
+    """Where every voxel of the unlabelled patches gets its label from; spatial shape (B, X, Y, Z).
+
+    uncertainty  nats
+    unreliable   bool: the uncertainty reaches the threshold
+    teacher      int64: the teacher's label
+    match        int64: the class of the most similar references, the teacher's elsewhere
+    trusted      bool: unreliable voxels whose match counts
+    scores       (N, C) similarity of the N unreliable voxels to each class, -inf for a class without
+                 references; None where nothing could be matched
+    """
+
+    uncertainty: Tensor
+    unreliable: Tensor
+    teacher: Tensor
+    match: Tensor
+    trusted: Tensor
+    scores: Tensor | None
+
+
+class EmbeddingMatching(Method):
+    """Every unlabelled voxel gets a label: the teacher's where it is sure, that of the most similar
+    labelled surface voxels elsewhere.
+
+      L = L_S + w_UA L_UA + w_PS (L_NN + L_EN), with w_UA = 0.25 ramp(t/T), w_PS = 0.125 ramp(t/T)
+
+    The steps below are those of the paper's method section, in its order. With more than two
+    classes (our extension) there is one set of references a class, ln C stands for ln 2, and a class
+    that is absent from the labelled patches is left out. Unpublished, decided here: the teacher's
+    label is the argmax of the mean of the passes; references come from the labelled half of the
+    batch, embedded by the teacher in eval mode under its noise; the surface band is 2 voxels; L_EN
+    runs over the unreliable voxels.
+
+    option         published     meaning
+    w_ua, w_ps     0.25, 0.125   heights of the two weights
+    use            all three     which unlabelled terms are on
+    passes         5             M, dropout passes of the teacher
+    threshold      "published"   λ_T, or the share of the most uncertain voxels that is unreliable
+    kernel         mean_cosine   the similarity K; the other three are those the paper compares
+    k, redraws     16, 5         references a class, and how often they are drawn anew (l)
+    band           unpublished   voxels on either side of a surface that count as the surface
+    ema_decay      0.99          of the teacher
+    sigma_teacher  0.01          noise on what the teacher sees (``sigma_student``: 0.02)
+    """
+
+    name, title, year = "embedding_matching", "embedding matching", 2024
+    paper = "Xie et al., MIDL 2024, PMLR 250:1741-1753, arXiv:2407.04638"
+    ideas = ("pseudo-labels", "prototypes", "evidence")
+    networks = {"student": Network(), "teacher": Network(ema_of="student")}
+    retired = {
+        **{"weight": 0.1, "ema_warmup": False, "rampup": 1.0, "uncertainty": "mean_of_entropies"},
+        **{"region": 1, "floor": 0.0, "share": 0.0, "normalise": "set", "query": "student"},
+        **{"interior": 0, "memory": 0, "neighbours": 9, "gate": 0.0, "mutual": False},
+        **{"layer": "embedding", "place": 0.0},
+    }
+
+    w_ua: NotNegative = 0.25
+    w_ps: NotNegative = 0.125
+    use: tuple[Literal["UA", "NN", "EN"], ...] = ("UA", "NN", "EN")
+    passes: Count = 5
+    threshold: Literal["published"] | OpenShare = "published"
+    kernel: Kernel = "mean_cosine"
+    k: Count = 16
+    redraws: Count = 5
+    band: Count = 2
+    ema_decay: Fraction = 0.99
+    sigma_teacher: NotNegative = 0.01
+
+    def active_terms(self) -> list[str]:
+        """The unlabelled terms that are on and have a weight."""
+        weights = {"UA": self.w_ua, "NN": self.w_ps, "EN": self.w_ps}
+        return [term for term in self.use if weights[term]]
+
+    def acts(self, progress: Progress) -> bool:
+        return bool(self.active_terms())
+
+    def decay_at(self, progress: Progress) -> float:
+        return self.ema_decay
+
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
+        outs = super().forward(batch, nets, progress)
+        if len(self.parts(batch, progress)) > 1:
+            outs |= self.teach(batch, nets)
+        return outs
+
+    def teach(self, batch: Batch, nets: Nets) -> Outs:
+        """What the teacher says: of the unlabelled patches in M passes, of the labelled in one."""
+        return {
+            "passes": teacher_passes(batch, nets, self.passes, self.sigma_teacher),
+            "references": teacher_on_labelled(batch, nets, self.sigma_teacher),
+        }
+
+    def assign(self, batch: Batch, outs: Outs, progress: Progress) -> Assignment:
+        """Split the unlabelled voxels and label them."""
+        # Step 1: H(x), the mean over the passes of their entropies.
+        passes: MCResult = outs["passes"]
+        uncertainty = passes.mean_of_entropies
+        # Step 2: unreliable where H >= λ_T = (0.75 + 0.25 ramp(t/T)) ln C.
+        if self.threshold == "published":
+            limit = published_threshold(progress.frac, batch.n_classes)
+        else:
+            limit = quantile_threshold(uncertainty, self.threshold)
+        unreliable = uncertainty >= limit
+        # Step 3: the teacher's hard label.
+        teacher = passes.mean.argmax(1)
+        # Steps 4 and 5: K, the similarity to references of each class.
+        student: Out = outs["student"].unlabelled
+        query = voxel_vectors(student.feats["embedding"])[unreliable.flatten()]
+        scores = self.similarities(batch, outs["references"], query)
+        if scores is None:
+            nowhere = torch.zeros_like(unreliable)
+            return Assignment(uncertainty, unreliable, teacher, teacher, nowhere, None)
+        # Step 6: the label of the most similar class.
+        match = teacher.masked_scatter(unreliable, scores.detach().argmax(1))
+        return Assignment(uncertainty, unreliable, teacher, match, unreliable, scores)
+
+    def similarities(self, batch: Batch, references: Out, query: Tensor) -> Tensor | None:
+        """K of every class for embeddings ``query`` (N, D), (N, C); None without two classes."""
+        shell = surface_shell(batch.y_l, self.band)
+        drawn = draw_references(
+            batch.y_l,
+            shell,
+            batch.n_classes,
+            k=self.k,
+            redraws=self.redraws,
+            generator=batch.generator("references"),
+        )
+        if drawn.present.sum() < 2:
+            return None
+        bank = voxel_vectors(references.feats["embedding"])[drawn.index]
+        scores = similarity(bank, query, self.kernel)
+        return scores.masked_fill(~drawn.present[:, None], float("-inf")).T
+
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+        terms = {"supervised": supervised(outs["student"], batch)}
+        if len(self.parts(batch, progress)) == 1:
+            return terms
+        use, rise = self.active_terms(), ramp(progress.frac)
+        logits = outs["student"].unlabelled.logits
+        found = self.assign(batch, outs, progress)
+        if "UA" in use:  # L_UA: cross-entropy to the teacher where H < λ_T
+            reliable = ~found.unreliable
+            value = masked_cross_entropy(logits, found.teacher, reliable)
+            terms["reliable"] = Term(value, self.w_ua * rise, reliable.float().mean().item())
+        if "NN" in use:  # L_NN: cross-entropy to the match elsewhere
+            value = masked_cross_entropy(logits, found.match, found.trusted)
+            terms["match"] = Term(value, self.w_ps * rise, found.trusted.float().mean().item())
+        if "EN" in use and found.scores is not None:  # L_EN: entropy of softmax(K) there
+            unsure = entropy(found.scores.softmax(1))
+            voxels = torch.zeros_like(found.uncertainty).masked_scatter(found.unreliable, unsure)
+            value = masked_mean(voxels, found.unreliable)
+            terms["entropy"] = Term(value, self.w_ps * rise, found.unreliable.float().mean().item())
+        return terms
