@@ -3,7 +3,7 @@
 Writes results/matching.csv in a quarter of an hour. Embedding matching as published and its
 neighbour vote, with the settings of results/synthetic_bench.py and 4 labelled scans, are measured
 every 50 steps on four fixed patches of unlabelled scans whose truth is known here
-(``ssltut.inspection.explore.Probe``; measuring does not change a run). Stopped, it goes on.
+(``ssltut.inspection.Probe``; measuring does not change a run). Stopped, it goes on.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from synthetic_bench import COHORT, MIDDLE, SEEDS, settings
 
 from ssltut.data.cohort import Cohort
 from ssltut.evaluation.runs import provenance
-from ssltut.inspection.explore import probed_run
+from ssltut.inspection import probed_run
 from ssltut.methods.registry import make_method
 from ssltut.parallel import open_workers
 from ssltut.synthetic.cohorts import synthetic_cohort

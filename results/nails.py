@@ -22,7 +22,7 @@ from ssltut.data.batch import PatchLocation
 from ssltut.data.case import Case
 from ssltut.evaluation.runs import provenance
 from ssltut.files import cache_dir
-from ssltut.inspection.explore import device_of, net_of, uncertainty_map
+from ssltut.inspection import device_of, net_of, uncertainty_map
 from ssltut.methods.matching.primitives import (
     draw_references,
     neighbour_vote,
@@ -51,7 +51,8 @@ EDGES, ASKED, REFERENCES = (
     4000,
     300,
 )  # shares of ln C; voxels asked of a scan
-VOTE, PLACED = make_method("region_vote"), make_method("place_vote")
+VOTE = make_method("region_vote")
+PLACED = make_method("region_vote", {"place": 100.0})
 WHO = ["network right", "match right", "match with place right", "place alone right"]
 
 
@@ -113,7 +114,7 @@ def references_of(run: Run, cases: list[Case]) -> tuple[tuple[Tensor, Tensor], T
             redraws=1,
             generator=generator_for("cpu", SEED, case.id),
         )
-        index = drawn.index[drawn.present].flatten()
+        index = drawn.voxels[drawn.present].flatten()
         vectors.append(vectors_of(run, case)[index])
         places.append(places_of(case)[index])
         classes.append(y.flatten()[index])

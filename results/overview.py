@@ -21,7 +21,7 @@ def main() -> None:
     from ssltut import show
     from ssltut.evaluation.record import read_rows
     from ssltut.evaluation.statistics import summary
-    from ssltut.inspection.explore import correspond, embedding_map, uncertainty_map
+    from ssltut.inspection import correspond, embedding_map, uncertainty_map
     from ssltut.methods.registry import make_method
     from ssltut.synthetic.cohorts import synthetic_cohort
     from ssltut.training.config import profile_named

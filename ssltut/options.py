@@ -9,7 +9,6 @@ import json
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, fields
-from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from ssltut.errors import ConfigError
@@ -57,7 +56,6 @@ NotNegative = Annotated[float, Range(0)]
 OddCount = Annotated[int, Odd()]
 
 
-@cache
 def annotations_of(kind: type) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
@@ -123,7 +121,7 @@ def near(name: str, names: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
 
 
-def chosen(kind: type, options: Mapping[str, object], where: str) -> dict[str, object]:
+def chosen(kind: type, options: Mapping[str, object], where: str) -> dict[str, Any]:
     """``options`` of a dataclass by name, each as the type of its default.
 
     Raises ConfigError for a name that it has not.

@@ -124,7 +124,7 @@ show.grid({name: here | {"heat": found, "heat_max": float(total.max()), "heat_la
 # %%
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from ssltut.inspection.explore import uncertainty_map
+from ssltut.inspection import uncertainty_map
 
 u = uncertainty_map(teacher, case, seed=seed)
 h = u.mean_of_entropies
@@ -303,7 +303,7 @@ show.explore_uncertainty(case.image, h, spacing=case.spacing, wrong=wrong, where
 # whether unreliable voxels lie between the classes or inside one. Notebook 04 builds on this.
 
 # %%
-from ssltut.inspection.explore import embedding_map
+from ssltut.inspection import embedding_map
 
 rng, features = np.random.default_rng(seed), embedding_map(teacher, case)
 near = [np.argwhere(shell & (case.label == c)) for c in range(n_classes)]

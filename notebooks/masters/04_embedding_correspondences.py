@@ -34,7 +34,7 @@ import torch
 from torch.nn import functional as F
 
 from ssltut import cached_run, make_method, profile_named, read_cohort, show, synthetic_cohort
-from ssltut.inspection import explore
+from ssltut import inspection
 from ssltut.methods.matching import primitives as matching
 from ssltut.data.labels import LabelTable
 from ssltut.seeding import generator_for
@@ -60,8 +60,8 @@ if profile == "smoke":
 # decoder, is the voxel's embedding. Nothing new is trained for it.
 
 # %%
-labelled_fields = {case.id: explore.embedding_map(teacher, case) for case in labelled}
-field, source_field = explore.embedding_map(teacher, target), labelled_fields[source.id]
+labelled_fields = {case.id: inspection.embedding_map(teacher, case) for case in labelled}
+field, source_field = inspection.embedding_map(teacher, target), labelled_fields[source.id]
 layer = teacher.nets["student"].classifier
 with torch.no_grad():
     by_hand = layer(field[None])[0].argmax(0).numpy()
@@ -117,7 +117,7 @@ show.picture(fig, alt=f"Coronal slice of {target.id}: the CT, its embeddings as 
 y_l = torch.as_tensor(source.label.astype(np.int64))[None]
 shell = matching.surface_shell(y_l, band=2)
 drawn = matching.draw_references(y_l, shell, C, k=16, redraws=5, generator=generator_for("cpu", seed, "notebook 04"))
-places = np.stack(np.unravel_index(drawn.index.flatten(1).numpy(), source.label.shape), -1)  # (C, 80, 3)
+places = np.stack(np.unravel_index(drawn.voxels.flatten(1).numpy(), source.label.shape), -1)  # (C, 80, 3)
 print(f"{int(shell.sum()):,} of {shell.numel():,} voxels lie beside a surface ({shell.float().mean():.1%}).")
 print("Drawn:", ", ".join(f"{places.shape[1]} of {name}" for name in names))
 side = LabelTable("band", ("", *(f"{name} side" for name in names)), ("#000000", "#009E73", *scans.table.colours[1:]))
@@ -139,7 +139,7 @@ show.volume(source.image, spacing=source.spacing, label_image=source.label, tabl
 # least sure. Switch the kernel, the number of neighbours $k$, the band, the draw, the labelled scan.
 
 # %%
-looked = explore.uncertainty_map(teacher, target, seed=seed)
+looked = inspection.uncertainty_map(teacher, target, seed=seed)
 unsure, told_map = looked.mean_of_entropies, looked.probabilities.argmax(0)
 pick = np.unravel_index(unsure.argmax(), unsure.shape)
 print(f"The teacher is least sure at voxel {tuple(map(int, pick))}: {unsure[pick]:.3f} nats.")
@@ -160,7 +160,7 @@ show.explore_matches(site, others, table=scans.table, at=pick, name=target.id, t
 # The same by hand, with a draw of its own:
 
 # %%
-found = explore.correspond(field, np.array([pick]), source_field, source.label, k=9, n_classes=C, seed=seed)
+found = inspection.correspond(field, np.array([pick]), source_field, source.label, k=9, n_classes=C, seed=seed)
 near, classes = found.reference[0], found.reference_class[0]
 alike = F.cosine_similarity(source_field, field[(slice(None), *pick)].view(-1, 1, 1, 1), dim=0).numpy()
 marks = np.zeros(alike.shape, np.uint8)
@@ -185,7 +185,7 @@ show.planes(source.image, spacing=source.spacing, heat=heat, heat_label="cosine 
 limit = quantile_threshold(torch.from_numpy(unsure), 0.05)
 query = np.argwhere((unsure >= limit) & (target.label > 0))
 query = query[np.random.default_rng(seed).permutation(len(query))[:60]]
-found = explore.correspond(field, query, source_field, source.label, k=1, n_classes=C, seed=seed)
+found = inspection.correspond(field, query, source_field, source.label, k=1, n_classes=C, seed=seed)
 agree = found.reference_class[:, 0] == target.label[tuple(query.T)]
 print(f"{agree.sum()} of {len(query)} matches carry the right class; these are unsure voxels that truly are bone.")
 bones = [[show.surface(case.label, c, spacing=case.spacing, table=scans.table) for c in np.unique(case.label)[1:]]
@@ -249,7 +249,7 @@ def references_of(k: int, redraws: int, region: str = "surface") -> torch.Tensor
     for case, own in zip(labelled, labelled_fields.values()):
         y = torch.as_tensor(case.label.astype(np.int64))[None]
         where = matching.surface_shell(y, 2) if region == "surface" else torch.ones_like(y, dtype=torch.bool)
-        index = matching.draw_references(y, where, C, k=k, redraws=redraws, generator=generator_for("cpu", seed, case.id, region)).index
+        index = matching.draw_references(y, where, C, k=k, redraws=redraws, generator=generator_for("cpu", seed, case.id, region)).voxels
         parts.append(own.flatten(1).T[index])
     return torch.cat(parts, dim=1)
 
@@ -300,11 +300,11 @@ show.grid(tiles, columns=3,
 # %%
 def ask(case) -> dict[str, object]:
     """Accuracy of teacher, published match and gated vote on the unreliable voxels of one scan."""
-    seen = explore.uncertainty_map(teacher, case, seed=seed)
+    seen = inspection.uncertainty_map(teacher, case, seed=seed)
     h = torch.from_numpy(seen.mean_of_entropies)
     where = h >= quantile_threshold(h, 0.05)
     truth, told = (torch.from_numpy(v.astype(np.int64))[where] for v in (case.label, seen.probabilities.argmax(0)))
-    query = explore.embedding_map(teacher, case)[:, where].T
+    query = inspection.embedding_map(teacher, case)[:, where].T
     match = matching.similarity(published, query).argmax(0)
     share, vote = matching.neighbour_vote(query, many.flatten(0, 1), many_labels, C).max(1)
     sure, right = share > 0.85, lambda v, m=slice(None): (v[m] == truth[m]).float().mean().item()
@@ -338,8 +338,8 @@ show.paired_strip(gains, xlabel="share right minus the teacher's, same voxels; o
 
 # %%
 config, every = replace(P.train, seed=seed), max(1, P.train.steps // 12)
-em, em_probe = explore.probed_run(make_method("embedding_matching"), scans, config, every=every)
-nv, nv_probe = explore.probed_run(make_method("neighbour_vote"), scans, config, every=every)
+em, em_probe = inspection.probed_run(make_method("embedding_matching"), scans, config, every=every)
+nv, nv_probe = inspection.probed_run(make_method("neighbour_vote"), scans, config, every=every)
 who = ["teacher right", "match right", "student right"]
 show.lines(em_probe["step"], {name: em_probe[name] for name in who}, xlabel="step", ylabel="share right on unreliable voxels",
            title="embedding matching, as published",
@@ -410,6 +410,6 @@ print(f"{len(rows)} numbers" + (f" written to {out}" if out else "; give out= to
 # - say what a voxel's embedding is, and show one scan's embeddings as a picture: the input of the last, linear layer; PCA makes three
 #   colours of it
 # - draw reference voxels beside a labelled surface: 16 of each class from a thin band, five times
-# - find the nearest labelled voxels of any voxel, in slices and in 3D: `explore.correspond`, then follow the lines
+# - find the nearest labelled voxels of any voxel, in slices and in 3D: `inspection.correspond`, then follow the lines
 # - compare four similarity kernels and a neighbour vote on the same voxels: the published one is a single prototype a class
 # - measure how often teacher and match are right where the teacher is unsure: on the same voxels, over several scans, with the spread

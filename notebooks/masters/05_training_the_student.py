@@ -34,7 +34,7 @@ import torch
 from torch.nn import functional as F
 
 from ssltut import read_cohort, show, synthetic_cohort
-from ssltut.inspection import explore
+from ssltut import inspection
 from ssltut.evaluation.runs import score_run
 from ssltut.data.labels import LabelTable
 from ssltut.data.patches import PatchPool
@@ -214,7 +214,7 @@ origin = LabelTable("origin", ("the teacher's", "the match's", "none"), ("#00000
 # %%
 def look(nets, batch):
     """What is taught now on one patch, and by whom."""
-    found, _ = explore.assignment(watched, nets, replace(batch, x_u=fixed.to(batch.x_l.device)), Progress(int(live.rows[-1]["step"]), config.steps))
+    found, _ = inspection.assignment(watched, nets, replace(batch, x_u=fixed.to(batch.x_l.device)), Progress(int(live.rows[-1]["step"]), config.steps))
     label = torch.where(found.trusted, found.match, found.teacher)
     whose = found.unreliable.byte() + (found.unreliable & ~found.trusted).byte()
     layers = {"pseudo-labels now": (label, scans.table), "whose label": (whose, origin), "truth": (fixed_truth, scans.table)}
@@ -226,7 +226,7 @@ for name, (which, options, init) in plans.items():
     watched = make_method(which, options)
     with show.LiveCurves(alt=f"Loss terms, weights and shares of voxels while {name} trains; pseudo-labels of one patch, whose they are, and the truth.",
                          look=look, steps=config.steps, learning_rate=config.lr) as live:
-        runs[name], probes[name] = explore.probed_run(watched, scans, config, every=every, init=init, callbacks=[live])
+        runs[name], probes[name] = inspection.probed_run(watched, scans, config, every=every, init=init, callbacks=[live])
     chosen = runs[name].selected
     print(f"{name}: weights of step {chosen['step']}, chosen by validation {chosen['rule']} {chosen['score']:.3f}")
 
@@ -270,14 +270,14 @@ show.lines(steps, {name: probes[name]["match agrees with student"] for name in m
 
 # %%
 x, truth, *_ = pool.sample(8, generator_for("cpu", seed, "notebook 05"))
-guesses = {"published (mean cosine)": {}, "max cosine": {"kernel": "max_cosine"}, "mean euclid": {"kernel": "mean_euclid"},
-           "teacher's embedding asks": {"query": "teacher"},
-           "vote of 9": {"kernel": "vote", "use": ("UA", "NN"), "k": 120, "interior": 400}}
+guesses = {"published (mean cosine)": make_method("embedding_matching", {"threshold": 0.05}),
+           "max cosine": make_method("embedding_matching", {"threshold": 0.05, "kernel": "max_cosine"}),
+           "mean euclid": make_method("embedding_matching", {"threshold": 0.05, "kernel": "mean_euclid"}),
+           "vote of 9": make_method("neighbour_vote", {"gate": 0.0})}
 looks = {}
-for name, options in guesses.items():
+for name, variant in guesses.items():
     torch.manual_seed(seed)
-    variant = make_method("embedding_matching", {"threshold": 0.05} | options)
-    looks[name] = explore.accuracy_on_unreliable(variant, runs["published"].nets, replace(batch, x_u=x), truth, Progress(1, 2))
+    looks[name] = inspection.accuracy_on_unreliable(variant, runs["published"].nets, replace(batch, x_u=x), truth, Progress(1, 2))
 columns = ["match agrees with student", "match right", "student right", "teacher right"]
 looks = pd.DataFrame(looks).T[columns]
 looks.style.format("{:.3f}")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ssltut.data.views import Noise
+from ssltut.errors import DataError
 from ssltut.seeding import derive_seed, generator_for
 
 
@@ -47,6 +48,14 @@ class Batch:
     locations_l: tuple[PatchLocation, ...] = ()
     locations_u: tuple[PatchLocation, ...] = ()
     known: Tensor | None = None
+
+    @property
+    def unlabelled(self) -> Tensor:
+        """``x_u``. Raises DataError in a batch without unlabelled patches."""
+        if self.x_u is None:
+            fix = "ask Method.parts which patches a step has"
+            raise DataError("this batch has no unlabelled patches", fix=fix)
+        return self.x_u
 
     def known_classes(self) -> Tensor:
         """``known``, with every class where it is None; the background always is."""

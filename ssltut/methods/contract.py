@@ -20,7 +20,7 @@ from ssltut.methods.schedules import ramp
 from ssltut.nets.base import Head, Out, SegNet
 from ssltut.options import Fraction, NotNegative, check_options
 
-Nets = Mapping[str, nn.Module]
+Nets = Mapping[str, Any]  # networks by role, and a method's further modules by name
 Part = Literal["labelled", "unlabelled"]
 PARTS: tuple[Part, ...] = ("labelled", "unlabelled")
 IDEAS = {
@@ -152,7 +152,7 @@ class Method(ABC):
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         dataclass(frozen=True, kw_only=True)(cls)
-        facts = [f.name for f in fields(cls) if hasattr(Method, f.name) and f.name in FACTS]
+        facts = [f.name for f in fields(cls) if f.name in FACTS]
         if facts:
             raise TypeError(f"{cls.__name__}: {', '.join(facts)} is no option; drop its annotation")
 
@@ -233,7 +233,7 @@ class Method(ABC):
     def see(
         self, batch: Batch, nets: Nets, parts: Sequence[Part] = PARTS, role: str = "student"
     ) -> NetOutput:
-        """What a trained network gives for the named parts of the batch, with its heads, in one pass.
+        """What a trained network gives for the named parts of a batch, with its heads, in one pass.
 
         One pass, as in the published codes, so that batch norm has one set of statistics. In two
         passes each half was normalised by itself while the running averages, which prediction uses,
@@ -246,7 +246,7 @@ class Method(ABC):
     def view(self, batch: Batch, part: Part) -> Tensor:
         """The patches of one part as a trained network sees them: under the student's noise."""
         noise = batch.noise(self.sigma_student, "student", part)
-        return noise(batch.x_l if part == "labelled" else batch.x_u)
+        return noise(batch.x_l if part == "labelled" else batch.unlabelled)
 
 
 FACTS = ("name", "title", "paper", "year", "exact", "supervision", "networks", "ideas", "retired")
@@ -286,8 +286,9 @@ class Consistency(Method):
             heads = self.networks[role].heads
             seen = out.labelled
             logits = [seen.logits, *(z for k, z in seen.heads.items() if heads[k].supervised)]
-            loss = sum(supervised_loss(z, batch.y_l) for z in logits) / len(logits)
-            terms[f"{role} supervised" if terms else "supervised"] = Term(loss)
+            losses = [supervised_loss(z, batch.y_l) for z in logits]
+            name = f"{role} supervised" if terms else "supervised"
+            terms[name] = Term(sum(losses[1:], losses[0]) / len(losses))
         return terms
 
     @abstractmethod

@@ -1,6 +1,7 @@
 """The list of methods: one file a method, one line here."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from ssltut.errors import ConfigError
@@ -27,21 +28,29 @@ from ssltut.methods.further.self_paced import SelfPaced
 from ssltut.methods.further.ss_net import SSNet
 from ssltut.methods.further.transmedseg import TransMedSeg
 from ssltut.methods.further.versemi import VerSemi
-from ssltut.methods.matching.embedding_matching import EmbeddingMatching, NeighbourVote
-from ssltut.methods.matching.evidential_vote import EvidentialVote
-from ssltut.methods.matching.late_vote import LateVote
-from ssltut.methods.matching.place_vote import PlaceVote
-from ssltut.methods.matching.region_vote import RegionVote
-from ssltut.methods.matching.scan_vote import ScanVote
+from ssltut.methods.matching.beside import FORMER, VoteBeside, revived
+from ssltut.methods.matching.embedding_matching import EmbeddingMatching
+from ssltut.methods.matching.vote import NeighbourVote, RegionVote
 from ssltut.options import chosen, near
 
 LISTED: tuple[type[Method], ...] = (
     *(LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC),
     *(SSNet, CAD, RPG, SelfPaced, MEDL, TransMedSeg, M3HL, C3S3, ERSR, VerSemi, MN),
-    *(EmbeddingMatching, NeighbourVote, RegionVote, PlaceVote, LateVote, ScanVote, EvidentialVote),
-    AllLabels,
+    *(EmbeddingMatching, NeighbourVote, RegionVote, VoteBeside, AllLabels),
 )
 METHODS: dict[str, type[Method]] = {method.name: method for method in LISTED}
+# What results of record name, and what no longer is a method of its own.
+GONE = {
+    "place_vote": "embedding matching, place vote",
+    "late_vote": "embedding matching, late vote",
+    "scan_vote": VoteBeside(host="ua_mt").title,
+    "evidential_vote": VoteBeside(host="medl").title,
+}
+
+
+def title_of(name: str) -> str:
+    """What a method is called in tables; a name that is not known is its own title."""
+    return METHODS[name].title if name in METHODS else GONE.get(name, name)
 
 
 def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
@@ -49,11 +58,18 @@ def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
 
     Raises ConfigError for an unknown name or option, or a value that the option does not allow.
     """
+    options = dict(options or {})
+    if name in FORMER.values():
+        name, options = VoteBeside.name, revived(name, options)
+    if name in GONE:
+        fix = "its options and results are in results/LOG.md; region_vote and vote_beside stayed"
+        raise ConfigError(f"the method {name} is gone", fix=fix)
     if name not in METHODS:
         raise ConfigError(f"there is no method {name!r}", fix=near(name, METHODS))
-    kind, options = METHODS[name], dict(options or {})
+    kind = METHODS[name]
+    own = {field.name for field in fields(kind)}
     for option, value in kind.retired.items():
-        if option in options and as_json(options[option]) == as_json(value):
+        if option in options and option not in own and as_json(options[option]) == as_json(value):
             del options[option]  # an old run names it: its value is what the method now always does
     return kind(**chosen(kind, options, name))
 

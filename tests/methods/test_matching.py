@@ -57,7 +57,7 @@ def test_references_lie_in_the_region_and_carry_their_class():
     references = draw_references(y, shell, 4, k=5, redraws=3, generator=generator())
     assert references.present.tolist() == [True, True, True, False]
     for c in range(3):
-        flat = references.index[c].flatten()
+        flat = references.voxels[c].flatten()
         assert (y.flatten()[flat] == c).all()
         assert shell.flatten()[flat].all()
         assert len(flat.unique()) == 15  # enough candidates: none twice
@@ -69,7 +69,7 @@ def test_references_are_drawn_with_replacement_when_there_are_few():
     references = draw_references(
         y, torch.ones_like(y, dtype=torch.bool), 2, k=4, redraws=2, generator=generator()
     )
-    assert references.index[1].unique().tolist() == [0]
+    assert references.voxels[1].unique().tolist() == [0]
 
 
 def slow_similarity(references, query, kernel):
@@ -140,25 +140,6 @@ def test_neighbour_vote_by_hand():
     bank = torch.tensor([[1.0, 0.0], [0.99, 0.1], [0.95, 0.3], [0.0, 1.0]])
     votes = neighbour_vote(torch.tensor([[1.0, 0.0]]), bank, torch.tensor([0, 2, 2, 1]), 3, k=3)
     assert votes.tolist() == [pytest.approx([1 / 3, 0.0, 2 / 3])]
-
-
-def test_only_mutual_neighbours_vote_where_that_is_asked():
-    bank = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.7, 0.7]])  # classes 0, 1, 2
-    query = torch.tensor([[1.0, 0.1], [1.0, 0.2], [0.1, 1.0]])
-    plain, mutual = (
-        neighbour_vote(query, bank, torch.tensor([0, 1, 2]), 3, k=1, mutual=m)
-        for m in (False, True)
-    )
-    assert plain.tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0]]
-    assert mutual.tolist() == [
-        [1, 0, 0],
-        [0, 0, 0],
-        [0, 1, 0],
-    ]  # the first reference is nearest to the first query alone
-    assert neighbour_vote(query[:0], bank, torch.tensor([0, 1, 2]), 3, k=1, mutual=True).shape == (
-        0,
-        3,
-    )
 
 
 def test_voxel_vectors_follow_the_order_of_a_flattened_label():

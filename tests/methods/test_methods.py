@@ -1,6 +1,5 @@
 """One suite for all methods, and each method's own equations."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,18 +7,11 @@ import pytest
 import torch
 from toy import SMALL, make_batch, total, toy_case, toy_cohort, trained_on_hips
 
-from ssltut.errors import ConfigError
 from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.losses import entropy
-from ssltut.methods.matching.primitives import (
-    draw_references,
-    similarity,
-    surface_shell,
-    voxel_vectors,
-)
 from ssltut.methods.parts.ema import ema_update
 from ssltut.methods.parts.memory import ReferenceMemory
-from ssltut.methods.registry import METHODS, make_method, method_table
+from ssltut.methods.registry import METHODS, make_method
 from ssltut.methods.uncertainty import published_threshold
 from ssltut.nets.build import build_net
 from ssltut.training.loop import train
@@ -36,10 +28,7 @@ OFF = {name: {"weight": 0.0} for name in SEMI} | {
     "embedding_matching": {"w_ua": 0.0, "w_ps": 0.0},
     "neighbour_vote": {"w_ua": 0.0, "w_ps": 0.0},
     "region_vote": {"w_ua": 0.0, "w_ps": 0.0},
-    "place_vote": {"w_ua": 0.0, "w_ps": 0.0},
-    "late_vote": {"weight": 0.0, "w_ua": 0.0, "w_ps": 0.0},
-    "scan_vote": {"weight": 0.0, "w_ps": 0.0},
-    "evidential_vote": {"weight": 0.0, "w_ps": 0.0},
+    "vote_beside": {"weight": 0.0, "w_ps": 0.0},
     "rpg": {"w_reference": 0.0, "w_consistency": 0.0},
 }
 
@@ -258,124 +247,6 @@ def test_ua_mt_counts_only_sure_voxels():
     assert term.share == pytest.approx(mask.double().mean().item())
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_embedding_matching_terms_in_float64(n_classes):
-    """Every unlabelled term recomputed from the equations, without dropout so that all passes
-    agree.
-    """
-    options = {
-        "sigma_teacher": 0.0,
-        "sigma_student": 0.0,
-        "passes": 2,
-        "k": 4,
-        "redraws": 3,
-        "band": 1,
-    }
-    method, batch, progress = (
-        make_method("embedding_matching", options),
-        make_batch(n_classes),
-        Progress(30, 100),
-    )
-    nets = build_nets(method, replace(SMALL, dropout=0.0), n_classes)
-    with torch.no_grad():
-        nets["teacher"].classifier.weight.mul_(3.0)
-    terms = method.losses(batch, nets, progress)
-    out, q = on_unlabelled(nets, batch), nets["teacher"](batch.x_u).logits.double().softmax(1)
-    log_p = out.logits.double().log_softmax(1)
-    unreliable = entropy(q) >= (0.75 + 0.25 * math.exp(-5 * 0.7**2)) * math.log(n_classes)
-    assert 0 < unreliable.sum() < unreliable.numel()
-    ce = -log_p.gather(1, q.argmax(1)[:, None])[:, 0]
-    assert terms["reliable"].value.item() == pytest.approx(ce[~unreliable].mean().item(), rel=1e-4)
-
-    drawn = draw_references(
-        batch.y_l,
-        surface_shell(batch.y_l, 1),
-        n_classes,
-        k=4,
-        redraws=3,
-        generator=batch.generator("references"),
-    )
-    bank = voxel_vectors(nets["teacher"](batch.x_l).feats["embedding"])[drawn.index].double()
-    k = similarity(bank, voxel_vectors(out.feats["embedding"]).double(), "mean_cosine").T.reshape(
-        2, 8, 8, 8, n_classes
-    )
-    ce_match = -log_p.gather(1, k.argmax(-1)[:, None])[:, 0]
-    assert terms["match"].value.item() == pytest.approx(
-        ce_match[unreliable].mean().item(), rel=1e-4
-    )
-    assert terms["entropy"].value.item() == pytest.approx(
-        entropy(k[unreliable].softmax(-1)).mean().item(), rel=1e-4
-    )
-    rise = math.exp(-5 * 0.7**2)
-    assert [terms[t].weight for t in ("reliable", "match", "entropy")] == pytest.approx(
-        [0.25 * rise, 0.125 * rise, 0.125 * rise]
-    )
-    assert terms["match"].share == pytest.approx(unreliable.double().mean().item())
-
-
-def test_the_entropy_term_has_the_published_floor():
-    # K lies in [-1, 1], so softmax(K) of two classes never exceeds 0.881 and its entropy never
-    # falls below 0.365 nats
-    assert entropy(torch.tensor([1.0, -1.0]).softmax(0), 0).item() == pytest.approx(0.365, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("use", "present"),
-    [((), set()), (("UA",), {"reliable"}), (("NN",), {"match"}), (("EN",), {"entropy"})],
-)
-def test_every_term_has_an_off_switch(use, present):
-    method = make_method("embedding_matching", {"use": use})
-    terms = method.losses(make_batch(), build_nets(method, SMALL, 3), Progress(50, 100))
-    assert set(terms) == {"supervised"} | present
-
-
-def test_without_unreliable_voxels_nothing_is_matched():
-    method = make_method("embedding_matching")
-    nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
-    with torch.no_grad():
-        nets["teacher"].classifier.bias.copy_(torch.tensor([50.0, 0.0, 0.0]))
-    terms = method.losses(make_batch(), nets, Progress(50, 100))
-    assert terms["match"].value.item() == 0.0
-    assert terms["match"].share == 0.0
-    assert terms["entropy"].value.item() == 0.0
-
-
-def test_the_gate_lets_only_clear_votes_through():
-    method = make_method("neighbour_vote", {"threshold": 0.5})
-    nets, batch = build_nets(method, SMALL, 3), make_batch()
-    with torch.no_grad():
-        found = method.assign(
-            batch,
-            nets,
-            Progress(50, 100),
-            voxel_vectors(nets["student"](batch.x_u).feats["embedding"]),
-        )
-    clear = found.scores.max(1).values > 0.85
-    assert found.unreliable.float().mean().item() == pytest.approx(0.5, abs=0.01)
-    assert torch.equal(found.trusted[found.unreliable], clear)
-    assert not found.trusted[~found.unreliable].any()
-    assert torch.equal(found.match[found.unreliable], found.scores.argmax(1))
-
-
-def test_the_uncertainty_option_changes_the_measure():
-    options = {"uncertainty": "entropy_of_mean", "sigma_teacher": 0.5}
-    batch = make_batch()
-    found = {}
-    for kind in ("mean_of_entropies", "entropy_of_mean"):
-        method = make_method("embedding_matching", options | {"uncertainty": kind})
-        nets = build_nets(method, SMALL, 3)
-        torch.manual_seed(0)
-        with torch.no_grad():
-            found[kind] = method.assign(
-                batch,
-                nets,
-                Progress(0, 1),
-                voxel_vectors(nets["student"](batch.x_u).feats["embedding"]),
-            ).uncertainty
-    assert (found["mean_of_entropies"] <= found["entropy_of_mean"] + 1e-5).all()
-    assert not torch.equal(*found.values())
-
-
 def test_ema_against_its_closed_form_with_buffers():
     student, teacher = (
         build_net("unet", 1, 2, width=4, depth=2, dropout=0.0, norm="batch", seed=s) for s in (0, 1)
@@ -413,32 +284,6 @@ def test_memory_is_first_in_first_out():
     vectors, labels = memory.recall()
     assert sorted(vectors[labels == 0].flatten().tolist()) == [2.0, 3.0, 4.0]
     assert vectors[labels == 1].tolist() == [[9.0]]
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "words"),
-    [
-        ("embeding_matching", {}, "did you mean embedding_matching"),
-        ("zzz", {}, "labels_only"),
-        ("mean_teacher", {"wight": 1.0}, "there is no option 'wight'"),
-        ("mean_teacher", {"weight": "much"}, "give a value like 0.1"),
-        ("embedding_matching", {"kernel": "cosine"}, "kernel is 'cosine'"),
-        ("embedding_matching", {"uncertainty": "variance"}, "uncertainty"),
-        ("embedding_matching", {"query": "both"}, "query"),
-        ("embedding_matching", {"use": ["UA", "XX"]}, "choose among UA, NN, EN"),
-        ("embedding_matching", {"memory": 5}, "kernel='vote'"),
-        ("embedding_matching", {"kernel": "vote"}, "a vote has none"),
-    ],
-)
-def test_wrong_methods_and_options_are_refused(name, options, words):
-    with pytest.raises(ConfigError, match=words):
-        make_method(name, options)
-
-
-def test_the_method_table_names_every_method():
-    table = method_table()
-    assert [row["name"] for row in table] == ALL
-    assert all(row["paper"] and row["kind"] in ("exact", "reconstruction") for row in table)
 
 
 def test_toy_cases_are_alike_for_one_seed():

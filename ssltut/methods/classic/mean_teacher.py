@@ -1,5 +1,7 @@
 """Mean teacher (Tarvainen & Valpola 2017) as used for 3D segmentation."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ class MeanTeacher(Method):
 
     name, title, year = "mean_teacher", "mean teacher", 2017
     paper = "Tarvainen & Valpola, NeurIPS 2017, arXiv:1703.01780"
-    ideas = ("consistency",)
+    ideas: ClassVar[tuple[str, ...]] = ("consistency",)
     networks = {"student": Network(), "teacher": Network(ema_of="student")}
 
     weight: NotNegative = 0.1
@@ -56,7 +58,7 @@ class MeanTeacher(Method):
     def teacher_probabilities(self, batch: Batch, nets: Nets) -> Tensor:
         """Of the unlabelled patches, (B', C, X, Y, Z)."""
         noise = batch.noise(self.sigma_teacher, "teacher", "unlabelled")
-        return nets["teacher"](noise(batch.x_u)).logits.float().softmax(1)
+        return nets["teacher"](noise(batch.unlabelled)).logits.float().softmax(1)
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         terms = {"supervised": supervised(outs["student"], batch)}

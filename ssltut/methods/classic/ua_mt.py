@@ -29,7 +29,7 @@ class UAMT(MeanTeacher):
         outs = super().forward(batch, nets, progress)
         if "teacher" in outs:
             noises = (batch.noise(self.sigma_teacher, "mc", m) for m in range(self.passes))
-            views = (noise(batch.x_u) for noise in noises)
+            views = (noise(batch.unlabelled) for noise in noises)
             outs["uncertainty"] = mc_dropout(nets["teacher"], views).entropy_of_mean
         return outs
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltut.data.batch import Batch
+from ssltut.errors import ConfigError
 from ssltut.methods.classic.ua_mt import UAMT
 from ssltut.methods.contract import Method, Nets, Network, Outs, Plan, Progress, Terms
 from ssltut.methods.further.medl import MEDL
@@ -44,6 +45,7 @@ class VoteBeside(RegionVote):
 
     name, title = "vote_beside", "embedding matching, vote beside a host"
     ideas = (*RegionVote.ideas, "other data")
+    retired = RegionVote.retired | {"ema_warmup": True}
 
     host: Literal["ua_mt", "medl"] = "ua_mt"
     weight: NotNegative = 1.0
@@ -72,7 +74,7 @@ class VoteBeside(RegionVote):
         options = super().identity["options"]
         del options["host"]
         options |= {"weight": self.hosted.options["weight"], "rampup": self.start}
-        return {"method": FORMER[self.host], "options": options | {"ema_warmup": True}}
+        return {"method": FORMER[self.host], "options": options}
 
     @property
     def hosted(self) -> Method:
@@ -86,7 +88,7 @@ class VoteBeside(RegionVote):
         """Where the host's schedules stand."""
         if self.host == "medl":
             return progress
-        steps = round(self.start * progress.total)
+        steps = max(1, round(self.start * progress.total))
         return Progress(min(progress.step, steps), steps)
 
     def voting(self, progress: Progress) -> bool:
@@ -108,10 +110,15 @@ class VoteBeside(RegionVote):
         return super().extra_modules(student, n_classes) | {"scores": ScoreTable()}
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
-        outs = self.hosted.forward(batch, nets, self.at_host(progress))
-        if batch.x_u is not None and self.voting(progress):
-            outs |= self.teach(batch, nets)
-        return outs
+        host, at = self.hosted, self.at_host(progress)
+        voting = batch.x_u is not None and self.voting(progress)
+        if voting and not host.acts(
+            at
+        ):  # its weights are 0: the vote needs the patches all the same
+            outs = {role: self.see(batch, nets, role=role) for role in self.trained}
+        else:
+            outs = host.forward(batch, nets, at)
+        return outs | self.teach(batch, nets) if voting else outs
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         terms = self.hosted.terms(batch, nets, outs, self.at_host(progress))
@@ -148,3 +155,19 @@ def running_means(table: ScoreTable, ids: tuple[str, ...], shares: Tensor) -> di
         means[case_id] = share if known is None else KEPT * known + (1.0 - KEPT) * share
         table.store([case_id], [means[case_id]])
     return means
+
+
+def revived(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run of ``scan_vote`` or ``evidential_vote`` as those of ``VoteBeside``.
+
+    Raises ConfigError where they say what ``VoteBeside`` cannot do.
+    """
+    host = next(host for host, former in FORMER.items() if former == name)
+    options = dict(options)
+    rampup = options.pop("rampup", None)
+    if rampup is not None and rampup != options.get("start", VoteBeside.start):
+        fix = "the vote now has its full weight from start on; train again"
+        raise ConfigError(f"rampup is {rampup}", where=name, fix=fix)
+    if host == "ua_mt" and "weight" in options:
+        options["weight"] /= UAMT.weight
+    return {"host": host, **options}

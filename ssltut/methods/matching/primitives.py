@@ -1,5 +1,4 @@
-"""Embedding matching: reference voxels near labelled surfaces, similarity kernels, exact nearest
-neighbours.
+"""Reference voxels near labelled surfaces, similarity kernels, exact nearest neighbours.
 
 Shapes: N query voxels, D embedding channels, C classes, l redraws of k references a class.
 """
@@ -23,17 +22,18 @@ PLACE_WIDTH = 6  # of a place vector: cosine and sine of three axes
 class References(NamedTuple):
     """Reference voxels of every class.
 
-    index    (C, l, k) int64 positions in the flattened (B * X * Y * Z) label; 0 for an absent class
+    voxels   (C, l, k) int64 positions in the flattened (B * X * Y * Z) label; 0 for an absent class
     present  (C,) bool, False where the labels hold no such voxel
     """
 
-    index: Tensor
+    voxels: Tensor
     present: Tensor
 
 
 def surface_shell(label: Tensor, band: int = 1) -> Tensor:
-    """True where a voxel of another class lies within ``band`` voxels (26-neighbourhood); label (B,
-    X, Y, Z), C from the labels.
+    """True where a voxel of another class lies within ``band`` voxels (26-neighbourhood).
+
+    label (B, X, Y, Z) -> bool (B, X, Y, Z). Raises ConfigError for a band below 1.
 
     For a binary label this is the paper's object surface, seen from inside (class 1) and from
     outside (class 0). With more classes every voxel keeps its own class, so the head-socket contact
@@ -57,34 +57,32 @@ def draw_references(
     redraws: int,
     generator: torch.Generator,
 ) -> References:
-    """Draw ``redraws`` times ``k`` reference voxels of every class inside ``region`` (both (B, X,
-    Y, Z)).
+    """Draw ``redraws`` times ``k`` reference voxels of every class inside ``region``.
 
-    Voxels are drawn without replacement while there are enough, with replacement otherwise.
+    label int64, region bool, both (B, X, Y, Z). Voxels are drawn without replacement while there
+    are enough, with replacement otherwise.
     """
-    index = torch.zeros(n_classes, redraws, k, dtype=torch.int64, device=label.device)
+    voxels = torch.zeros(n_classes, redraws, k, dtype=torch.int64, device=label.device)
     present = torch.zeros(n_classes, dtype=torch.bool, device=label.device)
     flat_label, flat_region = label.flatten(), region.flatten()
     for c in range(n_classes):
         candidates = torch.nonzero((flat_label == c) & flat_region)[:, 0]
         if len(candidates) == 0:
             continue
-        wanted = redraws * k
-        if len(candidates) >= wanted:
-            order = torch.randperm(len(candidates), generator=generator, device=label.device)[
-                :wanted
-            ]
+        n, wanted = len(candidates), redraws * k
+        if n >= wanted:
+            order = torch.randperm(n, generator=generator, device=label.device)[:wanted]
         else:
-            order = torch.randint(
-                len(candidates), (wanted,), generator=generator, device=label.device
-            )
-        index[c], present[c] = candidates[order].view(redraws, k), True
-    return References(index, present)
+            order = torch.randint(n, (wanted,), generator=generator, device=label.device)
+        voxels[c] = candidates[order].view(redraws, k)
+        present[c] = True
+    return References(voxels, present)
 
 
 def voxel_vectors(features: Tensor) -> Tensor:
-    """Feature map (B, D, X, Y, Z) to one float32 vector per voxel, (B * X * Y * Z, D), in the order
-    of a flattened label.
+    """Feature map (B, D, X, Y, Z) to a float32 vector for each voxel, (B * X * Y * Z, D).
+
+    In the order of a flattened label.
     """
     return features.float().movedim(1, -1).flatten(0, -2)
 
@@ -92,12 +90,11 @@ def voxel_vectors(features: Tensor) -> Tensor:
 def place_vectors(
     places: Sequence[PatchLocation], shape: Sequence[int], device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Where in its scan every voxel of patches (B, *shape) lies: vectors of length 1, (B * X * Y *
-    Z, 6), in the order of a flattened label.
+    """Where in its scan every voxel of patches (B, *shape) lies, (B * X * Y * Z, 6).
 
-    An angle of half a turn runs along each axis of the scan, and its cosine and sine are kept: the
-    product of two vectors is 1/3 Σ cos(π Δ), Δ their distance along each axis as a share of the
-    scan. The first axis runs from the outside of the body inwards for left and right alike.
+    Vectors of length 1, in the order of a flattened label. An angle of half a turn runs along each
+    axis of the scan, and its cosine and sine are kept: the product of two vectors is
+    1/3 Σ cos(π Δ), Δ their distance along each axis as a share of the scan. The first axis runs from the outside of the body inwards for left and right alike.
     """
     parts = []
     for place in places:
@@ -114,18 +111,15 @@ def place_vectors(
 
 @full_precision
 def similarity(references: Tensor, query: Tensor, kernel: str = "mean_cosine") -> Tensor:
-    """K(f_ref, f)(v) of Xie et al. 2024, averaged over the l redraws: references (C, l, k, D),
-    query (N, D) -> (C, N).
+    """K(f_ref, f)(v) of Xie et al. 2024, averaged over the l redraws.
 
-    mean_cosine (published), max_cosine, mean_euclid, max_euclid; Euclidean kernels are 1 / (1 + |p
-    - q|^2). Mean and cosine collapse to one prototype a class, m_c = mean of the unit references: a
-      linear rule. Only the max kernels are neighbour rules.
-    Raises ConfigError for another kernel.
+    references (C, l, k, D), query (N, D) -> (C, N). Euclidean kernels are 1 / (1 + |p - q|^2). Mean
+    cosine (published) collapses to one prototype a class, the mean of the unit references: a linear
+    rule. Only the max kernels are neighbour rules. Raises ConfigError for another kernel.
     """
     if kernel not in KERNELS:
-        raise ConfigError(
-            f"there is no similarity kernel {kernel!r}", fix=f"use one of {', '.join(KERNELS)}"
-        )
+        fix = f"use one of {', '.join(KERNELS)}"
+        raise ConfigError(f"there is no similarity kernel {kernel!r}", fix=fix)
     n_classes, redraws, k, d = references.shape
     if kernel == "mean_cosine":
         prototypes = F.normalize(references, dim=-1).mean((1, 2))
@@ -134,9 +128,8 @@ def similarity(references: Tensor, query: Tensor, kernel: str = "mean_cosine") -
     if kernel.endswith("cosine"):
         pairs = F.normalize(flat, dim=-1) @ F.normalize(query, dim=-1).T
     else:
-        squared = (
-            flat.square().sum(1, keepdim=True) + query.square().sum(1)[None] - 2.0 * flat @ query.T
-        )
+        lengths = flat.square().sum(1, keepdim=True) + query.square().sum(1)[None]
+        squared = lengths - 2.0 * flat @ query.T
         pairs = 1.0 / (1.0 + squared.clamp(min=0.0))
     pairs = pairs.view(n_classes, redraws, k, -1)
     per_draw = pairs.mean(2) if kernel.startswith("mean") else pairs.amax(2)
@@ -147,17 +140,14 @@ def similarity(references: Tensor, query: Tensor, kernel: str = "mean_cosine") -
 def nearest(
     query: Tensor, references: Tensor, k: int, chunk: int = 16_384
 ) -> tuple[Tensor, Tensor]:
-    """The exact ``k`` nearest references by cosine: query (N, D), references (R, D) -> similarity
-    and index, both (N, k), best first.
+    """The exact ``k`` nearest references by cosine: similarity and index, both (N, k), best first.
 
-    Works through the queries in chunks, so memory is chunk x R whatever N is. Raises ConfigError
-    when there are fewer references than k.
+    query (N, D), references (R, D). Works through the queries in chunks, so memory is chunk x R
+    whatever N is. Raises ConfigError when there are fewer references than k.
     """
     if len(references) < k:
-        raise ConfigError(
-            f"{k} neighbours asked of {len(references)} references",
-            fix="use fewer neighbours or more references",
-        )
+        fix = "use fewer neighbours or more references"
+        raise ConfigError(f"{k} neighbours asked of {len(references)} references", fix=fix)
     bank = F.normalize(references, dim=-1).T.contiguous()
     if len(query) == 0:
         return query.new_zeros(0, k), torch.zeros(0, k, dtype=torch.int64, device=query.device)
@@ -166,25 +156,11 @@ def nearest(
 
 
 def neighbour_vote(
-    query: Tensor,
-    references: Tensor,
-    labels: Tensor,
-    n_classes: int,
-    k: int = 9,
-    *,
-    mutual: bool = False,
+    query: Tensor, references: Tensor, labels: Tensor, n_classes: int, k: int = 9
 ) -> Tensor:
-    """Share of the ``k`` nearest references (by cosine) that carry each class: labels (R,) -> votes
-    (N, C), rows sum to 1.
+    """Share of the ``k`` nearest references (by cosine) that carry each class.
 
-    ``mutual``: only a reference that has the query among its own k nearest queries votes, so one
-    that is near to everything does not decide everything; rows then sum to the share of such
-    references, down to 0.
+    query (N, D), references (R, D), their labels (R,) -> votes (N, C), whose rows sum to 1.
     """
     _, index = nearest(query, references, k)
-    votes = F.one_hot(labels[index], n_classes).float()
-    if mutual and len(query):
-        _, back = nearest(references, query, min(k, len(query)))
-        itself = torch.arange(len(query), device=query.device)[:, None, None]
-        votes = votes * (back[index] == itself).any(-1, keepdim=True)
-    return votes.mean(1)
+    return F.one_hot(labels[index], n_classes).float().mean(1)

@@ -10,7 +10,7 @@ from ssltut.nets.base import Out
 
 def teacher_passes(batch: Batch, nets: Nets, passes: int, sigma: float) -> MCResult:
     """``passes`` dropout passes over the unlabelled patches, each under fresh noise."""
-    views = (batch.noise(sigma, "mc", m)(batch.x_u) for m in range(passes))
+    views = (batch.noise(sigma, "mc", m)(batch.unlabelled) for m in range(passes))
     return mc_dropout(nets["teacher"], views)
 
 

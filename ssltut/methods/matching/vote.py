@@ -7,7 +7,7 @@ beside another one adds which patches are matched at all (``matched_patches``, i
 
 from collections.abc import Sequence
 from math import log
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate, normalize
 from ssltut.data.batch import Batch, PatchLocation
 from ssltut.methods.contract import Method, Nets, Outs, Progress, Term, Terms, supervised
 from ssltut.methods.losses import masked_cross_entropy
+from ssltut.methods.matching.embedding_matching import Assignment, EmbeddingMatching
 from ssltut.methods.matching.primitives import (
     PLACE_WIDTH,
     draw_references,
@@ -24,7 +25,6 @@ from ssltut.methods.matching.primitives import (
     surface_shell,
     voxel_vectors,
 )
-from ssltut.methods.matching.published import Assignment, EmbeddingMatching
 from ssltut.methods.matching.teacher import teacher_on_labelled, teacher_passes
 from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.methods.schedules import ramp
@@ -70,7 +70,7 @@ class NeighbourVote(Method):
     name, title, year = "neighbour_vote", "embedding matching, neighbour vote", 2024
     paper = EmbeddingMatching.paper
     exact = False
-    ideas = EmbeddingMatching.ideas
+    ideas: ClassVar[tuple[str, ...]] = EmbeddingMatching.ideas
     networks = EmbeddingMatching.networks
     retired = EmbeddingMatching.retired | {
         "use": ("UA", "NN"),
@@ -138,7 +138,7 @@ class NeighbourVote(Method):
                 batch.y_l, region, batch.n_classes, k=k, redraws=redraws, generator=generator
             )
             for c in torch.nonzero(drawn.present)[:, 0].tolist():
-                vectors.append(bank[drawn.index[c].flatten()])
+                vectors.append(bank[drawn.voxels[c].flatten()])
                 labels.append(torch.full((k * redraws,), c, device=bank.device))
         return References(torch.cat(vectors), torch.cat(labels))
 
@@ -160,7 +160,7 @@ class NeighbourVote(Method):
         return torch.cat(parts, dim=1)
 
     def unreliable(self, passes: MCResult) -> tuple[Tensor, Tensor]:
-        """Uncertainty, and whether a voxel is unreliable: among the most uncertain, above the floor.
+        """Uncertainty, and which voxels are unreliable: the most uncertain, above the floor.
 
         Both (B, X, Y, Z).
         """
@@ -223,7 +223,9 @@ class NeighbourVote(Method):
         for name, (label, mask, weight) in taught.items():
             if weight:
                 values = [masked_cross_entropy(z, label, mask, "all") for z in logits]
-                terms[name] = Term(sum(values), weight * rise, mask.float().mean().item())
+                terms[name] = Term(
+                    sum(values[1:], values[0]), weight * rise, mask.float().mean().item()
+                )
         return terms
 
     def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:

@@ -3,7 +3,6 @@ looked at.
 """
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from toy import SMALL, toy_case, toy_cohort
 
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
-from ssltut.inspection.explore import (
+from ssltut.inspection import (
     Probe,
     accuracy_on_unreliable,
     correspond,
@@ -22,7 +21,8 @@ from ssltut.inspection.explore import (
     uncertainty_map,
 )
 from ssltut.methods.contract import Progress
-from ssltut.methods.matching.embedding_matching import Assignment
+from ssltut.methods.matching.embedding_matching import Assignment, EmbeddingMatching
+from ssltut.methods.matching.vote import NeighbourVote
 from ssltut.methods.registry import make_method
 from ssltut.nets.base import Out
 from ssltut.training.callbacks import Callback
@@ -134,7 +134,7 @@ def line(values, kind=torch.int64):
     return torch.tensor(values, dtype=kind).view(1, 2, 2, 1)
 
 
-def test_accuracy_on_unreliable_voxels_by_hand():
+def test_accuracy_on_unreliable_voxels_by_hand(monkeypatch):
     truth, student = line([0, 1, 1, 0]), line([0, 1, 0, 0])
     found = Assignment(
         torch.zeros(1, 2, 2, 1),
@@ -144,12 +144,9 @@ def test_accuracy_on_unreliable_voxels_by_hand():
         line([0, 1, 1, 0], torch.bool),
         None,
     )
-    method = SimpleNamespace(
-        sigma_student=0.0,
-        normalise="set",
-        assign=lambda *args: found,
-        vectors=lambda out, places: None,
-    )
+    monkeypatch.setattr(EmbeddingMatching, "teach", lambda *args: {})
+    monkeypatch.setattr(EmbeddingMatching, "assign", lambda *args: found)
+    method = EmbeddingMatching(sigma_student=0.0)
     batch = Batch(torch.zeros(1), truth, torch.zeros(1, 1, 2, 2, 1), (), (), 2, 0)
     nets = {"student": Fixed(nn.functional.one_hot(student, 2).movedim(-1, 1).float())}
     values = accuracy_on_unreliable(method, nets, batch, truth, Progress(0, 1))
@@ -166,12 +163,13 @@ def test_accuracy_on_unreliable_voxels_by_hand():
             "pull of a voxel": 2.0,
         }
     )
-    method.normalise = "all"
-    assert (
-        accuracy_on_unreliable(method, nets, batch, truth, Progress(0, 1))["pull of a voxel"] == 1.0
-    )
+    monkeypatch.setattr(NeighbourVote, "teach", lambda *args: {})
+    monkeypatch.setattr(NeighbourVote, "assign", lambda *args: found)
+    vote = NeighbourVote(sigma_student=0.0)
+    pull = accuracy_on_unreliable(vote, nets, batch, truth, Progress(0, 1))["pull of a voxel"]
+    assert pull == 1.0
     none = found._replace(unreliable=line([0] * 4, torch.bool), trusted=line([0] * 4, torch.bool))
-    method.assign = lambda *args: none
+    monkeypatch.setattr(EmbeddingMatching, "assign", lambda *args: none)
     values = accuracy_on_unreliable(method, nets, batch, truth, Progress(0, 1))
     assert np.isnan(values["match right"])
     assert values["pull of a voxel"] == 0.0
@@ -183,7 +181,7 @@ def test_accuracy_on_unreliable_voxels_by_hand():
     [
         ("embedding_matching", {}, "instance"),
         ("neighbour_vote", {"memory": 8}, "batch"),
-        ("place_vote", {}, "instance"),
+        ("vote_beside", {"start": 0.1, "scans": 0.0}, "instance"),
     ],
 )
 def test_probing_does_not_disturb_training(name, options, norm, tmp_path):
@@ -201,7 +199,7 @@ def test_probing_does_not_disturb_training(name, options, norm, tmp_path):
     frame = probe.frame()
     assert frame["step"].tolist() == [0, 1, 2, 3]
     assert frame["match weight"].is_monotonic_increasing
-    assert frame["match weight"].gt(0).all()
+    assert frame["match weight"].iloc[1:].gt(0).all()  # a vote beside a host starts later
     assert frame["unreliable share"].between(0, 1).all()
     assert frame["teacher right where reliable"].dropna().between(0, 1).all()
 

@@ -1,0 +1,60 @@
+"""Correspondences: the labelled voxels whose embeddings are most similar to those of a scan."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from ssltut.methods.matching.primitives import (
+    draw_references,
+    nearest,
+    surface_shell,
+    voxel_vectors,
+)
+from ssltut.seeding import generator_for
+
+
+class Correspondences(NamedTuple):
+    """For N query voxels of one scan, their nearest reference voxels in another.
+
+    query (N, 3) voxel indices; reference (N, k, 3) voxel indices in the labelled scan; similarity
+    (N, k) cosine, best first; reference_class (N, k); vote (N, C) share of the k neighbours.
+    """
+
+    query: np.ndarray
+    reference: np.ndarray
+    similarity: np.ndarray
+    reference_class: np.ndarray
+    vote: np.ndarray
+
+
+def correspond(
+    embedding: Tensor,
+    query: np.ndarray,
+    labelled_embedding: Tensor,
+    label: np.ndarray,
+    *,
+    k: int = 9,
+    band: int = 2,
+    references: int = 600,
+    n_classes: int,
+    seed: int = 0,
+) -> Correspondences:
+    """Match voxels ``query`` (N, 3) of one scan to surface voxels of a labelled scan.
+
+    By cosine similarity of embeddings (D, X, Y, Z); ``references`` voxels of each class are drawn
+    from the surface band of ``label`` (X, Y, Z).
+    """
+    y = torch.as_tensor(label.astype(np.int64))[None]
+    shell, draws = surface_shell(y, band), generator_for("cpu", seed, "correspond")
+    drawn = draw_references(y, shell, n_classes, k=references, redraws=1, generator=draws)
+    flat = drawn.voxels[drawn.present].flatten()
+    classes = y.flatten()[flat]
+    bank = voxel_vectors(labelled_embedding[None])[flat]
+    vectors = embedding[:, query[:, 0], query[:, 1], query[:, 2]].T.contiguous()
+    similarity, index = nearest(vectors, bank, k)
+    place = np.stack(np.unravel_index(flat[index].numpy(), label.shape), axis=-1)
+    vote = one_hot(classes[index], n_classes).float().mean(1)
+    return Correspondences(query, place, similarity.numpy(), classes[index].numpy(), vote.numpy())

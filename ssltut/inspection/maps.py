@@ -1,0 +1,78 @@
+"""Uncertainty and embeddings of whole scans, as a trained network gives them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssltut.data.case import Case
+from ssltut.data.views import Noise
+from ssltut.errors import ConfigError
+from ssltut.methods.uncertainty import mc_dropout
+from ssltut.seeding import derive_seed
+from ssltut.training.predict import sliding_window
+from ssltut.training.run import Run
+
+
+class UncertaintyMap(NamedTuple):
+    """Mean ``probabilities`` (C, X, Y, Z) and entropies in nats (X, Y, Z) of a scan, float32."""
+
+    probabilities: np.ndarray
+    mean_of_entropies: np.ndarray
+    entropy_of_mean: np.ndarray
+
+
+def uncertainty_map(
+    run: Run,
+    case: Case,
+    *,
+    role: str = "student",
+    passes: int = 5,
+    sigma: float = 0.01,
+    seed: int = 0,
+) -> UncertaintyMap:
+    """MC-dropout uncertainty of a scan by sliding window, the same for one ``seed``.
+
+    Raises ConfigError for an unknown ``role``.
+    """
+    net, window = net_of(run, role), 0
+
+    def forward(x: Tensor) -> Tensor:
+        nonlocal window
+        window += 1
+        noise = [Noise(sigma, derive_seed(seed, window, m)) for m in range(passes)]
+        found = mc_dropout(net, (view(x) for view in noise))
+        entropies = found.mean_of_entropies[:, None], found.entropy_of_mean[:, None]
+        return torch.cat([found.mean, *entropies], dim=1)
+
+    image = run.intensity.normalise(case.image)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "dropout"))
+        out = sliding_window(forward, image, run.config.patch, device_of(net)).numpy()
+    return UncertaintyMap(out[:-2], out[-2], out[-1])
+
+
+def embedding_map(run: Run, case: Case, *, role: str = "student") -> Tensor:
+    """Embeddings of every voxel of a scan, (D, X, Y, Z) float32.
+
+    Raises ConfigError for an unknown ``role``.
+    """
+    net, image = net_of(run, role), run.intensity.normalise(case.image)
+
+    def forward(x: Tensor) -> Tensor:
+        return net(x).feats["embedding"]
+
+    return sliding_window(forward, image, run.config.patch, device_of(net))
+
+
+def net_of(run: Run, role: str) -> nn.Module:
+    """A network of a run, in eval mode. Raises ConfigError for an unknown ``role``."""
+    if role not in run.method.networks:
+        fix = f"use one of {', '.join(run.method.networks)}"
+        raise ConfigError(f"the run has no network {role!r}", where=run.folder, fix=fix)
+    return run.nets[role].eval()
+
+
+def device_of(net: nn.Module) -> torch.device:
+    return next(net.parameters()).device

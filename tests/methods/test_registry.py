@@ -1,0 +1,94 @@
+"""Methods by name: what is refused, and runs of old that are found again."""
+
+import json
+
+import pytest
+
+from ssltut.errors import ConfigError
+from ssltut.methods.contract import Method
+from ssltut.methods.registry import METHODS, make_method, method_table, title_of
+
+FORMS = [make_method(name) for name in METHODS] + [
+    make_method("vote_beside", {"host": "medl", "place": 0.0}),
+    make_method("embedding_matching", {"threshold": 0.05, "use": ["UA"]}),
+]
+
+
+@pytest.mark.parametrize("method", FORMS, ids=lambda method: method.name)
+def test_a_method_comes_back_from_the_identity_of_its_run(method):
+    identity = json.loads(json.dumps(method.identity))
+    assert make_method(identity["method"], identity["options"]) == method
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("embeding_matching", {}, "did you mean embedding_matching"),
+        ("zzz", {}, "labels_only"),
+        ("mean_teacher", {"wight": 1.0}, "there is no option 'wight'"),
+        ("mean_teacher", {"weight": "much"}, "give a value like 0.1"),
+        ("mean_teacher", {"weight": -1.0}, "weight is -1.0"),
+        ("embedding_matching", {"kernel": "cosine"}, "kernel is 'cosine'"),
+        ("embedding_matching", {"use": ["UA", "XX"]}, "choose among UA, NN, EN"),
+        ("embedding_matching", {"memory": 5}, "there is no option 'memory'"),
+        ("embedding_matching", {"threshold": 1.0}, "threshold is 1.0"),
+        ("embedding_matching", {"threshold": "half"}, "threshold is 'half'"),
+        ("embedding_matching", {"passes": 0}, "passes is 0"),
+        ("region_vote", {"region": 4}, "region is 4"),
+        ("region_vote", {"floor": 1.0}, "floor is 1.0"),
+        ("region_vote", {"place": -1.0}, "place is -1.0"),
+        ("region_vote", {"layer": "first"}, "layer is 'first'"),
+        ("region_vote", {"gate": 1.0}, "gate is 1.0"),
+        ("vote_beside", {"host": "bcp"}, "host is 'bcp'"),
+        ("vote_beside", {"start": 0.0}, "start is 0.0"),
+        ("vote_beside", {"slow": 1.1}, "slow is 1.1"),
+        ("vote_beside", {"scans": -1.0}, "scans is -1.0"),
+        ("vote_beside", {"rate": 0.0}, "rate is 0.0"),
+        ("late_vote", {}, "the method late_vote is gone"),
+    ],
+)
+def test_wrong_methods_and_options_are_refused(name, options, words):
+    with pytest.raises(ConfigError, match=words):
+        make_method(name, options)
+
+
+def test_options_come_as_a_command_line_or_json_gives_them():
+    method = make_method("embedding_matching", {"w_ua": 1, "use": "UA,NN", "threshold": 0.5})
+    assert (method.w_ua, method.use, method.threshold) == (1.0, ("UA", "NN"), 0.5)
+    assert isinstance(method.w_ua, float)
+
+
+def test_an_option_that_another_method_retired_is_still_an_option():
+    assert make_method("region_vote", {"region": 1}).region == 1
+    assert make_method("embedding_matching", {"region": 1}) == make_method("embedding_matching")
+    with pytest.raises(ConfigError, match="there is no option 'region'"):
+        make_method("embedding_matching", {"region": 7})
+
+
+def test_an_annotated_fact_is_no_option():
+    with pytest.raises(TypeError, match="title is no option"):
+
+        class Wrong(Method):
+            title: str = "wrong"
+
+
+def test_a_subclass_needs_no_decorator():
+    class Longer(METHODS["ua_mt"]):
+        name = "longer"
+        passes: int = 16
+
+    assert Longer().options["passes"] == 16
+    assert Longer(passes=4) == Longer(passes=4)
+
+
+def test_the_method_table_names_every_method():
+    table = method_table()
+    assert [row["name"] for row in table] == list(METHODS)
+    assert all(row["paper"] and row["kind"] in ("exact", "reconstruction") for row in table)
+
+
+def test_titles_of_results_outlive_their_methods():
+    assert title_of("ua_mt") == "UA-MT"
+    assert title_of("place_vote") == "embedding matching, place vote"
+    assert title_of("evidential_vote") == "embedding matching, vote beside MEDL"
+    assert title_of("my own") == "my own"
