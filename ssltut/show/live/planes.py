@@ -229,9 +229,9 @@ def legend(scene: Scene) -> str:
     """HTML key of the classes, the outlines and the heat."""
     marks = []
     if scene.labels and scene.table:
-        for name, colour in list(zip(scene.table.names, scene.table.colours, strict=True))[1:]:
-            style = f"color:{colour};-webkit-text-stroke:0.5px black"
-            marks.append(f'<span style="{style}">&#9632;</span> {name}')
+        for c in range(1, scene.table.n_classes):
+            style = f"color:{scene.table.colours[c]};-webkit-text-stroke:0.5px black"
+            marks.append(f'<span style="{style}">&#9632;</span> {scene.table.names[c]}')
     for k, name in enumerate(scene.contours or {}):
         marks.append(f"{'dashed' if k else 'solid'}: {name}")
     if scene.heat is not None:
