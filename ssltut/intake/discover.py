@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ssltut.data.labels import LABEL_MAPS, LabelMap
+from ssltut.data.labels import HIP, LABEL_MAPS, LabelMap, LabelTable
 from ssltut.errors import DataError, DataWarning
-from ssltut.io._nifti_header import Spacing, read_volume
+from ssltut.io._nifti_header import read_volume
 from ssltut.io.dicom import Series, find_series, is_dicom, read_series
 from ssltut.io.nifti import as_label, check_grid, check_label, scan_id
 from ssltut.io.volume import Note, Volume
@@ -19,6 +19,31 @@ from ssltut.io.volume import Note, Volume
 LABELS = ("label", "mask", "segmentation")  # folders whose names begin so hold labels, never scans
 SHARED = ("images", "scans", "nifti")  # folders of this name hold scans of many patients
 CHANNEL = re.compile(r"_(0000|data|image|img|ct)$", re.IGNORECASE)  # a label is named without it
+
+
+@dataclass(frozen=True)
+class IntakeOptions:
+    """How scans are taken in.
+
+    labels          what the values of label files mean; without it labels are left out
+    spacing         the voxel size in mm to resample to
+    hips            the side in mm of the cubes cut around left and right hip
+    assume_spacing  mm, for files without an affine
+    fill            HU, for voxels that are NaN or infinite
+    each_a_patient  every NIfTI file is a patient's only one, whatever folder it lies in
+    """
+
+    labels: LabelMap | None = None
+    modality: str = "CT"
+    spacing: float | None = None
+    hips: float | None = None
+    assume_spacing: float | None = None
+    fill: float | None = None
+    each_a_patient: bool = False
+
+    @property
+    def table(self) -> LabelTable:
+        return self.labels.table if self.labels else HIP
 
 
 @dataclass(frozen=True)
@@ -39,23 +64,14 @@ class FoundScan:
             return "NIfTI"
         return f"DICOM series of {len(self.series.slices)} files"
 
-    def read(
-        self,
-        note: Note,
-        *,
-        modality: str = "CT",
-        assume_spacing: Spacing | None = None,
-        fill: float | None = None,
-    ) -> Volume | None:
-        """The volume in RAS+, in HU for CT, or None when there are no voxels.
-
-        Findings go to ``note``.
-        """
+    def read(self, options: IntakeOptions, note: Note) -> Volume | None:
+        """The volume in RAS+, in HU for CT; findings go to ``note``. None without voxels."""
         if self.series is not None:
             volume = read_series(self.series, note)
         else:
-            volume = read_volume(self.where, note, assume_spacing=assume_spacing, fill=fill)
-        if volume is None or modality == "CT":
+            spacing, fill = options.assume_spacing, options.fill
+            volume = read_volume(self.where, note, assume_spacing=spacing, fill=fill)
+        if volume is None or options.modality == "CT":
             return volume
         return replace(volume, values=volume.values.astype(np.float32, copy=False))
 
@@ -99,22 +115,15 @@ def _read_masks(folder: Path, volume: Volume, mapping: LabelMap, note: Note) -> 
     return label
 
 
-def find_scans(
-    folder: Path,
-    note: Note,
-    *,
-    modality: str = "CT",
-    mapping: LabelMap | None = None,
-    each_a_patient: bool = False,
-) -> list[FoundScan]:
+def find_scans(folder: Path, options: IntakeOptions, note: Note) -> list[FoundScan]:
     """Every scan below ``folder`` (or the one file), in the order of their names.
 
     ``note`` gets what is no scan. Raises DataError when a scan has two labels. A NIfTI file in a
     folder of its own, or beside others in one sub-folder, belongs to the patient of that first
-    sub-folder unless ``each_a_patient``: patients may be merged wrongly, never split over training
-    and test. DICOM series have their patient in the header.
+    sub-folder unless ``options.each_a_patient``: patients may be merged wrongly, never split over
+    training and test. DICOM series have their patient in the header.
     """
-    folder = Path(folder)
+    mapping = options.labels
     nifti, dicom = _files_below(folder)
     labels = {
         path: _label_of(path.parent, scan_id(path), mapping)
@@ -124,9 +133,9 @@ def find_scans(
     taken, scans = set(labels.values()), []
     for path, label in labels.items():
         if path not in taken:
-            patient = str(path) if each_a_patient else _patient_of(path, folder)
+            patient = str(path) if options.each_a_patient else _patient_of(path, folder)
             scans.append(FoundScan(path, patient, None, label))
-    for series in find_series(dicom, note, modality):
+    for series in find_series(dicom, note, options.modality):
         label = _label_of(series.where.parent, series.where.parent.name, mapping)
         scans.append(FoundScan(series.where, series.patient, series, label))
     owned = {scan.label for scan in scans if scan.label}

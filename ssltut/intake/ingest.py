@@ -14,12 +14,12 @@ import numpy as np
 from ssltut.data.case import Case
 from ssltut.data.cohort import fingerprint
 from ssltut.data.crop_hips import crop_hips
-from ssltut.data.labels import HIP, LabelMap, LabelTable
+from ssltut.data.labels import LabelTable
 from ssltut.data.resample import onto_grid, resample
 from ssltut.data.split import make_split
 from ssltut.errors import ConfigError, DataError, DataWarning
 from ssltut.files import read_json
-from ssltut.intake.discover import FoundScan, find_scans
+from ssltut.intake.discover import FoundScan, IntakeOptions, find_scans
 from ssltut.intake.report import facts_of, volumes, write_index, write_report
 from ssltut.io._nifti_header import read_volume
 from ssltut.io.cohort_folder import whole_folder, write_description, write_scan
@@ -29,29 +29,6 @@ from ssltut.io.volume import collecting, strict
 from ssltut.progress import progress_bar
 
 MAX_VOLUME_CHANGE = 0.02  # share of a class that resampling may add or lose without a warning
-
-
-@dataclass(frozen=True)
-class IntakeOptions:
-    """How scans are taken in.
-
-    spacing         the voxel size in mm to resample to
-    hips            the side in mm of the cubes cut around left and right hip
-    assume_spacing  mm, for files without an affine
-    fill            HU, for voxels that are NaN or infinite
-    """
-
-    labels: LabelMap | None = None
-    modality: str = "CT"
-    spacing: float | None = None
-    hips: float | None = None
-    assume_spacing: float | None = None
-    fill: float | None = None
-    each_a_patient: bool = False
-
-    @property
-    def table(self) -> LabelTable:
-        return self.labels.table if self.labels else HIP
 
 
 @dataclass
@@ -78,7 +55,7 @@ class Intake:
 def ingest(
     folder: Path,
     out: Path,
-    options: IntakeOptions = IntakeOptions(),
+    options: IntakeOptions | None = None,
     *,
     key: Path | None = None,
     log: Callable[[str], None] | None = print,
@@ -95,18 +72,13 @@ def ingest(
     scan is left, a scan has two labels or the disk fails.
     """
     folder, out, intake = Path(folder), Path(out), Intake()
+    options = options or IntakeOptions()
     if not folder.exists():
         raise DataError("there is no such folder", where=folder, fix="check the path")
     if key is not None and (key.exists() or out.resolve() in key.resolve().parents):
         what = "the key file exists already, or would lie in the cohort"
         raise ConfigError(what, where=key, fix="choose a new file outside the cohort")
-    scans = find_scans(
-        folder,
-        intake.note,
-        modality=options.modality,
-        mapping=options.labels,
-        each_a_patient=options.each_a_patient,
-    )
+    scans = find_scans(folder, options, intake.note)
     try:
         with whole_folder(out) as part:
             _take_in(scans, part, options, intake, log)
@@ -219,12 +191,7 @@ def _cases_of(
 def _read(
     scan: FoundScan, case_id: str, patient: str, options: IntakeOptions, report: Report
 ) -> Case | None:
-    volume = scan.read(
-        report.note,
-        modality=options.modality,
-        assume_spacing=options.assume_spacing,
-        fill=options.fill,
-    )
+    volume = scan.read(options, report.note)
     if volume is None or report.errors:
         return None
     label = scan.read_label(volume, options.labels, report.note) if options.labels else None

@@ -113,30 +113,25 @@ def as_label(values: np.ndarray) -> np.ndarray:
     return values.astype(np.uint8 if values.max() < 2**8 else np.uint16, copy=False)
 
 
-def write_image(case: Case, path: Path, *, overwrite: bool = False) -> None:
+def write_image(case: Case, path: Path) -> None:
     """Save the image as int16 or float32, unscaled, in RAS+.
 
     Raises ConfigError when ``path`` exists, DataError for an unusable affine.
     """
     dtype = np.int16 if case.image.dtype.kind in "iu" else np.float32
-    _save(case.image.astype(dtype, copy=False), case.affine, path, overwrite)
+    _save(case.image.astype(dtype, copy=False), case.affine, path, overwrite=False)
 
 
 def write_label(
-    label: np.ndarray,
-    affine: np.ndarray,
-    path: Path,
-    table: LabelTable | None = None,
-    *,
-    overwrite: bool = False,
+    label: np.ndarray, affine: np.ndarray, path: Path, *, overwrite: bool = False
 ) -> None:
     """Save a label (X, Y, Z) as uint8 or uint16, unscaled.
 
-    Raises ConfigError when ``path`` exists; DataError for values that are not whole or not in
-    ``table``, or a file that does not hold what was saved.
+    Raises ConfigError when ``path`` exists; DataError for values that are not whole or not in 0 to
+    65535, or a file that does not hold what was saved.
     """
-    check_label(label, path, table)
-    _save(as_label(label), affine, path, overwrite)
+    check_label(label, path)
+    _save(as_label(label), affine, path, overwrite=overwrite)
 
 
 def write_like_source(
@@ -155,7 +150,7 @@ def write_like_source(
     write_label(nib.apply_orientation(label, turn), affine, path, overwrite=overwrite)
 
 
-def _save(values: np.ndarray, affine: np.ndarray, path: Path, overwrite: bool) -> None:
+def _save(values: np.ndarray, affine: np.ndarray, path: Path, *, overwrite: bool) -> None:
     """All or nothing: written beside ``path``, read back, then renamed."""
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):

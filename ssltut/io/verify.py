@@ -49,8 +49,7 @@ class Report:
         def as_dicts(findings: Iterable[SsltutError | DataWarning]) -> list[dict[str, object]]:
             return [{"found": f.found, "where": str(f.where), "next": f.fix} for f in findings]
 
-        errors, warnings = as_dicts(self.errors), as_dicts(self.warnings)
-        findings = {"errors": errors, "warnings": warnings}
+        findings = {"errors": as_dicts(self.errors), "warnings": as_dicts(self.warnings)}
         return {"path": str(self.path), "ok": self.ok, **findings, "facts": self.facts}
 
     def __str__(self) -> str:

@@ -57,7 +57,7 @@ def strict(finding: DataError | DataWarning) -> None:
     """The ``note`` of everything that goes on with the data: raise an error, warn of a warning."""
     if isinstance(finding, DataError):
         raise finding
-    warnings.warn(finding, stacklevel=4)
+    warnings.warn(finding, stacklevel=5)  # the line that called read_case
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 from toy_nifti import AFFINE, BAD_FILES, BAD_LABELS, HU, LABEL, NAN, holed, oriented, save, shifted
 
 from ssltut.data.case import Case
-from ssltut.data.labels import ATRIUM, HIP
+from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, DataWarning
 from ssltut.io.nifti import read_case, write_image, write_label, write_like_source
 
@@ -226,29 +226,26 @@ def test_label_written_is_the_label_read(tmp_path: Path, top: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "affine", "name", "table", "error", "words"),
+    ("label", "affine", "name", "error", "words"),
     [
-        (LABEL, AFFINE, "l.nii.gz", ATRIUM, DataError, r"2 \(70 voxels\)"),
-        (LABEL.astype(int) * 40_000, AFFINE, "l.nii.gz", None, DataError, "80000"),
-        (LABEL / 2, AFFINE, "l.nii.gz", None, DataError, "not whole"),
-        (holed(LABEL), AFFINE, "l.nii.gz", None, DataError, "not whole"),
-        (holed(LABEL, np.inf), AFFINE, "l.nii.gz", None, DataError, r"inf \(2 voxels\)"),
-        (LABEL, NAN, "l.nii.gz", HIP, DataError, "affine has 4 numbers"),
-        (LABEL, np.zeros((4, 4)), "l.nii.gz", HIP, DataError, "singular"),
-        (LABEL, AFFINE, "l.png", HIP, ConfigError, "NIfTI"),
+        (LABEL.astype(int) * 40_000, AFFINE, "l.nii.gz", DataError, "80000"),
+        (LABEL / 2, AFFINE, "l.nii.gz", DataError, "not whole"),
+        (holed(LABEL), AFFINE, "l.nii.gz", DataError, "not whole"),
+        (holed(LABEL, np.inf), AFFINE, "l.nii.gz", DataError, r"inf \(2 voxels\)"),
+        (LABEL, NAN, "l.nii.gz", DataError, "affine has 4 numbers"),
+        (LABEL, np.zeros((4, 4)), "l.nii.gz", DataError, "singular"),
+        (LABEL, AFFINE, "l.png", ConfigError, "NIfTI"),
     ],
 )
-def test_bad_label_is_not_written(
-    tmp_path: Path, label, affine, name, table, error, words: str
-) -> None:
+def test_bad_label_is_not_written(tmp_path: Path, label, affine, name, error, words: str) -> None:
     with pytest.raises(error, match=words):
-        write_label(label, affine, tmp_path / name, table)
+        write_label(label, affine, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_overwritten_by_default(tmp_path: Path) -> None:
     path = tmp_path / "l.nii.gz"
-    write_label(LABEL, AFFINE, path, HIP)
+    write_label(LABEL, AFFINE, path)
     before = path.read_bytes()
     for write in (
         lambda: write_label(LABEL, AFFINE, path),
@@ -257,7 +254,7 @@ def test_nothing_is_overwritten_by_default(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="exists already"):
             write()
     assert path.read_bytes() == before
-    write_label(2 - LABEL, AFFINE, path, HIP, overwrite=True)
+    write_label(2 - LABEL, AFFINE, path, overwrite=True)
     assert np.array_equal(np.asanyarray(nib.load(path).dataobj), 2 - LABEL)
 
 
