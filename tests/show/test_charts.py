@@ -11,7 +11,7 @@ from toy import STEPS, TABLE
 
 from ssltut import show
 from ssltut.errors import ConfigError
-from ssltut.show.static.charts import side_by_side, strip, usual_range
+from ssltut.show.static.charts import side_by_side, usual_range
 from ssltut.show.static.pictures import SERIES, line_style
 
 TICKS = {8: "eight", 2: "two", 4: "four"}
@@ -144,10 +144,12 @@ def test_what_is_far_out_does_not_set_the_scale(values, anchors, expected):
     assert usual_range(values, anchors) == expected
 
 
-def test_a_method_without_values_keeps_its_row_and_says_nothing():
+def test_a_method_without_values_keeps_its_row_and_says_nothing(drawn):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ax = strip({"ours": [0.1, np.nan, 0.3], "failed": [np.nan, np.nan]}, "Dice").axes[0]
+        values = {"ours": [0.1, np.nan, 0.3], "failed": [np.nan, np.nan]}
+        show.paired_strip(values, xlabel="Dice", alt="differences")
+        ax = drawn[0].axes[0]
         ax.figure.canvas.draw()
     assert tick_labels(ax.get_yticklabels()) == ["ours", "failed"]
     assert texts(ax) == ["mean", "+0.200", "no value"]
@@ -156,9 +158,11 @@ def test_a_method_without_values_keeps_its_row_and_says_nothing():
     assert means.get_xdata()[0] == pytest.approx(0.2)
 
 
-def test_differences_that_are_far_out_are_an_arrow_with_their_number():
+def test_differences_that_are_far_out_are_an_arrow_with_their_number(drawn):
     usual = np.linspace(-1, 1, 20)
-    ax = strip({"ours": usual, "one": [*usual, -9], "all": [70.0, 60.0, 65.0]}, "mm").axes[0]
+    values = {"ours": usual, "one": [*usual, -9], "all": [70.0, 60.0, 65.0]}
+    show.paired_strip(values, xlabel="mm", alt="differences")
+    ax = drawn[0].axes[0]
     assert {"-9.0", "3 points, to 70.0"} <= set(texts(ax))
     assert ax.get_xlim() == pytest.approx((-1.1, 1.1), abs=0.01)
 

@@ -12,14 +12,11 @@ from numpy.typing import ArrayLike
 
 from ssltut.errors import ConfigError
 from ssltut.metrics import HIGHER_IS_BETTER
-from ssltut.show.static.pictures import SERIES, Picture, described, line_style, picture, styled
+from ssltut.show.static.pictures import SERIES, Picture, line_style, picture, styled
 
 BOUND = "#555555"  # the two bounds are grey lines, dashed and dash-dotted
 BOUND_DASHES = ("--", "-.")
 NO_VALUE = "no value"
-# seaborn computes intervals from samples; ours are known. Of the three numbers low, mean, high it
-# draws the median (the mean) and the whole range (the interval).
-KNOWN_INTERVAL: dict[str, Any] = {"estimator": "median", "errorbar": ("pi", 100)}
 
 
 def check_table(table: pd.DataFrame, *names: str) -> None:
@@ -73,23 +70,31 @@ def mark_beyond(ax: Axes, row: int, values: np.ndarray) -> None:
     and the farthest.
     """
     low, high = ax.get_xlim()
-    sides = (
-        (0.0, 0.07, "left", np.sort(values[values < low])),
-        (1.0, -0.07, "right", np.sort(values[values > high])[::-1]),
-    )
-    for edge, inwards, align, outside in sides:
+    below, above = np.sort(values[values < low]), np.sort(values[values > high])[::-1]
+    for edge, start, align, outside in ((0, 0.07, "left", below), (1, 0.93, "right", above)):
         if len(outside):
             farthest = written(outside)[0]
             ax.annotate(
                 farthest if len(outside) == 1 else f"{len(outside)} points, to {farthest}",
                 (edge, row),
-                (edge + inwards, row),
+                (start, row),
                 xycoords=ax.get_yaxis_transform(),
                 arrowprops={"arrowstyle": "-|>", "lw": 3, "color": SERIES[0]},
                 ha=align,
                 va="center",
                 fontsize=13,
             )
+
+
+def draw_points(ax: Axes, table: pd.DataFrame, known_by: list[str], **looks: Any) -> None:
+    """A point at each mean, with its interval.
+
+    seaborn computes intervals from samples; ours are known. Of the three numbers low, mean, high it
+    draws the median (the mean) and the whole range (the interval).
+    """
+    long = table.melt(known_by, ["low", "mean", "high"])
+    interval = {"estimator": "median", "errorbar": ("pi", 100), "err_kws": {"linewidth": 3}}
+    sns.pointplot(long, ax=ax, **interval, **looks)
 
 
 def write_margin(ax: Axes, heading: str, words: Sequence[str]) -> None:
@@ -116,9 +121,10 @@ def draw_intervals(
     ax: Axes, rows: pd.DataFrame, order: Sequence[str], bounds: Sequence[str]
 ) -> None:
     """One panel of ``intervals``."""
-    long = rows.melt("method", ["low", "mean", "high"])
-    sns.pointplot(
-        long.assign(bound=long["method"].isin(bounds)),
+    draw_points(
+        ax,
+        rows.assign(bound=rows["method"].isin(bounds)),
+        ["method", "bound"],
         x="value",
         y="method",
         hue="bound",
@@ -129,10 +135,7 @@ def draw_intervals(
         linestyles="none",
         markersize=9,
         capsize=0.3,
-        err_kws={"linewidth": 3},
         legend=False,
-        ax=ax,
-        **KNOWN_INTERVAL,
     )
     known = rows.set_index("method").reindex(order)
     for bound, dashes in zip(bounds, BOUND_DASHES, strict=False):
@@ -166,7 +169,6 @@ def intervals(
     A mean that is far out is an arrow at the edge with its value. Raises ConfigError when a column
     is missing, or a method has two rows of one metric.
     """
-    described(alt)
     check_table(table, "method", "metric", "mean", "low", "high")
     order, metrics = ranked(table, bounds), table["metric"].unique()
     fig = Figure(figsize=(6.4 * len(metrics) + 2, 0.42 * len(order) + 1.1), layout="constrained")
@@ -182,27 +184,22 @@ def paired_strip(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str)
     """Per-patient differences to a baseline, one row per method: a point a patient, a bar at the
     mean, a line at no difference. Points that are far out are an arrow at the edge.
     """
-    return picture(strip(differences, xlabel), described(alt))
-
-
-def strip(differences: Mapping[str, ArrayLike], xlabel: str) -> Figure:
-    """The figure behind ``paired_strip``."""
     values = {name: pd.Series(np.asarray(v, float)) for name, v in differences.items()}
     long = pd.concat(values, names=["method", "patient"]).rename("value").dropna().reset_index()
-    place = {"x": "value", "y": "method", "order": list(differences)}
+    axes = {"x": "value", "y": "method", "order": list(differences)}
     fig = Figure(figsize=(11, 0.55 * len(differences) + 1.2), layout="constrained")
     ax = fig.subplots()
     ax.axvline(0, color="black", lw=2, zorder=1)
     least, most = usual_range(long["value"], [0.0])
     set_limits(ax, min(least, 0), max(most, 0))
-    sns.swarmplot(long, **place, size=7, color=SERIES[0], warn_thresh=1, ax=ax)
+    sns.swarmplot(long, **axes, size=7, color=SERIES[0], warn_thresh=1, ax=ax)
     bar = {"marker": "|", "markersize": 24, "markeredgewidth": 4, "color": SERIES[1]}
-    sns.pointplot(long, **place, errorbar=None, linestyles="none", ax=ax, **bar)
+    sns.pointplot(long, **axes, errorbar=None, linestyles="none", ax=ax, **bar)
     for row, one in enumerate(values.values()):
         mark_beyond(ax, row, one.dropna().to_numpy())
     write_margin(ax, "mean", written([one.mean() for one in values.values()], sign="+"))
     ax.set(xlabel=xlabel, ylabel="")
-    return fig
+    return picture(fig, alt)
 
 
 def draw_groups(
@@ -214,10 +211,10 @@ def draw_groups(
     few = len(methods) < 7
     joined = len(methods) * len(positions) < 25  # more lines are a cobweb
     placed = table.assign(position=table[along].map(positions))
-    sns.pointplot(
-        placed[placed["method"].isin(methods)].melt(
-            ["method", "position"], ["low", "mean", "high"]
-        ),
+    draw_points(
+        ax,
+        placed[placed["method"].isin(methods)],
+        ["method", "position"],
         x="position",
         y="value",
         hue="method",
@@ -229,9 +226,6 @@ def draw_groups(
         dodge=(0.6 if few else 0.8) if len(methods) > 1 else False,
         linewidth=1.2,
         markersize=10,
-        err_kws={"linewidth": 3},
-        ax=ax,
-        **KNOWN_INTERVAL,
     )
     for bound, dashes in zip(bounds, BOUND_DASHES, strict=False):
         rows = placed[placed["method"] == bound]
@@ -277,7 +271,6 @@ def budget_curves(
     bounds   methods drawn as grey bars at each value: the two bounds
     Raises ConfigError when a column is missing, or a method has two rows at one value.
     """
-    described(alt)
     check_table(table, "method", "budget", "mean", "low", "high")
     ticks = {budget: str(budget) for budget in sorted(table["budget"].unique())}
     return picture(side_by_side(table, "budget", ticks, "labelled scans", ylabel, bounds), alt)
@@ -294,7 +287,6 @@ def strata_curves(
     bounds   methods drawn as grey bars at each value: the two bounds
     Raises ConfigError when a column is missing, or a method has two rows at one value.
     """
-    described(alt)
     check_table(table, "method", "part", "easiest", "hardest", "cases", "mean", "low", "high")
     ticks = {
         row.part: f"{row.easiest:.2f}\n1 case"
@@ -314,7 +306,6 @@ def dot_matrix(has: pd.DataFrame, costs: pd.DataFrame, *, alt: str) -> Picture:
     costs   numbers of the same rows: bars with their values
     Raises ConfigError when the two have not the same rows.
     """
-    described(alt)
     if list(has.index) != list(costs.index):
         raise ConfigError(
             f"{len(has)} rows of dots and {len(costs)} of costs that are not the same",

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure, FigureBase
 from numpy.typing import ArrayLike
 
 from ssltut.errors import ConfigError
-from ssltut.show.static.pictures import Picture, described, line_style, picture, styled
+from ssltut.show.static.pictures import Picture, line_style, picture, styled
 
 # Panels that collect columns of a history, by what the names of these columns end with.
 ENDINGS = {"weight of the term": " weight", "share of voxels": " share"}
@@ -93,7 +93,6 @@ def curves(
               validation score)
     Raises ConfigError for a column that is not there.
     """
-    described(alt)
     history = pd.DataFrame(history)
     groups = groups or default_groups([c for c in history.columns if c != "step"])
     refuse_missing(history, groups)
@@ -117,7 +116,6 @@ def lines(
     """Named lines over one x, or over an x of their own ({name: x}); ``bands`` {name: (low, high)}
     shades an interval.
     """
-    described(alt)
     fig = Figure(figsize=(8, 4.6), layout="constrained")
     ax = fig.subplots()
     for k, (name, y) in enumerate(series.items()):

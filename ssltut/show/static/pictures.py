@@ -5,11 +5,14 @@ import html
 import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
@@ -37,35 +40,16 @@ UNCERTAINTY = "viridis"  # sequential, even to the eye, safe for colour-blind re
 # Okabe-Ito, those with a contrast of at least 3:1 on white.
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 Dashes = str | tuple[int, tuple[int, ...]]
-DASHES: tuple[Dashes, ...] = (
-    "-",
-    "--",
-    ":",
-    "-.",
-    (0, (7, 2, 1, 2, 1, 2)),
-    (0, (3, 2)),
-    (0, (1, 3)),
-)
+DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (3, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 styled = matplotlib.rc_context(STYLE)
 
 
-class LineStyle(TypedDict):
-    """Keywords of matplotlib's ``plot``."""
-
-    color: str
-    ls: Dashes
-    marker: str
-
-
-def line_style(k: int) -> LineStyle:
+def line_style(k: int) -> dict[str, Any]:
     """Colour, dashes and marker of the k-th line; no two of the first 35 look the same."""
     turn = k + k // len(SERIES)
-    return {
-        "color": SERIES[k % len(SERIES)],
-        "ls": DASHES[turn % len(DASHES)],
-        "marker": MARKERS[turn % len(MARKERS)],
-    }
+    dashes, marker = DASHES[turn % len(DASHES)], MARKERS[turn % len(MARKERS)]
+    return {"color": SERIES[k % len(SERIES)], "ls": dashes, "marker": marker}
 
 
 def described(alt: str) -> str:
@@ -111,17 +95,14 @@ class Picture:
 
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
-    ) -> tuple[dict[str, str], dict[str, object]]:
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         code = base64.b64encode(self.png).decode()
-        tag = (
-            f'<img alt="{html.escape(self.alt)}" style="max-width: 100%"'
-            f' src="data:image/png;base64,{code}">'
-        )
-        tag = f'{ONE_OF_TWO}<div class="ssltut-{self.role}">{tag}</div>' if self.role else tag
-        return {"text/plain": self.alt, "text/html": tag, "image/png": code}, {
-            "alt": self.alt,
-            "image/png": {"alt": self.alt},
-        }
+        source = f"data:image/png;base64,{code}"
+        tag = f'<img alt="{html.escape(self.alt)}" style="max-width: 100%" src="{source}">'
+        if self.role:
+            tag = f'{ONE_OF_TWO}<div class="ssltut-{self.role}">{tag}</div>'
+        data = {"text/plain": self.alt, "text/html": tag, "image/png": code}
+        return data, {"alt": self.alt, "image/png": {"alt": self.alt}}
 
     def save(self, path: Path | str) -> Path:
         """Write the PNG to ``path``."""
@@ -129,12 +110,8 @@ class Picture:
         return Path(path)
 
 
-def rendered(fig: Figure) -> object:
+def rendered(fig: Figure) -> Image.Image:
     """A figure as a PIL image, closed. Drawn on its canvas: ``savefig`` would draw it twice."""
-    import matplotlib.pyplot as plt
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
     fig.dpi = STYLE["figure.dpi"]
     with matplotlib.rc_context(STYLE):
         canvas = FigureCanvasAgg(fig)
@@ -153,13 +130,10 @@ def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
     alt, out, still = described(alt), io.BytesIO(), rendered(fig)
     if quick:
         still.save(out, "png", compress_level=1)
-        return Picture(out.getvalue(), alt)
-    # maximum coverage: median cut gives a thin line the colour of the grey around it
-    from PIL import Image
-
-    still.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(
-        out, "png", optimize=True
-    )
+    else:
+        # maximum coverage: median cut gives a thin line the colour of the grey around it
+        method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+        still.quantize(256, method, kmeans=3, dither=dither).save(out, "png", optimize=True)
     return Picture(out.getvalue(), alt)
 
 
@@ -171,14 +145,13 @@ class Illustrated:
     and by nbconvert and GitHub.
     """
 
-    illustration: Picture | None = None
+    illustration: Picture
+    model_id: str
 
-    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, object], dict[str, object]]:
+    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = self.illustration._repr_mimebundle_()
-        return (
-            data | {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}},
-            metadata,
-        )
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        return data | {WIDGET: view}, metadata
 
     def _ipython_display_(self) -> None:
         """In JupyterLab two outputs, the picture and the widget, of which one is seen; elsewhere
@@ -189,8 +162,6 @@ class Illustrated:
         data, metadata = self._repr_mimebundle_()
         if frontend() == "lab":
             display(replace(self.illustration, role="still"))
-            data, metadata = (
-                {WIDGET: data[WIDGET], "text/plain": "(a live view: run the cell to see it)"},
-                {},
-            )
+            plain = "(a live view: run the cell to see it)"
+            data, metadata = {WIDGET: data[WIDGET], "text/plain": plain}, {}
         display(data, metadata=metadata, raw=True)

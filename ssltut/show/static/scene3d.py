@@ -3,7 +3,7 @@ the viewer's left.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.colors import LightSource, to_rgb
@@ -13,24 +13,13 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
-from ssltut.show.static.pictures import Dashes, styled
+from ssltut.show.static.pictures import styled
 
-
-class MatchStyle(TypedDict):
-    """How a match is drawn by matplotlib and by plotly (``symbol``)."""
-
-    color: str
-    width: int
-    ls: Dashes
-    marker: str
-    symbol: str
-
-
-# Matches that agree are thin, solid, round; the others thick, dashed, square. plotly spaces dashes
-# by the size of the scene, up to none at all, so there the lines stay solid.
-AGREES = MatchStyle(color="#0072B2", width=3, ls="-", marker="o", symbol="circle")
-DIFFERS = MatchStyle(color="#D55E00", width=7, ls=(0, (4, 2)), marker="s", symbol="square")
-MATCHES = (AGREES, DIFFERS)
+# Matches that agree are thin, solid, round; the others thick, dashed, square. plotly (``symbol``)
+# spaces dashes by the size of the scene, up to none at all, so there the lines stay solid.
+AGREES = {"color": "#0072B2", "width": 3, "ls": "-", "marker": "o", "symbol": "circle"}
+DIFFERS = {"color": "#D55E00", "width": 7, "ls": (0, (4, 2)), "marker": "s", "symbol": "square"}
+MATCHES: tuple[dict[str, Any], ...] = (AGREES, DIFFERS)
 
 
 class Mesh(NamedTuple):
@@ -162,20 +151,9 @@ def draw_matches(fig: FigureBase, scene: MatchScene) -> None:
     ax = fig.add_axes((0, 0.07, 1, 0.83), projection="3d", computed_zorder=False)
     draw_meshes(ax, scene.meshes, pale=0.6)
     for (name, path), style in zip(scene.matches, MATCHES, strict=True):
-        ax.plot(
-            *path.T,
-            color=style["color"],
-            ls=style["ls"],
-            lw=style["width"] / 2.4,
-            marker=style["marker"],
-            ms=6,
-            mec="white",
-            mew=0.5,
-            alpha=0.9,
-            label=name,
-            zorder=3,
-            clip_on=False,
-        )
+        look = {key: style[key] for key in ("color", "ls", "marker")}
+        edge = {"ms": 6, "mec": "white", "mew": 0.5, "alpha": 0.9, "zorder": 3, "clip_on": False}
+        ax.plot(*path.T, lw=style["width"] / 2.4, label=name, **look, **edge)
     for text, position in scene.captions:
         ax.text(*position, text, ha="center", va="bottom", fontsize=15, zorder=4)
     fig.legend(loc="lower center", ncols=2, handlelength=4)
