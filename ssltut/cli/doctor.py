@@ -15,7 +15,7 @@ def facts() -> dict[str, str]:
     import torch
 
     from ssltut.nets.precision import auto_precision, best_device
-    from ssltut.show import frontend
+    from ssltut.show.frontends import frontend
 
     device = best_device()
     name = platform.processor() or platform.machine()

@@ -1,6 +1,8 @@
 """The batch of a step."""
 
-from ssltut.data.batch import Batch
+from torch import Tensor
+
+from ssltut.data.batch import Batch, PatchLocation
 from ssltut.data.patches import PatchPool
 from ssltut.methods.contract import Plan
 from ssltut.seeding import derive_seed, generator_for
@@ -19,14 +21,15 @@ def draw_batch(
 
     Labelled and unlabelled patches have random streams of their own, so neither disturbs the other.
     """
-    draws = {
-        kind: generator_for(labelled.device, config.seed, "batch", kind, step)
-        for kind in ("labelled", "unlabelled")
-    }
-    x_l, y_l, ids_l, locations_l = labelled.sample(plan.labelled, draws["labelled"])
-    x_u, ids_u, locations_u = None, (), ()
+    generator = generator_for(labelled.device, config.seed, "batch", "labelled", step)
+    x_l, y_l, ids_l, locations_l = labelled.sample(plan.labelled, generator)
+    assert y_l is not None, "labelled scans have labels"
+    x_u: Tensor | None = None
+    ids_u: tuple[str, ...] = ()
+    locations_u: tuple[PatchLocation, ...] = ()
     if unlabelled is not None and plan.unlabelled:
-        x_u, _, ids_u, locations_u = unlabelled.sample(plan.unlabelled, draws["unlabelled"])
+        generator = generator_for(labelled.device, config.seed, "batch", "unlabelled", step)
+        x_u, _, ids_u, locations_u = unlabelled.sample(plan.unlabelled, generator)
     return Batch(
         x_l,
         y_l,

@@ -1,10 +1,9 @@
-"""Checkpoints: one safetensors file, written atomically, with its JSON in the header. No pickle
-anywhere.
-"""
+"""Checkpoints: one safetensors file, written atomically, with JSON in its header; no pickle."""
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +12,7 @@ from ssltut.errors import CheckpointError
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors by "index.name"; its hyper-parameters are in the configuration
-    already.
-    """
+    """The optimiser's tensors by "index.name"; its settings are in the configuration already."""
     return {
         f"{i}.{name}": torch.as_tensor(value)
         for i, state in optimizer.state_dict()["state"].items()
@@ -32,11 +29,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
-def save_checkpoint(
-    path: Path, groups: dict[str, dict[str, Tensor]], meta: dict[str, object]
-) -> None:
-    """Write tensors by group ("net.student", "optimizer") and ``meta`` to ``path``: the old file
-    stays whole until the new one is.
+def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], meta: dict[str, Any]) -> None:
+    """Write tensors by group ("net.student", "optimizer") and ``meta`` to ``path``.
+
+    The old file stays whole until the new one is.
     """
     from safetensors.torch import save_file
 
@@ -54,35 +50,28 @@ def save_checkpoint(
         temporary.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, object]]:
-    """The groups and the meta data of ``path``. Raises CheckpointError for a missing, damaged or
-    foreign file.
+def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """The groups and the meta data of ``path``.
+
+    Raises CheckpointError for a missing, damaged or foreign file.
     """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise CheckpointError(
-            "there is no checkpoint here",
-            where=path,
-            fix="train first, or give the folder of a finished run",
-        )
+        fix = "train first, or give the folder of a finished run"
+        raise CheckpointError("there is no checkpoint here", where=path, fix=fix)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             header = (file.metadata() or {}).get("ssltut")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no dictionary
             meta = header and json.loads(header)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"the checkpoint cannot be read ({error})",
-            where=path,
-            fix="delete the file and train again",
-        ) from None
+        what = f"the checkpoint cannot be read ({error})"
+        fix = "delete the file and train again"
+        raise CheckpointError(what, where=path, fix=fix) from None
     if not meta:
-        raise CheckpointError(
-            "the file is no ssltut checkpoint",
-            where=path,
-            fix="give a file written by ssltut train",
-        )
+        fix = "give a file written by ssltut train"
+        raise CheckpointError("the file is no ssltut checkpoint", where=path, fix=fix)
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         group, name = key.split("/", 1)
@@ -95,11 +84,9 @@ def load_net(net: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(
-            f"the weights do not fit the network ({str(error).splitlines()[1].strip()})",
-            where=where,
-            fix="use the configuration the run was trained with",
-        ) from None
+        what = f"the weights do not fit the network ({str(error).splitlines()[1].strip()})"
+        fix = "use the configuration the run was trained with"
+        raise CheckpointError(what, where=where, fix=fix) from None
 
 
 def load_pretrained(net: nn.Module, weights: Path) -> None:
@@ -118,9 +105,7 @@ def load_pretrained(net: nn.Module, weights: Path) -> None:
         try:
             tensors = load_file(weights)
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"the weights cannot be read ({error})",
-                where=weights,
-                fix="give a .safetensors file or the folder of a run",
-            ) from None
+            what = f"the weights cannot be read ({error})"
+            fix = "give a .safetensors file or the folder of a run"
+            raise CheckpointError(what, where=weights, fix=fix) from None
     load_net(getattr(net, "net", net), tensors, weights)

@@ -33,7 +33,7 @@ from ssltut.training.checkpoint import (
     save_checkpoint,
 )
 from ssltut.training.config import TrainConfig
-from ssltut.training.history import history_row
+from ssltut.training.history import history_row, total_loss
 from ssltut.training.networks import build_nets, start_from, start_pretrained
 from ssltut.training.run import (
     Run,
@@ -145,7 +145,7 @@ class Training:
     validation: list[Case]
     intensity: Intensity
     nets: dict[str, nn.Module]
-    optimizer: torch.optim.Optimizer
+    optimizer: Any  # torch.optim.Adam as Fabric wraps it
     done: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Any] | None = None
@@ -173,7 +173,6 @@ class Training:
             outs = self.method.forward(batch, self.nets, progress)
             terms = self.method.terms(batch, self.nets, outs, progress)
         check_finite(terms, batch, self.done, self.folder)
-        total = sum(term.weight * term.value for term in terms.values() if term.weight)
 
         # The learning rate is that of this step and role.
         rates = self.plan(self.done).rates
@@ -181,12 +180,12 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = decayed * rates.get(group["role"], 1.0)
         self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(total)
+        self.fabric.backward(total_loss(terms))
         self.optimizer.step()
 
         # What follows the trained networks: EMA teachers, memories.
         self.method.update(batch, self.nets, outs, progress)
-        self.history.append(history_row(self.done, total, terms))
+        self.history.append(history_row(self.done, terms))
         self.done += 1
         return terms
 
@@ -270,7 +269,7 @@ def open_run(
 
     # Where to compute, and how precisely.
     device = best_device()
-    precision = auto_precision(device) if config.precision == "auto" else config.precision
+    precision: Any = auto_precision(device) if config.precision == "auto" else config.precision
     fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
 
     # The scans, as pools of patches on the device.

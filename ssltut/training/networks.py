@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str,
     EMA roles start as copies and need no gradient; trained roles each draw their own weights.
     """
     size = {name: getattr(config, name) for name in ("width", "depth", "dropout", "norm")}
-    nets: dict[str, nn.Module] = {}
+    nets: dict[str, Any] = {}
     for role, spec in method.networks.items():
         model = method.networks[spec.ema_of or role]
         seed = derive_seed(config.seed, "init", spec.ema_of or role)
@@ -31,7 +32,7 @@ def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str,
         nets[role] = net.requires_grad_(spec.ema_of is None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "init", "extra"))
-        return nets | method.extra_modules(next(iter(nets.values())), n_classes)
+        return {**nets, **method.extra_modules(next(iter(nets.values())), n_classes)}
 
 
 def start_from(nets: Mapping[str, nn.Module], method: Method, init: Path) -> None:

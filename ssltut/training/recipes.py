@@ -3,41 +3,29 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ssltut.errors import ConfigError
+from ssltut.methods.registry import make_method
 from ssltut.synthetic.cohorts import pelvis_cohort
 from ssltut.training.config import TrainConfig
 from ssltut.training.loop import train
 from ssltut.training.run import Run
 
+_SMOKE = TrainConfig(steps=4, patch=(16, 16, 16), width=4, depth=2, validate_every=2)
+_CLASS = TrainConfig(
+    steps=2000, patch=(48, 48, 48), width=8, depth=4, validate_every=500, decay=0.9
+)
 # Cohort and training by profile. Batch norm: instance norm takes its statistics from the window,
 # and finds a head in a whole scan, not in a crop.
-HIP = {
+HIP: dict[str, tuple[dict[str, Any], TrainConfig]] = {
     "smoke": (
         {"n": 3, "spacing": 8.0, "validation": 1},
-        TrainConfig(
-            steps=4,
-            patch=(16, 16, 16),
-            width=4,
-            depth=2,
-            validate_every=2,
-            norm="instance",
-            dropout=0.0,
-            randomise=1.0,
-        ),
+        replace(_SMOKE, norm="instance", dropout=0.0, randomise=1.0),
     ),
     "class": (
         {"n": 42, "spacing": 3.0, "validation": 2},
-        TrainConfig(
-            steps=2000,
-            patch=(48, 48, 48),
-            width=8,
-            depth=4,
-            validate_every=500,
-            dropout=0.0,
-            randomise=1.0,
-            decay=0.9,
-        ),
+        replace(_CLASS, dropout=0.0, randomise=1.0),
     ),
 }
 
@@ -45,18 +33,14 @@ HIP = {
 def hip(
     out: Path, profile: str = "class", *, seed: int = 0, log: Callable[[str], None] = print
 ) -> Run:
-    """Hip bone and femur in real CT, from synthetic pelves and their exact labels alone
-    (``pelvis_cohort``, domain randomisation).
+    """Hip bone and femur in real CT, from synthetic pelves and their exact labels alone.
 
-    The run is left in ``out``; a killed one is continued by the same call. Raises ConfigError for
-    an unknown profile.
+    It trains on ``pelvis_cohort`` with domain randomisation. The run is left in ``out``; a killed
+    one is continued by the same call. Raises ConfigError for an unknown profile.
     """
-    from ssltut.methods.registry import make_method
-
     if profile not in HIP:
-        raise ConfigError(
-            f"the recipe has no profile {profile!r}", fix=f"use one of {', '.join(HIP)}"
-        )
+        fix = f"use one of {', '.join(HIP)}"
+        raise ConfigError(f"the recipe has no profile {profile!r}", fix=fix)
     scans, config = HIP[profile]
     cohort = pelvis_cohort(**scans, seed=seed)
     log(

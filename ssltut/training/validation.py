@@ -25,6 +25,7 @@ def validation_scores(
     """Mean Dice and HD95 (mm) over the foreground classes of the validation scans."""
     rows = []
     for case in cases:
+        assert case.label is not None, "validation scans have labels"
         label = predict_label(method, nets, case, intensity, config.patch)
         rows += score_case(label, case.label, case.spacing, table.names)
     frame = pd.DataFrame(rows, columns=["class", "metric", "value", "status"])

@@ -370,7 +370,7 @@ BAD = {
     ),
     "train: unknown precision": (
         ["train", "{cohort}", "--precision", "half", "--out", "{new}"],
-        "no precision 'half'",
+        "precision is 'half'",
     ),
     "train: too many labels": (
         ["train", "{cohort}", "--labelled", "50", "--out", "{new}"],

@@ -414,12 +414,12 @@ def test_a_batch_holds_no_unlabelled_label():
     [
         ({"steps": 0}, "steps is 0"),
         ({"width": -1}, "width is -1"),
-        ({"lr": 0.0}, "learning rate"),
-        ({"lr": float("nan")}, "learning rate"),
+        ({"lr": 0.0}, "lr is"),
+        ({"lr": float("nan")}, "lr is"),
         ({"decay": -0.5}, "decay is -0.5"),
-        ({"select": "test"}, "selection rule 'test'"),
+        ({"select": "test"}, "select is 'test'"),
         ({"patch": (30, 32, 32)}, "multiples of 4"),
-        ({"precision": "half"}, "precision 'half'"),
+        ({"precision": "half"}, "precision is 'half'"),
     ],
 )
 def test_wrong_training_settings_are_refused(change, words):

@@ -74,8 +74,7 @@ class LiveCurves(Callback):
 
     def on_step(self, step: int, nets: Networks, batch: Batch, terms: Mapping[str, Term]) -> None:
         self.latest = nets, batch
-        weighted = [term.weight * term.value.detach() for term in terms.values() if term.weight]
-        self.add(history_row(step, sum(weighted, torch.zeros(())), terms))
+        self.add(history_row(step, terms))
 
     def on_validation(self, step: int, scores: Mapping[str, float]) -> None:
         """The scores go to the row of the last step."""
