@@ -4,13 +4,15 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from ssltut.errors import DataError
 
 
 def cache_dir() -> Path:
-    """Where synthetic scans and the notebooks' runs are kept: SSLTUT_CACHE, else the user's cache
-    folder.
+    """Where synthetic scans and the notebooks' runs are kept.
+
+    SSLTUT_CACHE names it, else it is in the user's cache folder.
     """
     import pooch
 
@@ -18,35 +20,31 @@ def cache_dir() -> Path:
 
 
 def digest_of(*paths: Path | None) -> str:
+    """A hash of the content of these files; one that is not there counts as none."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(b"none" if path is None or not path.exists() else path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def read_json(file: Path) -> dict:
+def read_json(file: Path) -> dict[str, Any]:
     """The JSON object in ``file``. Raises DataError when there is none."""
+    mend = "mend the file or write it again"
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(
             "there is no such file", where=file, fix="give the folder of a cohort that ssltut wrote"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"not valid JSON ({error})", where=file, fix="mend the file or write it again"
-        ) from None
-    if not isinstance(found, dict):
-        raise DataError(
-            "the file holds no JSON object", where=file, fix="mend the file or write it again"
-        )
-    return found
+        raise DataError(f"not valid JSON ({error})", where=file, fix=mend) from None
+    if not isinstance(content, dict):
+        raise DataError("the file holds no JSON object", where=file, fix=mend)
+    return content
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, sees the old one or the new one and nothing
-    between.
-    """
+    """Write a text file; a reader, or a crash, sees the old one or the new one, nothing between."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

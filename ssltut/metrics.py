@@ -1,13 +1,13 @@
 """Metrics with a status: a miss is scored, never dropped. Distances in mm; spacing has no default.
 
-dice, iou        overlap, 0 to 1
-hd95, assd       95th percentile of the Hausdorff distance and average symmetric surface distance,
-                 mm (MONAI computes them)
-surface_dice     share of both surfaces within 2 mm of each other, 0 to 1
+dice, iou     overlap, 0 to 1
+hd95, assd    95th percentile of the Hausdorff distance and average symmetric surface distance, mm
+surface_dice  share of both surfaces within 2 mm of each other, 0 to 1
 """
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -19,23 +19,21 @@ TOLERANCE_MM = 2.0
 
 
 def diagonal_mm(shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
-    """The image diagonal between the outermost voxel centres: no two surfaces of the image are
-    farther apart.
+    """The image diagonal between the outermost voxel centres.
+
+    No two surfaces of the image are farther apart.
     """
     return math.sqrt(sum(((n - 1) * s) ** 2 for n, s in zip(shape, spacing, strict=True)))
 
 
 def status_of(prediction: np.ndarray, truth: np.ndarray) -> str:
-    """ "ok", "both_empty", "missed" (truth without prediction) or "invented" (prediction without
-    truth); boolean masks.
+    """Which of two boolean masks are empty.
+
+    "ok" (none), "both_empty", "missed" (no prediction) or "invented" (no truth).
     """
-    found, there = bool(prediction.any()), bool(truth.any())
-    return {
-        (True, True): "ok",
-        (False, False): "both_empty",
-        (False, True): "missed",
-        (True, False): "invented",
-    }[found, there]
+    if prediction.any():
+        return "ok" if truth.any() else "invented"
+    return "missed" if truth.any() else "both_empty"
 
 
 def score_mask(
@@ -68,9 +66,7 @@ def score_mask(
 def surface_metrics(
     prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]
 ) -> dict[str, float]:
-    """HD95, ASSD (mm) and surface Dice of two non-empty boolean masks, by MONAI on the box that
-    holds both.
-    """
+    """HD95, ASSD (mm) and surface Dice of two non-empty boolean masks, by MONAI."""
     import torch
     from monai.metrics import (
         compute_average_surface_distance,
@@ -99,43 +95,41 @@ def score_case(
     truth: np.ndarray,
     spacing: tuple[float, float, float],
     names: tuple[str, ...],
-) -> list[dict[str, object]]:
-    """One row per foreground class and metric: class, metric, value, status. ``names`` are those of
-    the label table, background first.
+) -> list[dict[str, Any]]:
+    """One row per foreground class and metric: class, metric, value, status.
+
+    ``names`` are those of the label table, background first.
     """
     rows = []
     for value, name in enumerate(names[1:], start=1):
         status, scores = score_mask(prediction == value, truth == value, spacing)
-        rows += [
-            {"class": name, "metric": metric, "value": score, "status": status}
-            for metric, score in scores.items()
-        ]
+        for metric, score in scores.items():
+            rows.append({"class": name, "metric": metric, "value": score, "status": status})
     return rows
 
 
 def auroc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Probability that a random positive has a higher ``score`` than a random negative, ties
-    counting one half; by ranks (Mann and Whitney 1947).
+    """Probability that a random positive has a higher ``score`` than a random negative.
 
-    score any shape, positive boolean of that shape. NaN when there is no positive or no negative.
+    Ties count one half (Mann and Whitney 1947). score any shape, positive boolean of that shape.
+    NaN when there is no positive or no negative.
     """
-    from scipy.stats import rankdata
+    from scipy.stats import mannwhitneyu
 
-    positive = np.asarray(positive, bool).ravel()
-    n, others = int(positive.sum()), int((~positive).sum())
-    if not n or not others:
+    score, positive = np.asarray(score, float), np.asarray(positive, bool)
+    high, low = score[positive], score[~positive]
+    if not high.size or not low.size:
         return float("nan")
-    return float((rankdata(np.ravel(score))[positive].sum() - n * (n + 1) / 2) / (n * others))
+    return float(mannwhitneyu(high, low, method="asymptotic").statistic / (high.size * low.size))
 
 
 def risk_at_coverage(
     uncertainty: np.ndarray, error: np.ndarray, coverage: np.ndarray
 ) -> np.ndarray:
-    """Error rate among the most certain share ``coverage`` (0..1] of the voxels (Geifman and
-    El-Yaniv 2017); ``error`` boolean, any shape.
+    """Error rate among the most certain share ``coverage`` (0..1] of the voxels.
 
-    Equal uncertainties stay in the order of the voxels. With ``error`` itself as the uncertainty
-    this is the oracle's curve.
+    Geifman and El-Yaniv 2017; ``error`` boolean, any shape. Equal uncertainties stay in the order
+    of the voxels. With ``error`` itself as the uncertainty this is the oracle's curve.
     """
     order = np.argsort(np.ravel(uncertainty), kind="stable")
     kept = np.maximum(1, np.rint(np.asarray(coverage, float) * order.size).astype(int))

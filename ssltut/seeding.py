@@ -7,10 +7,9 @@ import torch
 
 
 def derive_seed(seed: int, *keys: object) -> int:
-    """A 63-bit seed from ``seed`` and any keys, the same on every machine: each random draw has its
-    own stream and none disturbs another.
+    """A 63-bit seed from ``seed`` and any keys, so that no random draw disturbs another.
 
-    A numpy number counts as the Python number of its value, so a seed out of a table draws what the
+    A numpy number counts as the Python number of its value: a seed out of a table draws what the
     same seed written down draws.
     """
     plain = tuple(key.item() if isinstance(key, np.generic) else key for key in (seed, *keys))

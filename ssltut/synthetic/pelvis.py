@@ -87,12 +87,7 @@ def make_pelvis(
                share of ``METAL_RATE``; it lies in one femur only
     Raises ConfigError where the field is not square or holds fewer than 16 voxels a side.
     """
-    size = [round(extent / spacing) for extent in field]
-    if size[0] != size[1] or min(size) < 16:
-        raise ConfigError(
-            f"a field of {' x '.join(map(str, size))} voxels",
-            fix="make the first two sides equal and all at least 16",
-        )
+    size = field_size(field, spacing)
     streams = random_streams(
         seed, "anatomy", "place", "bones", "tissue", "noise", "more", of=("pelvis",)
     )
@@ -100,9 +95,8 @@ def make_pelvis(
     drawn = draw(Anatomy, streams["anatomy"], anatomy)
     scanner = draw(Scanner, streams["noise"])
     if pathology is None:
-        pathology = draw_pathology(streams["anatomy"], pathology_rate)
-        if more.random() < METAL_RATE:
-            pathology = replace(pathology, implant=True)
+        ill = draw_pathology(streams["anatomy"], pathology_rate)
+        pathology = replace(ill, implant=True) if more.random() < METAL_RATE else ill
     a = replace(pathology.applied_to(drawn), cortex_thin=place.uniform(*CORTEX_MM))
     centre = field_centre(field[2], confusers, place, more)
     grid = voxel_centres(size, spacing)
@@ -118,13 +112,7 @@ def make_pelvis(
     half_depth = place.uniform(90.0, 145.0)
     canvas, fascia = soft_tissue(p, a, spacing, streams["tissue"], half_depth)
     add_abdomen(p, fascia, pelvis, a.muscle_hu, canvas, more)
-    others = axial_skeleton(p, bones) if confusers.share else []
-    for _ in range(int(more.poisson(8 * confusers.share))):
-        add_distractor(whole, canvas, more)
-    for bone in others:
-        spongy = 0.75 * a.trabecular_hu + 45.0 * texture(grid.shape[1:], 0.8, streams["tissue"])
-        apart = subtract(bone, pelvis - 2.0)
-        canvas.fill_bone(apart, np.float32(a.cortex_thin), spongy, a.cortex_hu)
+    add_confusers(p, whole, pelvis, a, canvas, confusers, streams)
     patchy = np.exp(CORTEX_SD * canvas.texture(9.0, more))
     add_hip(p, hip, a, pathology, canvas, streams["tissue"], patchy)
     vary_density(p, hip, a, canvas, more)
@@ -138,6 +126,17 @@ def make_pelvis(
     meta = {**parameters(drawn, pathology, scanner, seed), "side": "both"}
     case_id = case_id or f"pelvis-{seed}"
     return Case(case_id, case_id, image, label, affine_of(spacing, grid[:, 0, 0, 0]), meta)
+
+
+def field_size(field: tuple[float, float, float], spacing: float) -> list[int]:
+    """Voxels a side. Raises ConfigError as ``make_pelvis``."""
+    size = [round(extent / spacing) for extent in field]
+    if size[0] != size[1] or min(size) < 16:
+        raise ConfigError(
+            f"a field of {' x '.join(map(str, size))} voxels",
+            fix="make the first two sides equal and all at least 16",
+        )
+    return size
 
 
 def field_centre(
@@ -165,6 +164,25 @@ def socket_factor(pelvis: np.ndarray, share: float) -> np.ndarray:
     pelvis is the signed distance of the hip bone in mm.
     """
     return np.interp(pelvis, (6.0, 12.0), (share, 1.0)).astype(np.float32)
+
+
+def add_confusers(
+    p: np.ndarray,
+    whole: np.ndarray,
+    pelvis: np.ndarray,
+    a: Anatomy,
+    canvas: Canvas,
+    confusers: Confusers,
+    streams: Mapping[str, np.random.Generator],
+) -> None:
+    """Distractors, sacrum, spine and ribs; ``p`` is ``whole`` folded at the midline."""
+    others = axial_skeleton(p, streams["bones"]) if confusers.share else []
+    for _ in range(int(streams["more"].poisson(8 * confusers.share))):
+        add_distractor(whole, canvas, streams["more"])
+    for bone in others:
+        spongy = 0.75 * a.trabecular_hu + 45.0 * texture(pelvis.shape, 0.8, streams["tissue"])
+        apart = subtract(bone, pelvis - 2.0)
+        canvas.fill_bone(apart, np.float32(a.cortex_thin), spongy, a.cortex_hu)
 
 
 def vary_density(
