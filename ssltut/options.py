@@ -87,7 +87,7 @@ def check_options(options: Any, where: str) -> None:
 
     Raises ConfigError for the first value that its annotation does not allow.
     """
-    hints = annotations_of(type(options))
+    hints = annotations_of(options.__class__)
     for field in fields(options):
         value = getattr(options, field.name)
         if wrong := flaw(value, hints[field.name]):
