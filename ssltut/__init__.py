@@ -5,6 +5,7 @@ MONAI and the viewers are imported when it is first asked for.
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -25,7 +26,7 @@ HOMES = {
 __all__ = [*HOMES, "__version__"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"ssltut has no {name!r}")
     return getattr(import_module(f"ssltut.{HOMES[name]}"), name)

@@ -160,10 +160,12 @@ def planned(
         method, own = methods[cell.method], replace(config, seed=cell.seed)
         budget = "all" if method.supervision is Supervision.ALL else cell.budget
         drawn = cohort.with_budget(budget, cell.seed if draw else None)
-        identity = [cell.method, method.identity["options"], own.to_dict()]
-        key = json.dumps([*identity, drawn.hash, drawn.split.hash], sort_keys=True)
+        known_as, options = method.identity["method"], method.identity["options"]
+        identity = [known_as, options, own.to_dict(), drawn.hash, drawn.split.hash]
+        key = json.dumps(identity, sort_keys=True)
         tag = hashlib.sha256(key.encode()).hexdigest()[:12]
-        name = f"{cell.method}-{cell.budget}-{cell.seed}-{tag}{'-largest' if largest else ''}.csv"
+        kept = "-largest" if largest else ""
+        name = f"{known_as}-{cell.budget}-{cell.seed}-{tag}{kept}.csv"
         file = sweep.files[cell] = folder / "rows" / name
         if file.exists() and not (read_rows(file)["status"] == "failed").any():
             continue
@@ -177,7 +179,7 @@ def planned(
             "options": json.dumps(method.options),
             "kept": "largest piece" if largest else "all",
         }
-        run_folder = folder / "runs" / f"{cell.method}-{cell.seed}-{tag}"
+        run_folder = folder / "runs" / f"{known_as}-{cell.seed}-{tag}"
         job = Job(method, own, drawn.split, run_folder, largest, known)
         sweep.jobs.setdefault(tag, job)
         sweep.waiting.setdefault(tag, []).append(cell)

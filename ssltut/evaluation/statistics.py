@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ssltut.errors import ConfigError
-from ssltut.methods.registry import METHODS
+from ssltut.methods.registry import METHODS, title_of
 from ssltut.metrics import HIGHER_IS_BETTER
 
 LOWER_BOUND, UPPER_BOUND = "labels_only", "all_labels"
@@ -66,11 +66,6 @@ def order_of(methods: Iterable[str]) -> list[str]:
     names = list(dict.fromkeys(methods))
     known = [name for name in METHODS if name in names]
     return known + [name for name in names if name not in METHODS]
-
-
-def title_of(method: str) -> str:
-    """What a method is called in tables; a name that is not in the method list is its own title."""
-    return METHODS[method].title if method in METHODS else method
 
 
 def each_class(rows: pd.DataFrame, table: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:

@@ -5,6 +5,7 @@ Every view is complete as a static picture and better as a widget; each needs it
 """
 
 from importlib import import_module
+from typing import Any
 
 HOMES = {
     "frontend": "frontends",
@@ -32,7 +33,7 @@ HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """A view is imported when it is first used, so that ``from ssltut import show`` costs
     nothing.
     """

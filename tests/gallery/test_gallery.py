@@ -12,9 +12,8 @@ from ssltut.data.cohort import Cohort, Split
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError
 from ssltut.gallery import pages as gallery
-from ssltut.gallery.pictures import PORTRAITS
+from ssltut.gallery.pictures import PICTURES
 from ssltut.methods.contract import IDEAS
-from ssltut.methods.further.self_paced import pair_losses
 from ssltut.methods.registry import METHODS, make_method, method_table
 from ssltut.nets.base import Out
 from ssltut.training.config import PROFILES
@@ -55,7 +54,7 @@ def test_a_short_run_has_half_of_the_steps_smaller_patches_and_one_validation():
 
 
 def test_all_pages_have_a_picture_and_a_term():
-    assert set(NAMES) == set(PORTRAITS)
+    assert set(NAMES) == set(PICTURES)
     assert len(NAMES) == 11
     assert set(NAMES) < set(METHODS)
 
@@ -86,20 +85,8 @@ def test_a_page_shows_picture_term_and_result_and_looking_changes_nothing(name, 
     table = page.result()
     assert list(table.index) == ["mean teacher", METHODS[name].title]
     assert table["Dice against mean teacher"].iloc[0] == 0
-    assert 3 <= len(repr(page.term()).splitlines()) <= 25
+    assert 3 <= len(repr(page.term()).splitlines()) <= 30
     assert page.term()._repr_markdown_().startswith("```python")
-
-
-def test_an_excerpt_ends_where_its_last_statement_does():
-    whole = gallery.excerpt(pair_losses)
-    assert whole.startswith("@full_precision\ndef pair_losses")
-    assert whole.endswith("return similarity.logsumexp(1, keepdim=True) - similarity")
-    part = gallery.excerpt(METHODS["versemi"].unlabelled, "return {", "return {")
-    assert len(part.splitlines()) == 4
-    assert part.startswith("return")
-    assert part.endswith("}")
-    with pytest.raises(ConfigError, match="no line of pair_losses begins with 'far ='"):
-        gallery.excerpt(pair_losses, "far =", "return")
 
 
 def test_a_method_without_a_page_is_refused(book):
@@ -120,7 +107,7 @@ def test_the_scan_is_cut_in_the_middle(book):
     case = gallery.middle(toy_case(0), [8, 16, 8])
     assert case.image.shape == case.label.shape == (8, 16, 8)
     assert (case.image == toy_case(0).image[4:12, :, 4:12]).all()
-    assert book.scan()["overlay"] is book.scans[2].label
+    assert (book.scan()["overlay"] == book.scans[2].label).all()
 
 
 def test_a_sure_ball_is_fitted_in_its_slices_and_leaves_nothing_to_displace(
