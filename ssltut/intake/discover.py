@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ssltut.data.labels import HIP, LABEL_MAPS, LabelMap, LabelTable
-from ssltut.errors import DataError, DataWarning
+from ssltut.errors import DataError, DataWarning, SsltutError
 from ssltut.io._nifti_header import read_volume
 from ssltut.io.dicom import Series, find_series, is_dicom, read_series
 from ssltut.io.nifti import as_label, check_grid, check_label, scan_id
@@ -92,8 +92,8 @@ class FoundScan:
 def _read_mask(path: Path, volume: Volume, note: Note) -> np.ndarray:
     """The numbers of a label file that lies on the grid of ``volume``."""
 
-    def raise_errors(finding: DataError | DataWarning) -> None:
-        if isinstance(finding, DataError):
+    def raise_errors(finding: SsltutError | DataWarning) -> None:
+        if isinstance(finding, SsltutError):
             raise finding
         note(finding)
 

@@ -17,7 +17,7 @@ from ssltut.data.crop_hips import crop_hips
 from ssltut.data.labels import LabelTable
 from ssltut.data.resample import onto_grid, resample
 from ssltut.data.split import make_split
-from ssltut.errors import ConfigError, DataError, DataWarning
+from ssltut.errors import ConfigError, DataError, DataWarning, SsltutError
 from ssltut.files import read_json
 from ssltut.intake.discover import FoundScan, IntakeOptions, find_scans
 from ssltut.intake.report import facts_of, volumes, write_index, write_report
@@ -41,15 +41,15 @@ class Intake:
     """
 
     rows: list[dict[str, object]] = field(default_factory=list)
-    refused: list[DataError] = field(default_factory=list)
+    refused: list[SsltutError] = field(default_factory=list)
     warnings: list[DataWarning] = field(default_factory=list)
     origin: dict[str, str] = field(default_factory=dict)
 
-    def note(self, finding: DataError | DataWarning) -> None:
-        if isinstance(finding, DataError):
-            self.refused.append(finding)
-        else:
+    def note(self, finding: SsltutError | DataWarning) -> None:
+        if isinstance(finding, DataWarning):
             self.warnings.append(finding)
+        else:
+            self.refused.append(finding)
 
 
 def ingest(

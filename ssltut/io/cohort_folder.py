@@ -3,21 +3,22 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort, Source
-from ssltut.data.labels import HIP, table_named
+from ssltut.data.labels import HIP, LabelTable, table_named
 from ssltut.data.split import PARTS, Split, make_split
-from ssltut.errors import ConfigError, DataError
+from ssltut.errors import ConfigError, DataError, SsltutError
 from ssltut.files import digest_of, read_json
 from ssltut.io.left_atrium import is_atrium, read_atrium
 from ssltut.io.nifti import read_case, scan_id, write_image, write_label
+from ssltut.io.volume import Note, strict
 from ssltut.progress import progress_bar
 
 
@@ -77,6 +78,58 @@ def write_description(
         (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What a cohort folder says of its scans before any voxel is read.
+
+    images, labels  the files by scan id
+    patients        the patient of each scan
+    split           None where split.json holds no lists
+    description     the whole of split.json
+    """
+
+    images: Mapping[str, Path]
+    labels: Mapping[str, Path]
+    table: LabelTable
+    patients: Mapping[str, str]
+    split: Split | None
+    description: Mapping[str, Any]
+
+
+def read_layout(folder: Path, note: Note) -> Layout:
+    """The layout of a cohort folder; what is wrong goes to ``note``.
+
+    Raises DataError when two files have one scan id.
+    """
+    images, labels = by_id(folder / "images"), by_id(folder / "labels")
+    if not images:
+        what = "there are no scans images/*.nii or images/*.nii.gz here"
+        fix = "give the folder that holds images/ and labels/"
+        note(DataError(what, where=folder, fix=fix))
+    if lost := sorted(set(labels) - set(images)):
+        what = f"{len(lost)} labels have no image, the first is {labels[lost[0]].name}"
+        note(DataError(what, where=folder, fix="give both the same name"))
+    file, table, patients, split = folder / "split.json", HIP, {i: i for i in images}, None
+    description: dict[str, Any] = {}
+    try:
+        if file.exists():
+            description = read_json(file)
+        table = table_named(description.get("table", HIP.name))
+        named = description.get("patients", {})
+        if not isinstance(named, dict):
+            fix = 'write it as {"scan": "patient", ...}'
+            raise DataError("patients is no table", where=file, fix=fix)
+        patients = {i: str(named.get(i, i)) for i in images}
+        if set(PARTS) & set(description):
+            split = Split.from_dict(description, file)
+    except SsltutError as error:
+        note(error)
+    except (ValueError, TypeError, AttributeError) as error:  # no lists and tables
+        fix = "mend the file or make the split again"
+        note(DataError(f"this is not a split ({error})", where=file, fix=fix))
+    return Layout(images, labels, table, patients, split, description)
+
+
 def read_cohort(folder: Path, test_list: Path | None = None) -> Cohort:
     """The cohort in ``folder``: images/ and labels/ with files of the same names.
 
@@ -90,49 +143,24 @@ def read_cohort(folder: Path, test_list: Path | None = None) -> Cohort:
     if is_atrium(folder):
         return read_atrium(folder, test_list)
     if test_list is not None:
-        what, fix = (
-            "a test list belongs to the left-atrium scans",
-            "name the test scans in split.json",
-        )
-        raise ConfigError(what, where=folder, fix=fix)
-    images, labels = by_id(folder / "images"), by_id(folder / "labels")
-    if not images:
-        what = "there are no scans images/*.nii or images/*.nii.gz here"
-        raise DataError(what, where=folder, fix="give the folder that holds images/ and labels/")
-    if lost := sorted(set(labels) - set(images)):
-        what = f"{len(lost)} labels have no image, the first is {labels[lost[0]].name}"
-        raise DataError(what, where=folder, fix="give both the same name")
-    description, meta = _json_if_there(folder / "split.json"), _json_if_there(folder / "cases.json")
-    table = table_named(description.get("table", HIP.name))
-    patients = _patients_of(description, images, folder / "split.json")
-    if set(PARTS) & set(description):
-        split = Split.from_dict(description, folder / "split.json")
-    else:
-        split = make_split(
-            {i: patients[i] for i in images if i in labels},
-            {i: patients[i] for i in images if i not in labels},
-        )
+        what = "a test list belongs to the left-atrium scans"
+        raise ConfigError(what, where=folder, fix="name the test scans in split.json")
+    layout = read_layout(folder, strict)
+    patients, labels, description = layout.patients, layout.labels, layout.description
+    split = layout.split or make_split(
+        {i: patients[i] for i in layout.images if i in labels},
+        {i: patients[i] for i in layout.images if i not in labels},
+    )
+    meta = read_json(folder / "cases.json") if (folder / "cases.json").exists() else {}
     modality = str(description.get("modality", "CT"))
     sources = {}
-    for i, image in images.items():
+    for i, image in layout.images.items():
         label = labels[i].absolute() if i in labels else None
-        known = {"table": table, "modality": modality, "case_id": i, "patient": patients[i]}
+        known = {"table": layout.table, "modality": modality, "case_id": i, "patient": patients[i]}
         load = partial(_load, image.absolute(), label, meta.get(i, {}), **known)
         sources[i] = Source(patients[i], i in labels, digest_of(image, labels.get(i)), load)
-    return Cohort(str(description.get("name", folder.name)), table, modality, split, sources)
-
-
-def _json_if_there(file: Path) -> dict[str, Any]:
-    return read_json(file) if file.exists() else {}
-
-
-def _patients_of(description: Mapping[str, Any], ids: Iterable[str], file: Path) -> dict[str, str]:
-    """The patient of each scan; a scan that ``description`` does not name is its own."""
-    named = description.get("patients", {})
-    if not isinstance(named, dict):
-        fix = 'write it as {"scan": "patient", ...}'
-        raise DataError("patients is no table", where=file, fix=fix)
-    return {i: str(named.get(i, i)) for i in ids}
+    name = str(description.get("name", folder.name))
+    return Cohort(name, layout.table, modality, split, sources)
 
 
 def _load(image: Path, label: Path | None, meta: Mapping[str, object], **known: Any) -> Case:

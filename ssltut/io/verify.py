@@ -1,7 +1,6 @@
 """Check scans, labels and cohort folders before anyone trains on them."""
 
-import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -9,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ssltut.data.case import spacing_of
-from ssltut.data.labels import HIP, LabelTable, table_named
+from ssltut.data.labels import LabelTable
 from ssltut.data.split import PARTS, Split
 from ssltut.errors import DataError, DataWarning, SsltutError
 from ssltut.io._nifti_header import read_volume
-from ssltut.io.cohort_folder import by_id
+from ssltut.io.cohort_folder import Layout, read_layout
 from ssltut.io.dicom import Series, find_series, is_dicom, read_series
 from ssltut.io.left_atrium import atrium_ids, is_atrium, load_atrium
 from ssltut.io.nifti import check_grid, check_label
@@ -138,57 +137,30 @@ def _folder_jobs(folder: Path) -> list[Job]:
 
 def _cohort_jobs(folder: Path) -> list[Job]:
     """The folder itself first (names, split, patients), then every scan with its label."""
-    report, table = Report(folder), HIP
-    images: Mapping[str, Path] = {}
-    labels: Mapping[str, Path] = {}
+    report = Report(folder)
+    jobs: list[Job] = [lambda: report]
     with collecting(report.note, folder):
-        images, labels = by_id(folder / "images"), by_id(folder / "labels")
-        report.facts = {"scans": len(images), "labels": len(labels)}
-        if not images:
-            what = "there are no scans in images/"
-            report.note(DataError(what, where=folder, fix="put .nii or .nii.gz files there"))
-        for lost in sorted(set(labels) - set(images)):
-            fix = "give image and label the same file name"
-            report.note(DataError("the label has no image", where=labels[lost], fix=fix))
-        if (folder / "split.json").exists():
-            table = _verify_split(folder / "split.json", images, labels, report)
-    return [
-        lambda: report,
-        *(
-            partial(verify_pair, path, labels[i], table)
-            if i in labels
-            else partial(verify_image, path)
-            for i, path in images.items()
-        ),
-    ]
+        layout = read_layout(folder, report.note)
+        report.facts = {"scans": len(layout.images), "labels": len(layout.labels)}
+        for i, path in layout.images.items():
+            if i in layout.labels:
+                jobs.append(partial(verify_pair, path, layout.labels[i], layout.table))
+            else:
+                jobs.append(partial(verify_image, path))
+        if layout.split is not None:
+            _verify_split(layout, layout.split, folder / "split.json", report)
+    return jobs
 
 
-def _verify_split(
-    file: Path, images: Collection[str], labels: Collection[str], report: Report
-) -> LabelTable:
-    """Report on split.json, and give back the label table that it names."""
-    table = HIP
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        table = table_named(content.get("table", HIP.name))
-        if not set(PARTS) & set(content):  # the split is drawn when the cohort is read
-            return table
-        split = Split.from_dict(content, file)
-        report.facts["split"] = {part: len(getattr(split, part)) for part in PARTS}
-        need_labels = (i for part in PARTS if part != "unlabelled" for i in getattr(split, part))
-        bare = [i for i in need_labels if i in images and i not in labels]
-        if bare:
-            what = f"{len(bare)} scans that need a label have none, the first is {bare[0]}"
-            fix = "add the labels, or list the scans as unlabelled"
-            report.note(DataError(what, where=file, fix=fix))
-        patients = content.get("patients", {})
-        split.check({i: str(patients.get(i, i)) for i in images}, file)
-    except SsltutError as error:
-        report.note(error)
-    except (ValueError, TypeError, AttributeError) as error:  # no JSON, or no lists and tables
-        fix = "mend the file or make the split again"
-        report.note(DataError(f"this is not a split ({error})", where=file, fix=fix))
-    return table
+def _verify_split(layout: Layout, split: Split, file: Path, report: Report) -> None:
+    report.facts["split"] = {part: len(getattr(split, part)) for part in PARTS}
+    need_labels = (i for part in PARTS if part != "unlabelled" for i in getattr(split, part))
+    bare = [i for i in need_labels if i in layout.images and i not in layout.labels]
+    if bare:
+        what = f"{len(bare)} scans that need a label have none, the first is {bare[0]}"
+        fix = "add the labels, or list the scans as unlabelled"
+        report.note(DataError(what, where=file, fix=fix))
+    split.check(layout.patients, file)
 
 
 def _verify_atrium(folder: Path) -> Report:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 
-from ssltut.errors import DataError, DataWarning
+from ssltut.errors import DataError, DataWarning, SsltutError
 
 MAX_VOXELS = 1_000_000_000
 AGAIN = "download or export the file again"
-Note = Callable[[DataError | DataWarning], None]
+Note = Callable[[SsltutError | DataWarning], None]
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def as_stored(values: np.ndarray) -> np.ndarray:
         return values.astype(np.int16 if fits else np.float32, copy=False)
 
 
-def strict(finding: DataError | DataWarning) -> None:
+def strict(finding: SsltutError | DataWarning) -> None:
     """The ``note`` of everything that goes on with the data: raise an error, warn of a warning."""
-    if isinstance(finding, DataError):
+    if isinstance(finding, SsltutError):
         raise finding
     warnings.warn(finding, stacklevel=5)  # the line that called read_case
 

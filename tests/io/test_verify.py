@@ -118,8 +118,9 @@ def test_sound_cohort(cohort: Path) -> None:
         ({"hash": "0"}, "do not fit their hash"),
         ({"table": "spleen"}, "no label table 'spleen'"),
         ({"labelled": 3}, "labelled is no list"),
-        ({"patients": [1]}, "not a split"),
-        (None, "not a split"),
+        ({"patients": [1]}, "patients is no table"),
+        ({"table": {"names": 3}}, "not a split"),
+        (None, "not valid JSON"),
     ],
 )
 def test_flawed_split(cohort: Path, changes: dict[str, object] | None, words: str) -> None:
@@ -134,7 +135,7 @@ def test_flawed_files_of_a_cohort(cohort: Path) -> None:
     save(cohort / "labels" / "c.nii.gz", LABEL, shifted(2))
     save(cohort / "images" / "b.nii.gz", holed(HU))
     folder, _, b, c, d = verify_paths(cohort)
-    assert "lost.nii.gz: the label has no image" in errors_of([folder])
+    assert "1 labels have no image, the first is lost.nii.gz" in errors_of([folder])
     assert "2 voxels are NaN" in errors_of([b])
     assert "different grids" in errors_of([c])
     assert d.ok
@@ -143,7 +144,7 @@ def test_flawed_files_of_a_cohort(cohort: Path) -> None:
     (cohort / "labels" / "d.nii").unlink()
     for image in (cohort / "images").iterdir():
         image.unlink()
-    assert "no scans in images/" in errors_of(verify_paths(cohort))
+    assert "no scans images/*.nii" in errors_of(verify_paths(cohort))
 
 
 def test_files_and_folders(tmp_path: Path) -> None:
