@@ -85,9 +85,7 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
                 statistics.strata(few[few["budget"] == middle], metric),
             )
         ]
-        against = statistics.differences(part, metric).rename(
-            columns=lambda name: METHODS[name].title
-        )
+        against = statistics.differences(part, metric).rename(columns=statistics.title_of)
         pictures = {
             "budgets": show.budget_curves(
                 tables[0],

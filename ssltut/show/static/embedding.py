@@ -17,7 +17,7 @@ NEEDS = {"tsne": ("sklearn.manifold", "scikit-learn"), "umap": ("umap", "umap-le
 SPELT = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 # The later name of each is drawn on top.
 RELIABLE = LabelTable("reliable", ("reliable", "unreliable"), ("#0072B2", "#CC79A7"))
-RIGHT = LabelTable("right", ("right", "wrong"), ("#56B4E9", "#D55E00"))
+RIGHT = LabelTable("right", ("right", "wrong"), ("#0072B2", "#D55E00"))
 
 
 def flatten(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> tuple[np.ndarray, list[str]]:

@@ -40,7 +40,7 @@ UNCERTAINTY = "viridis"  # sequential, even to the eye, safe for colour-blind re
 # Okabe-Ito, those with a contrast of at least 3:1 on white.
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 Dashes = str | tuple[int, tuple[int, ...]]
-DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (3, 2)))
+DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (8, 3)), (0, (3, 1, 1, 1)), (0, (1, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 styled = matplotlib.rc_context(STYLE)
 

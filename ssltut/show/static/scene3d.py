@@ -184,8 +184,10 @@ def draw_meshes(ax: Axes3D, meshes: Sequence[Mesh], *, pale: float = 0.0) -> Non
     bar = {"color": "black", "lw": 4, "solid_capstyle": "butt", "clip_on": False, "zorder": 2}
     ax.plot([high[0], high[0] - 50], [high[1]] * 2, [low[2]] * 2, **bar)
     ax.text(high[0] - 54, high[1], low[2], "50 mm", va="center", fontsize=12, zorder=4)
-    for letter, x in (("R", high[0] + 4), ("L", low[0] - 4)):
-        ax.text(x, high[1], (low[2] + high[2]) / 2, letter, ha="center", weight="bold", zorder=4)
+    middle = (low[2] + high[2]) / 2
+    # the corners of the box that are seen farthest out, as the view is turned
+    for letter, x, y in (("R", high[0] + 4, low[1]), ("L", low[0] - 4, high[1])):
+        ax.text(x, y, middle, letter, ha="center", weight="bold", zorder=4)
 
 
 def fit_view(ax: Axes3D, low: np.ndarray, high: np.ndarray) -> None:
