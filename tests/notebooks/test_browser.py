@@ -7,6 +7,7 @@ tests skip, unless ``SSLTUT_BROWSER=required``, as ``make test-browser`` says.
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,10 +135,8 @@ def test_nothing_wanted_to_leave_the_machine_and_nothing_is_an_error(desk: lab.D
 @on(LOADING)
 def test_dragging_a_slider_moves_the_slice(desk: lab.Desk) -> None:
     shown = desk.output(desk.cell("show.slices("))
-    axial, value = (
-        shown.locator(".ssltut-axial img, img.ssltut-axial").first,
-        shown.locator(".ssltut-z .widget-readout"),
-    )
+    axial = shown.locator(".ssltut-axial img, img.ssltut-axial").first
+    value = shown.locator(".ssltut-z .widget-readout")
     before, was = desk.settled(axial), int(value.inner_text())
     desk.drag(*lab.middle(shown.locator(".ssltut-z .noUi-handle")), 30, 0)
     after = desk.settled(axial, until=lambda png: png != before)
@@ -163,15 +162,25 @@ def test_arrow_keys_move_the_slice_one_by_one(desk: lab.Desk) -> None:
 @on(LOADING)
 def test_a_click_on_the_picture_reads_the_voxel(desk: lab.Desk) -> None:
     shown = desk.output(desk.cell("show.slices("))
-    before = shown.locator(".ssltut-readout").inner_text()
-    told = changed(
-        desk,
-        shown.locator(".ssltut-readout"),
-        before,
-        lambda: shown.locator(".ssltut-coronal img").click(position={"x": 60, "y": 90}),
-    )
-    assert told.startswith(("crosshair", "cursor"))
-    assert "HU" in told
+    readout, coronal = shown.locator(".ssltut-readout"), shown.locator(".ssltut-coronal img")
+    before = readout.inner_text()
+    text = changed(desk, readout, before, lambda: coronal.click(position={"x": 60, "y": 90}))
+    assert text.startswith(("crosshair", "cursor"))
+    assert "HU" in text
+
+
+@on(LOADING)
+def test_planes_stand_beside_each_other_in_a_narrow_window(desk: lab.Desk) -> None:
+    desk.page.set_viewport_size({"width": 1366, "height": 768})
+    shown = desk.output(desk.cell("show.slices("))
+    planes = [shown.locator(f".ssltut-{plane} img") for plane in ("axial", "coronal", "sagittal")]
+    desk.settled(planes[0])
+    boxes = [plane.bounding_box() for plane in planes]
+    desk.shot("01_narrow")
+    width, height = desk.size
+    desk.page.set_viewport_size({"width": width, "height": height})
+    for left, right in pairwise(boxes):
+        assert left["x"] + left["width"] <= right["x"]
 
 
 @on(LOADING)
@@ -192,19 +201,12 @@ def test_the_threshold_moves_the_count_the_overlay_and_the_ring_on_the_curve(
     desk: lab.Desk,
 ) -> None:
     shown = desk.output(desk.cell("show.explore_uncertainty("))
-    count, curve, axial = (
-        shown.locator(".ssltut-counts"),
-        shown.locator("img.ssltut-curve"),
-        shown.locator(".ssltut-axial img, img.ssltut-axial").first,
-    )
+    count, curve = shown.locator(".ssltut-counts"), shown.locator("img.ssltut-curve")
+    axial = shown.locator(".ssltut-axial img, img.ssltut-axial").first
     words, ring, overlay = count.inner_text(), desk.settled(curve), desk.settled(axial)
-    told = changed(
-        desk,
-        count,
-        words,
-        lambda: desk.drag(*lab.middle(shown.locator(".ssltut-nats .noUi-handle")), 12, 0),
-    )
-    assert any(letter.isdigit() for letter in told)
+    nats = lab.middle(shown.locator(".ssltut-nats .noUi-handle"))
+    text = changed(desk, count, words, lambda: desk.drag(*nats, 12, 0))
+    assert any(letter.isdigit() for letter in text)
     desk.settled(curve, until=lambda png: png != ring)
     desk.settled(axial, until=lambda png: png != overlay)
     desk.shot("03_threshold_dragged", shown)
@@ -214,8 +216,8 @@ def test_the_threshold_moves_the_count_the_overlay_and_the_ring_on_the_curve(
 @on(MAPS)
 def test_a_click_on_the_map_of_embeddings_leads_to_its_voxel(desk: lab.Desk) -> None:
     shown = desk.output(desk.cell("show.explore_embeddings("))
-    told = shown.locator(".ssltut-description")
-    before = told.inner_text()
+    description = shown.locator(".ssltut-description")
+    before = description.inner_text()
     points = shown.locator(".ssltut-map .scatterlayer .point")
     points.nth(100).wait_for(state="attached")
     desk.settled(shown.locator(".ssltut-map"))
@@ -223,7 +225,7 @@ def test_a_click_on_the_map_of_embeddings_leads_to_its_voxel(desk: lab.Desk) -> 
     # A click counts for the point that plotly has found under the mouse, and named beside it.
     desk.page.mouse.move(*place)
     shown.locator(".ssltut-map .hoverlayer .hovertext").first.wait_for()
-    changed(desk, told, before, lambda: desk.page.mouse.click(*place))
+    changed(desk, description, before, lambda: desk.page.mouse.click(*place))
     desk.shot("03_embedding_clicked", shown)
     assert desk.ask("print(6 * 7)") == "42"
 
@@ -273,10 +275,10 @@ def test_another_kernel_and_another_k_give_another_answer(desk: lab.Desk) -> Non
         for name in choice.locator("option").all_inner_texts()
         if name != choice.evaluate("box => box.selectedOptions[0].text")
     )
-    told = changed(desk, answer, words, lambda: choice.select_option(other))
-    assert other.replace("_", " ") in told.replace("_", " ")
+    text = changed(desk, answer, words, lambda: choice.select_option(other))
+    assert other.replace("_", " ") in text.replace("_", " ")
     shown.locator(".ssltut-k .noUi-handle").focus()
-    changed(desk, answer, told, lambda: desk.page.keyboard.press("ArrowLeft"))
+    changed(desk, answer, text, lambda: desk.page.keyboard.press("ArrowLeft"))
     desk.shot("04_kernel_changed", shown)
     assert desk.ask("print(6 * 7)") == "42"
 

@@ -6,7 +6,9 @@ import traitlets
 SCRIPT = """
 function render({ model, el }) {
   const img = document.createElement("img");
-  img.style.cssText = "display:block; margin-right:6px; cursor:crosshair; touch-action:none";
+  // It shrinks with a narrow notebook, or the next plane would cover the patient's left.
+  img.style.cssText = "display:block; margin-right:6px; max-width:calc(100% - 6px); height:auto;"
+    + "cursor:crosshair; touch-action:none";
   img.draggable = false;
   let busy = false, steps = 0, timer = 0, hovered = 0;
   const show = () => {
