@@ -25,7 +25,7 @@ from ssltut.training.run import Run
 from ssltut.training.validation import validation_scores
 
 SMALL = TrainConfig(steps=4, patch=(8, 8, 8), width=4, depth=2, validate_every=2, lr=1e-2)
-ON_HIPS = replace(SMALL, steps=60, validate_every=60, norm="instance", lr=3e-3, patch=(16, 16, 16))
+ON_HIPS = replace(SMALL, steps=30, validate_every=30, norm="instance", lr=6e-3, patch=(16, 16, 16))
 TABLE = pd.DataFrame(
     [(m, "dice", v, v - 0.1, v + 0.1) for m, v in (("low", 0.5), ("ours", 0.7), ("high", 0.9))],
     columns=["method", "metric", "mean", "low", "high"],

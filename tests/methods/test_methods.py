@@ -1,26 +1,23 @@
-"""One suite for all methods, and each method's own equations."""
+"""One suite for all methods: what the contract promises, whatever they do."""
 
 from dataclasses import replace
+from functools import cache, partial
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from toy import SMALL, make_batch, total, toy_case, toy_cohort, trained_on_hips
 
-from ssltut.methods.contract import Plan, Progress
+from ssltut.methods.contract import Consistency, Method, Nets, Outs, Plan, Progress, Term
 from ssltut.methods.losses import entropy
-from ssltut.methods.parts.ema import ema_update
-from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.methods.registry import METHODS, make_method
-from ssltut.methods.uncertainty import published_threshold
-from ssltut.nets.build import build_net
 from ssltut.training.loop import train
 from ssltut.training.networks import build_nets
 
-ALL, SEMI = (
-    list(METHODS),
-    [name for name, m in METHODS.items() if m.supervision == "labelled+unlabelled"],
-)
+ALL = list(METHODS)
+SEMI = [name for name, m in METHODS.items() if m.supervision == "labelled+unlabelled"]
+OWN_FORWARD = [name for name, m in METHODS.items() if m.forward is not Method.forward]
 OFF = {name: {"weight": 0.0} for name in SEMI} | {
     "medl": {"weight": 0.0, "curriculum": 0.0, "evidence": 0.0},
     "c3s3": {"weight": 0.0, "agreement": 0.0, "contrast": 0.0},
@@ -31,26 +28,63 @@ OFF = {name: {"weight": 0.0} for name in SEMI} | {
     "vote_beside": {"weight": 0.0, "w_ps": 0.0},
     "rpg": {"w_reference": 0.0, "w_consistency": 0.0},
 }
+HALF = Progress(50, 100)
+# A method in stages may be another one in its last steps only.
+LAST = replace(SMALL, select="last")
+quietly = partial(train, log=lambda line: None)
 
 
-def on_unlabelled(nets, batch):
-    """The student in train mode, normalised by the statistics of all patches of the step."""
-    return nets["student"](torch.cat([batch.x_l, batch.x_u])).split(len(batch.x_l))[1]
+class Entropy(Consistency):
+    """The least a method can be: one term beside the labels."""
+
+    name, title, year = "entropy", "least entropy", 2005
+    paper = "Grandvalet & Bengio, NeurIPS 2004"
+
+    def unlabelled(self, batch, nets: Nets, outs: Outs) -> Term:
+        return Term(entropy(outs["student"].unlabelled.logits.softmax(1)).mean())
 
 
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("empty", [False, True])
-@pytest.mark.parametrize("arch", ["unet", "vnet", "unet2d"])
+def grid():
+    """Method, classes, empty labels, network: all of them where a method has its own forward pass.
+
+    The base class's pass is tried on all by the toy method, by the others on the U-Net.
+    """
+    for name in ["entropy", *ALL]:
+        every = name == "entropy" or name in OWN_FORWARD
+        for arch in ("unet", "vnet", "unet2d") if every else ("unet",):
+            for n_classes, empty in product((2, 3), (False, True)):
+                case = f"{name}-{n_classes}-{'empty' if empty else 'full'}-{arch}"
+                yield pytest.param(name, n_classes, empty, arch, id=case)
+
+
+def states(nets):
+    return {
+        (role, key): value.clone()
+        for role, net in nets.items()
+        for key, value in net.state_dict().items()
+    }
+
+
+def same_weights(a, b):
+    a, b = states(a), states(b)
+    return a.keys() == b.keys() and all(torch.equal(value, b[key]) for key, value in a.items())
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory):
+    """The run of a method with its defaults, trained once."""
+    folder = tmp_path_factory.mktemp("runs")
+    return cache(lambda name: quietly(make_method(name), toy_cohort(), LAST, folder / name))
+
+
+@pytest.mark.parametrize(("name", "n_classes", "empty", "arch"), list(grid()))
 def test_a_step_is_finite_and_teaches_only_what_should_learn(name, n_classes, empty, arch):
-    method = make_method(name)
-    learners = method.learners(Progress(50, 100))
+    method = Entropy() if name == "entropy" else make_method(name)
+    learners = method.learners(HALF)
     nets = build_nets(method, replace(SMALL, arch=arch), n_classes)
     batch = make_batch(n_classes, empty=empty)
-    before = {
-        role: {k: v.clone() for k, v in net.state_dict().items()} for role, net in nets.items()
-    }
-    terms = method.losses(batch, nets, Progress(50, 100))
+    before = states(nets)
+    terms = method.losses(batch, nets, HALF)
     total(terms).backward()
     assert all(torch.isfinite(t.value) for t in terms.values())
     for role, spec in method.networks.items():
@@ -60,18 +94,41 @@ def test_a_step_is_finite_and_teaches_only_what_should_learn(name, n_classes, em
             assert all(g is not None and torch.isfinite(g).all() for g in gradients)
         else:
             assert all(g is None for g in gradients)
-            assert all(torch.equal(before[role][k], v) for k, v in nets[role].state_dict().items())
+    for (role, key), value in states(nets).items():  # batch norm of what learns may move
+        of_learner = role in learners or role not in method.networks
+        statistics = "running_" in key or "num_batches" in key
+        assert (of_learner and statistics) or torch.equal(before[role, key], value), (role, key)
     p = method.predict(nets, batch.x_l)
     assert p.shape == (2, n_classes, 8, 8, 8)
     assert torch.allclose(p.sum(1), torch.ones(2, 8, 8, 8), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", SEMI)
+def test_asking_for_the_losses_twice_gives_the_same_and_update_writes_what_was_seen(name):
+    method, batch = make_method(name), make_batch()
+    nets = build_nets(method, SMALL, 3)
+    values = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        outs = method.forward(batch, nets, HALF)
+        terms = method.terms(batch, nets, outs, HALF)
+        values.append({key: (t.value.item(), t.weight, t.share) for key, t in terms.items()})
+    assert values[0] == values[1]
+    before = states(nets)
+    method.update(batch, nets, outs, HALF)
+    memories = set(nets) - set(method.networks)
+    changed = {
+        role for (role, key), v in states(nets).items() if not torch.equal(v, before[role, key])
+    }
+    followers = {role for role, spec in method.networks.items() if spec.ema_of}
+    assert changed <= memories | followers
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_the_2d_network_sees_every_slice_by_itself(name, tmp_path):
-    config = replace(
-        SMALL, arch="unet2d", patch=(8, 8, 1)
-    )  # a patch may be one slice; the third side need not be halved
-    run = train(make_method(name), toy_cohort(), config, tmp_path / "r", log=lambda s: None)
+    # A patch may be one slice; the third side need not be halved.
+    config = replace(SMALL, arch="unet2d", patch=(8, 8, 1), steps=2)
+    run = quietly(make_method(name), toy_cohort(), config, tmp_path / "r")
     for role, spec in run.method.networks.items():
         x, net = make_batch().x_u, run.nets[role]
         whole, slices = net(x, heads=True), [net(x[..., z : z + 1], heads=True) for z in range(8)]
@@ -97,7 +154,7 @@ def test_a_step_is_finite_where_every_network_is_sure_and_where_none_is(name, ce
         for role in method.networks:
             nets[role].classifier.weight.zero_()
             nets[role].classifier.bias.zero_()[0] = 50.0 * certain
-    terms = method.losses(make_batch(), nets, Progress(50, 100))
+    terms = method.losses(make_batch(), nets, HALF)
     total(terms).backward()
     assert len(terms) > 1
     assert all(torch.isfinite(t.value) for t in terms.values())
@@ -109,25 +166,16 @@ def test_a_step_is_finite_where_every_network_is_sure_and_where_none_is(name, ce
 
 
 @pytest.mark.parametrize("name", SEMI)
-def test_weight_zero_is_labels_only_bit_for_bit(name, tmp_path, monkeypatch):
-    """Where heads learn from the labels the network is another one: then it is the same run without
-    any unlabelled patch.
-    """
-    cohort, config = (
-        toy_cohort(),
-        replace(SMALL, select="last"),
-    )  # a method in stages may be another one in its last steps only
-    off = train(make_method(name, OFF[name]), cohort, config, tmp_path / "off", log=lambda s: None)
-    on = train(make_method(name), cohort, config, tmp_path / "on", log=lambda s: None)
+def test_weight_zero_is_labels_only_bit_for_bit(name, run_of, tmp_path, monkeypatch):
+    """Where heads learn from the labels, it is the same run without any unlabelled patch."""
+    off = quietly(make_method(name, OFF[name]), toy_cohort(), LAST, tmp_path / "off")
+    on = run_of(name)
     if any(head.supervised for head in METHODS[name].networks["student"].heads.values()):
-        monkeypatch.setattr(
-            METHODS[name], "plan", lambda self, progress, default: Plan(default.labelled, 0)
-        )
-        plain = train(make_method(name), cohort, config, tmp_path / "plain", log=lambda s: None)
+        labelled_alone = lambda self, progress, default: Plan(default.labelled, 0)  # noqa: E731
+        monkeypatch.setattr(METHODS[name], "plan", labelled_alone)
+        plain = quietly(make_method(name), toy_cohort(), LAST, tmp_path / "plain")
     else:
-        plain = train(
-            make_method("labels_only"), cohort, config, tmp_path / "plain", log=lambda s: None
-        )
+        plain = run_of("labels_only")
     weights, off, on = (run.nets["student"].state_dict() for run in (plain, off, on))
     assert all(torch.equal(value, off[key]) for key, value in weights.items())
     assert any(not torch.equal(value, on[key]) for key, value in weights.items())
@@ -135,9 +183,9 @@ def test_weight_zero_is_labels_only_bit_for_bit(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ALL)
 def test_nan_labels_of_unlabelled_cases_change_nothing_and_the_test_split_stays_shut(
-    name, tmp_path
+    name, run_of, tmp_path
 ):
-    clean, poisoned = toy_cohort(), toy_cohort()
+    poisoned = toy_cohort()
     for case_id in poisoned.split.unlabelled:
         case = poisoned.case(case_id)
         spoiled = replace(case, label=np.full(case.label.shape, np.nan))
@@ -148,35 +196,18 @@ def test_nan_labels_of_unlabelled_cases_change_nothing_and_the_test_split_stays_
         poisoned.sources[case_id] = poisoned.sources[case_id]._replace(
             load=lambda: pytest.fail("the test split was opened")
         )
-    runs = [
-        train(make_method(name), c, SMALL, tmp_path / str(i), log=lambda s: None)
-        for i, c in enumerate((clean, poisoned))
-    ]
-    same = [
-        torch.equal(v, runs[1].nets[role].state_dict()[k])
-        for role, net in runs[0].nets.items()
-        for k, v in net.state_dict().items()
-    ]
-    assert all(same)
+    run = quietly(make_method(name), poisoned, LAST, tmp_path / "r")
+    assert same_weights(run.nets, run_of(name).nets)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_save_and_resume_bit_for_bit(name, tmp_path):
-    cohort, options = toy_cohort(), {"memory": 8} if name == "neighbour_vote" else {}
-    whole = train(make_method(name, options), cohort, SMALL, tmp_path / "whole", log=lambda s: None)
-    train(
-        make_method(name, options),
-        cohort,
-        SMALL,
-        tmp_path / "parts",
-        stop_after=3,
-        log=lambda s: None,
-    )  # after the checkpoint of step 2
-    parts = train(make_method(name, options), cohort, SMALL, tmp_path / "parts", log=lambda s: None)
-    for role in whole.nets:
-        a, b = whole.nets[role].state_dict(), parts.nets[role].state_dict()
-        assert all(torch.equal(a[k], b[k]) for k in a), role
-    assert whole.history.equals(parts.history)
+def test_save_and_resume_bit_for_bit(name, run_of, tmp_path):
+    method = make_method(name)
+    # after the checkpoint of step 2
+    quietly(method, toy_cohort(), LAST, tmp_path / "parts", stop_after=3)
+    parts = quietly(method, toy_cohort(), LAST, tmp_path / "parts")
+    assert same_weights(parts.nets, run_of(name).nets)
+    assert parts.history.equals(run_of(name).history)
 
 
 @pytest.mark.parametrize("name", SEMI)
@@ -186,18 +217,18 @@ def test_batch_norm_averages_over_labelled_and_unlabelled_patches_together(name)
     """
     method, batch = make_method(name), make_batch()
     nets = build_nets(method, replace(SMALL, norm="batch"), 3)
-    method.losses(batch, nets, Progress(50, 100))
-    trained = [nets[role] for role in method.learners(Progress(50, 100))]
+    method.losses(batch, nets, HALF)
+    trained = [nets[role] for role in method.learners(HALF)]
     norms = [m for net in trained for m in net.modules() if isinstance(m, torch.nn.BatchNorm3d)]
     assert norms
     assert all(m.num_batches_tracked == 1 for m in norms)
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("arch", ["unet", "unet2d"])
-def test_bf16_on_a_cpu_is_finite(name, arch, tmp_path):
+def test_bf16_on_a_cpu_is_finite(name, tmp_path):
+    arch = "unet2d" if name in OWN_FORWARD else "unet"
     config = replace(SMALL, precision="bf16-mixed", steps=2, arch=arch)
-    run = train(make_method(name), toy_cohort(), config, tmp_path / "r", log=lambda s: None)
+    run = quietly(make_method(name), toy_cohort(), config, tmp_path / "r")
     assert run.history["total"].notna().all()
     assert all(torch.isfinite(v).all() for n in run.nets.values() for v in n.state_dict().values())
 
@@ -206,84 +237,6 @@ def test_bf16_on_a_cpu_is_finite(name, arch, tmp_path):
 def test_it_improves_on_its_own_start_on_synthetic_hips(name, tmp_path):
     before, after, _ = trained_on_hips(name, tmp_path / "r")
     assert after > before + 0.05
-
-
-def test_mean_teacher_consistency_by_hand():
-    method, batch = (
-        make_method("mean_teacher", {"sigma_teacher": 0.0, "sigma_student": 0.0}),
-        make_batch(),
-    )
-    nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
-    with torch.no_grad():
-        for p in nets["teacher"].parameters():
-            p.mul_(0.9)
-    term = method.losses(batch, nets, Progress(100, 100))["consistency"]
-    p, q = (
-        on_unlabelled(nets, batch).logits.double().softmax(1),
-        nets["teacher"](batch.x_u).logits.double().softmax(1),
-    )
-    assert term.value.item() == pytest.approx((p - q).square().mean().item(), rel=1e-4)
-    assert term.weight == pytest.approx(0.1)
-
-
-def test_ua_mt_counts_only_sure_voxels():
-    method, batch = (
-        make_method("ua_mt", {"sigma_teacher": 0.0, "sigma_student": 0.0, "passes": 2}),
-        make_batch(),
-    )
-    nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
-    with torch.no_grad():
-        nets["teacher"].classifier.weight.mul_(3.0)
-    term = method.losses(batch, nets, Progress(0, 100))["consistency"]
-    p, q = (
-        on_unlabelled(nets, batch).logits.double().softmax(1),
-        nets["teacher"](batch.x_u).logits.double().softmax(1),
-    )
-    mask = entropy(q) < published_threshold(0.0, 3)
-    assert 0 < mask.sum() < mask.numel()
-    assert term.value.item() == pytest.approx(
-        (p - q).square().mean(1)[mask].mean().item(), rel=1e-4
-    )
-    assert term.share == pytest.approx(mask.double().mean().item())
-
-
-def test_ema_against_its_closed_form_with_buffers():
-    student, teacher = (
-        build_net("unet", 1, 2, width=4, depth=2, dropout=0.0, norm="batch", seed=s) for s in (0, 1)
-    )
-    start = {k: v.clone() for k, v in teacher.state_dict().items()}
-    student(torch.randn(2, 1, 8, 8, 8))  # moves the running statistics
-    for _ in range(5):
-        ema_update(teacher, student, 0.9)
-    for key, value in teacher.state_dict().items():
-        target = student.state_dict()[key]
-        if value.dtype.is_floating_point:
-            assert torch.allclose(
-                value.double(),
-                0.9**5 * start[key].double() + (1 - 0.9**5) * target.double(),
-                atol=1e-6,
-            ), key
-        else:
-            assert torch.equal(value, target), key
-    assert any("running" in key for key in start)
-
-
-def test_ema_decay_warms_up_where_published():
-    assert make_method("mean_teacher").decay_at(Progress(0, 10)) == 0.0
-    assert make_method("mean_teacher").decay_at(Progress(9, 10)) == pytest.approx(0.9)
-    assert make_method("embedding_matching").decay_at(Progress(0, 10)) == 0.99
-    assert (
-        make_method("embedding_matching", {"ema_decay": 1.0}).decay_at(Progress(5, 10)) == 1.0
-    )  # a fixed teacher
-
-
-def test_memory_is_first_in_first_out():
-    memory = ReferenceMemory(2, 3, 1)
-    memory.store(torch.tensor([[1.0], [2.0], [9.0]]), torch.tensor([0, 0, 1]))
-    memory.store(torch.tensor([[3.0], [4.0]]), torch.tensor([0, 0]))
-    vectors, labels = memory.recall()
-    assert sorted(vectors[labels == 0].flatten().tolist()) == [2.0, 3.0, 4.0]
-    assert vectors[labels == 1].tolist() == [[9.0]]
 
 
 def test_toy_cases_are_alike_for_one_seed():

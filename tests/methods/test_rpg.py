@@ -138,7 +138,7 @@ def test_it_learns_from_projections_and_in_3d(tmp_path):
         ("unet2d", toy_cohort().projected(), (8, 8, 1)),
         ("unet", toy_cohort(), (8, 8, 8)),
     ):
-        config = replace(SMALL, arch=arch, patch=patch, steps=40, validate_every=5)
+        config = replace(SMALL, arch=arch, patch=patch, steps=40, validate_every=10)
         history = train(
             make_method("rpg"), cohort, config, tmp_path / arch, log=lambda line: None
         ).history

@@ -136,14 +136,14 @@ def test_the_loop_fills_places():
 
 @pytest.mark.parametrize(("arch", "patch"), [("unet", (8, 8, 8)), ("unet2d", (8, 8, 1))])
 def test_both_stages_run_and_the_second_improves(arch, patch, tmp_path):
-    config = replace(SMALL, arch=arch, patch=patch, steps=60, validate_every=10)
+    config = replace(SMALL, arch=arch, patch=patch, steps=60, validate_every=20)
     history = train(
         make_method("self_paced"), toy_cohort(), config, tmp_path / "r", log=lambda line: None
     ).history
     assert history["supervised"].notna().tolist() == [False] * 20 + [True] * 40
     assert history["position"].notna().all()
     scores = history["validation dice"].dropna()
-    assert scores.iloc[-1] > scores.iloc[1]
+    assert scores.iloc[-1] > scores.iloc[0]
     assert history["position share"].iloc[10:].mean() > history["position share"].iloc[:5].mean()
 
 
