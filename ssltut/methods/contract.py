@@ -116,7 +116,8 @@ class NetOutput(NamedTuple):
         return self.whole.split(self.n_labelled)[1]
 
 
-Outs = dict[str, Any]  # a NetOutput for each trained network, and what else a method passes
+# What a method's own forward gives: a NetOutput for each trained network, or a tuple with names.
+Outs = Any
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

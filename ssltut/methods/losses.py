@@ -1,10 +1,22 @@
 """Loss terms on logits (B, C, X, Y, Z) and hard targets (B, X, Y, Z); all computed in float32."""
 
+from collections.abc import Iterable, Sequence
+from functools import reduce
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.errors import ConfigError
+
+
+def sum_of(values: Iterable[Tensor]) -> Tensor:
+    """Their sum, from first to last (``sum`` begins with the number 0)."""
+    return reduce(torch.add, values)
+
+
+def mean_of(values: Sequence[Tensor]) -> Tensor:
+    return sum_of(values) / len(values)
 
 
 def dice_loss(

@@ -1,6 +1,6 @@
 """Bidirectional copy-paste (Bai et al. 2023)."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ class BCP(Method):
 
     name, title, year = "bcp", "BCP", 2023
     paper = "Bai et al., CVPR 2023, arXiv:2305.00673"
-    ideas = ("pseudo-labels", "mixing")
+    ideas: ClassVar[tuple[str, ...]] = ("pseudo-labels", "mixing")
     networks = {"student": Network(), "teacher": Network(ema_of="student")}
 
     weight: NotNegative = 0.5
@@ -89,7 +89,7 @@ class BCP(Method):
 
     @torch.no_grad()
     def teach(self, batch: Batch, nets: Nets) -> Taught:
-        out = nets["teacher"](batch.x_u)
+        out = nets["teacher"](batch.unlabelled)
         return Taught(out, largest_component(out.logits.argmax(1), batch.n_classes))
 
     def mix_labelled(self, batch: Batch) -> Mix:
@@ -101,7 +101,7 @@ class BCP(Method):
 
     def mix(self, batch: Batch, pseudo: Tensor) -> Mix:
         """X1 of n patches and after them X2."""
-        n = (min(len(batch.x_l), len(batch.x_u)) + 1) // 2
+        n = (min(len(batch.x_l), len(batch.unlabelled)) + 1) // 2
         keep = self.mask(batch, n).expand(n, *batch.y_l.shape[1:])
 
         def paste(labelled: Tensor, unlabelled: Tensor, keep: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class BCP(Method):
             u, v = (half[:n] for half in halves(unlabelled))
             return torch.cat([torch.where(keep, a, u), torch.where(keep, v, b)])
 
-        x = paste(batch.x_l, batch.x_u, keep[:, None])
+        x = paste(batch.x_l, batch.unlabelled, keep[:, None])
         target = paste(batch.y_l, pseudo, keep)
         return Mix(x, target, torch.cat([keep, ~keep]))
 

@@ -42,7 +42,7 @@ class FixMatch(Consistency):
         """The student learns from strong views of unlabelled patches."""
         if part == "labelled":
             return super().view(batch, part)
-        strong = strong_view(batch.x_u, batch.generator("strong"))
+        strong = strong_view(batch.unlabelled, batch.generator("strong"))
         return batch.noise(self.sigma_strong, "strong")(strong)
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:

@@ -32,7 +32,7 @@ class MTC(Consistency):
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
         student = outs["student"].whole
         mask = student.logits.detach().float().softmax(1)
-        target = torch.cat([batch.x_l, batch.x_u]) * mask
+        target = torch.cat([batch.x_l, batch.unlabelled]) * mask
         difference = student.heads["reconstruction"].float() - target
         voxels = (0, 2, 3, 4)
         return Term((mask.mean(voxels) * difference.square().mean(voxels)).sum())

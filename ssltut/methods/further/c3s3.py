@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Method, Nets, Network, Progress, Term, Terms
-from ssltut.methods.losses import dice_loss, sharpen
+from ssltut.methods.losses import dice_loss, mean_of, sharpen, sum_of
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.methods.schedules import ramp
 from ssltut.nets.base import Out
@@ -79,7 +79,7 @@ class C3S3(Method):
         return {role: out.split(len(x) // 2) for role, out in outs.items()}
 
     def second_view(self, batch: Batch) -> Tensor:
-        patches = {"labelled": batch.x_l, "unlabelled": batch.x_u}
+        patches = {"labelled": batch.x_l, "unlabelled": batch.unlabelled}
         noises = {part: batch.noise(self.sigma_student, "second view", part) for part in patches}
         return torch.cat([noises[part](x) for part, x in patches.items()])
 
@@ -90,7 +90,7 @@ class C3S3(Method):
         terms = {}
         for role, name in (("student", "supervised"), ("rival", "rival supervised")):
             losses = [ce + dice for ce, dice in fits[role]]
-            terms[name] = Term(sum(losses) / len(losses))
+            terms[name] = Term(mean_of(losses))
         if len(self.parts(batch, progress)) > 1:
             rise = ramp(progress.frac / self.rampup)
             taught = self.competition(outs, fits, len(batch.x_l))
@@ -99,7 +99,7 @@ class C3S3(Method):
                 1.0 - F.cosine_similarity(first.logits.float(), second.logits.float()).mean()
                 for first, second in outs.values()
             ]
-            terms["agreement"] = Term(sum(distances), self.agreement)
+            terms["agreement"] = Term(sum_of(distances), self.agreement)
             terms["contrast"] = Term(self.iuc(batch, nets, outs), self.contrast)
         return terms
 
@@ -111,7 +111,7 @@ class C3S3(Method):
             p = taught.logits[n:].float().softmax(1)
             target = sharpen(teacher.logits[n:].detach(), self.temperature)
             losses.append((p - target).square().mean())
-        return sum(losses)
+        return sum_of(losses)
 
     def compete(self, fits: Mapping[str, Fits]) -> tuple[str, str]:
         """The role that wins and the one that loses; the first wins a draw."""
@@ -141,11 +141,11 @@ class C3S3(Method):
             iuc_loss(F.cosine_similarity(z, w), a, b, batch.n_classes, self.tau)
             for (z, a), (w, b) in product(*sides)
         ]
-        return sum(losses) / len(losses)
+        return mean_of(losses)
 
     @torch.no_grad()
     def predict(self, nets: Nets, x: Tensor) -> Tensor:
-        return sum(nets[role](x).logits.float().softmax(1) for role in self.networks) / 2
+        return mean_of([nets[role](x).logits.float().softmax(1) for role in self.networks])
 
 
 def fit(views: Sequence[Out], label: Tensor) -> Fits:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ssltut.data.batch import Batch
 from ssltut.data.components import largest_component
 from ssltut.methods.contract import Consistency, Nets, Network, Outs, Progress, Term, Terms
-from ssltut.methods.losses import dice_loss
+from ssltut.methods.losses import dice_loss, sum_of
 from ssltut.methods.schedules import ramp
 from ssltut.options import Fraction
 
@@ -79,17 +79,18 @@ def displace(x: Tensor, p: Tensor, threshold: float, side: float) -> Displaced:
     """
     new_x, new_p = x.clone(), p.clone()
     where = torch.zeros_like(p[:, 0], dtype=torch.bool)
-    every = slice(None)
     for b, region in enumerate(low_confidence(p, threshold)):
         box = target_box(region, side)
         if box is None:
             continue
         other = (b + 1) % len(x)
-        goal = p[(b, every, *box)].mean((1, 2, 3))
+        given: tuple[int | slice, ...] = (b, slice(None), *box)
+        goal = p[given].mean((1, 2, 3))
         source = source_box(p[other], goal, tuple(s.stop - s.start for s in box))
-        new_x[(b, every, *box)] = x[(other, every, *source)]
-        new_p[(b, every, *box)] = p[(other, every, *source)]
-        where[(b, *box)] = True
+        taken: tuple[int | slice, ...] = (other, slice(None), *source)
+        new_x[given] = x[taken]
+        new_p[given] = p[taken]
+        where[b][box] = True
     return Displaced(new_x, new_p, where)
 
 
@@ -133,9 +134,9 @@ class CAD(Consistency):
         if len(self.parts(batch, progress)) == 1:
             return Seen(super().forward(batch, nets, progress), None)
         with torch.no_grad():
-            p = nets["teacher"](batch.x_u).logits.float().softmax(1)
-        displaced = displace(batch.x_u, p, *self.limits(progress))
-        longer = replace(batch, x_u=torch.cat([batch.x_u, displaced.x]))
+            p = nets["teacher"](batch.unlabelled).logits.float().softmax(1)
+        displaced = displace(batch.unlabelled, p, *self.limits(progress))
+        longer = replace(batch, x_u=torch.cat([batch.unlabelled, displaced.x]))
         return Seen(super().forward(longer, nets, progress), displaced)
 
     def terms(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> Terms:
@@ -143,16 +144,17 @@ class CAD(Consistency):
         if outs.displaced is not None:
             losses = []
             for out in outs.outs.values():
-                p = out.unlabelled.logits[len(batch.x_u) :].float().softmax(1)
+                p = out.unlabelled.logits[len(batch.unlabelled) :].float().softmax(1)
                 losses.append((p - outs.displaced.p).square().mean())
             share = outs.displaced.where.float().mean().item()
-            terms["displaced"] = Term(sum(losses), terms["consistency"].weight, share)
+            terms["displaced"] = Term(sum_of(losses), terms["consistency"].weight, share)
         return terms
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
         """Cross pseudo supervision on the unlabelled scans as they are, and displaced."""
-        first, second = (out.unlabelled.logits.split(len(batch.x_u)) for out in outs.values())
+        n = len(batch.unlabelled)
+        first, second = (out.unlabelled.logits.split(n) for out in outs.values())
         losses = []
         for a, b in zip(first, second, strict=True):
             losses += [dice_loss(a, b.argmax(1)), dice_loss(b, a.argmax(1))]
-        return Term(sum(losses))
+        return Term(sum_of(losses))

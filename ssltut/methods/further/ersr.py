@@ -30,7 +30,7 @@ from ssltut.methods.further.shapes import (
     regularity,
     repair,
 )
-from ssltut.methods.losses import masked_mean
+from ssltut.methods.losses import masked_mean, sum_of
 from ssltut.methods.parts.memory import ScoreTable, after_storing
 from ssltut.methods.parts.perturb import uniform
 from ssltut.methods.schedules import ramp
@@ -149,8 +149,8 @@ class ERSR(Method):
         refined, scores = self.refine(batch, nets, 0.5 + 0.5 * self.rise(progress))
         images = []
         for left in (True, False):
-            half = photometric(batch.x_u, batch.generator("half", left))
-            images.append(refined.complete(batch.x_u, half, left))
+            half = photometric(batch.unlabelled, batch.generator("half", left))
+            images.append(refined.complete(batch.unlabelled, half, left))
         mirrored = batch.noise(self.sigma_student, "student", "mirror")(torch.cat(images))
         x = torch.cat([*(self.view(batch, part) for part in PARTS), mirrored])
         return Seen(NetOutput(nets["student"](x), len(batch.x_l)), refined, scores)
@@ -161,13 +161,14 @@ class ERSR(Method):
         if refined is None:
             return terms
         probabilities = outs.out.unlabelled.logits.float().softmax(1)[:, self.target, None]
-        p, *mirrored = probabilities.split(len(batch.x_u))
+        p, *mirrored = probabilities.split(len(batch.unlabelled))
         used = refined.used[:, None]
         half = (refined.region & refined.left)[:, None]
-        images = halves = 0.0
+        losses = []
         for left, q in zip((True, False), mirrored, strict=True):
-            images += masked_mean((q - refined.complete(p, p, left)).square(), used)
-            halves += masked_mean((q - refined.reflect(q)).square(), half)
+            images = masked_mean((q - refined.complete(p, p, left)).square(), used)
+            losses.append((images, masked_mean((q - refined.reflect(q)).square(), half)))
+        images, halves = map(sum_of, zip(*losses, strict=True))
         shape = masked_mean((p - refined.mask[:, None].float()).square(), used)
         weight = self.weight * self.rise(progress)
         share = refined.used.float().mean().item()
@@ -187,7 +188,8 @@ class ERSR(Method):
 
         And the score of every patch that has the target, by the id of its scan.
         """
-        p = nets["teacher"](batch.x_u).logits.float().softmax(1)[:, self.target].cpu().numpy()
+        taught = nets["teacher"](batch.unlabelled).logits.float().softmax(1)
+        p = taught[:, self.target].cpu().numpy()
         places = [self.places(i, p.shape[-1]) for i in range(len(p))]
         scores: dict[int, float] = {}
         for i, own in enumerate(places):
@@ -209,11 +211,10 @@ class ERSR(Method):
                 used[at] = True
                 mask[at], region[at], left[at], partner[at][..., : p[at].ndim] = repaired
         grid = (2.0 * partner + 1.0) / p.shape[1:] - 1.0
-        device = batch.x_u.device
-        refined = Refined(
-            *(torch.from_numpy(a).to(device) for a in (mask, used, region, left)),
-            torch.from_numpy(grid[..., ::-1].copy()).to(batch.x_u),
-        )
+        where = batch.unlabelled.device
+        masks = [torch.from_numpy(array).to(where) for array in (mask, used, region, left)]
+        grid = torch.from_numpy(grid[..., ::-1].copy()).to(batch.unlabelled)
+        refined = Refined._make([*masks, grid])
         return refined, stored
 
     def places(self, i: int, depth: int) -> list[tuple]:

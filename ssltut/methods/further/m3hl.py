@@ -10,7 +10,9 @@ from torch.nn import functional as F
 from ssltut.data.batch import Batch
 from ssltut.methods.classic.bcp import BCP, Pasted
 from ssltut.methods.contract import Nets, Progress, Term, Terms
+from ssltut.methods.losses import mean_of
 from ssltut.methods.parts.masks import halves
+from ssltut.nets.base import Out
 from ssltut.options import Count, Fraction, NotNegative
 
 
@@ -48,27 +50,27 @@ class M3HL(BCP):
     def terms(self, batch: Batch, nets: Nets, outs: Pasted, progress: Progress) -> Terms:
         terms = super().terms(batch, nets, outs, progress)
         if outs.teacher is not None and self.features:
-            terms["low"] = Term(self.low(outs), self.features)
-            terms["high"] = Term(self.high(outs), self.features)
+            terms["low"] = Term(self.low(outs.out, outs.teacher.out), self.features)
+            terms["high"] = Term(self.high(outs.out, outs.teacher.out), self.features)
         return terms
 
-    def low(self, pasted: Pasted) -> Tensor:
-        pairs = feature_pairs("embedding", pasted)
-        return sum((f - g).abs().mean() for f, g in pairs) / len(pairs)
+    def low(self, student: Out, teacher: Out) -> Tensor:
+        pairs = feature_pairs("embedding", student, teacher)
+        return mean_of([(f - g).abs().mean() for f, g in pairs])
 
-    def high(self, pasted: Pasted) -> Tensor:
-        pairs = feature_pairs("bottleneck", pasted)
+    def high(self, student: Out, teacher: Out) -> Tensor:
+        pairs = feature_pairs("bottleneck", student, teacher)
         cosines = [F.cosine_similarity(self.flat(f), self.flat(g)).mean() for f, g in pairs]
-        return sum(1.0 - cosine for cosine in cosines) / len(pairs)
+        return mean_of([1.0 - cosine for cosine in cosines])
 
     def flat(self, maps: Tensor) -> Tensor:
         return (F.max_pool3d(maps, 3, 2, 1) if self.pool else maps).flatten(1)
 
 
-def feature_pairs(name: str, pasted: Pasted) -> list[tuple[Tensor, Tensor]]:
+def feature_pairs(name: str, student: Out, teacher: Out) -> list[tuple[Tensor, Tensor]]:
     """The student's maps of X1 and of X2, each with the teacher's of u and of v."""
-    mixed = pasted.out.feats[name].float().chunk(2)
-    plain = halves(pasted.teacher.out.feats[name])
+    mixed = student.feats[name].float().chunk(2)
+    plain = halves(teacher.feats[name])
     return [(f, g[: len(f)].float()) for f, g in product(mixed, plain)]
 
 

@@ -16,7 +16,7 @@ from ssltut.methods.further.evidence import (
     rank,
     reliability,
 )
-from ssltut.methods.losses import dice_loss
+from ssltut.methods.losses import dice_loss, mean_of, sum_of
 from ssltut.methods.schedules import ramp
 from ssltut.options import NotNegative
 
@@ -68,11 +68,13 @@ class MEDL(Method):
         fused, omegas = self.fuse_opinions(alphas, n, progress)
         label = fused.belief[n:].argmax(1)
         trust = reliability(fused)[n:]
-        pseudo = curriculum = evidence = 0.0
+        losses = []
         for out, alpha, omega in zip((student, second), alphas, omegas, strict=True):
-            pseudo += weighted_loss(out.unlabelled.logits, label, trust)
-            curriculum += (omega[:n] * nll(alpha[:n], batch.y_l)).mean()
-            evidence += (omega[n:] * fisher_loss(alpha[n:], label, self.det_weight)).mean()
+            pseudo = weighted_loss(out.unlabelled.logits, label, trust)
+            curriculum = (omega[:n] * nll(alpha[:n], batch.y_l)).mean()
+            evidence = (omega[n:] * fisher_loss(alpha[n:], label, self.det_weight)).mean()
+            losses.append((pseudo, curriculum, evidence))
+        pseudo, curriculum, evidence = map(sum_of, zip(*losses, strict=True))
         terms["pseudo"] = Term(pseudo, self.weight, trust.mean().item())
         terms["curriculum"] = Term(curriculum, self.curriculum)
         terms["evidence"] = Term(evidence, self.evidence * ramp(progress.frac))
@@ -101,7 +103,7 @@ class MEDL(Method):
     @torch.no_grad()
     def predict(self, nets: Nets, x: Tensor) -> Tensor:
         alphas = [dirichlet(nets[role](x).logits) for role in self.networks]
-        return sum(alpha / alpha.sum(1, keepdim=True) for alpha in alphas) / len(alphas)
+        return mean_of([alpha / alpha.sum(1, keepdim=True) for alpha in alphas])
 
 
 def weighted_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

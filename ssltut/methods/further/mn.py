@@ -108,7 +108,7 @@ class MN(Method):
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         n = len(batch.x_l)
         both = len(self.parts(batch, progress)) > 1
-        share = n / (n + len(batch.x_u)) if both else 1.0
+        share = n / (n + len(batch.unlabelled)) if both else 1.0
         terms: Terms = {}
         for role, out in outs.items():
             name = "supervised" if role == "student" else f"{role} supervised"
@@ -116,7 +116,7 @@ class MN(Method):
             if both:
                 teacher = nets["slices" if role == "student" else "student"]
                 with torch.no_grad(), eval_mode(teacher):
-                    target = teacher(batch.x_u).logits.float().softmax(1)
+                    target = teacher(batch.unlabelled).logits.float().softmax(1)
                 loss = distillation_loss(out.unlabelled.logits, target)
                 terms[f"{role} pseudo-masks"] = Term(loss, self.weight * (1.0 - share))
         return terms

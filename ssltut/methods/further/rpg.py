@@ -86,7 +86,7 @@ class RPG(Method):
         """The student learns from strong views of unlabelled patches."""
         if part == "labelled":
             return super().view(batch, part)
-        strong = strong_view(batch.x_u, batch.generator("strong"))
+        strong = strong_view(batch.unlabelled, batch.generator("strong"))
         return batch.noise(self.sigma_strong, "strong")(strong)
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
@@ -129,7 +129,7 @@ class RPG(Method):
             min(self.neighbours, len(chosen)),
         )
         coarse = votes.unflatten(0, (len(queries), *queries.shape[2:])).movedim(-1, 1)
-        q = F.interpolate(coarse, batch.x_u.shape[2:], mode="trilinear")
+        q = F.interpolate(coarse, batch.unlabelled.shape[2:], mode="trilinear")
         return q, unlabelled.logits.float().softmax(1)
 
 

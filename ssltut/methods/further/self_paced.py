@@ -131,7 +131,7 @@ class SelfPaced(Method):
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         channels = student.classifier.in_channels * student.factor
-        layers = {
+        layers: dict[str, nn.Module] = {
             kind: nn.Sequential(nn.Linear(channels, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH))
             for kind in self.use
         }
@@ -149,7 +149,7 @@ class SelfPaced(Method):
         return Seen(NetOutput(out, len(batch.x_l)), out.feats["bottleneck"])
 
     def second_view(self, batch: Batch) -> Tensor:
-        x = strong_view(torch.cat([batch.x_l, batch.x_u]), batch.generator("second"))
+        x = strong_view(torch.cat([batch.x_l, batch.unlabelled]), batch.generator("second"))
         return batch.noise(self.sigma_student, "second")(x)
 
     def terms(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> Terms:

@@ -19,6 +19,7 @@ from ssltut.methods.contract import (
     supervised,
 )
 from ssltut.methods.further.adversarial import adversarial_direction, change, frozen_averages
+from ssltut.methods.losses import sum_of
 from ssltut.methods.matching.primitives import surface_shell, voxel_vectors
 from ssltut.methods.parts.memory import ReferenceMemory, after_storing
 from ssltut.methods.schedules import ramp
@@ -30,18 +31,24 @@ from ssltut.options import Count, Fraction, NotNegative, Positive
 WIDTH = 32
 
 
-class Seen(NamedTuple):
-    """What the student gives, and the voxels (N,) that are compared with the memory.
+class Drawn(NamedTuple):
+    """The voxels (N,) that are compared with the memory.
 
-    index   positions in all patches, flattened; the labelled ones are those below ``n``
+    places  positions in all patches, flattened; the labelled patches come first
     label   their classes: the label, or the student's own for unlabelled voxels
     best    the features that ``update`` remembers (R, 32), and their classes (R,)
     """
 
+    places: Tensor
+    label: Tensor
+    best: tuple[Tensor, Tensor]
+
+
+class Seen(NamedTuple):
+    """What the student gives, and the drawn voxels; None where nothing is compared."""
+
     out: NetOutput
-    index: Tensor | None = None
-    label: Tensor | None = None
-    best: tuple[Tensor, Tensor] | None = None
+    drawn: Drawn | None = None
 
 
 def mlp(channels: int) -> nn.Sequential:
@@ -172,7 +179,7 @@ class SSNet(Method):
         vectors = voxel_vectors(out.whole.feats["embedding"])[index[right]]
         separator: Any = nets["separator"]
         best = separator.best(vectors, of_voxel[right], self.keep == "highest")
-        return Seen(out, index, of_voxel, best)
+        return Seen(out, Drawn(index, of_voxel, best))
 
     def terms(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> Terms:
         terms = {"supervised": supervised(outs.out, batch)}
@@ -185,9 +192,9 @@ class SSNet(Method):
 
     def update(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> None:
         super().update(batch, nets, outs, progress)
-        if outs.best is not None:
+        if outs.drawn is not None:
             separator: Any = nets["separator"]
-            separator.memory.store(*outs.best)
+            separator.memory.store(*outs.drawn.best)
 
     def smoothness(self, batch: Batch, nets: Nets, out: Out) -> Tensor:
         p = out.logits.detach().float().softmax(1)
@@ -207,15 +214,15 @@ class SSNet(Method):
 
     def separation(self, batch: Batch, nets: Nets, outs: Seen) -> Tensor:
         """The distance of the drawn voxels to the memory, which holds the best of this step too."""
-        if outs.best is None:
+        if outs.drawn is None:
             return outs.out.whole.logits.sum() * 0.0
         separator: Any = nets["separator"]
-        memory = after_storing(separator.memory, *outs.best)
-        vectors = voxel_vectors(outs.out.whole.feats["embedding"])[outs.index]
+        memory = after_storing(separator.memory, *outs.drawn.best)
+        vectors = voxel_vectors(outs.out.whole.feats["embedding"])[outs.drawn.places]
         predicted = separator.predict(separator.project(vectors))
-        labelled = outs.index < batch.y_l.numel()
-        return sum(
-            separator.distance(predicted[part], outs.label[part], memory)
+        labelled = outs.drawn.places < batch.y_l.numel()
+        return sum_of(
+            separator.distance(predicted[part], outs.drawn.label[part], memory)
             for part in (labelled, ~labelled)
         )
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.methods.classic.bcp import BCP, Pasted
-from ssltut.methods.contract import Nets, Network, Progress, Term, Terms
+from ssltut.methods.contract import Nets, Network, Outs, Progress, Term, Terms
 from ssltut.methods.losses import masked_cross_entropy
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.methods.parts.memory import after_storing
@@ -108,9 +108,9 @@ class TransMedSeg(BCP):
             for name in ("labelled moments", "unlabelled moments")
         }
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Moved:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         pasted = super().forward(batch, nets, progress)
-        if pasted.teacher is None or not self.transfer:
+        if pasted.teacher is None or pasted.mix.true is None or not self.transfer:
             return Moved(pasted, {})
         true = pasted.mix.true.flatten()
         source = voxel_vectors(pasted.out.feats["embedding"].detach())[true]
@@ -122,7 +122,7 @@ class TransMedSeg(BCP):
         decay = self.moments_decay
         return Moved(pasted, {k: after_storing(nets[k], *v, decay) for k, v in new.items()})
 
-    def terms(self, batch: Batch, nets: Nets, outs: Moved, progress: Progress) -> Terms:
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         pasted, moments = outs
         terms = super().terms(batch, nets, pasted, progress)
         if moments:
@@ -139,7 +139,7 @@ class TransMedSeg(BCP):
             terms["clusters"] = Term(loss, self.clusters)
         return terms
 
-    def update(self, batch: Batch, nets: Nets, outs: Moved, progress: Progress) -> None:
+    def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
         super().update(batch, nets, outs.pasted, progress)
         for name, moments in outs.moments.items():
             nets[name].load_state_dict(moments.state_dict())

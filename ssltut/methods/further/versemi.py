@@ -1,6 +1,5 @@
 """One prompted network for partially labelled data sets, VerSemi (TMI 2025)."""
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Method, Nets, Network, Plan, Progress, Term, Terms
-from ssltut.methods.losses import dice_loss, squared_dice_loss, supervised_loss
+from ssltut.methods.losses import dice_loss, mean_of, squared_dice_loss, supervised_loss
 from ssltut.methods.parts.masks import box_mask, halves
 from ssltut.methods.parts.perturb import uniform
 from ssltut.nets.heads import Head
@@ -86,9 +85,9 @@ class VerSemi(Method):
         mix_noise = batch.noise(self.sigma_student, "student", "mix")
         views = [self.view(batch, "labelled"), mix_noise(mix)]
         if len(self.parts(batch, progress)) > 1:
-            n = min(len(batch.x_l), len(batch.x_u))
+            n = min(len(batch.x_l), len(batch.unlabelled))
             noise = batch.noise(self.sigma_student, "student", "unlabelled")
-            views.append(noise(torch.where(keep, batch.x_u[:n], batch.x_l[:n])))
+            views.append(noise(torch.where(keep, batch.unlabelled[:n], batch.x_l[:n])))
         out = nets["student"](torch.cat(views), heads=True)
         own, mixed, *pasted = out.heads["prompts"].float().split([len(view) for view in views])
         return Answers(
@@ -162,7 +161,3 @@ def everywhere(known: Tensor) -> Tensor:
 def binary_logits(log_odds: Tensor) -> Tensor:
     """Log-odds (B, X, Y, Z) as the logits of a network of two classes (B, 2, X, Y, Z)."""
     return torch.stack([torch.zeros_like(log_odds), log_odds], 1)
-
-
-def mean_of(values: Sequence[Tensor]) -> Tensor:
-    return sum(values) / len(values)

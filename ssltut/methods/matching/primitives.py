@@ -94,7 +94,8 @@ def place_vectors(
 
     Vectors of length 1, in the order of a flattened label. An angle of half a turn runs along each
     axis of the scan, and its cosine and sine are kept: the product of two vectors is
-    1/3 Σ cos(π Δ), Δ their distance along each axis as a share of the scan. The first axis runs from the outside of the body inwards for left and right alike.
+    1/3 Σ cos(π Δ), Δ their distance along each axis as a share of the scan. The first axis runs
+    from the outside of the body inwards for left and right alike.
     """
     parts = []
     for place in places:
