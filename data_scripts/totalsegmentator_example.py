@@ -8,13 +8,13 @@ from ssltut.errors import SsltutError
 from ssltut.io.public import EXAMPLE, SETS, fetch_set, read_totalsegmentator_example
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--mirror", type=Path, help="a folder that already holds the files: nothing is downloaded"
     )
     parser.add_argument("--out", type=Path, help="where to put them (default: the cache of ssltut)")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     try:
         folder = fetch_set(EXAMPLE, args.out, args.mirror)
         print(f"{folder}: checksums ok\n{SETS[EXAMPLE]}")

@@ -4,8 +4,6 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+import totalsegmentator_example as script
 from toy_public import BYTES, one_file, register, serve
 
 from ssltut.cli.main import main
@@ -296,24 +295,22 @@ def test_example_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert tmp_path in path.parents
 
 
-def test_the_example_is_the_one_described(shared: Path, tmp_path: Path) -> None:
+def test_the_example_is_the_one_described(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = shared / EXAMPLE
     case = read_totalsegmentator_example(folder)
     assert np.bincount(case.label.ravel()).tolist()[1:] == [13166 + 13048, 4488 + 4396]
-    done = script("--mirror", shared, "--out", tmp_path)
+    assert script.main(["--mirror", str(shared), "--out", str(tmp_path)]) == 0
     for name in (CT, SEGMENTATION):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
-    assert done.returncode == 0
-    assert "122 x 101 x 112 voxels of 3 mm" in done.stdout
-    (tmp_path / "empty").mkdir()
-    failed = script("--mirror", tmp_path / "empty", "--out", tmp_path / "new")
-    assert failed.returncode == 2
-    assert failed.stderr.count("\n") == 1
-    assert "mirror does not hold" in failed.stderr
+    assert "122 x 101 x 112 voxels of 3 mm" in capsys.readouterr().out
 
 
-def script(*args: object) -> subprocess.CompletedProcess[str]:
-    file = Path(__file__).parents[2] / "data_scripts" / "totalsegmentator_example.py"
-    return subprocess.run(
-        [sys.executable, file, *args], capture_output=True, text=True, check=False
-    )
+def test_the_script_names_what_the_mirror_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main(["--mirror", str(tmp_path), "--out", str(tmp_path / "new")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "mirror does not hold" in error
