@@ -1,7 +1,7 @@
 """What may happen beside a training, such as a live picture of it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ssltut.training.run import Run
 
 
-class Callback(Protocol):
+class Callback:
     """What ``train`` calls at three moments. A subclass overrides those it needs.
 
     A callback looks and does not touch: the run is the same with and without it.
