@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from ssltut import show
@@ -61,6 +62,14 @@ def explorer(**more: object) -> object:
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSLTUT_FRONTEND", "lab")
+
+
+@pytest.fixture
+def in_lab(lab: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The live view, with a still picture that takes no time."""
+    monkeypatch.setattr(
+        "ssltut.show.live.correspondence.correspondence_figure", lambda *given: Figure()
+    )
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -157,11 +166,14 @@ def test_explorer_refuses_what_does_not_fit(broken: dict, message: str) -> None:
         show.explore_matches(**given | broken)
 
 
-@pytest.mark.parametrize("more", [{}, {"question": {"k": 60}}, {"title": "Which references?"}])
+@pytest.mark.parametrize("more", [{}, {"question": {"k": 60}, "title": "Which references?"}])
 def test_static_picture_takes_what_fits(more: dict) -> None:
     data, metadata = explorer(**more)._repr_mimebundle_()
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 1000
     assert metadata["alt"] == "an explorer"
+
+
+def test_static_picture_needs_neither_truth_nor_teacher() -> None:
     bare = show.explore_matches(
         scan(0, label=None), {"one": scan(1)}, table=HIP, at=AT, alt="neither truth nor teacher"
     )
@@ -178,7 +190,7 @@ def lines_of(view: object) -> np.ndarray:
     return np.concatenate(paths)[:, 1]
 
 
-def test_every_control_asks_again(lab: None) -> None:
+def test_every_control_asks_again(in_lab: None) -> None:
     view = explorer(title="Which references?")
     data, metadata = view._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
@@ -215,7 +227,7 @@ def test_every_control_asks_again(lab: None) -> None:
     assert (view.neighbour.value, view.neighbour.max) == (1, 2)
 
 
-def test_one_pick_is_one_search(lab: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_pick_is_one_search(in_lab: None, monkeypatch: pytest.MonkeyPatch) -> None:
     view, asked = explorer(), []
     find = view.find
     monkeypatch.setattr(view, "find", lambda: asked.append(view.at) or find())
@@ -225,7 +237,7 @@ def test_one_pick_is_one_search(lab: None, monkeypatch: pytest.MonkeyPatch) -> N
     assert view.at == (13, 0, 3)
 
 
-def test_mouse_picks_where_it_clicks_and_only_then(lab: None) -> None:
+def test_mouse_picks_where_it_clicks_and_only_then(in_lab: None) -> None:
     view = explorer()
     view.touched("coronal", {"kind": "hover", "x": 0.0, "y": 0.0})
     view.touched("coronal", {"kind": "leave"})
@@ -243,7 +255,7 @@ def test_mouse_picks_where_it_clicks_and_only_then(lab: None) -> None:
 
 @pytest.mark.parametrize("missing", ["anywidget", None])
 def test_without_a_live_room_a_button_draws_it(
-    monkeypatch: pytest.MonkeyPatch, missing: str | None
+    in_lab: None, monkeypatch: pytest.MonkeyPatch, missing: str | None
 ) -> None:
     monkeypatch.setenv("SSLTUT_FRONTEND", "lab" if missing else "colab")
     if missing:
@@ -264,7 +276,7 @@ def test_without_a_live_room_a_button_draws_it(
     assert "voxel (4, 4, 6)" in view.answer.value
 
 
-def test_names_from_a_table_are_text(lab: None) -> None:
+def test_names_from_a_table_are_text(in_lab: None) -> None:
     table = SimpleNamespace(
         names=("background", "<b>bone", "femur"), colours=HIP.colours, n_classes=3
     )
