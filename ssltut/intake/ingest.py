@@ -90,9 +90,8 @@ def ingest(
                 with open(key, "x", newline="", encoding="utf-8") as file:
                     csv.writer(file).writerows([("case", "file"), *intake.origin.items()])
     except OSError as error:
-        what = (
-            f"the cohort could not be written ({error.strerror or error}); nothing of it was kept"
-        )
+        why = error.strerror or error
+        what = f"the cohort could not be written ({why}); nothing of it was kept"
         fix = "check the free space and the permissions of the folder"
         raise DataError(what, where=out, fix=fix) from None
     return intake
@@ -221,11 +220,10 @@ def _resampled(case: Case, spacing: float, table: LabelTable) -> tuple[Case, lis
     for name, ml in before.items():
         change = after.get(name, 0) / ml - 1
         if abs(change) > MAX_VOLUME_CHANGE:
-            what = (
-                f"{name} changed its volume by {change:+.1%} (from {ml:.1f} ml) when resampled to"
-            )
+            what = f"{name} changed its volume by {change:+.1%} (from {ml:.1f} ml)"
+            what += f" when resampled to {spacing:g} mm"
             fix = "use smaller voxels, or look at the label"
-            findings.append(DataWarning(f"{what} {spacing:g} mm", where=case.id, fix=fix))
+            findings.append(DataWarning(what, where=case.id, fix=fix))
     return new, findings
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 
 from ssltut.errors import DataError, DataWarning
 from ssltut.io.volume import MAX_VOXELS, Note, Volume, as_ras, as_stored, collecting, strict
@@ -39,13 +40,10 @@ DECODE = (
 
 @dataclass(frozen=True)
 class Slice:
-    """One file: its header without pixels, and where it lies in mm of the patient (LPS).
-
-    ``header`` is a pydicom Dataset of the tags above.
-    """
+    """One file: its header, the tags above, and where it lies in mm of the patient (LPS)."""
 
     path: Path
-    header: Any
+    header: pydicom.Dataset
     position: np.ndarray
 
     def __getitem__(self, tag: str) -> Any:
@@ -110,9 +108,7 @@ def _patient_of(one: Slice) -> str:
     return next(filter(None, names), str(one.path.parent))
 
 
-def _header_of(path: Path) -> Any:
-    import pydicom
-
+def _header_of(path: Path) -> pydicom.Dataset:
     tags = [*IDENTITY, *NEEDED]
     try:
         with pydicom.config.disable_value_validation():
@@ -133,7 +129,7 @@ def _header_of(path: Path) -> Any:
     return header
 
 
-def _reason_to_leave_out(header: Any, modality: str) -> str | None:
+def _reason_to_leave_out(header: pydicom.Dataset, modality: str) -> str | None:
     """What keeps a file from being a slice of a scan, or None."""
     kind, image_type = header.get("Modality"), header.get("ImageType") or ()
     if kind != modality:
@@ -281,8 +277,6 @@ def _pixels_of(one: Slice) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stored_pixels(one: Slice) -> np.ndarray:
-    import pydicom
-
     syntax = None
     try:
         with pydicom.config.disable_value_validation(), warnings.catch_warnings():

@@ -16,6 +16,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import pooch
+import requests
+
 from ssltut.data.case import Case
 from ssltut.data.labels import LABEL_MAPS
 from ssltut.errors import ConfigError, DataError
@@ -134,8 +137,6 @@ def _cache(name: str) -> Path:
 
 def _fetch_file(dataset: PublicSet, file: PublicFile, folder: Path, mirror: Path | None) -> Path:
     """The file in ``folder``, by pooch, which keeps nothing whose checksum is wrong."""
-    import pooch
-
     pooch.get_logger().setLevel("WARNING")
     record, target = folder / "checksums.json", folder / file.path
     recorded = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
@@ -184,8 +185,6 @@ def _copy(
 
 def _download(part: Path, url: str, output_file: str, registry: object) -> None:
     """Downloader of pooch: go on with ``part`` where an earlier try stopped, if the server does."""
-    import requests
-
     start = part.stat().st_size if part.is_file() else 0
     headers = {"Range": f"bytes={start}-"} if start else {}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
