@@ -36,6 +36,7 @@ from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, matches_figure
 from ssltut.show.static.slices import PLANES, Scene
 
 MOST = 30  # neighbours a slider reaches
+WIDTHS = 300, 610  # pixels of the answer and of the plot: both fit beside a file browser
 
 
 def explore_matches(
@@ -60,28 +61,26 @@ def explore_matches(
     Returns a widget that carries its picture, or, in the static frontend, the picture alone. Raises
     ConfigError for a voxel outside the scan, and as ``EmbeddedScan`` and ``MatchFinder`` do.
     """
-    alt, site = described(alt), EmbeddedScan(**target)
+    alt, new = described(alt), EmbeddedScan(**target)
     at = tuple(int(v) for v in at)
-    if len(at) != 3 or not all(0 <= v < n for v, n in zip(at, site.image.shape, strict=False)):
+    if len(at) != 3 or not all(0 <= v < n for v, n in zip(at, new.image.shape, strict=True)):
         raise ConfigError(
-            f"voxel {at} is not in a scan of shape {site.image.shape}",
+            f"voxel {at} is not in a scan of shape {new.image.shape}",
             fix="give three indices inside it",
         )
-    sites = {scan: EmbeddedScan(**values) for scan, values in labelled.items()}
-    matcher = MatchFinder(site, sites, table.n_classes, references)
-    asked = question if isinstance(question, Question) else Question(**question)
-    scan, other = next(iter(sites.items()))
-    match, sides = (
-        matcher(at, scan, asked),
-        (known_surfaces(site, table), known_surfaces(other, table)),
-    )
-    scene = match_scene(site, other, at, match, sides, (name, scan))
-    still = picture(
-        correspondence_figure(site, other, table, at, match, asked, scene, (name, scan), title), alt
-    )
+    scans = {scan: EmbeddedScan(**keywords) for scan, keywords in labelled.items()}
+    finder = MatchFinder(new, scans, table.n_classes, references)
+    if not isinstance(question, Question):
+        question = Question(**question)
+    first, old = next(iter(scans.items()))
+    names, match = (name, first), finder(at, first, question)
+    sides = (known_surfaces(new, table), known_surfaces(old, table))
+    scene = match_scene(new, old, at, match, sides, names)
+    figure = correspondence_figure(new, old, table, at, match, question, scene, names, title)
+    still = picture(figure, alt)
     if frontend() == "static":
         return still
-    return MatchExplorer(matcher, table, at, asked, still, name=name, title=title)
+    return MatchExplorer(finder, table, at, question, still, name=name, title=title)
 
 
 class MatchExplorer(LinkedPlanes):
@@ -99,7 +98,7 @@ class MatchExplorer(LinkedPlanes):
 
     def __init__(
         self,
-        matcher: MatchFinder,
+        finder: MatchFinder,
         table: LabelTable,
         at: Sequence[int],
         question: Question,
@@ -108,14 +107,14 @@ class MatchExplorer(LinkedPlanes):
         name: str,
         title: str | None,
     ) -> None:
-        shape, of = matcher.target.image.shape, f" of {name}; a click picks a voxel"
+        shape, of = finder.target.image.shape, f" of {name}; a click picks a voxel"
         super().__init__(shape, at, still, "matches", mouse=True, of=of)
-        self.matcher, self.table, self.name = matcher, table, name
-        self.target_scene = target_scene(matcher.target, table, at)
-        self.target_meshes = known_surfaces(matcher.target, table)
+        self.finder, self.table, self.name = finder, table, name
+        self.target_scene = target_scene(finder.target, table, at)
+        self.target_meshes = known_surfaces(finder.target, table)
         self.meshes: dict[str, list[Mesh]] = {}  # of each labelled scan that was looked at
         self.reference = {plane: plane_image(plane, "", clickable=False) for plane in PLANES}
-        scans, kernels = list(matcher.labelled), list(KERNELS)
+        scans, kernels = list(finder.labelled), list(KERNELS)
         self.scan = classed(ipywidgets.Dropdown(options=scans, description="labelled"), "scan")
         self.kernel = classed(
             ipywidgets.Dropdown(options=kernels, value=question.kernel, description="kernel"),
@@ -125,7 +124,7 @@ class MatchExplorer(LinkedPlanes):
         self.band = int_slider("band", question.band, 1, max(4, question.band), "band")
         self.draw = int_slider("draw", question.draw, 0, max(9, question.draw), "draw")
         self.neighbour = int_slider("neighbour", 1, 1, question.k, "neighbour")
-        self.answer = classed(ipywidgets.HTML(layout={"width": "310px"}), "answer")
+        self.answer = classed(ipywidgets.HTML(layout={"width": f"{WIDTHS[0]}px"}), "answer")
         self.reference_key = classed(ipywidgets.HTML(), "reference-key")
         self.draw_plot = classed(ipywidgets.Button(description="draw in 3D"), "draw-plot")
         self.draw_plot.on_click(self.draw_picture)
@@ -139,9 +138,7 @@ class MatchExplorer(LinkedPlanes):
 
     def rows(self) -> list[ipywidgets.Widget]:
         has_button = isinstance(self.plot, ipywidgets.Image)
-        plot = ipywidgets.VBox(
-            [self.draw_plot, self.plot] if has_button else [self.plot], layout={"width": "720px"}
-        )
+        plot = ipywidgets.VBox([self.draw_plot, self.plot] if has_button else [self.plot])
         return [
             classed(self.columns, "target"),
             classed(ipywidgets.HTML(legend(self.target_scene)), "target-key"),
@@ -157,9 +154,9 @@ class MatchExplorer(LinkedPlanes):
         return Question(self.kernel.value, self.k.value, self.band.value, self.draw.value)
 
     @property
-    def site(self) -> EmbeddedScan:
+    def labelled(self) -> EmbeddedScan:
         """The labelled scan that is looked at."""
-        return self.matcher.labelled[self.scan.value]
+        return self.finder.labelled[self.scan.value]
 
     def go(self, at: Sequence[int]) -> None:
         if tuple(at) != self.at:  # a drag inside one voxel searches once
@@ -167,12 +164,12 @@ class MatchExplorer(LinkedPlanes):
 
     def find(self) -> MatchScene:
         """Search again; returns the lines in 3D."""
-        self.match = self.matcher(self.at, self.scan.value, self.question)
+        self.match = self.finder(self.at, self.scan.value, self.question)
         if self.scan.value not in self.meshes:
-            self.meshes[self.scan.value] = known_surfaces(self.site, self.table)
+            self.meshes[self.scan.value] = known_surfaces(self.labelled, self.table)
         sides = (self.target_meshes, self.meshes[self.scan.value])
         scans = (self.name, self.scan.value)
-        return match_scene(self.matcher.target, self.site, self.at, self.match, sides, scans)
+        return match_scene(self.finder.target, self.labelled, self.at, self.match, sides, scans)
 
     def redraw(self) -> None:
         """Another voxel, scan or question: everything is looked up and matches_figure again."""
@@ -191,7 +188,7 @@ class MatchExplorer(LinkedPlanes):
     def draw_reference(self) -> None:
         """The labelled scan, cut at the neighbour of the rank asked for."""
         x, y, z = (int(v) for v in self.match.place[self.neighbour.value - 1])
-        scene = reference_scene(self.site, self.table, self.match, (x, y, z))
+        scene = reference_scene(self.labelled, self.table, self.match, (x, y, z))
         high = self.match.alike.max()
         self.reference_key.value = (
             f"{legend(replace(scene, heat=None))}&emsp;marks: the {self.k.value} nearest"
@@ -209,7 +206,7 @@ class MatchExplorer(LinkedPlanes):
         The nearest is matches_figure last, on top.
         """
         pen = ImageDraw.Draw(frame)
-        agree = agrees(self.matcher.target, self.at, self.match)
+        agree = agrees(self.finder.target, self.at, self.match)
         for place, agreed in list(zip(self.match.place, agree, strict=True))[::-1]:
             x, y = position(scene, plane, place)
             shape = pen.ellipse if agreed else pen.rectangle
@@ -218,7 +215,7 @@ class MatchExplorer(LinkedPlanes):
 
     def answer_html(self) -> str:
         """The class by each who has one, and the vote and the kernel of each class."""
-        by_whom = answers(self.matcher.target, self.at, self.match, self.question)
+        by_whom = answers(self.finder.target, self.at, self.match, self.question)
         names = [html.escape(name) for name in self.table.names]
         answer_rows = []
         for who, c in by_whom.items():
@@ -242,10 +239,10 @@ class MatchExplorer(LinkedPlanes):
         """The lines in 3D: plotly's where its widget runs, else a picture that a button draws."""
         if frontend() == "lab":
             try:
-                return plotly_widget(traces(self.lines), layout(None))
+                return plotly_widget(traces(self.lines), layout(None) | {"width": WIDTHS[1]})
             except ImportError:  # plotly's widget needs anywidget
                 pass
-        return ipywidgets.Image(format="png", layout={"width": "700px"})
+        return ipywidgets.Image(format="png", layout={"width": f"{WIDTHS[1]}px"})
 
     def draw_picture(self, _: ipywidgets.Button) -> None:
         self.plot.value = picture(matches_figure(self.lines, None), self.illustration.alt).png

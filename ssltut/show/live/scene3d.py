@@ -148,7 +148,8 @@ def plotly_widget(
                 super().open()
 
     class IllustratedFigure(Illustrated, CompleteFigure):
-        illustration = still
+        if still:
+            illustration = still
 
     figure = (IllustratedFigure if still else CompleteFigure)(data, layout)
     figure._complete = True

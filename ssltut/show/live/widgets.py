@@ -41,7 +41,7 @@ def plane_image(plane: str, alt: str, *, clickable: bool) -> ipywidgets.DOMWidge
             return classed(ClickableImage(alt=alt), plane)
         except ImportError:  # the sliders do all that a mouse does
             pass
-    fit = {"object_fit": "contain", "margin": "0 6px 0 0"}
+    fit = {"object_fit": "contain", "margin": "0 6px 0 0", "min_width": "0"}
     return classed(ipywidgets.Image(format="jpeg", layout=fit), plane)
 
 
