@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from ssltut import show
 from ssltut.data.batch import Batch, PatchLocation
 from ssltut.data.labels import LabelTable
+from ssltut.gallery.figures import ClassShift, pairs_figure, transport_figure, turns_figure
 from ssltut.gallery.pages import Page, array
 from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.further.adversarial import unit
@@ -18,7 +19,6 @@ from ssltut.methods.further.evidence import dirichlet, fuse, opinion, reliabilit
 from ssltut.methods.further.self_paced import age_at, meta_label, self_paced_weights
 from ssltut.methods.further.transmedseg import gap_and_covariance
 from ssltut.methods.matching.primitives import voxel_vectors
-from ssltut.show.static.mechanisms import ClassShift, pairs_figure, transport_figure, turns_figure
 from ssltut.show.static.pictures import SERIES, Picture, picture
 from ssltut.show.static.slices import Scene
 

@@ -1,7 +1,7 @@
-"""Pictures of scans, labels, uncertainty, training and matches: functions of arrays and geometry
-that know no method and no file.
+"""Pictures of scans, labels, uncertainty, training and matches.
 
-Every view is complete as a static picture and better as a widget; each needs its ``alt`` text.
+Every view is complete as a static picture (``static``: data, geometry, still pictures) and better
+as a widget (``live``); each needs its ``alt`` text.
 """
 
 from importlib import import_module

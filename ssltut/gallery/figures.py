@@ -140,9 +140,9 @@ def draw_shift(ax: Axes, shift: ClassShift, dashes: Dashes, colour: str) -> None
     values, vectors = torch.linalg.eigh(shift.covariance)
     short, long = (4 * values.clamp(min=0).sqrt()).tolist()
     angle = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]))
-    centre = shift.centre.tolist()
+    start, end, centre = ((float(x), float(y)) for x, y in (shift.start, shift.end, shift.centre))
     for width, edge in ((5, "black"), (2.5, colour)):
         look = {"fill": False, "ec": edge, "lw": width, "ls": dashes}
         ax.add_patch(Ellipse(centre, long, short, angle=angle, **look))
     arrow = {"arrowstyle": "-|>", "lw": 3, "color": "black"}
-    ax.annotate("", shift.end.tolist(), shift.start.tolist(), arrowprops=arrow)
+    ax.annotate("", end, start, arrowprops=arrow)
