@@ -137,7 +137,8 @@ def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> 
         text = page.read_text(encoding="utf-8").replace("../results/figures/", "figures/")
         page.write_text(text, encoding="utf-8")
     chosen = write_notebooks(source, runs, profile)
-    fill(source / "index.md", PICTURES="\n".join(["::::{container} pictures", "", *chosen, "::::"]))
+    shown = ["::::{container} pictures", "", *chosen, "::::"] if chosen else []
+    fill(source / "index.md", PICTURES="\n".join(shown))
     entries = "\n".join(f"notebooks/{run.stem}" for run in runs)
     fill(source / "notebooks.md", PROFILE=profile, NOTEBOOKS=entries)
     (source / "api").mkdir()

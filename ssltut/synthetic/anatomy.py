@@ -15,7 +15,7 @@ OWN = "our choice, by eye on clinical CT"
 ILLNESSES = ("osteoarthritis", "dysplasia", "osteoporosis")
 
 
-class Range(NamedTuple):
+class ParameterRange(NamedTuple):
     """A parameter is drawn uniformly from low ... high (in ``unit``)."""
 
     low: float
@@ -24,38 +24,40 @@ class Range(NamedTuple):
     source: str
 
 
-RANGES: dict[str, Range] = {
-    "head_radius": Range(20.0, 27.0, "mm", NOBLE),
-    "neck_shaft_angle": Range(120.0, 140.0, "deg", "Gilligan et al. 2013, J Anat 223:133"),
-    "anteversion": Range(
+RANGES: dict[str, ParameterRange] = {
+    "head_radius": ParameterRange(20.0, 27.0, "mm", NOBLE),
+    "neck_shaft_angle": ParameterRange(120.0, 140.0, "deg", "Gilligan et al. 2013, J Anat 223:133"),
+    "anteversion": ParameterRange(
         5.0, 25.0, "deg", "Tönnis and Heinecke 1999, J Bone Joint Surg Am 81:1747"
     ),
-    "neck_length": Range(
+    "neck_length": ParameterRange(
         2.0, 2.35, "head radii", NOBLE + " (head centre to shaft axis, from the offset)"
     ),
-    "shaft_radius": Range(12.5, 16.0, "mm", NOBLE),
-    "centre_edge_angle": Range(20.0, 45.0, "deg", "Wiberg 1939, Acta Chir Scand 83 Suppl 58"),
-    "cup_inclination": Range(42.0, 52.0, "deg", MURRAY),
-    "cup_anteversion": Range(10.0, 25.0, "deg", MURRAY),
-    "joint_space": Range(2.0, 5.0, "mm", "Lequesne et al. 2004, Ann Rheum Dis 63:1145"),
-    "cortex_shaft": Range(4.0, 6.0, "mm", TREECE),
-    "cortex_thin": Range(1.0, 2.2, "mm", TREECE + " (head, trochanters, pelvis)"),
-    "cortex_hu": Range(1100.0, 1600.0, "HU", OWN),
-    "trabecular_hu": Range(
+    "shaft_radius": ParameterRange(12.5, 16.0, "mm", NOBLE),
+    "centre_edge_angle": ParameterRange(
+        20.0, 45.0, "deg", "Wiberg 1939, Acta Chir Scand 83 Suppl 58"
+    ),
+    "cup_inclination": ParameterRange(42.0, 52.0, "deg", MURRAY),
+    "cup_anteversion": ParameterRange(10.0, 25.0, "deg", MURRAY),
+    "joint_space": ParameterRange(2.0, 5.0, "mm", "Lequesne et al. 2004, Ann Rheum Dis 63:1145"),
+    "cortex_shaft": ParameterRange(4.0, 6.0, "mm", TREECE),
+    "cortex_thin": ParameterRange(1.0, 2.2, "mm", TREECE + " (head, trochanters, pelvis)"),
+    "cortex_hu": ParameterRange(1100.0, 1600.0, "HU", OWN),
+    "trabecular_hu": ParameterRange(
         180.0, 380.0, "HU", "Schreiber et al. 2011, J Bone Joint Surg Am 93:1057, and " + OWN
     ),
-    "marrow_hu": Range(-70.0, 20.0, "HU", OWN),
-    "fat_thickness": Range(8.0, 28.0, "mm", OWN),
-    "muscle_hu": Range(45.0, 65.0, "HU", OWN),
-    "vessel_hu": Range(45.0, 220.0, "HU", OWN + " (without and with contrast medium)"),
-    "body_tilt": Range(-5.0, 5.0, "deg", OWN),
-    "hip_flexion": Range(-6.0, 8.0, "deg", OWN),
-    "hip_rotation": Range(-10.0, 10.0, "deg", OWN),
-    "fwhm_plane": Range(0.8, 1.6, "mm", OWN),
-    "fwhm_z": Range(1.0, 3.0, "mm", OWN + " (slice thickness)"),
-    "noise": Range(12.0, 45.0, "HU", OWN + " (standard deviation in a voxel)"),
-    "hu_shift": Range(-15.0, 15.0, "HU", OWN + " (between scanners)"),
-    "hu_gain": Range(0.92, 1.08, "", OWN + " (tube voltage: stretches HU above water)"),
+    "marrow_hu": ParameterRange(-70.0, 20.0, "HU", OWN),
+    "fat_thickness": ParameterRange(8.0, 28.0, "mm", OWN),
+    "muscle_hu": ParameterRange(45.0, 65.0, "HU", OWN),
+    "vessel_hu": ParameterRange(45.0, 220.0, "HU", OWN + " (without and with contrast medium)"),
+    "body_tilt": ParameterRange(-5.0, 5.0, "deg", OWN),
+    "hip_flexion": ParameterRange(-6.0, 8.0, "deg", OWN),
+    "hip_rotation": ParameterRange(-10.0, 10.0, "deg", OWN),
+    "fwhm_plane": ParameterRange(0.8, 1.6, "mm", OWN),
+    "fwhm_z": ParameterRange(1.0, 3.0, "mm", OWN + " (slice thickness)"),
+    "noise": ParameterRange(12.0, 45.0, "HU", OWN + " (standard deviation in a voxel)"),
+    "hu_shift": ParameterRange(-15.0, 15.0, "HU", OWN + " (between scanners)"),
+    "hu_gain": ParameterRange(0.92, 1.08, "", OWN + " (tube voltage: stretches HU above water)"),
 }
 
 
