@@ -39,27 +39,41 @@ class Out(NamedTuple):
         return self.items(slice(n)), self.items(slice(n, None))
 
 
+class NetOptions(NamedTuple):
+    """How a network is built.
+
+    width    channels of the first convolution
+    depth    number of levels: the network halves its sides depth - 1 times, so by its ``factor``
+    norm     "batch" as in the papers; "instance" and "group" take their statistics from the patch,
+             which misleads them where a patch holds one tissue only
+    flat     kernels and strides leave the last axis alone: a 2D network that sees every axial slice
+             by itself
+    """
+
+    width: int
+    depth: int
+    dropout: float
+    norm: str
+    flat: bool = False
+
+
 class SegNet(nn.Module):
     """A network of an encoder, a decoder and a 1x1x1 output.
 
     A network adds ``encode`` (maps from full resolution to the bottleneck), ``decode`` (the same
     maps of the way back), the names of its ``encoder`` parts, and a ``classifier``.
-
-    depth  number of levels: it halves its sides depth - 1 times, so by ``factor``
-    flat   kernels and strides leave the last axis alone: a 2D network that sees every axial slice
-           by itself
-    skips  as in ``Head``
+    Its decoder doubles the resolution by ``up`` and has ``skips``, as in ``Head``.
     """
 
     encoder: ClassVar[tuple[str, ...]]
     classifier: nn.Conv3d
 
-    def __init__(self, depth: int, flat: bool, skips: bool) -> None:
+    def __init__(self, options: NetOptions, skips: bool) -> None:
         super().__init__()
-        self.factor = 2 ** (depth - 1)
-        self.sides = 2 if flat else 3
-        self.step = (2, 2, 1) if flat else (2, 2, 2)
-        self.kernel = (3, 3, 1) if flat else (3, 3, 3)
+        self.factor = 2 ** (options.depth - 1)
+        self.sides = 2 if options.flat else 3
+        self.step = (2, 2, 1) if options.flat else (2, 2, 2)
+        self.kernel = (3, 3, 1) if options.flat else (3, 3, 3)
         self.skips = skips
 
     def encode(self, x: Tensor) -> list[Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ssltut.errors import ConfigError
-from ssltut.nets.base import SegNet, he_init
+from ssltut.nets.base import NetOptions, SegNet, he_init
 from ssltut.nets.heads import Head
 from ssltut.nets.prompted import FEATURES, Prompted
 from ssltut.nets.resnet import ResNet
@@ -49,15 +49,8 @@ def build_net(
         torch.manual_seed(seed)
         if imported:
             return import_net(arch, in_channels, n_classes)
-        make = partial(
-            ARCHITECTURES[kind],
-            in_channels,
-            width=width,
-            depth=depth,
-            dropout=dropout,
-            norm=norm,
-            flat=arch != kind,
-        )
+        options = NetOptions(width, depth, dropout, norm, flat=arch != kind)
+        make = partial(ARCHITECTURES[kind], in_channels, options=options)
         heads = heads or {}
         prompts = next((name for name, head in heads.items() if head.prompts), None)
         net: SegNet = make(n_classes if prompts is None else FEATURES)

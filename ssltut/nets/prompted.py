@@ -1,6 +1,6 @@
 """A dynamic head, as in DoDNet (Zhang et al., CVPR 2021, arXiv:2011.10217).
 
-The network is told by a prompt what to segment, and computes the weights of its last layers.
+From a prompt that names what to segment, the network computes the weights of its last layers.
 """
 
 from collections.abc import Callable, Mapping
@@ -63,8 +63,8 @@ class Prompted(SegNet):
         seen = bottleneck.mean(sides, keepdim=True)  # (B, D, 1, 1, Z or 1)
         prompts = torch.eye(c, dtype=seen.dtype, device=seen.device).repeat(len(seen), 1)
         prompts = prompts[..., None, None, None].expand(-1, -1, 1, 1, seen.shape[-1])
-        asked = torch.cat([seen.repeat_interleave(c, 0), prompts], 1)
-        return self.controller(asked).flatten(2).unflatten(0, (-1, c))
+        prompted = torch.cat([seen.repeat_interleave(c, 0), prompts], 1)
+        return self.controller(prompted).flatten(2).unflatten(0, (-1, c))
 
     def answer(self, features: Tensor, numbers: Tensor) -> Tensor:
         """The log-odds (B, C, X, Y, Z) that each prompt's layers give for ``features``."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ssltut.nets.base import Sides, conv_unit, norm_layer
+from ssltut.nets.base import NetOptions, Sides, conv_unit, norm_layer
 from ssltut.nets.vnet import VNet
 
 BLOCKS = (3, 4, 6, 3)  # residual blocks a stage, from half resolution down
@@ -20,12 +20,7 @@ class Residual(nn.Module):
     """
 
     def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        norm: str,
-        kernel: Sides,
-        step: Sides = (1, 1, 1),
+        self, c_in: int, c_out: int, norm: str, kernel: Sides, step: Sides = (1, 1, 1)
     ) -> None:
         super().__init__()
         first = conv_unit(c_in, c_out, norm, kernel, step)
@@ -42,23 +37,13 @@ class Residual(nn.Module):
 
 
 class ResNet(VNet):
-    """Options as of ``VNet``.
-
-    The stem is the V-Net's first stage, at full resolution, where a ResNet for photographs halves
-    twice.
-    """
+    """Its stem is the V-Net's first stage, at full resolution, and not that for photographs."""
 
     def __init__(
-        self,
-        in_channels: int,
-        n_classes: int,
-        *,
-        width: int = 16,
-        depth: int = 5,
-        norm: str = "batch",
-        **options: Any,
+        self, in_channels: int, n_classes: int, options: NetOptions, **decoder: Any
     ) -> None:
-        super().__init__(in_channels, n_classes, width=width, depth=depth, norm=norm, **options)
+        super().__init__(in_channels, n_classes, options, **decoder)
+        width, depth, _, norm, _ = options
         downs = []
         stages = [self.down_stages[0]]
         for level, n in enumerate(BLOCKS[: depth - 1], start=1):

@@ -3,20 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from ssltut.nets.base import SegNet, conv_unit, upsampling
+from ssltut.nets.base import NetOptions, SegNet, conv_unit, upsampling
 
 
 class UNet(SegNet):
     """Encoder levels of (w, 2w), (2w, 4w), (4w, 8w) ... channels, mirrored decoder, 1x1x1 output.
 
-    width     w, the channels of the very first convolution (16 in Xie et al., half the original:
-              the embedding then has 32 channels)
-    depth     number of levels (4 in both papers)
-    dropout   after every convolution but the output
-    norm      "batch" as in the papers; "instance" and "group" take their statistics from the patch,
-              which misleads them where a patch holds one tissue only
-    flat      as in ``SegNet``
-    up, skips  as in ``Head``
+    width    w, the channels of the very first convolution (16 in Xie et al., half the original: the
+             embedding then has 32 channels)
+    depth    4 in both papers
+    dropout  after every convolution but the output
     """
 
     encoder = ("down",)
@@ -25,16 +21,12 @@ class UNet(SegNet):
         self,
         in_channels: int,
         n_classes: int,
-        *,
-        width: int = 16,
-        depth: int = 4,
-        dropout: float = 0.15,
-        norm: str = "batch",
-        flat: bool = False,
+        options: NetOptions,
         up: str = "deconv",
         skips: bool = True,
     ) -> None:
-        super().__init__(depth, flat, skips)
+        super().__init__(options, skips)
+        width, depth, dropout, norm, _ = options
 
         def unit(c_in: int, c_out: int) -> nn.Sequential:
             layers = conv_unit(c_in, c_out, norm, self.kernel)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ssltut.nets.base import SegNet, conv_unit, norm_layer, upsampling
+from ssltut.nets.base import NetOptions, SegNet, conv_unit, norm_layer, upsampling
 
 CONVS = (1, 2, 3, 3, 3)  # convolutions per stage, from full resolution down
 
@@ -12,13 +12,9 @@ CONVS = (1, 2, 3, 3, 3)  # convolutions per stage, from full resolution down
 class VNet(SegNet):
     """Strided convolutions down, transposed convolutions up, summation skips.
 
-    Dropout at the bottleneck and before the output.
-
     width    channels of the first stage (16 in the papers), doubled at every stage
-    depth    number of stages, at most 5 (5 in the papers)
-    dropout  0.5 in the papers
-    flat     as in ``SegNet``
-    up, skips  as in ``Head``
+    depth    at most 5 (5 in the papers)
+    dropout  at the bottleneck and before the output (0.5 in the papers)
     """
 
     encoder = ("down_stages", "downs")
@@ -27,16 +23,12 @@ class VNet(SegNet):
         self,
         in_channels: int,
         n_classes: int,
-        *,
-        width: int = 16,
-        depth: int = 5,
-        dropout: float = 0.5,
-        norm: str = "batch",
-        flat: bool = False,
+        options: NetOptions,
         up: str = "deconv",
         skips: bool = True,
     ) -> None:
-        super().__init__(depth, flat, skips)
+        super().__init__(options, skips)
+        width, depth, dropout, norm, _ = options
         widths = [width * 2**i for i in range(depth)]
 
         def stage(n_convs: int, c_in: int, c: int) -> nn.Sequential:

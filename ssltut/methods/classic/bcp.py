@@ -36,7 +36,7 @@ class Taught(NamedTuple):
 
 
 class Pasted(NamedTuple):
-    """What the student gives for pasted patches; ``teacher`` is None where none was asked."""
+    """What the student gives for pasted patches; ``teacher`` is None without unlabelled ones."""
 
     out: Out
     mix: Mix

@@ -67,7 +67,7 @@ PERTURBATIONS = {
 
 
 class CCT(Consistency):
-    """Decoders of perturbed encoder maps must agree with the decoder of the plain ones.
+    """Auxiliary decoders see perturbed encoder maps, and must agree with the main decoder.
 
     L_U = mean over the decoders of mean over voxels of Σ_c (p_k - p)^2 on unlabelled patches, p
     detached: the main decoder learns from labels, the auxiliary ones from consistency, the encoder

@@ -14,7 +14,7 @@ from ssltut.options import Fraction, NotNegative
 
 
 class FixMatch(Consistency):
-    """What the student is sure of on a weak view, it must say on a strong one.
+    """The student must predict on a strong view what it is sure of on a weak one.
 
     Term "consistency": 1[max p_weak >= 0.95] CE(z_strong, argmax p_weak), averaged over all voxels;
     weight 1, no ramp, as the share of sure voxels rises by itself. Departures: an image has one

@@ -39,10 +39,10 @@ from ssltut.options import Fraction, NotNegative
 
 
 class Refined(NamedTuple):
-    """What a shape says of the unlabelled patches, all (B, X, Y, Z) bool but ``partner``.
+    """Unlabelled patches repaired by shapes, all (B, X, Y, Z) bool but ``partner``.
 
     mask     the repaired mask
-    used     where a shape was found: slices or whole patches
+    used     where a shape fits: slices or whole patches
     region   the mask and its mirror image
     left     the half before the mirror
     partner  (B, X, Y, Z, 3) where the mirror image of a voxel lies, ready for grid_sample

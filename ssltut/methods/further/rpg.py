@@ -45,16 +45,16 @@ def balanced(labels: Tensor, n_classes: int, limit: int, generator: torch.Genera
 
 
 class RPG(Method):
-    """Every unlabelled voxel takes the label of the labelled voxels whose embeddings are nearest.
+    """Every unlabelled voxel learns the label of the labelled voxels with the nearest embeddings.
 
-    Not the one the network predicts for it.
+    They decide, and not what the network predicts for the voxel itself.
     L = L_S + w_r L_r + w_c L_c once ``warmup`` of training has made features that mean something:
       L_r  cross-entropy of p(strong) to q, the share of the 5 nearest labelled embeddings (cosine)
            that carry each class, where max q >= 0.7
       L_c  cross-entropy of p(strong) to argmax p(weak) where max p(weak) >= 0.95 (as FixMatch)
     both means over all voxels. Neighbours are exact, at 1 / ``stride`` of the resolution:
     embeddings are averaged over a block, a block's label is its most frequent one, at most
-    ``references`` blocks a class of the labelled patches are asked, and q returns to full
+    ``references`` blocks a class of the labelled patches are compared, and q returns to full
     resolution trilinearly. Reconstructed from the abstract and one caption, which give the nearest
     reference pixels (five) and the weak and strong copies; features, distance, thinning,
     thresholds, weights and warm-up are ours. References and weak copies are seen in eval mode and
@@ -109,7 +109,7 @@ class RPG(Method):
 
     @torch.no_grad()
     def targets(self, batch: Batch, nets: Nets) -> tuple[Tensor, Tensor]:
-        """What the references say of the unlabelled patches, and the student of their weak view.
+        """Of the unlabelled patches, the votes of the references and the student's weak prediction.
 
         Both (B', C, X, Y, Z).
         """

@@ -66,9 +66,9 @@ class Moved(NamedTuple):
 
 
 class TransMedSeg(BCP):
-    """Labelled embeddings are moved, class by class, to where the unlabelled ones lie.
+    """Labelled embeddings get the means and the spread of the unlabelled ones, class by class.
 
-    And spread as these are, without drawing any.
+    In closed form: none is drawn.
     L = L_BCP + κ L_CC + β L_TSA. With Δμ_y the mean of the teacher's embeddings of unlabelled
     voxels under its labels, less that of the student's of labelled voxels, and Σ_y the covariance
     of the former (running estimates), w and s the last layer's weights and outputs:
@@ -78,7 +78,7 @@ class TransMedSeg(BCP):
     less than their expected cross-entropy.
       L_CC = -Tr(W S Sᵀ) / N²,  W = F Fᵀ - 1 / τ
     on the N voxels of the deepest map, F of length 1: S are the clusters that one graph convolution
-    over F Fᵀ and an MLP give each; what is alike shall be in one cluster, what is not in two
+    over F Fᵀ and an MLP give each; like voxels belong in one cluster, unlike ones in two
     (GraphCL, arXiv:2411.13147). A reconstruction from a summary and from the codes of TSA and BCP.
     The abstract can be read the other way round, as moving the teacher's embeddings: the labelled
     ones have true labels. Unpublished, decided here: β, the decay of the estimates, the embedding

@@ -35,9 +35,9 @@ class Answers(NamedTuple):
 
 
 class VerSemi(Method):
-    """Partially labelled scans teach one network, which a one-hot prompt tells the class to draw.
+    """Partially labelled scans teach one network; a one-hot prompt names the class to segment.
 
-    Or to draw any.
+    One further prompt stands for any class.
     Labelled patches: "supervised", cross-entropy + Dice of the prompts whose class is labelled
     there; "any", Dice of the prompt for any class on two patches pasted together; in the first
     ``stage`` of training also "pasted", Dice of each prompt on that mix, where its class is
