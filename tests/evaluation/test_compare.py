@@ -1,25 +1,23 @@
-"""Comparisons: a small sweep that stops, fails, is killed and goes on."""
+"""Comparisons: a small sweep that is killed, goes on, and does nothing twice."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from toy import SMALL, toy_case, toy_cohort
+import torch
+from toy import SMALL, toy_cohort
 
 import ssltut.training.loop
 import ssltut.training.run
-from ssltut.data.labels import HIP
-from ssltut.errors import ConfigError, DataError, TrainingError
+from ssltut.errors import ConfigError, TrainingError
 from ssltut.evaluation.compare import compare
 from ssltut.evaluation.record import COLUMNS, read_rows
-from ssltut.evaluation.runs import provenance, score_run
-from ssltut.evaluation.statistics import report, summary
 from ssltut.metrics import METRICS
 
 TINY = replace(SMALL, steps=1, validate_every=1)
@@ -162,101 +160,6 @@ def test_a_larger_budget_keeps_the_scans_of_a_smaller_one():
     assert len({drawn[4, seed] for seed in range(3)}) == 3
 
 
-def test_a_failed_run_is_a_row_and_is_tried_again(tmp_path, monkeypatch):
-    real, said = ssltut.training.loop.train, []
-
-    def fail(method, *args, **options):
-        if method.name == "ua_mt":
-            raise TrainingError("loss term consistency is not finite", where=tmp_path)
-        return real(method, *args, **options)
-
-    monkeypatch.setattr(ssltut.training.loop, "train", fail)
-    rows = compare(
-        toy_cohort(),
-        ["ua_mt", "labels_only"],
-        tmp_path / "s",
-        config=TINY,
-        budgets=[2],
-        seeds=[0],
-        log=said.append,
-    )
-    failed = rows[rows["method"] == "ua_mt"]
-    assert len(failed) == 1
-    assert failed["status"].iloc[0] == "failed"
-    assert "consistency is not finite" in failed["error"].iloc[0]
-    assert failed[["config", "command", "commit", "machine", "settings"]].notna().all().all()
-    assert "failed: " in said[0]
-    assert (rows["method"] == "labels_only").sum() == 4 * len(METRICS)
-    assert summary(rows, "dice").set_index("method").loc["ua_mt", "failed"] == 1
-    monkeypatch.undo()
-    mended = compare(
-        toy_cohort(),
-        ["ua_mt", "labels_only"],
-        tmp_path / "s",
-        config=TINY,
-        budgets=[2],
-        seeds=[0],
-        log=said.append,
-    )
-    assert not (mended["status"] == "failed").any()
-    assert (mended["method"] == "ua_mt").sum() == 4 * len(METRICS)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [RuntimeError("CUDA out of\nmemory"), OSError(28, "No space left"), ZeroDivisionError()],
-)
-def test_whatever_goes_wrong_in_a_run_the_sweep_goes_on(tmp_path, monkeypatch, error):
-    real = ssltut.training.loop.train
-
-    def fail(method, *args, **options):
-        if method.name == "labels_only":
-            raise error
-        return real(method, *args, **options)
-
-    monkeypatch.setattr(ssltut.training.loop, "train", fail)
-    rows = compare(
-        toy_cohort(),
-        ["labels_only", "ua_mt"],
-        tmp_path,
-        config=TINY,
-        budgets=[2],
-        seeds=[0],
-        log=lambda s: None,
-    )
-    told = rows.loc[rows["status"] == "failed", "error"].tolist()
-    assert len(told) == 1
-    assert told[0].startswith(type(error).__name__)
-    assert "\n" not in told[0]
-    assert (rows["method"] == "ua_mt").sum() == 4 * len(METRICS)
-    assert summary(rows, "dice").set_index("method")["failed"].to_dict() == {
-        "labels_only": 1,
-        "ua_mt": 0,
-    }
-    assert "UA-MT" in report(rows, "dice")
-    assert "there is nothing to compare" in report(rows, "dice")
-
-
-def test_a_sweep_in_which_all_fails_still_has_its_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        ssltut.training.loop,
-        "train",
-        lambda *args, **options: (_ for _ in ()).throw(MemoryError("no memory")),
-    )
-    rows = compare(
-        toy_cohort(),
-        ["labels_only", "ua_mt"],
-        tmp_path,
-        config=TINY,
-        budgets=[2],
-        seeds=[0],
-        log=lambda s: None,
-    )
-    assert rows["error"].tolist() == ["MemoryError: no memory"] * 2
-    assert summary(rows, "dice")["failed"].tolist() == [1, 1]
-    assert "nothing to compare" in report(rows, "dice")
-
-
 # The workers divide the threads of torch: one each, as in this process.
 KILLED_SWEEP = """
 import sys
@@ -272,15 +175,26 @@ if __name__ == "__main__":
 """
 
 
+LONGER = {
+    "config": replace(TINY, steps=4, validate_every=2, precision="32-true"),
+    "budgets": [2],
+    "seeds": [0, 1],
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The rows of a comparison that nothing stopped, made with one thread."""
+    threads, folder = torch.get_num_threads(), tmp_path_factory.mktemp("sweeps") / "whole"
+    torch.set_num_threads(1)
+    yield compare(toy_cohort(), ["labels_only", "ua_mt"], folder, log=lambda s: None, **LONGER)
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_killed_sweep_goes_on_where_it_was(tmp_path, workers, one_thread):
-    settings = {
-        "config": replace(TINY, steps=8, validate_every=4, precision="32-true"),
-        "budgets": [2],
-        "seeds": [0, 1],
-    }
+def test_a_killed_sweep_goes_on_where_it_was(tmp_path, workers, whole):
     script = tmp_path / "sweep.py"
-    script.write_text(KILLED_SWEEP.format(workers=workers, settings=settings))
+    script.write_text(KILLED_SWEEP.format(workers=workers, settings=LONGER))
     sweep = subprocess.Popen(
         [sys.executable, script, tmp_path / "killed"],
         stdout=subprocess.DEVNULL,
@@ -294,11 +208,8 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path, workers, one_thread):
     assert sweep.wait() != 0
     assert 1 <= len(records) < 4
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in records}
-    went_on, whole = (
-        compare(
-            toy_cohort(), ["labels_only", "ua_mt"], tmp_path / name, log=lambda s: None, **settings
-        )
-        for name in ("killed", "whole")
+    went_on = compare(
+        toy_cohort(), ["labels_only", "ua_mt"], tmp_path / "killed", log=lambda s: None, **LONGER
     )
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in records} == before
     assert went_on["value"].tolist() == whole["value"].tolist()
@@ -310,12 +221,13 @@ def test_a_comparison_stopped_in_its_first_run_goes_on(tmp_path, monkeypatch):
         (folder / "run.json").parent.mkdir(parents=True)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ssltut.training.loop, "train", stopped)
-        compare(toy_cohort(), ["labels_only"], tmp_path / "s", config=TINY, budgets=[2], seeds=[0])
-    assert len(
-        compare(toy_cohort(), ["labels_only"], tmp_path / "s", config=TINY, budgets=[2], seeds=[0])
-    )
+    arguments = (toy_cohort(), ["labels_only"], tmp_path / "s")
+    settings = {"config": TINY, "budgets": [2], "seeds": [0]}
+    monkeypatch.setattr(ssltut.training.loop, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        compare(*arguments, **settings)
+    monkeypatch.undo()
+    assert len(compare(*arguments, **settings))
 
 
 def test_impossible_comparisons_are_refused_before_training(tmp_path, monkeypatch):
@@ -336,45 +248,14 @@ def test_impossible_comparisons_are_refused_before_training(tmp_path, monkeypatc
     assert (tmp_path / "s" / "results.csv").read_text() == "mine"
 
 
-def test_the_largest_piece_alone_is_scored_where_asked_and_the_rows_say_so(swept, tmp_path):
-    case = toy_case(3)
-    stray = case.label.copy()
-    stray[0, 0, 0] = 1  # far from the rest of its class, and one voxel
-    assert case.label[0, 0, 0] == 0
-    assert case.label[1, 1, 1] == 0
-    run = SimpleNamespace(predict=lambda case: stray, table=HIP)
-    whole, largest = (
-        score_run(run, [case], largest=largest).set_index(["class", "metric"])["value"]
-        for largest in (False, True)
-    )
-    assert whole["hip bone", "dice"] < largest["hip bone", "dice"] == 1
-    assert largest["hip bone", "hd95"] == 0
-    settings = {"config": TINY, "budgets": [2], "seeds": [0], "log": lambda line: None}
-    plain, alone = (
-        compare(toy_cohort(), ["labels_only"], tmp_path / "c", largest=largest, **settings)
-        for largest in (False, True)
-    )
-    assert set(plain["kept"]) == {"all"}
-    assert set(alone["kept"]) == {"largest piece"}
-    assert set(plain["config"]) == set(alone["config"])
-
-
-def test_scoring_needs_labels(swept):
-    run = ssltut.training.run.load_run(next((swept[0] / "runs").glob("labels_only-*")))
-    with pytest.raises(DataError, match="case3: the case has no label"):
-        score_run(run, [toy_case(3).without_label()])
-    assert set(score_run(run, [toy_case(3)])["case"]) == {"case3"}
-
-
-def test_provenance_says_how_a_row_was_made(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["/somewhere/ssltut", "compare", "cohort"])
-    assert provenance()["command"] == "ssltut compare cohort"
-    assert set(provenance()) == {
-        "command",
-        "commit",
-        "machine",
-    }
-    monkeypatch.setattr(
-        "subprocess.run", lambda *args, **options: (_ for _ in ()).throw(OSError("no git"))
-    )
-    assert provenance()["commit"] == "unknown"
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_comparison_shows_a_bar_only_where_somebody_watches(tmp_path, monkeypatch, progress):
+    monkeypatch.setattr("ssltut.progress.watched", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal := io.StringIO())
+    lines = []
+    settings = {"config": TINY, "budgets": [2], "seeds": [0], "log": lines.append}
+    compare(toy_cohort(), ["labels_only"], tmp_path / "s", progress=progress, **settings)
+    assert ("run" in terminal.getvalue()) == progress
+    assert len(lines) == 1
+    compare(toy_cohort(), ["labels_only"], tmp_path / "s", progress=progress, **settings)
+    assert len(lines) == 2  # found again

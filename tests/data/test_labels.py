@@ -1,12 +1,47 @@
-"""Label mappings: the values of others become the classes of a table, or are refused."""
+"""Label tables and mappings: the values of others become the classes of a table, or are refused."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ssltut.data.labels import LABEL_MAPS, label_map
+from ssltut.data.labels import (
+    ATRIUM,
+    BONE,
+    HIP,
+    LABEL_MAPS,
+    TABLES,
+    label_map,
+    table_named,
+    to_bone,
+)
 from ssltut.errors import ConfigError, DataError
+
+
+def test_tables_by_name_and_by_their_classes():
+    assert [table_named(name) for name in TABLES] == [HIP, BONE, ATRIUM]
+    assert table_named(json.loads(json.dumps(HIP.to_dict()))) == HIP
+    own = table_named({"names": ["background", "liver", "spleen", "kidney"]})
+    assert own.n_classes == 4 == len(set(own.colours))
+    assert own.name == "own"
+    assert to_bone(np.array([0, 1, 2], np.uint8)).tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("knee", "no label table 'knee'"),
+        (None, "no label table None"),
+        ({"names": ["background"]}, "names"),
+        ({}, "names"),
+        ({"names": ["a", "a"]}, "different names"),
+        ({"names": [str(i) for i in range(9)]}, "2 to 8 different names"),
+    ],
+)
+def test_impossible_tables_are_refused(table, words):
+    with pytest.raises(ConfigError, match=words):
+        table_named(table)
 
 
 def test_mappings_by_name() -> None:
