@@ -130,6 +130,16 @@ def test_a_mean_that_is_far_out_is_an_arrow_with_its_number(drawn):
 
 
 @pytest.mark.parametrize(
+    ("means", "margin"),
+    [([0.5, 0.6], ["0.500", "0.600"]), ([np.nan, np.nan], ["no value", "no value"])],
+)
+def test_a_forest_without_intervals_or_without_any_value(drawn, means, margin):
+    table = pd.DataFrame({"method": ["b", "a"], "metric": "hd95", "mean": means})
+    show.intervals(table.assign(low=np.nan, high=np.nan), alt="one patient", bounds=("a",))
+    assert texts(drawn[0].axes[0])[1:] == margin
+
+
+@pytest.mark.parametrize(
     ("values", "anchors", "expected"),
     [
         ([1, 2, 3, 4, 5], [], (1, 5)),
@@ -156,6 +166,14 @@ def test_a_method_without_values_keeps_its_row_and_says_nothing(drawn):
     assert sorted(ax.collections[0].get_offsets()[:, 0]) == pytest.approx([0.1, 0.3])
     means = next(line for line in ax.lines if line.get_marker() == "|")
     assert means.get_xdata()[0] == pytest.approx(0.2)
+
+
+def test_more_points_than_have_room_beside_each_other_are_ticks(drawn):
+    many = np.linspace(-1, 1, 70)
+    show.paired_strip({"few": many[:9], "many": many}, xlabel="mm", alt="79 patients")
+    points = drawn[0].axes[0].collections[:2]
+    assert [len(row.get_offsets()) for row in points] == [9, 70]
+    assert set(points[1].get_offsets()[:, 1]) == {1.0}
 
 
 def test_differences_that_are_far_out_are_an_arrow_with_their_number(drawn):

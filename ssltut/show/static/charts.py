@@ -17,6 +17,7 @@ from ssltut.show.static.pictures import SERIES, Picture, line_style, picture, st
 BOUND = "#555555"  # the two bounds are grey lines, dashed and dash-dotted
 BOUND_DASHES = ("--", "-.")
 NO_VALUE = "no value"
+MOST_POINTS = 60  # of one row
 
 
 def check_table(table: pd.DataFrame, *names: str) -> None:
@@ -62,7 +63,8 @@ def written(values: ArrayLike, sign: str = "") -> list[str]:
 def set_limits(ax: Axes, low: float, high: float) -> None:
     """Limits of x with a little room beside ``low`` and ``high``."""
     room = 0.05 * (high - low) or 0.05
-    ax.set_xlim(low - room, high + room)
+    if not np.isnan(room):  # where every run failed there are no values
+        ax.set_xlim(low - room, high + room)
 
 
 def mark_beyond(ax: Axes, row: int, values: np.ndarray) -> None:
@@ -147,8 +149,10 @@ def draw_intervals(
     for row, mean in enumerate(known["mean"]):
         mark_beyond(ax, row, np.array([mean]))
     numbers = [written(known[column]) for column in ("mean", "low", "high")]
-    words = [f"{m} [{low}, {high}]" for m, low, high in zip(*numbers, strict=True)]
-    words = [NO_VALUE if text.startswith(NO_VALUE) else text for text in words]
+    words = [
+        mean if NO_VALUE in (mean, low) else f"{mean} [{low}, {high}]"
+        for mean, low, high in zip(*numbers, strict=True)
+    ]
     write_margin(ax, "mean [interval]", words)
 
 
@@ -192,7 +196,11 @@ def paired_strip(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str)
     ax.axvline(0, color="black", lw=2, zorder=1)
     least, most = usual_range(long["value"], [0.0])
     set_limits(ax, min(least, 0), max(most, 0))
-    sns.swarmplot(long, **axes, size=7, color=SERIES[0], warn_thresh=1, ax=ax)
+    if long["method"].value_counts().max() <= MOST_POINTS:
+        sns.swarmplot(long, **axes, size=7, color=SERIES[0], warn_thresh=1, ax=ax)
+    else:  # as ticks: so many points find no room beside each other
+        ticks = {"marker": "|", "size": 18, "linewidth": 1, "alpha": 0.4, "jitter": False}
+        sns.stripplot(long, **axes, **ticks, color=SERIES[0], ax=ax)
     bar = {"marker": "|", "markersize": 24, "markeredgewidth": 4, "color": SERIES[1]}
     sns.pointplot(long, **axes, errorbar=None, linestyles="none", ax=ax, **bar)
     for row, one in enumerate(values.values()):
