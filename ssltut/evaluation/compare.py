@@ -158,8 +158,8 @@ def planned(
     sweep = Sweep({}, {name: method.title for name, method in methods.items()})
     for cell in cells:
         method, own = methods[cell.method], replace(config, seed=cell.seed)
-        budget = "all" if method.supervision is Supervision.ALL else cell.budget
-        drawn = cohort.with_budget(budget, cell.seed if draw else None)
+        every = method.supervision is Supervision.ALL
+        drawn = cohort.with_budget("all" if every else cell.budget, cell.seed if draw else None)
         known_as, options = method.identity["method"], method.identity["options"]
         identity = [known_as, options, own.to_dict(), drawn.hash, drawn.split.hash]
         key = json.dumps(identity, sort_keys=True)

@@ -4,7 +4,7 @@ are moved.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -142,7 +142,7 @@ def draw_shift(ax: Axes, shift: ClassShift, dashes: Dashes, colour: str) -> None
     angle = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]))
     start, end, centre = ((float(x), float(y)) for x, y in (shift.start, shift.end, shift.centre))
     for width, edge in ((5, "black"), (2.5, colour)):
-        look = {"fill": False, "ec": edge, "lw": width, "ls": dashes}
+        look: dict[str, Any] = {"fill": False, "ec": edge, "lw": width, "ls": dashes}
         ax.add_patch(Ellipse(centre, long, short, angle=angle, **look))
     arrow = {"arrowstyle": "-|>", "lw": 3, "color": "black"}
     ax.annotate("", end, start, arrowprops=arrow)

@@ -174,7 +174,9 @@ class Page:
     @property
     def truth(self) -> np.ndarray:
         """The label (X, Y, Z) of the scan, known to us alone."""
-        return array(self.gallery.scans[2].label)
+        label = self.gallery.scans[2].label
+        assert label is not None, "the scans of the gallery have labels"
+        return array(label)
 
     @property
     def at(self) -> list[int]:
@@ -186,7 +188,8 @@ class Page:
     def batch(self) -> Batch:
         scans, seen = self.gallery.scans, self.run.intensity.normalise
         x = torch.stack([torch.from_numpy(seen(case.image))[None] for case in scans])
-        y = torch.from_numpy(np.stack([array(case.label, np.int64) for case in scans[:2]]))
+        labels = [array(case.label, np.int64) for case in scans[:2] if case.label is not None]
+        y = torch.from_numpy(np.stack(labels))
         ids = tuple(case.id for case in scans)
         places = tuple(PatchLocation(case.patient, "left", (0.5, 0.5, 0.5)) for case in scans)
         n_classes, seed = self.run.table.n_classes, self.gallery.config.seed

@@ -74,7 +74,7 @@ def versemi(page: Page) -> Said:
     known[0, 1:-1] = False  # the first scan is one in which only the last class is labelled
     y, known = visible_labels(replace(batch, known=known))
     counts = page.method.counted(y, everywhere(known))[0]
-    p = page.nets["student"](batch.x_u[:1], heads=True).heads["prompts"][0].sigmoid()
+    p = page.nets["student"](batch.unlabelled[:1], heads=True).heads["prompts"][0].sigmoid()
     parts = ("-", names[-1], "nothing is learnt")
     table = LabelTable("learnt", parts, (BLACK, page.run.table.colours[-1], "#CC79A7"))
     layer = torch.where(counts, (y[0] > 0).long(), 2)
@@ -93,7 +93,7 @@ def versemi(page: Page) -> Said:
 def ersr(page: Page) -> Said:
     m, batch, nets = page.method, page.batch, page.nets
     found, _ = m.refine(batch, nets, 1.0)
-    p = array(nets["teacher"](batch.x_u[:1]).logits.softmax(1)[0, m.target], np.float32)
+    p = array(nets["teacher"](batch.unlabelled[:1]).logits.softmax(1)[0, m.target], np.float32)
     used, sure = array(found.used[0], bool), p >= SURE
     area = np.where(used, sure, False).sum((0, 1)) if used.any() else p.sum((0, 1))
     z = int(area.argmax())
@@ -105,7 +105,7 @@ def ersr(page: Page) -> Said:
     parts = ("-", "sure mask", "repaired mask", "one half", "its mirror half", "fitted shape")
     table = LabelTable("shape", parts, (BLACK, SERIES[3], SERIES[2], *SERIES[:2], YELLOW))
     region, left = array(found.region[0], bool), array(found.left[0], bool)
-    n, fitted = sum(sure.any((0, 1))), int(used.any((0, 1)).sum())
+    n, fitted = int(sure.any((0, 1)).sum()), int(used.any((0, 1)).sum())
     said = f"The teacher sees its target in {n} slices; a shape fits in {fitted} of them."
     if shapes:
         moved = np.abs(array(found.mask[0])[..., z].astype(int) - sure[..., z]).sum()
@@ -148,7 +148,8 @@ def m3hl(page: Page) -> Said:
 
 def c3s3(page: Page) -> Said:
     batch, nets = page.batch, page.nets
-    outs = {role: nets[role](torch.cat([batch.x_l, batch.x_u])) for role in page.method.networks}
+    x = torch.cat([batch.x_l, batch.unlabelled])
+    outs = {role: nets[role](x) for role in page.method.networks}
     winner, loser = page.method.compete({k: fit([out], batch.y_l) for k, out in outs.items()})
     names = {"student": "first network", "rival": "second network"}
     labels = {role: array(out.logits[2].argmax(0)) for role, out in outs.items()}
@@ -156,8 +157,8 @@ def c3s3(page: Page) -> Said:
     parts = ("agree", "first is right", "second is right", "neither")
     who = LabelTable("who", parts, (BLACK, SERIES[0], SERIES[1], YELLOW))
     layer = np.where(a == b, 0, np.where(a == truth, 1, np.where(b == truth, 2, 3)))
-    parts = ("background", "both: pull together", "one: push apart")
-    pull = LabelTable("pull", parts, (BLACK, SERIES[2], SERIES[3]))
+    acts = ("background", "both: pull together", "one: push apart")
+    pull = LabelTable("pull", acts, (BLACK, SERIES[2], SERIES[3]))
     both = np.where((a > 0) & (a == b), 1, np.where(a != b, 2, 0))
     right = {"student": (layer == 1).sum(), "rival": (layer == 2).sum()}
     said = (
@@ -177,8 +178,8 @@ def c3s3(page: Page) -> Said:
 
 def cad(page: Page) -> Said:
     batch, (threshold, side) = page.batch, page.method.limits(page.progress)
-    p = page.nets["teacher"](batch.x_u).logits.softmax(1)
-    region, moved = low_confidence(p, threshold)[0], displace(batch.x_u, p, threshold, side)
+    p = page.nets["teacher"](batch.unlabelled).logits.softmax(1)
+    region, moved = low_confidence(p, threshold)[0], displace(batch.unlabelled, p, threshold, side)
     where = moved.where[0]
     box = array(where)
     at = np.argwhere(box if box.any() else page.truth > 0).mean(0).round().astype(int)

@@ -265,7 +265,8 @@ def side_by_side(
     ax.set_xticks(range(len(ticks)), list(ticks.values()))
     ax.grid(axis="x", visible=False)
     handles, labels = ax.get_legend_handles_labels()
-    ax.get_legend().remove()
+    if (legend := ax.get_legend()) is not None:
+        legend.remove()
     fig.legend(handles, labels, loc="outside lower center", ncols=columns)
     return fig
 

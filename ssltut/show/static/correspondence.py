@@ -1,6 +1,7 @@
 """Pictures of one voxel of an unlabelled scan and its matches in a labelled one."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -104,7 +105,9 @@ def correspondence_figure(
     """
     head = 0.6 * bool(title)
     fig = Figure(figsize=(13, 13.6 + head))
-    head_part, top, middle, bottom = fig.subfigures(4, 1, height_ratios=(head + 0.01, 4, 4, 5.6))
+    heights = (head + 0.01, 4, 4, 5.6)
+    parts = fig.subfigures(4, 1, squeeze=False, height_ratios=heights)[:, 0]
+    head_part, top, middle, bottom = parts
     if title:
         head_part.text(0.01, 0.3, title, fontsize=20)
 
@@ -160,7 +163,7 @@ def mark_neighbours(
     _, across, up, _ = PLANES[plane]
     x = (scene.image.shape[across] - place[:, across] - 0.5) * scene.spacing[across]
     y = (place[:, up] + 0.5) * scene.spacing[up]
-    mark = {"ls": "", "ms": 9, "mec": "white", "mew": 1.5}
+    mark: dict[str, Any] = {"ls": "", "ms": 9, "mec": "white", "mew": 1.5}
     for keep, style in zip((agree, ~agree), MATCHES, strict=True):
         ax.plot(x[keep], y[keep], marker=style["marker"], mfc=style["color"], **mark)
 

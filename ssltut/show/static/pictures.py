@@ -18,7 +18,7 @@ from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 
 # Read from the back row and on a dark page: large type, thick lines, a white ground of its own.
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "axes.facecolor": "white",

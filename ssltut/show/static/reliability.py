@@ -143,7 +143,7 @@ def reliability_figure(
     """The still picture: three planes, and below them the curve and the counts."""
     high = 12 * proportions(scene)[1] + 0.8
     fig = Figure(figsize=(12, high + 3.9 + 0.4 * bool(title)), layout="constrained")
-    above, below = fig.subfigures(2, 1, height_ratios=(high, 3.9))
+    above, below = fig.subfigures(2, 1, squeeze=False, height_ratios=(high, 3.9))[:, 0]
     draw_planes(above, scene)
     ax, words = below.subplots(1, 2, width_ratios=(3, 2))
     counts.draw_curve(ax)

@@ -148,7 +148,7 @@ def matches_figure(scene: MatchScene, title: str | None) -> Figure:
 
 def draw_matches(fig: FigureBase, scene: MatchScene) -> None:
     """Two scans and their matches on a figure or a part of one."""
-    ax = fig.add_axes((0, 0.07, 1, 0.83), projection="3d", computed_zorder=False)
+    ax: Any = fig.add_axes((0, 0.07, 1, 0.83), projection="3d", computed_zorder=False)
     draw_meshes(ax, scene.meshes, pale=0.6)
     for (name, path), style in zip(scene.matches, MATCHES, strict=True):
         look = {key: style[key] for key in ("color", "ls", "marker")}

@@ -176,7 +176,7 @@ def draw_plane(
     if scene.heat is not None:
         share = np.clip(cut(scene.heat, plane, at[axis]) / scene.top, 0, 1)
         alpha = np.clip(4 * share, 0, 0.85)
-        scale = {"cmap": UNCERTAINTY, "vmin": 0, "vmax": 1}
+        scale: dict[str, Any] = {"cmap": UNCERTAINTY, "vmin": 0, "vmax": 1}
         ax.imshow(share, alpha=alpha, interpolation="nearest", **scale, **place)
     draw_outlines(ax, scene, plane, place)
     if crosshair:
@@ -192,7 +192,9 @@ def draw_outlines(ax: Axes, scene: Scene, plane: str, place: dict[str, Any]) -> 
     outlines = scene.contours or {}
     if scene.contours is None and scene.overlay is not None:
         outlines = {"": scene.overlay}
-    halo = [patheffects.withStroke(linewidth=4, foreground="black")]
+    halo: list[patheffects.AbstractPathEffect] = []
+    if scene.heat is not None:
+        halo.append(patheffects.withStroke(linewidth=4, foreground="black"))
     for k, labels in enumerate(outlines.values()):
         flat = cut(labels, plane, index)
         for c in np.unique(flat):
@@ -206,7 +208,7 @@ def draw_outlines(ax: Axes, scene: Scene, plane: str, place: dict[str, Any]) -> 
                 linewidths=2.4,
                 **place,
             )
-            edge.set_path_effects(halo if scene.heat is not None else [])
+            edge.set_path_effects(halo)
 
 
 def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> None:
@@ -214,10 +216,10 @@ def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> 
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.axis("off")
     white: dict[str, Any] = {"color": "white", "path_effects": HALO}
-    middle = {"ha": "center", "va": "center", "weight": "bold", "transform": ax.transAxes}
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "weight": "bold"}
     positions = ((0.04, 0.5), (0.96, 0.5), (0.5, 0.95), (0.5, 0.05))
     for letter, (x, y) in zip(letters, positions, strict=False):
-        ax.text(x, y, letter, **middle, **white)
+        ax.text(x, y, letter, transform=ax.transAxes, **middle, **white)
     if bar:
         length, x, y = bar_length(width), 0.05 * width, 0.05 * height
         ax.plot([x, x + length], [y, y], lw=4, solid_capstyle="butt", **white)
@@ -236,8 +238,8 @@ def add_key(fig: FigureBase, scenes: Sequence[Scene], axes: Sequence[Axes]) -> N
         for c in sorted(shown - {0}):
             dashes = "-" if solid else DASHES[(c - 1) % len(DASHES)]
             colour = table.colours[c]
-            look = {"facecolor": to_rgba(colour, filling), "edgecolor": colour, "ls": dashes}
-            handles.append(Patch(lw=2.5, label=table.names[c], **look))
+            look: dict[str, Any] = {"facecolor": to_rgba(colour, filling), "edgecolor": colour}
+            handles.append(Patch(lw=2.5, ls=dashes, label=table.names[c], **look))
     for dashes, name in zip(DASHES, contours, strict=False):
         handles.append(Line2D([], [], color="black", ls=dashes, lw=2.5, label=name))
     if handles:
@@ -314,7 +316,7 @@ def grid_figure(scenes: Mapping[str, Scene], plane: str, columns: int) -> Figure
     for ax, (title, scene) in zip(axes, scenes.items(), strict=False):
         draw_plane(ax, scene, plane, crosshair=False)
         ax.set_title(title)
-    add_key(fig, list(scenes.values()), axes)
+    add_key(fig, list(scenes.values()), list(axes))
     return fig
 
 
