@@ -28,13 +28,7 @@ def test_identical_masks():
     mask = box((4, 4, 4), (12, 12, 12))
     status, values = score_mask(mask, mask, SPACING)
     assert status == "ok"
-    assert values == {
-        "dice": 1.0,
-        "iou": 1.0,
-        "hd95": 0.0,
-        "assd": 0.0,
-        "surface_dice": 1.0,
-    }
+    assert values == {"dice": 1.0, "iou": 1.0, "hd95": 0.0, "assd": 0.0, "surface_dice": 1.0}
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

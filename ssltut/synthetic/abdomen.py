@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ssltut.synthetic.shapes import ball, capsule, ellipsoid
+from ssltut.synthetic.anatomy import Rng
+from ssltut.synthetic.shapes import Distance, Points, ball, capsule, ellipsoid
 from ssltut.synthetic.tissues import MIDLINE, Canvas, texture
 
 WALL = (8.0, 24.0)  # mm of muscle under the fascia of the abdomen
@@ -11,12 +12,7 @@ FAT = (-180.0, -40.0)  # HU: only what is fat becomes flesh
 
 
 def add_abdomen(
-    p: np.ndarray,
-    fascia: np.ndarray,
-    pelvis: np.ndarray,
-    muscle_hu: float,
-    canvas: Canvas,
-    rng: np.random.Generator,
+    p: Points, fascia: Distance, pelvis: Distance, muscle_hu: float, canvas: Canvas, rng: Rng
 ) -> None:
     """Fill the fat inside the fascia: muscles of back and abdomen, flesh on the ilium, organs.
 
@@ -43,11 +39,11 @@ def add_abdomen(
         replace_fat(np.maximum.reduce([lumps, fascia + 6.0, 3.0 - cavity]), value, canvas)
 
 
-def replace_fat(distance: np.ndarray, value: np.ndarray, canvas: Canvas) -> None:
+def replace_fat(distance: Distance, value: np.ndarray, canvas: Canvas) -> None:
     canvas.fill(distance, value, among=(canvas.hu > FAT[0]) & (canvas.hu < FAT[1]))
 
 
-def add_distractor(p: np.ndarray, canvas: Canvas, rng: np.random.Generator) -> None:
+def add_distractor(p: Points, canvas: Canvas, rng: Rng) -> None:
     """Something that is no bone of the hip, anywhere in the body.
 
     A bright vessel, bowel with contrast medium or air, a kidney, a calcification or a rib.

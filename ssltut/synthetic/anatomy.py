@@ -1,7 +1,7 @@
 """Every parameter of the synthetic CT with its unit, range and source; each can be set or drawn."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,6 +12,7 @@ NOBLE = "Noble et al. 1988, Clin Orthop 235:148"
 MURRAY = "Murray 1993, J Bone Joint Surg Br 75:228 (definition)"
 TREECE = "Treece et al. 2010, Med Image Anal 14:276"
 OWN = "our choice, by eye on clinical CT"
+Rng = np.random.Generator
 ILLNESSES = ("osteoarthritis", "dysplasia", "osteoporosis")
 
 
@@ -24,41 +25,9 @@ class ParameterRange(NamedTuple):
     source: str
 
 
-RANGES: dict[str, ParameterRange] = {
-    "head_radius": ParameterRange(20.0, 27.0, "mm", NOBLE),
-    "neck_shaft_angle": ParameterRange(120.0, 140.0, "deg", "Gilligan et al. 2013, J Anat 223:133"),
-    "anteversion": ParameterRange(
-        5.0, 25.0, "deg", "Tönnis and Heinecke 1999, J Bone Joint Surg Am 81:1747"
-    ),
-    "neck_length": ParameterRange(
-        2.0, 2.35, "head radii", NOBLE + " (head centre to shaft axis, from the offset)"
-    ),
-    "shaft_radius": ParameterRange(12.5, 16.0, "mm", NOBLE),
-    "centre_edge_angle": ParameterRange(
-        20.0, 45.0, "deg", "Wiberg 1939, Acta Chir Scand 83 Suppl 58"
-    ),
-    "cup_inclination": ParameterRange(42.0, 52.0, "deg", MURRAY),
-    "cup_anteversion": ParameterRange(10.0, 25.0, "deg", MURRAY),
-    "joint_space": ParameterRange(2.0, 5.0, "mm", "Lequesne et al. 2004, Ann Rheum Dis 63:1145"),
-    "cortex_shaft": ParameterRange(4.0, 6.0, "mm", TREECE),
-    "cortex_thin": ParameterRange(1.0, 2.2, "mm", TREECE + " (head, trochanters, pelvis)"),
-    "cortex_hu": ParameterRange(1100.0, 1600.0, "HU", OWN),
-    "trabecular_hu": ParameterRange(
-        180.0, 380.0, "HU", "Schreiber et al. 2011, J Bone Joint Surg Am 93:1057, and " + OWN
-    ),
-    "marrow_hu": ParameterRange(-70.0, 20.0, "HU", OWN),
-    "fat_thickness": ParameterRange(8.0, 28.0, "mm", OWN),
-    "muscle_hu": ParameterRange(45.0, 65.0, "HU", OWN),
-    "vessel_hu": ParameterRange(45.0, 220.0, "HU", OWN + " (without and with contrast medium)"),
-    "body_tilt": ParameterRange(-5.0, 5.0, "deg", OWN),
-    "hip_flexion": ParameterRange(-6.0, 8.0, "deg", OWN),
-    "hip_rotation": ParameterRange(-10.0, 10.0, "deg", OWN),
-    "fwhm_plane": ParameterRange(0.8, 1.6, "mm", OWN),
-    "fwhm_z": ParameterRange(1.0, 3.0, "mm", OWN + " (slice thickness)"),
-    "noise": ParameterRange(12.0, 45.0, "HU", OWN + " (standard deviation in a voxel)"),
-    "hu_shift": ParameterRange(-15.0, 15.0, "HU", OWN + " (between scanners)"),
-    "hu_gain": ParameterRange(0.92, 1.08, "", OWN + " (tube voltage: stretches HU above water)"),
-}
+def ranged(default: float, low: float, high: float, unit: str, source: str) -> Any:
+    """A parameter with its range."""
+    return field(default=default, metadata={"range": ParameterRange(low, high, unit, source)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,37 +35,47 @@ class Anatomy:
     """One patient. Units and ranges: ``RANGES``; ``side`` is "left" or "right"."""
 
     side: str = "right"
-    head_radius: float = 24.0
-    neck_shaft_angle: float = 128.0
-    anteversion: float = 15.0
-    neck_length: float = 2.2
-    shaft_radius: float = 14.0
-    centre_edge_angle: float = 33.0
-    cup_inclination: float = 47.0
-    cup_anteversion: float = 17.0
-    joint_space: float = 3.5
-    cortex_shaft: float = 5.0
-    cortex_thin: float = 1.6
-    cortex_hu: float = 1350.0
-    trabecular_hu: float = 280.0
-    marrow_hu: float = -30.0
-    fat_thickness: float = 16.0
-    muscle_hu: float = 55.0
-    vessel_hu: float = 110.0
-    body_tilt: float = 0.0
-    hip_flexion: float = 0.0
-    hip_rotation: float = 0.0
+    head_radius: float = ranged(24.0, 20.0, 27.0, "mm", NOBLE)
+    neck_shaft_angle: float = ranged(
+        128.0, 120.0, 140.0, "deg", "Gilligan et al. 2013, J Anat 223:133"
+    )
+    anteversion: float = ranged(
+        15.0, 5.0, 25.0, "deg", "Tönnis and Heinecke 1999, J Bone Joint Surg Am 81:1747"
+    )
+    neck_length: float = ranged(
+        2.2, 2.0, 2.35, "head radii", NOBLE + " (head centre to shaft axis, from the offset)"
+    )
+    shaft_radius: float = ranged(14.0, 12.5, 16.0, "mm", NOBLE)
+    centre_edge_angle: float = ranged(
+        33.0, 20.0, 45.0, "deg", "Wiberg 1939, Acta Chir Scand 83 Suppl 58"
+    )
+    cup_inclination: float = ranged(47.0, 42.0, 52.0, "deg", MURRAY)
+    cup_anteversion: float = ranged(17.0, 10.0, 25.0, "deg", MURRAY)
+    joint_space: float = ranged(3.5, 2.0, 5.0, "mm", "Lequesne et al. 2004, Ann Rheum Dis 63:1145")
+    cortex_shaft: float = ranged(5.0, 4.0, 6.0, "mm", TREECE)
+    cortex_thin: float = ranged(1.6, 1.0, 2.2, "mm", TREECE + " (head, trochanters, pelvis)")
+    cortex_hu: float = ranged(1350.0, 1100.0, 1600.0, "HU", OWN)
+    trabecular_hu: float = ranged(
+        280.0, 180.0, 380.0, "HU", "Schreiber et al. 2011, J Bone Joint Surg Am 93:1057, and " + OWN
+    )
+    marrow_hu: float = ranged(-30.0, -70.0, 20.0, "HU", OWN)
+    fat_thickness: float = ranged(16.0, 8.0, 28.0, "mm", OWN)
+    muscle_hu: float = ranged(55.0, 45.0, 65.0, "HU", OWN)
+    vessel_hu: float = ranged(110.0, 45.0, 220.0, "HU", OWN + " (without and with contrast medium)")
+    body_tilt: float = ranged(0.0, -5.0, 5.0, "deg", OWN)
+    hip_flexion: float = ranged(0.0, -6.0, 8.0, "deg", OWN)
+    hip_rotation: float = ranged(0.0, -10.0, 10.0, "deg", OWN)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pathology:
-    """What is ill, each from 0 (absent) to 1 (severe); ``implant`` is a nail with a lag screw,
-    present or not.
+    """What is ill, each from 0 (absent) to 1 (severe).
 
     osteoarthritis  narrow, eccentric joint space, osteophytes, sclerosis, cysts
     dysplasia       small centre-edge angle, steep cup, lateral head, steep neck
     osteoporosis    thin cortex, faint trabecular bone, wide canal
-    implant         metal and its streaks; it lies inside the bone, whose label runs through it
+    implant         a nail with a lag screw and its streaks, present or not; it lies inside the
+                    bone, whose label runs through it
     """
 
     osteoarthritis: float = 0.0
@@ -129,31 +108,35 @@ class Pathology:
 class Scanner:
     """Resolution (mm, full width at half maximum), noise, and how its HU differ from another's."""
 
-    fwhm_plane: float = 1.2
-    fwhm_z: float = 2.0
-    noise: float = 25.0
-    hu_shift: float = 0.0
-    hu_gain: float = 1.0
+    fwhm_plane: float = ranged(1.2, 0.8, 1.6, "mm", OWN)
+    fwhm_z: float = ranged(2.0, 1.0, 3.0, "mm", OWN + " (slice thickness)")
+    noise: float = ranged(25.0, 12.0, 45.0, "HU", OWN + " (standard deviation in a voxel)")
+    hu_shift: float = ranged(0.0, -15.0, 15.0, "HU", OWN + " (between scanners)")
+    hu_gain: float = ranged(1.0, 0.92, 1.08, "", OWN + " (tube voltage: stretches HU above water)")
 
 
+RANGES: dict[str, ParameterRange] = {
+    parameter.name: parameter.metadata["range"]
+    for kind in (Anatomy, Scanner)
+    for parameter in fields(kind)
+    if "range" in parameter.metadata
+}
 Drawn = TypeVar("Drawn", Anatomy, Scanner)
 
 
-def draw(
-    kind: type[Drawn], rng: np.random.Generator, fixed: Mapping[str, Any] | None = None
-) -> Drawn:
+def draw(kind: type[Drawn], rng: Rng, fixed: Mapping[str, Any] | None = None) -> Drawn:
     """Draw every parameter of ``Anatomy`` or ``Scanner`` from its range; ``fixed`` ones are set.
 
     Raises ConfigError for an unknown name.
     """
     fixed = dict(fixed or {})
     drawn: dict[str, Any] = {}
-    for field in fields(kind):
-        if field.name == "side":
+    for parameter in fields(kind):
+        if parameter.name == "side":
             drawn["side"] = rng.choice(["left", "right"]).item()
         else:
-            low, high, *_ = RANGES[field.name]
-            drawn[field.name] = float(rng.uniform(low, high))
+            low, high, *_ = RANGES[parameter.name]
+            drawn[parameter.name] = float(rng.uniform(low, high))
     if unknown := sorted(set(fixed) - set(drawn)):
         raise ConfigError(
             f"{kind.__name__} has no parameter {', '.join(unknown)}",
@@ -162,7 +145,7 @@ def draw(
     return kind(**drawn | fixed)
 
 
-def draw_pathology(rng: np.random.Generator, rate: float) -> Pathology:
+def draw_pathology(rng: Rng, rate: float) -> Pathology:
     """Healthy with probability 1 - ``rate``; else one illness, or metal, of random severity."""
     is_ill = rng.random() < rate
     which = rng.choice(len(ILLNESSES) + 1, p=[0.4, 0.25, 0.2, 0.15])

@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ssltut.seeding import derive_seed
-from ssltut.synthetic.anatomy import Anatomy, Pathology, Scanner
-from ssltut.synthetic.shapes import rotation, turned
+from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng, Scanner
+from ssltut.synthetic.shapes import Points, rotation, turned
 
 
-def random_streams(seed: int, *names: str, of: tuple[str, ...] = ()) -> dict[str, Any]:
+def random_streams(seed: int, *names: str, of: tuple[str, ...] = ()) -> dict[str, Rng]:
     """A random generator for each of ``names``, so that no draw disturbs another."""
     return {name: np.random.default_rng(derive_seed(seed, *of, name)) for name in names}
 
 
-def turn_leg(p: np.ndarray, a: Anatomy) -> np.ndarray:
+def turn_leg(p: Points, a: Anatomy) -> Points:
     """Points as the femur sees them, which is turned about its head."""
     return turned(p, rotation(0, -a.hip_flexion), rotation(2, a.hip_rotation))
 

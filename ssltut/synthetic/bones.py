@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssltut.synthetic.anatomy import Anatomy, Pathology
+from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng
 from ssltut.synthetic.shapes import (
+    Distance,
+    Points,
     along,
     ball,
     capsule,
@@ -32,7 +34,7 @@ class Femur(NamedTuple):
     base       (3,) mm, where the neck meets the axis of the shaft
     """
 
-    distance: np.ndarray
+    distance: Distance
     cortex: np.ndarray
     canal: np.ndarray
     neck_axis: np.ndarray
@@ -55,7 +57,7 @@ class Hip(NamedTuple):
     """The femur, the signed distance (X, Y, Z) of the hip bone in mm, and its cup."""
 
     femur: Femur
-    pelvis: np.ndarray
+    pelvis: Distance
     cup: Cup
 
 
@@ -73,7 +75,7 @@ def neck_axis(anatomy: Anatomy) -> np.ndarray:
     return np.array([-np.sin(angle) * np.cos(turn), np.sin(angle) * np.sin(turn), -np.cos(angle)])
 
 
-def femur(p: np.ndarray, a: Anatomy, pathology: Pathology, rng: np.random.Generator) -> Femur:
+def femur(p: Points, a: Anatomy, pathology: Pathology, rng: Rng) -> Femur:
     """Head with fovea, neck, both trochanters, shaft."""
     r, axis = a.head_radius, neck_axis(a)
     s, base = r / 24.0, -a.neck_length * r * axis
@@ -83,7 +85,7 @@ def femur(p: np.ndarray, a: Anatomy, pathology: Pathology, rng: np.random.Genera
     top, bottom = base + np.array([0, 0, -8.0]), base + np.array([-10.0, 2.0, -190.0])
     shaft = capsule(p, top, bottom, a.shaft_radius * 1.15, a.shaft_radius)
 
-    def lump(centre: tuple[float, ...], radii: tuple[float, ...]) -> np.ndarray:
+    def lump(centre: tuple[float, ...], radii: tuple[float, ...]) -> Distance:
         return ellipsoid(p, base + s * np.array(centre), s * np.array(radii))
 
     greater = smooth_union(
@@ -108,13 +110,8 @@ def femur(p: np.ndarray, a: Anatomy, pathology: Pathology, rng: np.random.Genera
 
 
 def osteophytes(
-    p: np.ndarray,
-    axis: np.ndarray,
-    height: float,
-    ring: float,
-    severity: float,
-    rng: np.random.Generator,
-) -> list[np.ndarray]:
+    p: Points, axis: np.ndarray, height: float, ring: float, severity: float, rng: Rng
+) -> list[Distance]:
     """Bony spurs on a ring of radius ``ring`` mm about ``axis``, ``height`` mm below its origin."""
     across = np.cross(axis, [0.0, 1.0, 0.0])
     across /= np.linalg.norm(across)
@@ -146,24 +143,20 @@ def cup_of(a: Anatomy, pathology: Pathology) -> Cup:
     return Cup(centre, radius, normal, float(rim @ normal))
 
 
-def cup_frame(p: np.ndarray, cup: Cup, s: float) -> np.ndarray:
+def cup_frame(p: Points, cup: Cup, s: float) -> Points:
     """Points from the centre of the cup in units of ``s`` mm: sizes there are for a 24 mm head."""
     return (p - column(cup.centre)) / np.float32(s)
 
 
-def cup_shell(q: np.ndarray, cup: Cup, s: float) -> np.ndarray:
+def cup_shell(q: Points, cup: Cup, s: float) -> Distance:
     """The bone around the cup, in the frame of the cup."""
     outer = ball(q, (-1.5, 0, 1.5), cup.radius / s + 7.0)
     return np.maximum(outer, along(q, cup.normal) - np.float32(cup.depth / s))
 
 
 def hip_bone(
-    p: np.ndarray,
-    a: Anatomy,
-    pathology: Pathology,
-    femur_distance: np.ndarray,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, Cup]:
+    p: Points, a: Anatomy, pathology: Pathology, femur_distance: Distance, rng: Rng
+) -> tuple[Distance, Cup]:
     """Acetabulum with fossa and notch, lower ilium, ischium, pubis.
 
     Returns the signed distance (X, Y, Z) in mm and the cup.
@@ -195,15 +188,15 @@ def hip_bone(
 
 
 def with_joint(
-    bone: np.ndarray,
-    p: np.ndarray,
-    q: np.ndarray,
+    bone: Distance,
+    p: Points,
+    q: Points,
     cup: Cup,
     a: Anatomy,
     pathology: Pathology,
-    femur_distance: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:
+    femur_distance: Distance,
+    rng: Rng,
+) -> Distance:
     """A hip bone with osteophytes on its rim and with cavity and fossa cut out.
 
     No part of it comes closer to the femur than the joint space. q are the points in the frame of

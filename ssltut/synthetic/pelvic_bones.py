@@ -2,19 +2,15 @@
 
 import numpy as np
 
-from ssltut.synthetic.anatomy import Anatomy, Pathology
+from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng
 from ssltut.synthetic.bones import Cup, cup_frame, cup_of, cup_shell, with_joint
-from ssltut.synthetic.shapes import capsule, ellipsoid, smooth_union, subtract
+from ssltut.synthetic.shapes import Distance, Points, capsule, ellipsoid, smooth_union, subtract
 from ssltut.synthetic.tissues import MIDLINE
 
 
 def whole_hip_bone(
-    p: np.ndarray,
-    a: Anatomy,
-    pathology: Pathology,
-    femur_distance: np.ndarray,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, Cup]:
+    p: Points, a: Anatomy, pathology: Pathology, femur_distance: Distance, rng: Rng
+) -> tuple[Distance, Cup]:
     """The hip bone of bones.py with a whole ilium and a pubis that ends at the symphysis.
 
     The ilium has a thick roof and a wing that flares up to the crest.
@@ -48,7 +44,7 @@ def whole_hip_bone(
     return np.maximum(bone, symphysis), cup
 
 
-def iliac_wing(q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def iliac_wing(q: Points, rng: Rng) -> Distance:
     """A sheet x(y, z) within an oval outline, thin in its middle and thick at its borders."""
     jitter = rng.uniform(-1.0, 1.0, 8)
     y, z = q[1], q[2]
@@ -72,14 +68,14 @@ def iliac_wing(q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.maximum(wing, 20.0 - z).astype(np.float32)
 
 
-def axial_skeleton(p: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+def axial_skeleton(p: Points, rng: Rng) -> list[Distance]:
     """Sacrum with coccyx, and vertebrae with arches, processes and ribs."""
     size = rng.uniform(0.9, 1.1)
     tilt, base = rng.uniform(-6, 6), rng.uniform(98.0, 114.0)
     return [sacrum_and_coccyx(p, size, tilt, base), spine_and_ribs(p, size, base, rng)]
 
 
-def sacrum_and_coccyx(p: np.ndarray, size: float, tilt: float, base: float) -> np.ndarray:
+def sacrum_and_coccyx(p: Points, size: float, tilt: float, base: float) -> Distance:
     """``base`` is the height of the first sacral vertebra above the head, mm."""
     vertebrae = []
     for i in range(5):
@@ -96,7 +92,7 @@ def sacrum_and_coccyx(p: np.ndarray, size: float, tilt: float, base: float) -> n
     return np.minimum(sacrum, coccyx)
 
 
-def spine_and_ribs(p: np.ndarray, size: float, base: float, rng: np.random.Generator) -> np.ndarray:
+def spine_and_ribs(p: Points, size: float, base: float, rng: Rng) -> Distance:
     at, parts = MIDLINE, []
     for i in range(8):
         z, y = base + 33.0 + 36.0 * i, -26.0 + 3.0 * min(i, 3)

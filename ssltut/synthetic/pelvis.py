@@ -14,12 +14,14 @@ import numpy as np
 from ssltut.data.case import Case
 from ssltut.errors import ConfigError
 from ssltut.synthetic.abdomen import add_abdomen, add_distractor
-from ssltut.synthetic.anatomy import Anatomy, Pathology, Scanner, draw, draw_pathology
+from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng, Scanner, draw, draw_pathology
 from ssltut.synthetic.assembly import affine_of, parameters, random_streams, turn_leg
 from ssltut.synthetic.bones import Hip, femur
 from ssltut.synthetic.pelvic_bones import axial_skeleton, whole_hip_bone
 from ssltut.synthetic.scanner import add_metal, simulate_scanner
 from ssltut.synthetic.shapes import (
+    Distance,
+    Points,
     along,
     column,
     occupancy,
@@ -139,9 +141,7 @@ def field_size(field: tuple[float, float, float], spacing: float) -> list[int]:
     return size
 
 
-def field_centre(
-    height: float, confusers: Confusers, place: np.random.Generator, more: np.random.Generator
-) -> np.ndarray:
+def field_centre(height: float, confusers: Confusers, place: Rng, more: Rng) -> np.ndarray:
     """The centre (3,) of a field ``height`` mm high, mm from the head."""
     across, depth = MIDLINE + place.uniform(-25, 25), place.uniform(-25, 15)
     bottom = place.uniform(*BOTTOM)
@@ -150,7 +150,7 @@ def field_centre(
     return np.array([across, depth, bottom + height / 2])
 
 
-def tilt(points: np.ndarray, a: Anatomy, place: np.random.Generator) -> np.ndarray:
+def tilt(points: Points, a: Anatomy, place: Rng) -> Points:
     """Points (3, X, Y, Z) turned about the midline, as a patient lies in the scanner."""
     forward, sideways = a.body_tilt + place.uniform(-8, 8), place.uniform(-4, 4)
     pivot = column([MIDLINE, 0.0, 0.0])
@@ -158,7 +158,7 @@ def tilt(points: np.ndarray, a: Anatomy, place: np.random.Generator) -> np.ndarr
     return turned(points - pivot, *turns) + pivot
 
 
-def socket_factor(pelvis: np.ndarray, share: float) -> np.ndarray:
+def socket_factor(pelvis: Distance, share: float) -> np.ndarray:
     """Factor of a femur's cortex (X, Y, Z): ``share`` within 6 mm of the hip bone, 1 from 12 mm on.
 
     pelvis is the signed distance of the hip bone in mm.
@@ -167,13 +167,13 @@ def socket_factor(pelvis: np.ndarray, share: float) -> np.ndarray:
 
 
 def add_confusers(
-    p: np.ndarray,
-    whole: np.ndarray,
-    pelvis: np.ndarray,
+    p: Points,
+    whole: Points,
+    pelvis: Distance,
     a: Anatomy,
     canvas: Canvas,
     confusers: Confusers,
-    streams: Mapping[str, np.random.Generator],
+    streams: Mapping[str, Rng],
 ) -> None:
     """Distractors, sacrum, spine and ribs; ``p`` is ``whole`` folded at the midline."""
     others = axial_skeleton(p, streams["bones"]) if confusers.share else []
@@ -185,9 +185,7 @@ def add_confusers(
         canvas.fill_bone(apart, np.float32(a.cortex_thin), spongy, a.cortex_hu)
 
 
-def vary_density(
-    p: np.ndarray, hip: Hip, a: Anatomy, canvas: Canvas, rng: np.random.Generator
-) -> None:
+def vary_density(p: Points, hip: Hip, a: Anatomy, canvas: Canvas, rng: Rng) -> None:
     """The two bones differ in density; the roof of the joint carries the load and is densest."""
     for bone in (hip.femur.distance, hip.pelvis):
         # Down to marrow that is fat: the trochanter of many old patients.

@@ -3,23 +3,21 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
-from ssltut.synthetic.anatomy import Scanner
+from ssltut.synthetic.anatomy import Rng, Scanner
 from ssltut.synthetic.tissues import METAL, Canvas
 
 WATER_PER_MM = 0.019  # attenuation of water at about 70 keV, 1/mm
 STREAK_VOXEL = 3.0  # mm; streaks are smooth, so they are computed on coarser slices
 
 
-def add_metal(canvas: Canvas, share: np.ndarray, rng: np.random.Generator) -> None:
+def add_metal(canvas: Canvas, share: np.ndarray, rng: Rng) -> None:
     """Metal, which fills ``share`` (X, Y, Z) of every voxel, and its streaks."""
     body = np.clip(canvas.hu / 1000.0 + 1.0, 0.0, None)
     streaks = metal_streaks(share, body, canvas.voxel, rng)
     canvas.hu += share * (METAL - canvas.hu) + streaks
 
 
-def metal_streaks(
-    share: np.ndarray, body: np.ndarray, voxel: float, rng: np.random.Generator
-) -> np.ndarray:
+def metal_streaks(share: np.ndarray, body: np.ndarray, voxel: float, rng: Rng) -> np.ndarray:
     """What metal adds to the HU of every voxel (X, Y, Z): beam hardening and photon starvation.
 
     share (X, Y, Z) is the metal's part of a voxel, body (X, Y, Z) attenuation relative to water. As
@@ -50,10 +48,7 @@ def metal_streaks(
 
 
 def quantum_noise(
-    shape: tuple[int, ...],
-    spacing: tuple[float, float, float],
-    scanner: Scanner,
-    rng: np.random.Generator,
+    shape: tuple[int, ...], spacing: tuple[float, float, float], scanner: Scanner, rng: Rng
 ) -> np.ndarray:
     """Noise of standard deviation 1 whose power in a slice rises with frequency and then falls.
 
@@ -69,7 +64,7 @@ def quantum_noise(
     return noise / max(float(noise.std()), 1e-6)
 
 
-def simulate_scanner(canvas: Canvas, scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
+def simulate_scanner(canvas: Canvas, scanner: Scanner, rng: Rng) -> np.ndarray:
     """The image (X, Y, Z) int16 HU that this scanner makes of the true HU."""
     hu, voxel = canvas.hu, canvas.voxel
     widths = (scanner.fwhm_plane, scanner.fwhm_plane, scanner.fwhm_z)

@@ -6,27 +6,29 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 Vector = Sequence[float] | np.ndarray
+Points = np.ndarray  # (3, X, Y, Z) float32, mm
+Distance = np.ndarray  # (X, Y, Z) float32, mm
 
 
 def column(v: ArrayLike) -> np.ndarray:
     return np.asarray(v, np.float32).reshape(3, 1, 1, 1)
 
 
-def norm(p: np.ndarray) -> np.ndarray:
+def norm(p: Points) -> np.ndarray:
     return np.sqrt(p[0] * p[0] + p[1] * p[1] + p[2] * p[2])
 
 
-def along(p: np.ndarray, direction: Vector) -> np.ndarray:
+def along(p: Points, direction: Vector) -> np.ndarray:
     """The coordinate of every point along ``direction``."""
     x, y, z = (np.float32(v) for v in direction)
     return x * p[0] + y * p[1] + z * p[2]
 
 
-def ball(p: np.ndarray, centre: Vector, radius: float) -> np.ndarray:
+def ball(p: Points, centre: Vector, radius: float) -> Distance:
     return norm(p - column(centre)) - np.float32(radius)
 
 
-def ellipsoid(p: np.ndarray, centre: Vector, radii: Vector) -> np.ndarray:
+def ellipsoid(p: Points, centre: Vector, radii: Vector) -> Distance:
     """First-order distance to an ellipsoid: exact on the surface, a good estimate near it."""
     q = p - column(centre)
     level, slope = norm(q / column(radii)), norm(q / column(np.square(radii)))
@@ -34,8 +36,8 @@ def ellipsoid(p: np.ndarray, centre: Vector, radii: Vector) -> np.ndarray:
 
 
 def capsule(
-    p: np.ndarray, start: Vector, end: Vector, r_start: float, r_end: float | None = None
-) -> np.ndarray:
+    p: Points, start: Vector, end: Vector, r_start: float, r_end: float | None = None
+) -> Distance:
     """A rod with round ends from ``start`` to ``end`` whose radius changes linearly."""
     r_end = r_start if r_end is None else r_end
     axis = np.asarray(end, np.float32) - np.asarray(start, np.float32)
@@ -45,15 +47,15 @@ def capsule(
 
 
 def rounded_box(
-    p: np.ndarray, centre: Vector, rotation: np.ndarray, half: Vector, rounding: float
-) -> np.ndarray:
+    p: Points, centre: Vector, rotation: np.ndarray, half: Vector, rounding: float
+) -> Distance:
     """A box with half sizes ``half`` whose axes are the rows of ``rotation`` (3, 3)."""
     q = np.tensordot(rotation.astype(np.float32), p - column(centre), 1)
     d = np.abs(q) - column(half) + np.float32(rounding)
     return norm(np.maximum(d, 0.0)) + np.minimum(d.max(0), 0.0) - np.float32(rounding)
 
 
-def smooth_union(k: float, first: np.ndarray, *others: np.ndarray) -> np.ndarray:
+def smooth_union(k: float, first: Distance, *others: Distance) -> Distance:
     """Union in which surfaces closer than ``k`` mm flow into each other."""
     for other in others:
         blend = np.maximum(np.float32(k) - np.abs(first - other), 0.0)
@@ -61,7 +63,7 @@ def smooth_union(k: float, first: np.ndarray, *others: np.ndarray) -> np.ndarray
     return first
 
 
-def subtract(solid: np.ndarray, hole: np.ndarray) -> np.ndarray:
+def subtract(solid: Distance, hole: Distance) -> Distance:
     return np.maximum(solid, -hole)
 
 
@@ -76,7 +78,7 @@ def rotation(axis: int, degrees: float) -> np.ndarray:
     return matrix
 
 
-def turned(p: np.ndarray, *rotations: np.ndarray) -> np.ndarray:
+def turned(p: Points, *rotations: np.ndarray) -> Points:
     """Points turned by the product of ``rotations``, the last one first."""
     matrix = rotations[0]
     for other in rotations[1:]:
@@ -84,12 +86,12 @@ def turned(p: np.ndarray, *rotations: np.ndarray) -> np.ndarray:
     return np.tensordot(matrix.astype(np.float32), p, 1)
 
 
-def voxel_centres(size: Sequence[int], voxel: float) -> np.ndarray:
+def voxel_centres(size: Sequence[int], voxel: float) -> Points:
     """Points (3, *size) of a grid around the origin, ``voxel`` mm apart."""
     axes = [((np.arange(n) - (n - 1) / 2) * voxel).astype(np.float32) for n in size]
     return np.stack(np.meshgrid(*axes, indexing="ij"))
 
 
-def occupancy(distance: np.ndarray, voxel: float) -> np.ndarray:
+def occupancy(distance: Distance, voxel: float) -> np.ndarray:
     """Share of a voxel inside the surface, 0 to 1, from the distance of its centre."""
     return np.clip(0.5 - distance / np.float32(voxel), 0.0, 1.0)

@@ -6,9 +6,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 
-from ssltut.synthetic.anatomy import Anatomy, Pathology
+from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng
 from ssltut.synthetic.bones import Femur, Hip
-from ssltut.synthetic.shapes import along, ball, capsule, ellipsoid, norm, occupancy
+from ssltut.synthetic.shapes import (
+    Distance,
+    Points,
+    along,
+    ball,
+    capsule,
+    ellipsoid,
+    norm,
+    occupancy,
+)
 
 AIR, FAT, SKIN, CARTILAGE, METAL = -1000.0, -100.0, 40.0, 75.0, 9000.0
 MIDLINE = -90.0  # lateral coordinate of the body's mid-sagittal plane, mm
@@ -42,7 +51,7 @@ ARTERY = [((-44, 26, 90), (-14, 44, 14)), ((-14, 44, 14), (-12, 42, -110))]
 TABLE = [(0.0, 6.0, -880.0), (6.0, 1.5, -120.0), (16.0, 1.5, -120.0)]
 
 
-def texture(shape: tuple[int, ...], sigma: ArrayLike, rng: np.random.Generator) -> np.ndarray:
+def texture(shape: tuple[int, ...], sigma: ArrayLike, rng: Rng) -> np.ndarray:
     """Smooth noise of standard deviation 1; ``sigma`` in voxels."""
     noise = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma)
     return noise / max(float(noise.std()), 1e-6)
@@ -56,7 +65,7 @@ class Canvas:
     voxel: float
 
     def fill(
-        self, distance: np.ndarray, value: np.ndarray | float, among: np.ndarray | None = None
+        self, distance: Distance, value: np.ndarray | float, among: np.ndarray | None = None
     ) -> None:
         """``value`` HU inside a signed ``distance`` (mm), over what was there, where ``among``."""
         share = occupancy(distance, self.voxel)
@@ -65,21 +74,21 @@ class Canvas:
         self.hu += share * (value - self.hu)
 
     def fill_bone(
-        self, distance: np.ndarray, cortex: ArrayLike, inside: np.ndarray, cortex_hu: float
+        self, distance: Distance, cortex: ArrayLike, inside: np.ndarray, cortex_hu: float
     ) -> None:
         """``cortex`` mm of ``cortex_hu`` under the surface of a bone, and ``inside`` HU within."""
         whole, core = occupancy(distance, self.voxel), occupancy(distance + cortex, self.voxel)
         mean = (inside * core + cortex_hu * (whole - core)) / np.maximum(whole, 1e-3)
         self.hu += whole * (np.where(whole > 0, mean, 0.0) - self.hu)
 
-    def texture(self, size: ArrayLike, rng: np.random.Generator) -> np.ndarray:
+    def texture(self, size: ArrayLike, rng: Rng) -> np.ndarray:
         """Smooth noise of standard deviation 1 in lumps of ``size`` mm."""
         return texture(self.hu.shape, np.divide(size, self.voxel), rng)
 
 
 def soft_tissue(
-    p: np.ndarray, a: Anatomy, voxel: float, rng: np.random.Generator, half_depth: float = 54.0
-) -> tuple[Canvas, np.ndarray]:
+    p: Points, a: Anatomy, voxel: float, rng: Rng, half_depth: float = 54.0
+) -> tuple[Canvas, Distance]:
     """Everything but bone and metal, and the fascia, which lies under skin and fat.
 
     The fascia is roughly its signed distance (X, Y, Z) in mm. half_depth is that of the body
@@ -107,9 +116,7 @@ def soft_tissue(
     return canvas, fascia
 
 
-def add_muscles(
-    q: np.ndarray, fascia: np.ndarray, a: Anatomy, canvas: Canvas, rng: np.random.Generator
-) -> None:
+def add_muscles(q: Points, fascia: Distance, a: Anatomy, canvas: Canvas, rng: Rng) -> None:
     """Muscles that swell until they meet; q are points for a head radius of 24 mm.
 
     Fat is left in the planes between two of them and where none is near.
@@ -128,7 +135,7 @@ def add_muscles(
     canvas.fill(np.maximum(plane * np.float32(a.head_radius / 24.0), fascia), value + strands)
 
 
-def add_pelvic_organs(q: np.ndarray, canvas: Canvas, rng: np.random.Generator) -> None:
+def add_pelvic_organs(q: Points, canvas: Canvas, rng: Rng) -> None:
     """Bladder, and loops of bowel with gas above fluid (the patient lies on the back)."""
     canvas.fill(ellipsoid(q, (-88, 8, 4), (30, 26, 26)), 8.0)
     for _ in range(3):
@@ -142,12 +149,12 @@ def add_pelvic_organs(q: np.ndarray, canvas: Canvas, rng: np.random.Generator) -
 
 
 def add_hip(
-    p: np.ndarray,
+    p: Points,
     hip: Hip,
     a: Anatomy,
     pathology: Pathology,
     canvas: Canvas,
-    rng: np.random.Generator,
+    rng: Rng,
     thickness: ArrayLike = 1.0,
 ) -> None:
     """Cartilage, then cortex over trabecular bone and marrow of hip bone and femur.
@@ -172,12 +179,7 @@ def add_hip(
 
 
 def with_arthritis(
-    value: np.ndarray,
-    p: np.ndarray,
-    a: Anatomy,
-    pathology: Pathology,
-    voxel: float,
-    rng: np.random.Generator,
+    value: np.ndarray, p: Points, a: Anatomy, pathology: Pathology, voxel: float, rng: Rng
 ) -> np.ndarray:
     """HU inside a bone with the sclerosis and the cysts of osteoarthritis above the head."""
     if pathology.osteoarthritis == 0:
@@ -193,7 +195,7 @@ def with_arthritis(
     return value
 
 
-def implant(p: np.ndarray, femur: Femur, a: Anatomy) -> np.ndarray:
+def implant(p: Points, femur: Femur, a: Anatomy) -> Distance:
     """Signed distance (mm) of an intramedullary nail with a lag screw through the neck."""
     top, bottom = np.array([6.0, -3.0, 26.0]), np.array([-10.0, 2.0, -190.0])
     nail = capsule(p, femur.base + top, femur.base + bottom, 6.0, 5.0)

@@ -23,10 +23,7 @@ def test_a_projection_by_hand():
     expected[0, 0], expected[1, 2] = 4 * 2.5, 2 * 2 * 2.5
     assert np.allclose(found.image[..., 0], expected)
     assert found.label[..., 0].nonzero()[0].tolist() == [1, 2]
-    assert (
-        found.label[1, 2, 0],
-        found.label[2, 4, 0],
-    ) == (2, 1)
+    assert (found.label[1, 2, 0], found.label[2, 4, 0]) == (2, 1)
     assert found.spacing == (1.0, 3.0, 10.0)
     assert np.allclose(
         found.affine @ [1, 2, 0, 1], affine @ [1, 1.5, 2, 1]

@@ -45,10 +45,7 @@ def test_one_row_per_case_class_and_metric(swept):
     assert said[0].startswith("[1/12] labels only, 2 labelled, seed 0: Dice")
     assert not rows.duplicated(["method", "budget", "seed", "case", "class", "metric"]).any()
     assert set(rows["case"]) == set(toy_cohort().split.test)
-    assert set(rows["class"]) == {
-        "hip bone",
-        "femur",
-    }
+    assert set(rows["class"]) == {"hip bone", "femur"}
     needed = [
         "cohort",
         "config",

@@ -148,11 +148,7 @@ def test_scoring_needs_labels(tmp_path):
 def test_provenance_says_how_a_row_was_made(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/ssltut", "compare", "cohort"])
     assert provenance()["command"] == "ssltut compare cohort"
-    assert set(provenance()) == {
-        "command",
-        "commit",
-        "machine",
-    }
+    assert set(provenance()) == {"command", "commit", "machine"}
     monkeypatch.setattr(
         "subprocess.run", lambda *args, **options: (_ for _ in ()).throw(OSError("no git"))
     )

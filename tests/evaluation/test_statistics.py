@@ -66,11 +66,7 @@ def test_missed_structures_are_scored_and_counted():
     )
     row = summary(rows, "dice").iloc[0]
     assert row["mean"] == pytest.approx(1.4 / 3)
-    assert (
-        row["patients"],
-        row["scored"],
-        row["missed"],
-    ) == (3, 3, 1)
+    assert (row["patients"], row["scored"], row["missed"]) == (3, 3, 1)
 
 
 def test_empty_structures_are_left_out_of_the_mean():

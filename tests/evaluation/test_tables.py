@@ -6,15 +6,7 @@ import pytest
 from toy_rows import by_patient, table, with_difficulty
 
 from ssltut.errors import ConfigError
-from ssltut.evaluation.statistics import (
-    by_case,
-    order_of,
-    paired,
-    report,
-    strata,
-    summary,
-    verdict,
-)
+from ssltut.evaluation.statistics import by_case, order_of, paired, report, strata, summary, verdict
 
 
 def test_a_method_that_always_failed_is_in_the_table():
@@ -100,23 +92,9 @@ def test_six_parts_from_the_easiest_to_the_hardest():
     found = strata(pd.concat([with_difficulty({"labels_only": values}), failed]), "dice")
     own = found[found["method"] == "labels_only"]
     assert own["cases"].tolist() == [2, 2, 1, 1, 1, 1]
-    assert own["part"].tolist() == [
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-    ]
+    assert own["part"].tolist() == [1, 2, 3, 4, 5, 6]
     assert own["easiest"].tolist() == [0, 2, 4, 5, 6, 7]
-    assert own["hardest"].tolist() == [
-        1,
-        3,
-        4,
-        5,
-        6,
-        7,
-    ]
+    assert own["hardest"].tolist() == [1, 3, 4, 5, 6, 7]
     assert own["mean"].tolist() == pytest.approx([0.85, 0.55, 0.4, 0.3, 0.2, 0.1])
     assert own["failed"].eq(0).all()
     assert found[found["method"] == "ua_mt"]["failed"].tolist() == [1] * 6

@@ -47,10 +47,7 @@ def test_a_cohort_is_read_as_it_was_written(written):
         assert np.array_equal(a.image, b.image)
         assert np.array_equal(a.label, b.label)
         assert np.array_equal(a.affine, b.affine)
-        assert (a.patient, dict(a.meta)) == (
-            b.patient,
-            dict(b.meta),
-        )
+        assert (a.patient, dict(a.meta)) == (b.patient, dict(b.meta))
         assert a.image.dtype == b.image.dtype
     assert found.training("unlabelled")[0].label is None
     assert sorted(p.name for p in written.parent.iterdir()) == ["toy"]
