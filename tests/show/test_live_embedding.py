@@ -103,7 +103,7 @@ def test_embedding_map_leads_to_the_voxel(monkeypatch):
     assert Image.open(io.BytesIO(plain.map.value)).width > 500
 
 
-def test_the_browser_hears_of_a_figure_when_it_is_whole(monkeypatch):
+def test_a_plotly_figure_is_sent_when_it_is_complete(monkeypatch):
     states, opened = [], Widget.open
     monkeypatch.setattr(
         Widget,

@@ -10,14 +10,16 @@ from ssltut.show.static.reliability import ReliabilityCounts, counts_in_words, l
 pytestmark = pytest.mark.usefixtures("lab")
 
 
-def test_doubt_counts_by_hand():
-    doubt = ReliabilityCounts(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, False, True, False]))
-    assert doubt.sides(0.3) == [("reliable", 2, 0.5, 1.0), ("unreliable", 2, 0.5, 0.5)]
-    assert doubt.caught(0.3) == 1
-    assert doubt.caught(0.35) == 0
-    assert doubt.point(0.35) == (0.75, pytest.approx(1 / 3))
-    assert [doubt.threshold(p) for p in (0, 50, 75)] == [0.1, 0.3, 0.4]
-    assert doubt.kept(doubt.threshold(100)) == 4
+def test_reliability_counts_by_hand():
+    counts = ReliabilityCounts(
+        np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, False, True, False])
+    )
+    assert counts.sides(0.3) == [("reliable", 2, 0.5, 1.0), ("unreliable", 2, 0.5, 0.5)]
+    assert counts.caught(0.3) == 1
+    assert counts.caught(0.35) == 0
+    assert counts.point(0.35) == (0.75, pytest.approx(1 / 3))
+    assert [counts.threshold(p) for p in (0, 50, 75)] == [0.1, 0.3, 0.4]
+    assert counts.kept(counts.threshold(100)) == 4
     assert np.isnan(ReliabilityCounts(np.array([0.1]), np.array([False])).caught(0.0))
     part = ReliabilityCounts(
         np.array([0.1, 0.2, 0.3]), np.array([True, False, False]), np.array([False, True, True])

@@ -109,7 +109,7 @@ def test_score_is_the_published_similarity_of_the_drawn_references_and_only_thei
     assert thin < wide
 
 
-def test_who_says_what_and_who_agrees() -> None:
+def test_answers_and_agreement() -> None:
     target = EmbeddedScan(**scan(0, answer=np.full((14, 12, 10), 2)))
     match = MatchFinder(target, {"one": EmbeddedScan(**scan(1))}, 3)(AT, "one", Question())
     assert answers(target, AT, match, Question()) == {
@@ -190,7 +190,7 @@ def lines_of(view: object) -> np.ndarray:
     return np.concatenate(paths)[:, 1]
 
 
-def test_every_control_asks_again(in_lab: None) -> None:
+def test_every_control_searches_again(in_lab: None) -> None:
     view = explorer(title="Which references?")
     data, metadata = view._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
@@ -254,7 +254,7 @@ def test_mouse_picks_where_it_clicks_and_only_then(in_lab: None) -> None:
 
 
 @pytest.mark.parametrize("missing", ["anywidget", None])
-def test_without_a_live_room_a_button_draws_it(
+def test_without_plotly_a_button_draws_the_lines(
     in_lab: None, monkeypatch: pytest.MonkeyPatch, missing: str | None
 ) -> None:
     monkeypatch.setenv("SSLTUT_FRONTEND", "lab" if missing else "colab")

@@ -57,8 +57,8 @@ def explore_uncertainty(
                 fix="put both on one grid",
             )
     wrong = None if wrong is None else np.asarray(wrong, bool)
-    doubt = ReliabilityCounts(uncertainty, wrong, where)
-    threshold = doubt.threshold(95) if threshold is None else threshold
+    reliability = ReliabilityCounts(uncertainty, wrong, where)
+    threshold = reliability.threshold(95) if threshold is None else threshold
     base = Scene(image, spacing, **scene)
     first = replace(
         base,
@@ -67,13 +67,13 @@ def explore_uncertainty(
         contours=base.contours or {},
         at=base.centre,
     )
-    still = picture(reliability_figure(first, doubt, threshold, title), alt)
+    still = picture(reliability_figure(first, reliability, threshold, title), alt)
     if frontend() == "static":
         return still
     heat = {"uncertainty (nats)": np.asarray(uncertainty, np.float32)}
     scenes = {UncertaintyExplorer.LAYER: first} | scenes_of(base, heat | dict(layers or {}))
     return UncertaintyExplorer(
-        scenes, doubt, uncertainty, wrong, threshold, still, title=title, mouse=mouse
+        scenes, reliability, uncertainty, wrong, threshold, still, title=title, mouse=mouse
     )
 
 
@@ -90,7 +90,7 @@ class UncertaintyExplorer(LiveView):
     def __init__(
         self,
         scenes: Mapping[str, Scene],
-        doubt: ReliabilityCounts,
+        reliability: ReliabilityCounts,
         uncertainty: np.ndarray,
         wrong: np.ndarray | None,
         threshold: float,
@@ -100,14 +100,14 @@ class UncertaintyExplorer(LiveView):
         mouse: bool,
     ) -> None:
         super().__init__(still, "uncertainty")
-        self.doubt, self.uncertainty, self.wrong = doubt, uncertainty, wrong
+        self.reliability, self.uncertainty, self.wrong = reliability, uncertainty, wrong
         self.explorer = SliceExplorer(scenes, still, title=title, mouse=mouse)
         top = 1.001 * max(float(np.max(uncertainty)), threshold)
         self.nats = self.slider("nats", "threshold (nats)", top, top / 500, ".3f")
         self.percentile = self.slider("percentile", "percentile", 100, 0.5, ".1f")
         self.counts = classed(ipywidgets.HTML(layout={"width": "30em"}), "counts")
         self.curve = classed(ipywidgets.Image(format="png"), "curve")
-        self.ringed_figure = RingedFigure(curve_figure(doubt))
+        self.ringed_figure = RingedFigure(curve_figure(reliability))
         self.held = False
         sliders = ipywidgets.HBox([self.nats, self.percentile])
         self.fill([sliders, self.explorer, ipywidgets.HBox([self.curve, self.counts])])
@@ -126,18 +126,18 @@ class UncertaintyExplorer(LiveView):
         if self.held:
             return
         value = change["new"]
-        self.settle(value if change["owner"] is self.nats else self.doubt.threshold(value))
+        self.settle(value if change["owner"] is self.nats else self.reliability.threshold(value))
 
     def settle(self, threshold: float) -> None:
         """Put everything at ``threshold`` nats."""
-        doubt, explorer = self.doubt, self.explorer
+        reliability, explorer = self.reliability, self.explorer
         self.held = True
         self.nats.value = threshold
-        self.percentile.value = 100 * doubt.kept(threshold) / len(doubt.sorted)
+        self.percentile.value = 100 * reliability.kept(threshold) / len(reliability.sorted)
         self.held = False
         overlay = label_sides(self.uncertainty, self.wrong, threshold)
         explorer.scenes[self.LAYER] = replace(explorer.scenes[self.LAYER], overlay=overlay)
         explorer.redraw()
-        ring = (self.ringed_figure.axes[0], *doubt.point(threshold))
+        ring = (self.ringed_figure.axes[0], *reliability.point(threshold))
         self.curve.value = self.ringed_figure.ringed([ring])
-        self.counts.value = announced(counts_in_words(doubt, threshold).replace("\n", "<br>"))
+        self.counts.value = announced(counts_in_words(reliability, threshold).replace("\n", "<br>"))
