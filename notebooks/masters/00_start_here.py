@@ -118,6 +118,7 @@ class Clock(Callback):
     def on_step(self, step, nets, batch, terms):
         self.ticks.append(time.perf_counter())
 
+# %%
 def seconds_per_step(method, config, n=4):
     clock = Clock()
     with TemporaryDirectory() as folder:

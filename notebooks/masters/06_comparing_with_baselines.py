@@ -271,7 +271,8 @@ show.lines([hard[third].mean() for third in thirds], curves, xlabel="difficulty 
 
 # %%
 from ssltut.evaluation.record import COSTS
-from ssltut.evaluation.statistics import strata, title_of
+from ssltut.evaluation.statistics import strata
+from ssltut.methods.registry import title_of
 
 bench = recorded("synthetic_bench")
 for number, part in bench.groupby("budget"):

@@ -31,7 +31,7 @@ import pandas as pd
 import torch
 
 from ssltut import profile_named, read_cohort, show, synthetic_cohort
-from ssltut.gallery import pages as gallery
+from ssltut import gallery
 from ssltut.evaluation.record import COSTS, recorded
 from ssltut.methods.contract import IDEAS
 
@@ -39,7 +39,7 @@ P = profile_named(profile)
 scans = read_cohort(Path(cohort)) if cohort else synthetic_cohort(**P.cohort)
 
 # %%
-book = gallery.Gallery(scans, gallery.short(P.train, seed))
+book = gallery.open_gallery(scans, gallery.short(P.train, seed))
 if profile == "smoke":
     print("Profile smoke: everything runs, but no picture and no number below means anything.")
 show.planes(**book.scan(), title="The scan of every page, unlabelled to all methods",

@@ -3,7 +3,7 @@ its result beside mean teacher.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -86,12 +86,16 @@ def short(config: TrainConfig, seed: int = 0) -> TrainConfig:
 class Gallery:
     """What all pages share: cohort, length of training, mean teacher, and four scans to look at.
 
-    scans  two labelled ones and two unlabelled ones whose truth we know (of the validation split
-           where we know none), cut to one size. Raises ConfigError where they are too small.
+    pictures  what draws the picture of each method
+    scans     two labelled ones and two unlabelled ones whose truth we know (of the validation split
+              where we know none), cut to one size
+
+    Raises ConfigError where they are too small.
     """
 
     cohort: Cohort
     config: TrainConfig
+    pictures: Mapping[str, Callable[["Page"], tuple[str, Picture]]]
     scans: tuple[Case, ...] = field(init=False)
     baseline: Run = field(init=False)
 
@@ -225,11 +229,9 @@ class Page:
 
         Says its numbers too.
         """
-        from ssltut.gallery.pictures import PICTURES
-
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(self.gallery.config.seed)
-            said, drawn = PICTURES[self.method.name](self)
+            said, drawn = self.gallery.pictures[self.method.name](self)
         print(said)
         return drawn
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from toy import SMALL, make_batch, toy_case, toy_cohort
 
+from ssltut import gallery
 from ssltut.data.cohort import Cohort, Split
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError
-from ssltut.gallery import pages as gallery
+from ssltut.gallery import pages
 from ssltut.gallery.pictures import PICTURES
 from ssltut.methods.contract import IDEAS
 from ssltut.methods.registry import METHODS, make_method, method_table
@@ -19,12 +20,12 @@ from ssltut.nets.base import Out
 from ssltut.training.config import PROFILES
 from ssltut.training.networks import build_nets
 
-NAMES = list(gallery.TERMS)
+NAMES = list(pages.TERMS)
 
 
 @pytest.fixture(scope="module")
 def book(cache) -> gallery.Gallery:
-    return gallery.Gallery(toy_cohort(), gallery.short(SMALL))
+    return gallery.open_gallery(toy_cohort(), gallery.short(SMALL))
 
 
 class Ball(torch.nn.Module):
@@ -100,11 +101,13 @@ def test_scans_that_are_too_small_are_refused():
     ids = [case.id for case in cases]
     split = Split(tuple(ids[:2]), tuple(ids[2:4]), (ids[4],), (ids[5],))
     with pytest.raises(ConfigError, match="a side of fewer than 8 voxels"):
-        gallery.Gallery(Cohort.from_cases(small, split, HIP, "small", "CT"), gallery.short(SMALL))
+        gallery.open_gallery(
+            Cohort.from_cases(small, split, HIP, "small", "CT"), gallery.short(SMALL)
+        )
 
 
 def test_the_scan_is_cut_in_the_middle(book):
-    case = gallery.middle(toy_case(0), [8, 16, 8])
+    case = pages.middle(toy_case(0), [8, 16, 8])
     assert case.image.shape == case.label.shape == (8, 16, 8)
     assert (case.image == toy_case(0).image[4:12, :, 4:12]).all()
     assert (book.scan()["overlay"] == book.scans[2].label).all()
