@@ -39,7 +39,7 @@ class Case:
     affine: np.ndarray
     meta: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = None
-    orientation: tuple[str, str, str] = ("R", "A", "S")
+    orientation: tuple[str, ...] = ("R", "A", "S")
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3:

@@ -98,6 +98,7 @@ def _read_mask(path: Path, volume: Volume, note: Note) -> np.ndarray:
         note(finding)
 
     mask = read_volume(path, raise_errors)
+    assert mask is not None, "raise_errors raises what stops the reading"
     check_grid(volume, mask, path)
     return mask.values
 

@@ -177,8 +177,8 @@ def _cases_of(
                 intake.note(DataWarning(what, where=scan.where))
                 return []
             cases = _hips_of(case, options.hips, scan.where) if options.hips else [case]
-    for finding in (*report.errors, *report.warnings):
-        intake.note(finding)
+    intake.refused += report.errors
+    intake.warnings += report.warnings
     if options.spacing is None:
         return [(case, report.warnings) for case in cases]
     resampled = [_resampled(case, options.spacing, options.table) for case in cases]
@@ -245,6 +245,7 @@ def export(cohort: Path, predictions: Sequence[Path], out: Path) -> list[Path]:
             raise DataError(what, where=path, fix="give predictions with the names of their cases")
         grid = meta[case_id]["grid"]
         volume = read_volume(path, strict)
+        assert volume is not None, "strict raises what stops the reading"
         check_label(volume.values, path)
         shape, affine = tuple(grid["shape"]), np.array(grid["affine"])
         label = onto_grid(as_label(volume.values), volume.affine, shape, affine)

@@ -60,7 +60,9 @@ def read_volume(
         with collecting(note, path):
             values = _filled(values, fill)
         values = as_stored(values)
-        return Volume(values, None, ("?", "?", "?")) if affine is None else as_ras(values, affine)
+        if affine is None:
+            return Volume(values, np.full((4, 4), np.nan), ("?", "?", "?"))
+        return as_ras(values, affine)
     return None
 
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -33,10 +34,12 @@ def read_case(
     """
     path = Path(path)
     image = read_volume(path, strict, assume_spacing=assume_spacing, fill=fill)
+    assert image is not None, "strict raises what stops the reading"
     values = image.values if modality == "CT" else image.values.astype(np.float32, copy=False)
     label = None
     if label_path is not None:
         mask = read_volume(Path(label_path), strict, assume_spacing=assume_spacing)
+        assert mask is not None, "strict raises what stops the reading"
         check_grid(image, mask, label_path)
         check_label(mask.values, label_path, table, note=strict)
         label = as_label(mask.values)
@@ -60,7 +63,7 @@ def check_grid(image: Volume, mask: Volume, where: Path) -> None:
             where=where,
             fix="resample the label onto the image's grid",
         )
-    if image.affine is None or mask.affine is None:
+    if not (image.has_affine and mask.has_affine):
         return
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
     image_mm, mask_mm = (nib.affines.apply_affine(v.affine, corners) for v in (image, mask))
@@ -168,7 +171,8 @@ def _save(values: np.ndarray, affine: np.ndarray, path: Path, *, overwrite: bool
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         nib.save(image, part)
-        if not np.array_equal(np.asanyarray(nib.load(part).dataobj), values):
+        kept: Any = nib.load(part)
+        if not np.array_equal(np.asanyarray(kept.dataobj), values):
             what = "the file read back differs from what was saved"
             raise DataError(what, where=path, fix="check the disk and save it again")
         os.replace(part, path)

@@ -250,6 +250,7 @@ def read_totalsegmentator_example(folder: Path) -> Case:
     metal nail.
     """
     case = read_case(Path(folder) / CT, Path(folder) / SEGMENTATION, case_id=EXAMPLE)
+    assert case.label is not None, "it was read with a label"
     meta = {
         **case.meta,
         "labels": "output of a model, not manual",

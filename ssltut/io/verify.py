@@ -107,7 +107,7 @@ def _add_facts(report: Report, volume: Volume | None) -> None:
     if volume is None:
         return
     report.facts["shape"] = list(volume.values.shape)
-    if volume.affine is not None:
+    if volume.has_affine:
         report.facts["spacing (mm)"] = [round(mm, 6) for mm in spacing_of(volume.affine)]
         report.facts["axes in the file"] = "".join(volume.orientation)
     finite = volume.values[np.isfinite(volume.values)]

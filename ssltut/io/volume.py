@@ -24,15 +24,19 @@ class Volume:
     """A scan or a label with axes in RAS+ order.
 
     values       (X, Y, Z) int16 where all are whole and fit, else float32
-    affine       (4, 4), voxel index to mm; None if the file has no usable one
+    affine       (4, 4), voxel index to mm; NaN if the file has no usable one
     orientation  the order of the axes in the file, for example ("L", "P", "S")
     padding      number of voxels where nothing was measured (DICOM)
     """
 
     values: np.ndarray
-    affine: np.ndarray | None
+    affine: np.ndarray
     orientation: tuple[str, ...]
     padding: int = 0
+
+    @property
+    def has_affine(self) -> bool:
+        return bool(np.isfinite(self.affine).all())
 
 
 def as_ras(values: np.ndarray, affine: np.ndarray, padding: int = 0) -> Volume:
