@@ -1,6 +1,4 @@
-"""A scan beside what a method makes of it: weights of pairs, turns of two networks, embeddings that
-are moved.
-"""
+"""Figures of the gallery: a scan beside what a method makes of it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,9 +25,9 @@ def pairs_figure(
     curves: Mapping[str, tuple[Tensor, Tensor]],
     points: tuple[Tensor, Tensor],
 ) -> Figure:
-    """A scan with three patches in it, the weights of their pairs (N, N), NaN where two are no
-    pair, and weight against loss.
+    """A scan with three patches, the weights of their pairs, and weight against loss.
 
+    weights  (N, N), NaN where two are no pair
     curves   {name: (losses, weights)}
     points   the losses and weights of the pairs themselves
     """
@@ -58,8 +56,10 @@ def turns_figure(
     series: Mapping[str, Sequence[float]],
     scenes: Mapping[str, Scene],
 ) -> Figure:
-    """Who learns when ({name: one truth a step}) over lines between 0 and 1, and scans beside it;
-    ``t`` fractions of training.
+    """Who learns when, over lines between 0 and 1, and scans beside it.
+
+    t         fractions of training
+    learning  {name: one truth a step}
     """
     fig = Figure(figsize=(12, 4.4), layout="constrained")
     ax, *others = fig.subplots(1, 1 + len(scenes), width_ratios=(2, *[1] * len(scenes)))
@@ -80,8 +80,10 @@ def turns_figure(
 
 
 class ClassShift(NamedTuple):
-    """Of one class: the means (2,) of its labelled and unlabelled embeddings, and the normal
-    distribution, centre (2,) and covariance (2, 2), of what is moved from one to the other.
+    """How the embeddings of one class are moved, in two dimensions.
+
+    start, end          means (2,) of its labelled and unlabelled embeddings
+    centre, covariance  (2,) and (2, 2) of what is moved from one to the other
     """
 
     start: Tensor
@@ -98,8 +100,9 @@ def transport_figure(
     table: LabelTable,
     scene: Scene,
 ) -> Figure:
-    """Embeddings (N, 2) of every class of ``table``, labelled (dots) and unlabelled (crosses), the
-    shift of each class, and a scan with heat.
+    """Embeddings of every class of ``table`` with their shifts, and a scan with heat.
+
+    labelled, unlabelled  of each class (N, 2), drawn as dots and as crosses
     """
     parts = [
         pd.DataFrame(points.numpy(), columns=["x", "y"]).assign(**{"class": name, "scan": scan})

@@ -21,9 +21,7 @@ MOST_POINTS = 60  # of one row
 
 
 def check_table(table: pd.DataFrame, *names: str) -> None:
-    """Raises ConfigError when a column is missing, or when the first two, what a point is known by,
-    do not tell rows apart.
-    """
+    """Raises ConfigError for a missing column, or for two rows that agree in the first two."""
     if missing := set(names) - set(table.columns):
         raise ConfigError(
             f"the table has no column {', '.join(sorted(missing))}",
@@ -39,8 +37,10 @@ def check_table(table: pd.DataFrame, *names: str) -> None:
 
 
 def usual_range(values: ArrayLike, anchors: Sequence[float] = ()) -> tuple[float, float]:
-    """Least and greatest of the ``values`` that are not far out: more than three interquartile
-    ranges, or the span of the ``anchors``, beyond the quartiles (Tukey 1977) and the anchors.
+    """Least and greatest of the ``values`` that are not far out (Tukey 1977).
+
+    Far out is more than three interquartile ranges, or the span of the ``anchors``, beyond the
+    quartiles and the anchors.
     """
     known = np.asarray(values, float)
     known = known[~np.isnan(known)]
@@ -68,9 +68,7 @@ def set_limits(ax: Axes, low: float, high: float) -> None:
 
 
 def mark_beyond(ax: Axes, row: int, values: np.ndarray) -> None:
-    """An arrow at the edge of ``row`` where some of its ``values`` lie outside, with their number
-    and the farthest.
-    """
+    """An arrow at the edge of ``row`` for ``values`` outside: their number and the farthest."""
     low, high = ax.get_xlim()
     below, above = np.sort(values[values < low]), np.sort(values[values > high])[::-1]
     for edge, start, align, outside in ((0, 0.07, "left", below), (1, 0.93, "right", above)):
@@ -107,9 +105,7 @@ def write_margin(ax: Axes, heading: str, words: Sequence[str]) -> None:
 
 
 def ranked(table: pd.DataFrame, bounds: Sequence[str]) -> list[str]:
-    """Methods from the best to the worst in the first metric, between the upper bound (the last of
-    ``bounds``) and the lower one.
-    """
+    """Methods from the best to the worst in the first metric, between the two bounds."""
     first = table["metric"].iloc[0]
     rows = table[table["metric"] == first]
     ascending = not HIGHER_IS_BETTER.get(first, True)
@@ -185,8 +181,10 @@ def intervals(
 
 @styled
 def paired_strip(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str) -> Picture:
-    """Per-patient differences to a baseline, one row per method: a point a patient, a bar at the
-    mean, a line at no difference. Points that are far out are an arrow at the edge.
+    """Per-patient differences to a baseline: a point a patient, a bar at the mean.
+
+    differences   {method: (patients,)}, one row each
+    Points that are far out are an arrow at the edge.
     """
     values = {name: pd.Series(np.asarray(v, float)) for name, v in differences.items()}
     long = pd.concat(values, names=["method", "patient"]).rename("value").dropna().reset_index()
@@ -217,7 +215,7 @@ def draw_groups(
     methods = [name for name in table["method"].unique() if name not in bounds]
     styles = [line_style(k) for k in range(len(methods))]
     few = len(methods) < 7
-    joined = len(methods) * len(positions) < 25  # more lines are a cobweb
+    joined = len(methods) * len(positions) < 25  # more lines cannot be followed
     placed = table.assign(position=table[along].map(positions))
     draw_points(
         ax,
@@ -250,9 +248,7 @@ def side_by_side(
     ylabel: str,
     bounds: Sequence[str],
 ) -> Figure:
-    """The figure behind ``budget_curves`` and ``strata_curves``; ``ticks`` {value of ``along``:
-    label}.
-    """
+    """The figure behind the next two; ``ticks`` {value of ``along``: label}."""
     bounds = [bound for bound in bounds if bound in set(table["method"])]
     entries, columns = table["method"].nunique(), 2 if len(ticks) < 5 else 3
     # wider than 14 inches, the letters shrink on a slide
@@ -288,8 +284,7 @@ def budget_curves(
 def strata_curves(
     table: pd.DataFrame, *, ylabel: str, alt: str, bounds: Sequence[str] = ()
 ) -> Picture:
-    """Mean and interval of every method on the easiest to the hardest cases, with the range of
-    difficulty and the number of cases of each part.
+    """Mean and interval of every method on the easiest to the hardest cases.
 
     table    columns part, easiest, hardest, cases, method, mean, low, high
              (ssltut.evaluation.statistics.strata); one metric, one budget

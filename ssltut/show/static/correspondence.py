@@ -41,9 +41,7 @@ def target_scene(target: EmbeddedScan, table: LabelTable, at: Sequence[int]) -> 
 def reference_scene(
     source: EmbeddedScan, table: LabelTable, match: Match, at: Sequence[int]
 ) -> Scene:
-    """The labelled scan: its label outlined, in colour the quarter of its voxels that is most
-    similar.
-    """
+    """The labelled scan: its label outlined, the most similar quarter in colour."""
     low = float(np.quantile(match.alike.ravel()[::7], 0.75))
     return Scene(
         source.image,
@@ -58,9 +56,7 @@ def reference_scene(
 
 
 def known_surfaces(scan: EmbeddedScan, table: LabelTable) -> list[Mesh]:
-    """The surface of each class that is known of a scan; the box of the scan's corners where there
-    is none.
-    """
+    """The surface of each known class of a scan; without any, the box of its corners."""
     known = np.zeros(1, np.uint8) if scan.known is None else scan.known
     meshes = [
         surface(known, int(c), spacing=scan.spacing, table=table, max_faces=MAX_FACES)
@@ -100,9 +96,7 @@ def correspondence_figure(
     scans: tuple[str, str],
     title: str | None,
 ) -> Figure:
-    """The static picture: the voxel in its scan, its neighbours in the other, who says what, and
-    the lines between them.
-    """
+    """The voxel in its scan, its neighbours in the other, answers, and lines between them."""
     head = 0.6 * bool(title)
     fig = Figure(figsize=(13, 13.6 + head))
     heights = (head + 0.01, 4, 4, 5.6)

@@ -1,6 +1,4 @@
-"""Curves over training steps or any other x: lines that differ in dash and marker, not in colour
-alone.
-"""
+"""Curves over training steps or any other x; they differ in dashes and markers too."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,9 +19,7 @@ Groups = Mapping[str, Sequence[str]]  # {panel title: columns of the history}
 
 
 def default_groups(columns: Sequence[str]) -> dict[str, list[str]]:
-    """Panels of a history: loss terms, their weights, shares of voxels, and one panel for each
-    validation score or learning rate.
-    """
+    """Panels of a history: losses, weights, shares, and one for each score or learning rate."""
     groups: dict[str, list[str]] = {"loss": []}
     for column in columns:
         panel = next((title for title, end in ENDINGS.items() if column.endswith(end)), "loss")
@@ -53,8 +49,9 @@ def add_line(ax: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str) -> None
 
 
 def draw_panels(axes: Sequence[Axes], history: pd.DataFrame, groups: Groups) -> None:
-    """The panels of ``curves``. Single batches are noisy: of a long loss the thick line is the
-    running mean, the thin one the batches.
+    """The panels of ``curves``.
+
+    Single batches are noisy: of a long loss the thick line is the running mean.
     """
     for ax, (title, names) in zip(axes, groups.items(), strict=False):
         ending = ENDINGS.get(title, "")
@@ -113,8 +110,9 @@ def lines(
     title: str | None = None,
     bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
 ) -> Picture:
-    """Named lines over one x, or over an x of their own ({name: x}); ``bands`` {name: (low, high)}
-    shades an interval.
+    """Named lines over one x, or over an x of their own ({name: x}).
+
+    bands   {name: (low, high)} shades an interval
     """
     fig = Figure(figsize=(8, 4.6), layout="constrained")
     ax = fig.subplots()
@@ -136,8 +134,10 @@ def risk_coverage(
     alt: str,
     title: str | None = None,
 ) -> Picture:
-    """Error rate among the voxels kept when only the most certain share ``coverage`` is kept;
-    ``risk`` (N,) or {name: (N,)}.
+    """Error rate among the most certain voxels against the share of voxels kept.
+
+    coverage  (N,) share kept, the most certain first
+    risk      (N,) or {name: (N,)}
     """
     return lines(
         coverage,

@@ -61,8 +61,10 @@ class EmbeddedScan:
 
 
 class Question(NamedTuple):
-    """What decides a match: a kernel of ``matching.KERNELS``, k neighbours, the surface band in
-    voxels, which draw of references.
+    """What decides a match.
+
+    kernel  of ``matching.KERNELS``;  k  neighbours
+    band    around the label's surfaces, in voxels;  draw  which draw of references
     """
 
     kernel: str = "mean_cosine"
@@ -94,8 +96,7 @@ class Match(NamedTuple):
 
 
 class MatchFinder:
-    """Matches voxels of ``target`` to one of the ``labelled`` scans; what does not depend on the
-    voxel is computed once.
+    """Matches voxels of ``target`` to one of the ``labelled`` scans.
 
     references  of each class in each of 5 redraws, from the band around the label's surfaces
     Raises ConfigError without a labelled scan, for one without a label or with another number of
@@ -132,8 +133,9 @@ class MatchFinder:
         self.drawn: dict[tuple[str, int, int], tuple[Tensor, Tensor]] = {}
 
     def references(self, scan: str, band: int, draw: int) -> tuple[Tensor, Tensor]:
-        """Positions (C', 5, references) in the flattened scan of the classes (C',) that its band
-        holds.
+        """References of a scan: positions in the flattened scan, and their classes.
+
+        Returns (C', 5, references) and the (C',) classes that the band holds.
         """
         key = (scan, band, draw)
         if key not in self.drawn:
@@ -191,9 +193,7 @@ class MatchFinder:
 def answers(
     target: EmbeddedScan, at: Sequence[int], match: Match, question: Question
 ) -> dict[str, int]:
-    """Who says which class: the vote, the kernel, the teacher and the truth, as far as they are
-    known.
-    """
+    """The class named by the vote, the kernel, the teacher and the truth, where known."""
     classes = {
         f"vote of {question.k}": int(match.vote.argmax()),
         question.kernel: int(np.nanargmax(match.score)),
@@ -205,9 +205,7 @@ def answers(
 
 
 def agrees(target: EmbeddedScan, at: Sequence[int], match: Match) -> np.ndarray:
-    """(k,) True where a neighbour carries the class that is known of the voxel; all of them where
-    nothing is.
-    """
+    """(k,) True where a neighbour has the known class of the voxel, or where none is known."""
     if target.known is None:
         return np.ones(len(match.classes), bool)
     return match.classes == target.known[tuple(at)]

@@ -121,11 +121,10 @@ def rendered(fig: Figure) -> Image.Image:
 
 
 def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
-    """Render a matplotlib figure (256 colours, which keeps a notebook small) and close it, so that
-    no backend shows it a second time.
+    """Render a matplotlib figure and close it, so that no backend shows it a second time.
 
-    ``quick`` leaves the colours as they are: larger, sooner, and for pictures that will be
-    replaced.
+    256 colours keep a notebook small. ``quick`` leaves the colours as they are: larger, sooner, for
+    pictures that will be replaced.
     """
     alt, out, still = described(alt), io.BytesIO(), rendered(fig)
     if quick:
@@ -141,8 +140,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class Illustrated:
-    """Mixed into a widget class, adds its static picture: shown when a saved notebook is opened,
-    and by nbconvert and GitHub.
+    """Mixed into a widget class, adds its static picture.
+
+    It is seen when a saved notebook is opened, in nbconvert's pages and on GitHub.
     """
 
     illustration: Picture
@@ -154,9 +154,7 @@ class Illustrated:
         return data | {WIDGET: view}, metadata
 
     def _ipython_display_(self) -> None:
-        """In JupyterLab two outputs, the picture and the widget, of which one is seen; elsewhere
-        one that holds both.
-        """
+        """In JupyterLab two outputs, picture and widget, of which one is seen; else one."""
         from IPython.display import display
 
         data, metadata = self._repr_mimebundle_()

@@ -1,6 +1,4 @@
-"""Which voxels a threshold on the uncertainty calls reliable, and how right the prediction is on
-either side.
-"""
+"""Which voxels a threshold calls reliable, and how right either side is."""
 
 from typing import NamedTuple
 
@@ -22,8 +20,9 @@ OUTCOMES = LabelTable(
 
 
 class Side(NamedTuple):
-    """The voxels on one side of a threshold: their number, their share of all, and the share of
-    right ones among them (NaN where no truth is known, or no voxel is there).
+    """The voxels on one side of a threshold, and their share of all.
+
+    right   share of right ones among them; NaN where no truth is known, or no voxel is there
     """
 
     name: str
@@ -33,8 +32,9 @@ class Side(NamedTuple):
 
 
 class ReliabilityCounts:
-    """Every threshold's counts, from voxels sorted once; unreliable are those with ``uncertainty``
-    >= threshold, as in ssltut.methods.uncertainty.
+    """The counts of every threshold, from voxels sorted once.
+
+    Unreliable are voxels with ``uncertainty`` >= threshold, as in ssltut.methods.uncertainty.
 
     uncertainty  (X, Y, Z)
     wrong        (X, Y, Z) bool, or None where no truth is known
@@ -63,9 +63,7 @@ class ReliabilityCounts:
         return int(np.searchsorted(self.sorted, threshold, "left"))
 
     def threshold(self, percentile: float) -> float:
-        """The threshold under which ``percentile`` % of the voxels lie (all of them: just above the
-        largest).
-        """
+        """The threshold under which ``percentile`` % of the voxels lie."""
         index = round(percentile / 100 * len(self.sorted))
         if index < len(self.sorted):
             return float(self.sorted[index])
@@ -89,9 +87,7 @@ class ReliabilityCounts:
         return float(1 - self.errors[self.kept(threshold)] / self.errors[-1])
 
     def point(self, threshold: float) -> tuple[float, float]:
-        """Where ``threshold`` is on the curve: coverage and risk, or threshold and coverage where
-        no truth is known.
-        """
+        """Coverage and risk at ``threshold``; without a truth, the threshold and the coverage."""
         n = self.kept(threshold)
         coverage = n / len(self.sorted)
         return (
@@ -99,8 +95,9 @@ class ReliabilityCounts:
         )
 
     def draw_curve(self, ax: Axes) -> None:
-        """The risk-coverage curve (El-Yaniv and Wiener 2010), or the share of reliable voxels where
-        no truth is known.
+        """The risk-coverage curve (El-Yaniv and Wiener 2010).
+
+        Where no truth is known, the share of reliable voxels over the threshold.
         """
         n = np.unique(np.linspace(1, len(self.sorted), 400).round().astype(int))
         coverage = n / len(self.sorted)

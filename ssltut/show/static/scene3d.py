@@ -1,5 +1,6 @@
-"""Surfaces and matches in three dimensions, in mm, seen from the front: the patient's right is on
-the viewer's left.
+"""Surfaces and matches in three dimensions, in mm.
+
+They are seen from the front: the patient's right is on the viewer's left.
 """
 
 from collections.abc import Sequence
@@ -23,9 +24,7 @@ MATCHES: tuple[dict[str, Any], ...] = (AGREES, DIFFERS)
 
 
 class Mesh(NamedTuple):
-    """A triangulated surface: vertices (V, 3) in mm, faces (F, 3) indices of vertices, and how to
-    draw and call it.
-    """
+    """A triangulated surface: vertices (V, 3) in mm, faces (F, 3) indices of vertices."""
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -34,8 +33,10 @@ class Mesh(NamedTuple):
 
 
 class MatchScene(NamedTuple):
-    """Two scans beside each other: meshes, the two paths of matches (name, (3 N, 3)), and captions
-    (text, position).
+    """Two scans beside each other.
+
+    matches   of the two kinds: (name, path (3 N, 3))
+    captions  (text, position (3,))
     """
 
     meshes: list[Mesh]
@@ -52,8 +53,9 @@ def surface(
     table: LabelTable | None = None,
     max_faces: int = 5000,
 ) -> Mesh:
-    """Surface of one class of ``label`` (X, Y, Z) by marching cubes (Lorensen and Cline 1987),
-    closed also where the scan ends.
+    """Surface of one class of ``label`` (X, Y, Z), closed also where the scan ends.
+
+    By marching cubes (Lorensen and Cline 1987).
 
     spacing    mm; vertices are counted from the centre of voxel (0, 0, 0)
     affine     (4, 4): vertices in its world instead. Give one of the two
@@ -96,9 +98,7 @@ def surface(
 
 
 def segments(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Lines from ``a`` (N, 3) to ``b`` (N, 3) as one path (3 N, 3) in which a row of NaN lifts the
-    pen after each.
-    """
+    """Lines from ``a`` to ``b`` (N, 3) as one path (3 N, 3), separated by rows of NaN."""
     return np.stack([a, b, np.full_like(a, np.nan)], axis=1).reshape(-1, 3)
 
 
@@ -116,8 +116,10 @@ def arrange_matches(
     scans: tuple[str, str],
     names: tuple[str, str],
 ) -> MatchScene:
-    """Both ``sides`` centred, the second on the viewer's right of the first with a gap, and lines
-    from ``a`` to ``b`` (N, 3) mm, each in the frame of its side, in two kinds: agreeing and not.
+    """Both ``sides`` beside each other, and the lines between them.
+
+    a, b   (N, 3) mm, each in the frame of its side
+    agree  (N,) bool: which of the two kinds a line is
     """
     (low_a, high_a), (low_b, high_b) = (bounding_box(side) for side in sides)
     gap = 0.65 * (high_a[0] - low_a[0] + high_b[0] - low_b[0])
@@ -160,9 +162,7 @@ def draw_matches(fig: FigureBase, scene: MatchScene) -> None:
 
 
 def draw_meshes(ax: Axes3D, meshes: Sequence[Mesh], *, pale: float = 0.0) -> None:
-    """Shaded meshes in true proportions, as large as ``ax`` allows, with a bar of 50 mm and the
-    patient's sides.
-    """
+    """Shaded meshes with a bar of 50 mm and the patient's sides."""
     # all in one collection, so that the near ones hide the far ones
     faces = np.concatenate([mesh.vertices[mesh.faces][:, ::-1] for mesh in meshes])
     colours = [(1 - pale) * np.array(to_rgb(mesh.colour)) + pale for mesh in meshes]
@@ -191,9 +191,7 @@ def draw_meshes(ax: Axes3D, meshes: Sequence[Mesh], *, pale: float = 0.0) -> Non
 
 
 def fit_view(ax: Axes3D, low: np.ndarray, high: np.ndarray) -> None:
-    """Look at the box from ``low`` to ``high`` from the front, a little from above, in true
-    proportions and as large as ``ax`` allows.
-    """
+    """Look at a box from the front and a little from above, as large as ``ax`` allows."""
     size = high - low
     elevation, rotation = 8, 10  # degrees
     width = size[:2] @ [np.cos(np.radians(rotation)), np.sin(np.radians(rotation))]

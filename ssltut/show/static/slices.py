@@ -41,7 +41,7 @@ def check_shapes(image: np.ndarray, layers: Mapping[str, np.ndarray | None]) -> 
             )
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no one truth of ==
+@dataclass(frozen=True, eq=False)  # arrays cannot be compared by ==
 class Scene:
     """What a slice shows; ``planes``, ``grid`` and ``slices`` take these as keywords.
 
@@ -145,15 +145,14 @@ def limits_of(image: np.ndarray, window: str | tuple[float, float] | None) -> tu
 
 
 def bar_length(width: float) -> int:
-    """Length in mm of the scale bar of a picture ``width`` mm wide: a round number, at most a third
-    of it.
-    """
+    """Length in mm of the scale bar of a picture ``width`` mm wide: at most a third of it."""
     return next(v for v in (100, 50, 20, 10, 5, 2, 1) if v <= width / 3 or v == 1)
 
 
 def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
-    """One slice (rows, columns) of a RAS+ volume as it is looked at: right and anterior on the
-    left, superior and anterior at the top.
+    """One slice (rows, columns) of a RAS+ volume as it is looked at.
+
+    Right and anterior are on the left, superior and anterior at the top.
     """
     return np.take(volume, index, PLANES[plane][0]).T[::-1, ::-1]
 
@@ -256,9 +255,7 @@ def colour_scale(scene: Scene) -> ScalarMappable:
 
 
 def proportions(scene: Scene) -> tuple[list[float], float]:
-    """Widths in mm of the three planes side by side, and the height of the highest over the width
-    of all.
-    """
+    """Widths in mm of the three planes, and the greatest height over the sum of widths."""
     extent = np.multiply(np.shape(scene.image), scene.spacing)
     widths = [float(extent[across]) for _, across, _, _ in PLANES.values()]
     highest = max(float(extent[up]) for _, _, up, _ in PLANES.values())
@@ -294,9 +291,7 @@ def planes(
     title: str | None = None,
     **layers: Any,
 ) -> Picture:
-    """Axial, coronal and sagittal cut through one voxel; ``layers`` are the keywords of
-    ``Scene``.
-    """
+    """Three planes through one voxel; ``layers`` are the keywords of ``Scene``."""
     return picture(planes_figure(Scene(image, spacing, **layers), title), alt)
 
 
