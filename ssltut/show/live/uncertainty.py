@@ -7,7 +7,6 @@ from typing import Any
 import ipywidgets
 import numpy as np
 
-from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.live.slices import SliceExplorer, scenes_of
 from ssltut.show.live.widgets import WIDE, LiveView, RingedFigure, announced, classed
@@ -21,7 +20,7 @@ from ssltut.show.static.reliability import (
     label_sides,
     reliability_figure,
 )
-from ssltut.show.static.slices import Scene
+from ssltut.show.static.slices import Scene, check_shapes
 
 
 def explore_uncertainty(
@@ -50,12 +49,7 @@ def explore_uncertainty(
     Returns a widget that carries its picture, or, in the static frontend, the picture alone. Raises
     ConfigError when an array has another shape than the image, or no voxel counts.
     """
-    for name, array in (("uncertainty", uncertainty), ("wrong", wrong), ("where", where)):
-        if array is not None and np.shape(array) != np.shape(image):
-            raise ConfigError(
-                f"{name} has shape {np.shape(array)} but the image has {np.shape(image)}",
-                fix="put both on one grid",
-            )
+    check_shapes(image, {"uncertainty": uncertainty, "wrong": wrong, "where": where})
     wrong = None if wrong is None else np.asarray(wrong, bool)
     reliability = ReliabilityCounts(uncertainty, wrong, where)
     threshold = reliability.threshold(95) if threshold is None else threshold

@@ -27,6 +27,7 @@ from ssltut.errors import ConfigError
 from ssltut.files import cache_dir
 from ssltut.show.frontends import frontend
 from ssltut.show.static.pictures import Picture, picture
+from ssltut.show.static.slices import check_shapes
 from ssltut.show.static.volume import POINT, VolumeScene, volume_figure
 
 VIEWERS = ("itkwidgets", "k3d", "plotly")  # the best first; plotly is always there
@@ -54,11 +55,7 @@ def volume(
     Raises ConfigError when the label has another shape than the image.
     """
     label = None if label_image is None else np.asarray(label_image)
-    if label is not None and label.shape != np.shape(image):
-        raise ConfigError(
-            f"label_image has shape {label.shape} but the image has {np.shape(image)}",
-            fix="put both on one grid",
-        )
+    check_shapes(np.asarray(image), {"label_image": label})
     points = None if point_set is None else np.asarray(point_set, float).reshape(-1, 3)
     scene = VolumeScene(np.asarray(image), spacing, label, points, table)
     still = picture(volume_figure(scene, title), alt)
