@@ -19,15 +19,19 @@ from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 STYLE = """
-body { font: 17px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 17px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 60rem }
+body { margin: 2rem auto; padding: 0 1rem }
 a { color: #00558a } h1, h2, h3 { line-height: 1.2 } img { max-width: 100%; height: auto }
 pre { font: 14px/1.4 ui-monospace, monospace; overflow-x: auto; margin: 0; white-space: pre-wrap }
-.input_area { background: #f4f5f7; border-left: 4px solid #0072b2; padding: .6rem .8rem; margin: .8rem 0 .3rem }
-.output_area { margin: .3rem 0 .6rem } .prompt, .anchor-link { display: none } .output_stderr { background: #fdf3d8 }
+.input_area { background: #f4f5f7; border-left: 4px solid #0072b2; padding: .6rem .8rem }
+.input_area { margin: .8rem 0 .3rem }
+.output_area { margin: .3rem 0 .6rem } .output_stderr { background: #fdf3d8 }
+.prompt, .anchor-link { display: none }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
 th, td { border-bottom: 1px solid #c8ccd0; padding: .25rem .7rem; text-align: left }
 blockquote { border-left: 4px solid #ccc; margin-left: 0; padding-left: 1rem }
-.card { display: flex; gap: 1.2rem; align-items: center; border-bottom: 1px solid #c8ccd0; padding: 1rem 0 } .card img { width: 15rem }
+.card { display: flex; gap: 1.2rem; align-items: center; padding: 1rem 0 }
+.card { border-bottom: 1px solid #c8ccd0 } .card img { width: 15rem }
 """ + HtmlFormatter(style="default").get_style_defs(".highlight")
 SHOWN = {
     "image/png",
@@ -63,8 +67,8 @@ def page(title: str, body: str) -> str:
         f' initial-scale=1"><title>{html.escape(title)}</title>'
     )
     return (
-        "<!DOCTYPE html>\n<html"
-        f' lang="en">\n<head>{head}<style>{STYLE}</style></head>\n<body><main>\n{body}\n</main></body>\n</html>\n'
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}<style>{STYLE}</style></head>\n'
+        f"<body><main>\n{body}\n</main></body>\n</html>\n"
     )
 
 

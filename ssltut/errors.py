@@ -4,7 +4,7 @@ Every message is one line, so a command line can print it as it is.
 """
 
 
-class Finding(Exception):
+class Finding(Exception):  # noqa: N818 (errors and warnings are findings)
     """What was ``found``, ``where``, and the next step (``fix``), in one line."""
 
     def __init__(self, found: str, *, where: object = None, fix: str | None = None) -> None:

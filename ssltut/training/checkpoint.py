@@ -63,7 +63,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             header = (file.metadata() or {}).get("ssltut")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no dictionary
+            names = file.keys()  # safe_open is no dictionary: it cannot be iterated itself
+            tensors = {name: file.get_tensor(name) for name in names}
             meta = header and json.loads(header)
     except (SafetensorError, OSError, ValueError) as error:
         what = f"the checkpoint cannot be read ({error})"

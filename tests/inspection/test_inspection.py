@@ -70,7 +70,7 @@ def test_an_uncertainty_map_draws_from_a_stream_of_its_own(run):
 
 
 def test_a_network_that_is_not_there_is_named(run):
-    with pytest.raises(ConfigError, match="no network 'critic'.*student, teacher"):
+    with pytest.raises(ConfigError, match=r"no network 'critic'.*student, teacher"):
         uncertainty_map(run, toy_case(7), role="critic")
     with pytest.raises(ConfigError, match="no network 'critic'"):
         embedding_map(run, toy_case(7), role="critic")
