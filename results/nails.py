@@ -33,8 +33,8 @@ from ssltut.methods.registry import METHODS, make_method
 from ssltut.methods.uncertainty import regional_mean
 from ssltut.seeding import generator_for
 from ssltut.synthetic.cohorts import synthetic_cohort
-from ssltut.training.predict import sliding_window
 from ssltut.training.run import Run, load_run
+from ssltut.training.windows import sliding_window
 
 SHOWN = [
     "labels_only",

@@ -13,7 +13,8 @@ from ssltut.io.cohort_folder import write_cohort
 from ssltut.methods.registry import make_method
 from ssltut.progress import progress_bar, watched
 from ssltut.training.loop import train
-from ssltut.training.predict import n_windows, predict_files, sliding_window
+from ssltut.training.predict import predict_files
+from ssltut.training.windows import n_windows, sliding_window
 
 
 class Terminal(io.StringIO):

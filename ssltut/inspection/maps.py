@@ -11,8 +11,8 @@ from ssltut.data.views import Noise
 from ssltut.errors import ConfigError
 from ssltut.methods.uncertainty import mc_dropout
 from ssltut.seeding import derive_seed
-from ssltut.training.predict import sliding_window
 from ssltut.training.run import Run
+from ssltut.training.windows import sliding_window
 
 
 class UncertaintyMap(NamedTuple):

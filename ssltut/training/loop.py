@@ -34,7 +34,7 @@ from ssltut.training.checkpoint import (
 )
 from ssltut.training.config import TrainConfig
 from ssltut.training.history import history_row, total_loss
-from ssltut.training.networks import build_nets, start_from, start_pretrained
+from ssltut.training.networks import adam, build_nets, start_from, start_pretrained
 from ssltut.training.run import (
     Run,
     cached_folder,
@@ -61,8 +61,9 @@ def train(
     progress: bool = True,
     stop_after: int | None = None,
 ) -> Run:
-    """Train ``method`` on ``cohort`` and leave the run in ``folder``; a finished one is read, an
-    unfinished one continued bit for bit.
+    """Train ``method`` on ``cohort`` and leave the run in ``folder``.
+
+    A finished run is read, an unfinished one continued bit for bit.
 
     init        folder of a run whose predicting network all roles start from (None: from scratch,
                 as published)
@@ -82,9 +83,8 @@ def train(
 
     # Patches, networks and optimiser, as the last checkpoint left them.
     training = open_run(method, cohort, config, folder, init=init, log=log)
-    first, started = training.done, time.monotonic()
     end = config.steps if stop_after is None else min(stop_after, config.steps)
-    bar = progress_bar(range(first, end), method.title, unit="step", show=progress)
+    bar = progress_bar(range(training.done, end), method.title, unit="step", show=progress)
     shown: dict[str, str] = {}
     for step in bar:
         # One step of the optimiser on one batch.
@@ -98,9 +98,8 @@ def train(
             scores = training.validate()
             for callback in callbacks:
                 callback.on_validation(step, scores)
-            seconds = (time.monotonic() - started) / (training.done - first)
             if bar.disable:
-                log(training.status(seconds_left=seconds * (config.steps - training.done)))
+                log(training.status())
             shown |= {"Dice": f"{scores['dice']:.3f}", "HD95": f"{scores['hd95']:.1f} mm"}
         shown["loss"] = f"{training.history[-1]['total']:.3f}"
         bar.set_postfix(shown, refresh=False)
@@ -130,7 +129,7 @@ class Training:
 
     labelled, unlabelled  where patches are drawn from
     validation            the scans that are scored now and then
-    done                  how many steps are done
+    done, first           how many steps are done, and were done when this process began
     history               one row a step
     best                  step, rule and score of the weights in best.safetensors
     """
@@ -147,6 +146,8 @@ class Training:
     nets: dict[str, nn.Module]
     optimizer: Any  # torch.optim.Adam as Fabric wraps it
     done: int = 0
+    first: int = 0
+    started: float = field(default_factory=time.monotonic)
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Any] | None = None
 
@@ -240,15 +241,18 @@ class Training:
         for role, net in self.nets.items():
             load_net(net, groups.get(f"net.{role}", {}), self.folder)
         restore_optimizer(self.optimizer, groups["optimizer"])
-        self.done, self.history, self.best = meta["step"], meta["history"], meta["best"]
+        self.done = self.first = meta["step"]
+        self.history, self.best = meta["history"], meta["best"]
 
-    def status(self, seconds_left: float) -> str:
-        """One line after a validation."""
+    def status(self) -> str:
+        """One line after a validation, with the time left."""
         row = self.history[-1]
+        seconds_a_step = (time.monotonic() - self.started) / (self.done - self.first)
+        minutes_left = seconds_a_step * (self.config.steps - self.done) / 60
         return (
             f"{self.method.title}: step {self.done}/{self.config.steps}, loss {row['total']:.3f},"
             f" validation Dice {row['validation dice']:.3f}, HD95 {row['validation hd95']:.1f} mm,"
-            f" {seconds_left / 60:.1f} min left"
+            f" {minutes_left:.1f} min left"
         )
 
 
@@ -288,13 +292,7 @@ def open_run(
         start_pretrained(nets, method, log)
     for role, net in nets.items():
         nets[role] = net.to(fabric.device)
-    groups = [
-        {"params": [p for p in net.parameters() if p.requires_grad], "role": role}
-        for role, net in nets.items()
-    ]
-    optimizer = torch.optim.Adam(
-        [group for group in groups if group["params"]], lr=config.lr, betas=config.betas
-    )
+    optimizer = adam(nets, config)
     training = Training(
         method,
         config,

@@ -1,4 +1,4 @@
-"""The networks of a run, and the weights they start with."""
+"""The networks of a run, the weights they start with, and what moves them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -64,3 +64,13 @@ def start_pretrained(
                 f"{method.title}: the network {role!r} starts at random, as no pre-trained weights"
                 " were given (option weights)"
             )
+
+
+def adam(nets: Mapping[str, nn.Module], config: TrainConfig) -> torch.optim.Adam:
+    """Adam over all that learns, in a group of parameters for each role."""
+    groups: list[dict[str, Any]] = []
+    for role, net in nets.items():
+        parameters = [p for p in net.parameters() if p.requires_grad]
+        if parameters:
+            groups.append({"params": parameters, "role": role})
+    return torch.optim.Adam(groups, lr=config.lr, betas=config.betas)

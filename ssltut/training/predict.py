@@ -1,113 +1,18 @@
-"""Sliding-window prediction of whole scans, the same for validation, test and users' own."""
+"""Scans in files, segmented by a trained run."""
 
 from collections.abc import Callable, Mapping
-from math import ceil, prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from ssltut.data.case import Case
-from ssltut.data.patches import Intensity
 from ssltut.errors import ConfigError, DataError, SsltutError
-from ssltut.methods.contract import Method, Nets
 from ssltut.parallel import n_workers, open_workers
 from ssltut.progress import progress_bar
-
-if TYPE_CHECKING:
-    from ssltut.training.run import Run
-
-OVERLAP = 0.5  # of neighbouring windows
-
-
-@torch.no_grad()
-def sliding_window(
-    forward: Callable[[Tensor], Tensor],
-    image: np.ndarray,
-    patch: tuple[int, int, int],
-    device: torch.device,
-    *,
-    progress: bool = False,
-) -> Tensor:
-    """``forward`` on Gaussian-weighted windows of a normalised ``image`` (X, Y, Z) -> (C, X, Y, Z)
-    float32 on the CPU (MONAI).
-
-    A scan smaller than the patch is padded with its least value, as in training
-    (ssltut.data.patches.PatchPool).
-    """
-    from monai.inferers import sliding_window_inference
-
-    x = torch.from_numpy(np.ascontiguousarray(image))[None, None]
-    with progress_bar(
-        total=n_windows(image.shape, patch), unit="window", show=progress, leave=False
-    ) as bar:
-
-        def counted(windows: Tensor) -> Tensor:
-            out = forward(windows)
-            bar.update(len(windows))
-            return out
-
-        out = sliding_window_inference(
-            x,
-            patch,
-            sw_batch_size=4,
-            predictor=counted,
-            overlap=OVERLAP,
-            mode="gaussian",
-            padding_mode="constant",
-            cval=float(image.min()),
-            sw_device=device,
-            device="cpu",
-            progress=False,
-        )
-    return out[0].float()
-
-
-def n_windows(shape: tuple[int, ...], patch: tuple[int, int, int]) -> int:
-    """How many windows cover a scan."""
-    steps = [max(1, int(side * (1 - OVERLAP))) for side in patch]
-    return prod(
-        1 + ceil(max(0, size - side) / step)
-        for size, side, step in zip(shape, patch, steps, strict=True)
-    )
-
-
-def predict_probabilities(
-    method: Method,
-    nets: Nets,
-    case: Case,
-    intensity: Intensity,
-    patch: tuple[int, int, int],
-    *,
-    progress: bool = False,
-) -> Tensor:
-    """Class probabilities (C, X, Y, Z) of one scan; networks are put in eval mode and back."""
-    modes = {net: net.training for net in nets.values()}
-    device = next(next(iter(nets.values())).parameters()).device
-    image = intensity.normalise(case.image)
-    for net in modes:
-        net.eval()
-    try:
-        return sliding_window(
-            lambda x: method.predict(nets, x), image, patch, device, progress=progress
-        )
-    finally:
-        for net, mode in modes.items():
-            net.train(mode)
-
-
-def predict_label(
-    method: Method, nets: Nets, case: Case, intensity: Intensity, patch: tuple[int, int, int]
-) -> np.ndarray:
-    """The most probable class of every voxel, (X, Y, Z) uint8."""
-    p = predict_probabilities(method, nets, case, intensity, patch)
-    return p.argmax(0).numpy().astype(np.uint8)
+from ssltut.training.run import Run
 
 
 def predict_file(
-    run: "Run", scan: Path, target: Path, min_component: float = 0.0, progress: bool = False
+    run: Run, scan: Path, target: Path, min_component: float = 0.0, progress: bool = False
 ) -> SsltutError | None:
     """Write the labels a trained run gives ``scan`` to ``target``, on the grid of the scan.
 
@@ -134,7 +39,7 @@ def predict_file(
 
 
 def predict_files(
-    run: "Run",
+    run: Run,
     targets: Mapping[Path, Path],
     *,
     min_component: float = 0.0,

@@ -24,7 +24,7 @@ from ssltut.methods.registry import make_method
 from ssltut.training.checkpoint import load_checkpoint, load_net
 from ssltut.training.config import TrainConfig
 from ssltut.training.networks import build_nets
-from ssltut.training.predict import predict_probabilities
+from ssltut.training.windows import predict_probabilities
 
 
 @dataclass

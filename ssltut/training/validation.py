@@ -11,7 +11,7 @@ from ssltut.data.patches import Intensity
 from ssltut.methods.contract import Method
 from ssltut.metrics import score_case
 from ssltut.training.config import TrainConfig
-from ssltut.training.predict import predict_label
+from ssltut.training.windows import predict_label
 
 
 def validation_scores(
