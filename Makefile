@@ -13,6 +13,8 @@ STAMP := .venv/ssltut.stamp
 # Processes that share the tests: one a core, at most four (each keeps torch and a kernel in memory).
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
 SPREAD = $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup)
+# With COVERAGE=1 the tests count the lines of ssltut/ that they run: see pyproject.toml.
+COVER = $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 # Tests that train little and start no kernel: what 'check' runs beside the linters.
 FAST := tests/project/test_architecture.py tests/project/test_environment.py tests/data tests/io \
   tests/nets tests/evaluation/test_metrics.py tests/evaluation/test_statistics.py \
@@ -22,7 +24,7 @@ NONE := none of python3.11, python3.12 and python3
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Options: PYTHON=python3.12  PROFILE=smoke|class|full (tour, site, test-browser)"
-	@echo "         ARGS='-k maps' WORKERS=1 (check, test)  PIP_ARGS='--extra-index-url URL'"
+	@echo "         ARGS='-k maps' WORKERS=1 (check, test) COVERAGE=1 (test)  PIP_ARGS='--extra-index-url URL'"
 
 tour: $(STAMP)  ## run the notebooks and collect them as pages in build/tour/index.html
 	@$(BIN)/python notebooks/tour.py $(addprefix --profile ,$(PROFILE))
@@ -34,7 +36,7 @@ check: $(STAMP)  ## format, lint, types, architecture and fast tests: about a mi
 	@$(BIN)/python -m pytest -q $(SPREAD) $(FAST) $(ARGS)
 
 test: $(STAMP)  ## run all tests, the notebooks among them, on all cores
-	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
+	@$(BIN)/python -m pytest $(SPREAD) $(COVER) $(ARGS)
 
 test-isa: $(STAMP)  ## the fast tests as simpler processors compute, with one thread and with two
 	@for isa in "default SSE41" "avx2 AVX2"; do for threads in 1 2; do set -- $$isa; \
