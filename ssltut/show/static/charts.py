@@ -73,15 +73,16 @@ def mark_beyond(ax: Axes, row: int, values: np.ndarray) -> None:
     below, above = np.sort(values[values < low]), np.sort(values[values > high])[::-1]
     for edge, start, align, outside in ((0, 0.07, "left", below), (1, 0.93, "right", above)):
         if len(outside):
-            farthest = written(outside)[0]
+            farthest, alone = written(outside)[0], len(outside) == len(values)
+            arrow = {"arrowstyle": "-|>", "lw": 3, "color": SERIES[0]}
             ax.annotate(
                 farthest if len(outside) == 1 else f"{len(outside)} points, to {farthest}",
                 (edge, row),
                 (start, row),
                 xycoords=ax.get_yaxis_transform(),
-                arrowprops={"arrowstyle": "-|>", "lw": 3, "color": SERIES[0]},
+                arrowprops=arrow | {"relpos": (edge, 0.5 if alone else 0)},
                 ha=align,
-                va="center",
+                va="center" if alone else "bottom",  # above the points that are shown
                 fontsize=13,
             )
 

@@ -72,13 +72,13 @@ class ReliabilityCounts:
     def sides(self, threshold: float) -> list[Side]:
         """The reliable and the unreliable side."""
         n, total = self.kept(threshold), len(self.sorted)
-        found = []
+        sides = []
         for name, first, last in zip(SIDES.names, (0, n), (n, total), strict=True):
             right = np.nan
             if self.errors is not None and last > first:
                 right = 1 - (self.errors[last] - self.errors[first]) / (last - first)
-            found.append(Side(name, last - first, (last - first) / total, right))
-        return found
+            sides.append(Side(name, last - first, (last - first) / total, right))
+        return sides
 
     def caught(self, threshold: float) -> float:
         """Share of all errors that is on the unreliable side; NaN without errors."""
@@ -90,9 +90,9 @@ class ReliabilityCounts:
         """Coverage and risk at ``threshold``; without a truth, the threshold and the coverage."""
         n = self.kept(threshold)
         coverage = n / len(self.sorted)
-        return (
-            (threshold, coverage) if self.errors is None else (coverage, self.errors[n] / max(n, 1))
-        )
+        if self.errors is None:
+            return threshold, coverage
+        return coverage, float(self.errors[n] / max(n, 1))
 
     def draw_curve(self, ax: Axes) -> None:
         """The risk-coverage curve (El-Yaniv and Wiener 2010).
