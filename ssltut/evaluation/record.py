@@ -26,8 +26,9 @@ RECORDS = Path(__file__).resolve().parents[2] / "results"
 
 
 def read_rows(file: Path) -> pd.DataFrame:
-    """Rows of ``compare``; ids stay text, so that a case 007 does not become 7, nor a run 12e4 a
-    number.
+    """Rows of ``compare``.
+
+    Ids stay text, so that a case 007 does not become 7, nor a run 12e4 a number.
     """
     return pd.read_csv(file, dtype=dict.fromkeys(("case", "patient", "config"), str))
 

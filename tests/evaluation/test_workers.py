@@ -55,6 +55,7 @@ def places(tmp_path_factory):
 
 def test_a_worker_killed_in_the_middle_costs_a_retry_and_nothing_else(cluster, tmp_path):
     words = {"methods": ["ua_mt"], "config": SLOW, "budgets": [2], "seeds": [0], "log": quiet}
+    words["options"] = {"ua_mt": {"passes": 2}}
     with ThreadPoolExecutor(1) as pool, distributed.Client(cluster, set_as_default=False) as client:
         pids = client.run(os.getpid)
         sweep = pool.submit(
@@ -228,12 +229,11 @@ def test_small_pieces_are_left_out_when_asked_and_a_share_is_a_share(places, tmp
 
 
 def test_a_full_memory_is_told_of_its_scan(places, tmp_path, monkeypatch):
+    def fail(*args, **options):
+        raise torch.OutOfMemoryError("CUDA out of\nmemory")
+
     run = load_run(places / "run")
-    monkeypatch.setattr(
-        type(run),
-        "predict",
-        lambda *args: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of\nmemory")),
-    )
+    monkeypatch.setattr(type(run), "predict", fail)
     found = predict_file(run, places / "scans" / "case0.nii.gz", tmp_path / "p.nii.gz")
     assert isinstance(found, DataError)
     assert "case0.nii.gz: OutOfMemoryError: CUDA out of memory" in str(found)

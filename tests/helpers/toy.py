@@ -1,6 +1,4 @@
-"""A tiny cohort for tests: noisy blocks of three classes, no file and no phantom needed; and tables
-as views get them.
-"""
+"""A tiny cohort for tests: noisy blocks of three classes; and tables as views get them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -116,14 +114,10 @@ def total(terms) -> torch.Tensor:
 def trained_on_hips(
     name: str, folder: Path, cohort: Cohort | None = None, **changes
 ) -> tuple[float, float, Run]:
-    """Validation Dice of a method's untrained networks on coarse synthetic hips, that after its
-    last step, and the run.
-    """
+    """A run on coarse synthetic hips: its validation Dice before and after training, and itself."""
     method, cohort, config = make_method(name), cohort or hips(), replace(ON_HIPS, **changes)
-    nets, cases = (
-        build_nets(method, config, cohort.table.n_classes),
-        [*cohort.training("labelled"), *cohort.training("unlabelled")],
-    )
+    nets = build_nets(method, config, cohort.table.n_classes)
+    cases = [*cohort.training("labelled"), *cohort.training("unlabelled")]
     for net in nets.values():
         net.eval()
     before = validation_scores(

@@ -29,8 +29,9 @@ def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def head_surface(case, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Surface points (mm) of the femur on the half of the head away from the neck, found from the
-    label alone, and the rough head centre.
+    """Points (mm) of the femoral head's surface, and its rough centre, found from the label alone.
+
+    They lie on the half of the head away from the neck.
     """
     femur = case.label == 2
     spacing = case.spacing[0]
