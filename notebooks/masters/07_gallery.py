@@ -7,7 +7,7 @@
 # - explain each of eleven methods by its one idea
 # - read its term in code and point at the same thing in its picture
 # - compute a self-paced weight and fuse two opinions by hand
-# - place 30 methods by the ideas they use and what a step of each costs
+# - place all methods by the ideas they use and what a step of each costs
 #
 # *About 10 minutes on two CPU cores; runs are kept, so a second visit takes a minute. Needs notebook 02's words; 06 says what a fair comparison is, and
 # this is none.*
@@ -321,14 +321,16 @@ for idea, meaning in IDEAS.items():
     print(f"{idea}: {meaning}")
 has = gallery.ideas()
 print(f"\nMost used: {has.sum().idxmax()}, by {has.sum().max()} of {len(has)}.")
-cost = recorded("costs").reindex(columns=["title", *COSTS]).set_index("title").reindex(has.index).dropna(axis=1)
-if len(cost.columns):
+cost = recorded("costs").reindex(columns=["title", *COSTS]).set_index("title").reindex(has.index).dropna()
+if len(cost):
     seconds = cost["seconds a step"]
     print(f"A step of {seconds.idxmax()} takes {seconds.max() / seconds.min():.0f} times one of {seconds.idxmin()}.")
 
 # %%
 told = "; ".join(f"{name}: {', '.join(row.index[row]) or 'none'}" for name, row in has.iterrows())
-show.dot_matrix(has, cost, alt=f"Which ideas each method uses, with forward passes, networks, memory and time of a step. {told}.")
+shown = has.loc[cost.index] if len(cost) else has
+show.dot_matrix(shown, cost if len(cost) else has[[]],
+                alt=f"Which ideas each method uses, with forward passes, networks, memory and time of a step. {told}.")
 
 # %% [markdown]
 # *What to see:* methods with the same dots differ in what they multiply. *Something to try:* an empty column pair: which
@@ -358,4 +360,4 @@ if out:
 # - explain each of eleven methods by its one idea: the title of its page
 # - read its term in code and point at the same thing in its picture: both come from the same function
 # - compute a self-paced weight and fuse two opinions by hand: $1 - \ell/\gamma$, and agreement plus what the other leaves open
-# - place 30 methods by the ideas they use and what a step of each costs: `ideas` and `costs`
+# - place all methods by the ideas they use and what a step of each costs: `ideas` and the record of costs
