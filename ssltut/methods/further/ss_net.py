@@ -36,11 +36,13 @@ class Drawn(NamedTuple):
 
     places  positions in all patches, flattened; the labelled patches come first
     label   their classes: the label, or the student's own for unlabelled voxels
+    vectors (N, 32) their predicted features
     best    the features that ``update`` remembers (R, 32), and their classes (R,)
     """
 
     places: Tensor
     label: Tensor
+    vectors: Tensor
     best: tuple[Tensor, Tensor]
 
 
@@ -164,7 +166,7 @@ class SSNet(Method):
         return {"separator": Separator(student.classifier.in_channels, n_classes, self.memory)}
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Seen:
-        """One pass of the student, and the labelled voxels that are best for the memory."""
+        """One pass of the student, and one of the separator over drawn voxels."""
         parts = self.parts(batch, progress)
         out = self.see(batch, nets, parts)
         if len(parts) == 1:
@@ -176,10 +178,11 @@ class SSNet(Method):
             return Seen(out)
         of_voxel = label.flatten()[index]
         right = (index < batch.y_l.numel()) & (predicted.flatten()[index] == of_voxel)
-        vectors = voxel_vectors(out.whole.feats["embedding"])[index[right]]
+        vectors = voxel_vectors(out.whole.feats["embedding"])[index]
         separator: Any = nets["separator"]
-        best = separator.best(vectors, of_voxel[right], self.keep == "highest")
-        return Seen(out, Drawn(index, of_voxel, best))
+        best = separator.best(vectors[right], of_voxel[right], self.keep == "highest")
+        features = separator.predict(separator.project(vectors))
+        return Seen(out, Drawn(index, of_voxel, features, best))
 
     def terms(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> Terms:
         terms = {"supervised": supervised(outs.out, batch)}
@@ -218,11 +221,9 @@ class SSNet(Method):
             return outs.out.whole.logits.sum() * 0.0
         separator: Any = nets["separator"]
         memory = after_storing(separator.memory, *outs.drawn.best)
-        vectors = voxel_vectors(outs.out.whole.feats["embedding"])[outs.drawn.places]
-        predicted = separator.predict(separator.project(vectors))
         labelled = outs.drawn.places < batch.y_l.numel()
         return sum_of(
-            separator.distance(predicted[part], outs.drawn.label[part], memory)
+            separator.distance(outs.drawn.vectors[part], outs.drawn.label[part], memory)
             for part in (labelled, ~labelled)
         )
 
