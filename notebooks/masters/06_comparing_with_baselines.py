@@ -454,8 +454,7 @@ if len(fresh):
 # %% [markdown]
 # **What to see.** Without a nail the uncertain voxels are borders, and there the network beats the match. With one, whole regions are uncertain,
 # and there the match wins. The *region vote* asks there alone; the *vote beside a host* does so beside UA-MT or MEDL, of references that also
-# lie alike, in scans that stand out. Beside MEDL, on 300 new scans: .72 of MEDL's HD95 and .75 of SS-Net's, seeds averaged first. That
-# place does this, and that intervals over draws are wider, is in docs/results.md.
+# lie alike, in scans that stand out. What that gains, and what is in doubt about it, is in docs/results.md.
 
 # %% [markdown]
 # ## Do it again
