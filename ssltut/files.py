@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +45,22 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file; a reader, or a crash, sees the old one or the new one, nothing between."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file to write that becomes ``path`` when all is done, and goes when it fails.
+
+    A reader, or a crash, sees the old file or the new one, nothing between.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file (``whole_file``)."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

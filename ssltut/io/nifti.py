@@ -1,6 +1,5 @@
 """NIfTI in and out: cases read from files, labels and images written and read back."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from ssltut.data.case import Case, spacing_of
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError, DataError, DataWarning
+from ssltut.files import whole_file
 from ssltut.io._nifti_header import Spacing, flaw_of, read_volume
 from ssltut.io.volume import Note, Volume, strict
 
@@ -167,16 +167,12 @@ def _save(values: np.ndarray, affine: np.ndarray, path: Path, *, overwrite: bool
         raise DataError(f"the affine {flaw}", where=path, fix=fix)
     image = nib.Nifti1Image(values, affine)
     image.header.set_xyzt_units("mm")
-    part = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(image, part)
-        kept: Any = nib.load(part)
-        if not np.array_equal(np.asanyarray(kept.dataobj), values):
-            what = "the file read back differs from what was saved"
-            raise DataError(what, where=path, fix="check the disk and save it again")
-        os.replace(part, path)
+        with whole_file(path) as part:
+            nib.save(image, part)
+            kept: Any = nib.load(part)
+            if not np.array_equal(np.asanyarray(kept.dataobj), values):
+                what = "the file read back differs from what was saved"
+                raise DataError(what, where=path, fix="check the disk and save it again")
     except OSError as error:  # a full disk names no file
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
-    finally:
-        part.unlink(missing_ok=True)

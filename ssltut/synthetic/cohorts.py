@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,7 +15,7 @@ from ssltut.data.crop_hips import crop_hips
 from ssltut.data.labels import HIP
 from ssltut.data.split import Split
 from ssltut.errors import ConfigError, DataError
-from ssltut.files import cache_dir
+from ssltut.files import cache_dir, whole_file
 from ssltut.seeding import derive_seed
 from ssltut.synthetic import hip, pelvis
 
@@ -113,16 +112,11 @@ def cached_case(file: Path, make: Callable[[], Case]) -> Case:
     """
     if not file.exists():
         case = make()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(f".{os.getpid()}.npz")
-        np.savez_compressed(
-            temporary,
-            image=case.image,
-            label=np.asarray(case.label),
-            affine=case.affine,
-            meta=json.dumps(case.meta),
-        )
-        os.replace(temporary, file)
+        label, meta = np.asarray(case.label), json.dumps(case.meta)
+        with whole_file(file) as temporary:
+            np.savez_compressed(
+                temporary, image=case.image, label=label, affine=case.affine, meta=meta
+            )
     with np.load(file, allow_pickle=False) as kept:
         meta = json.loads(str(kept["meta"]))
         return Case(file.stem, file.stem, kept["image"], kept["label"], kept["affine"], meta)

@@ -1,7 +1,6 @@
 """Checkpoints: one safetensors file, written atomically, with JSON in its header; no pickle."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltut.errors import CheckpointError
+from ssltut.files import whole_file
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -41,13 +41,8 @@ def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], meta: dict
         for group, items in groups.items()
         for name, t in items.items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata={"ssltut": json.dumps(meta)})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

@@ -15,7 +15,8 @@ from ssltut.errors import ConfigError
 from ssltut.methods.contract import Method, Progress
 from ssltut.methods.losses import entropy
 from ssltut.methods.registry import METHODS, make_method
-from ssltut.training.loop import build_nets, train
+from ssltut.training.loop import train
+from ssltut.training.networks import build_nets
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-import ssltut.training.checkpoint
 from ssltut.errors import CheckpointError
 from ssltut.files import write_atomically
 from ssltut.training.checkpoint import (
@@ -128,7 +127,7 @@ def test_a_failed_write_leaves_the_old_file(file, monkeypatch):
 
 def test_a_failed_replacement_leaves_the_old_text(tmp_path, monkeypatch):
     write_atomically(tmp_path / "run.json", "old")
-    monkeypatch.setattr(ssltut.training.checkpoint.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="No space"):
         write_atomically(tmp_path / "run.json", "new")
     assert (tmp_path / "run.json").read_text() == "old"
