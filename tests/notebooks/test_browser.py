@@ -21,14 +21,16 @@ from papermill.parameterize import parameterize_notebook
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
-pytestmark = pytest.mark.xdist_group("notebooks")  # one worker: they share runs
 
 PROFILE = os.environ.get("SSLTUT_BROWSER_PROFILE", "smoke")
 LOADING, MAPS, MATCHES = "01_loading_hip_ct", "03_uncertainty_maps", "04_embedding_correspondences"
 LIVE = "application/vnd.jupyter.widget-view+json"
 LIMIT_BYTES = 5_000_000
 # A whole notebook is run before the first of its tests: on a busy machine that takes a while.
-pytestmark = pytest.mark.timeout(4 * lab.PATIENCE_S)
+pytestmark = [
+    pytest.mark.timeout(4 * lab.PATIENCE_S),
+    pytest.mark.xdist_group("notebooks"),  # one worker: they share runs
+]
 # Where itkwidgets is installed, its JupyterLab extension (not ours, and it runs before any notebook
 # is opened) asks this host for a script when JupyterLab starts, and says four times that it did not
 # come. data_scripts/install_viewer.py ends that. Nothing else is forgiven.
