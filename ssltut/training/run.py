@@ -120,17 +120,13 @@ def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
     """
     if not (folder / "run.json").exists():
         if folder.exists() and any(folder.iterdir()):
-            raise ConfigError(
-                "the folder is not empty and holds no run", where=folder, fix="choose a new folder"
-            )
+            what = "the folder is not empty and holds no run"
+            raise ConfigError(what, where=folder, fix="choose a new folder")
         return False
     present = read_identity(folder)
     if present["hash"] != identity["hash"]:
-        raise ConfigError(
-            f"the folder holds another run ({present['method']}, {present['hash']})",
-            where=folder,
-            fix="choose another folder",
-        )
+        what = f"the folder holds another run ({present['method']}, {present['hash']})"
+        raise ConfigError(what, where=folder, fix="choose another folder")
     return bool(present.get("finished"))
 
 
@@ -138,8 +134,8 @@ def cached_folder(
     method: Method, cohort: Cohort, config: TrainConfig, init: Path | None = None
 ) -> Path:
     """Where the cache keeps this run."""
-    name = f"{method.name}-{run_identity(method, config, cohort, init)['hash']}"
-    return cache_dir() / "runs" / name
+    identity = run_identity(method, config, cohort, init)
+    return cache_dir() / "runs" / f"{identity['method']}-{identity['hash']}"
 
 
 def load_run(folder: Path) -> Run:

@@ -10,7 +10,7 @@ from toy_run import run_of, same_weights
 from ssltut.errors import CheckpointError, ConfigError
 from ssltut.methods.registry import make_method
 from ssltut.training.loop import cached_run, train
-from ssltut.training.run import load_run
+from ssltut.training.run import cached_folder, load_run
 
 
 def test_a_finished_run_is_read_again(plain):
@@ -78,3 +78,8 @@ def test_a_run_predicts_on_the_grid_of_the_scan(tmp_path):
     assert p.shape == (3, 16, 16, 16)
     assert p.sum(0) == pytest.approx(1.0, abs=1e-4)
     assert run.predict(case).dtype == np.uint8
+
+
+def test_a_kept_run_of_a_method_that_was_renamed_is_found_where_it_was(cache):
+    folder = cached_folder(make_method("vote_beside"), toy_cohort(), SMALL)
+    assert folder == cache / "runs" / "scan_vote-a516d174e95e"
