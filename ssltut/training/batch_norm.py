@@ -27,7 +27,8 @@ def precise_batch_norm(
     """
     if not any(norms_of(nets[role]) for role in method.trained):
         return nets
-    copies = {role: copy.deepcopy(nets[role]) for role in method.networks}
+    # All of them: a forward pass moves the averages of what a method adds to the networks, too.
+    copies = copy.deepcopy(dict(nets))
     norms = [norm for role in method.trained for norm in norms_of(copies[role])]
     before = [copy.deepcopy(norm.state_dict()) for norm in norms]
     for norm in norms:
@@ -36,11 +37,11 @@ def precise_batch_norm(
     for batch in batches:
         # the dropout of the first pass does not depend on what a method adds
         torch.manual_seed(derive_seed(batch.seed, "settle"))
-        method.forward(batch, {**nets, **copies}, progress)
+        method.forward(batch, copies, progress)
     for norm, state in zip(norms, before, strict=True):
         if not norm.num_batches_tracked:  # its network was frozen in all of these steps
             norm.load_state_dict(state)
-    return {**nets, **copies}
+    return copies
 
 
 def norms_of(net: nn.Module) -> list[nn.BatchNorm3d]:

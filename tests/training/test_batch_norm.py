@@ -47,3 +47,12 @@ def test_networks_without_batch_norm_come_back_as_they_are():
     method = make_method("mean_teacher")
     nets = build_nets(method, replace(SMALL, norm="instance"), 3)
     assert precise_batch_norm(method, nets, [make_batch()], Progress(50, 100)) is nets
+
+
+def test_what_a_method_adds_to_the_networks_stays_as_it_is_too():
+    method = make_method("ss_net")
+    nets = build_nets(method, replace(SMALL, norm="batch"), 3)
+    before = {k: v.clone() for k, v in nets["separator"].state_dict().items()}
+    precise = precise_batch_norm(method, nets, [make_batch()], Progress(50, 100))
+    assert all(torch.equal(before[k], v) for k, v in nets["separator"].state_dict().items())
+    assert precise["separator"].project[1].num_batches_tracked == 1
