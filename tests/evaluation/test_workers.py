@@ -78,7 +78,7 @@ def test_a_worker_killed_in_the_middle_costs_a_retry_and_nothing_else(cluster, t
         reached, seen = steps(), []
         while not sweep.done():
             seen.append(steps())
-            time.sleep(0.02)
+            time.sleep(0.2)  # the scheduler is a thread of this process
         rows = sweep.result()
     assert 4 <= reached < SLOW.steps
     assert min(seen) >= reached
