@@ -6,7 +6,7 @@ head, mm.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,9 @@ from ssltut.synthetic.shapes import (
 from ssltut.synthetic.tissues import MIDLINE, Canvas, add_hip, implant, soft_tissue, texture
 
 VERSION = 8
+STREAMS = ("anatomy", "place", "bones", "tissue", "noise", "more")
 FIELD = (336.0, 336.0, 192.0)  # mm
+HALF_DEPTH = (90.0, 145.0)  # of the body without its fat, mm at a head radius of 24 mm
 # mm from the heads, where the lowest slice may lie: some scans end at the symphysis
 BOTTOM = (-115.0, -18.0)
 MIN_HU = -80.0  # inside a bone
@@ -54,20 +56,6 @@ ABDOMEN_RATE = 0.35  # share of scans that begin above the joints
 ABDOMEN_BOTTOM = (20.0, 100.0)  # mm from the heads, where those begin
 
 
-@dataclass(frozen=True, kw_only=True)
-class Confusers:
-    """What else is in the scan.
-
-    share  of what may be there, 0 (soft tissue, hips and femurs only) to 1 (all of it)
-    """
-
-    share: float = 0.7
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.share <= 1.0:
-            raise ConfigError(f"a share of {self.share}", fix="give a number from 0 to 1")
-
-
 def make_pelvis(
     seed: int,
     *,
@@ -75,7 +63,7 @@ def make_pelvis(
     field: tuple[float, float, float] = FIELD,
     pathology: Pathology | None = None,
     anatomy: Mapping[str, Any] | None = None,
-    confusers: Confusers = Confusers(),
+    confusers: float = 0.7,
     pathology_rate: float = 0.5,
     case_id: str | None = None,
 ) -> Case:
@@ -84,15 +72,16 @@ def make_pelvis(
     The image is int16 HU, the label 0 background, 1 hip bones, 2 femurs. Labels reach ``MARGIN``
     voxels beyond the surface of a bone, as those of real scans do.
 
-    spacing    voxel size in mm; field: the extent in mm along right, anterior, superior
+    spacing    voxel size in mm
+    field      extent in mm along right, anterior, superior
     pathology  given, or one illness with probability ``pathology_rate``, and metal as well in a
                share of ``METAL_RATE``; it lies in one femur only
-    Raises ConfigError where the field is not square or holds fewer than 16 voxels a side.
+    confusers  share, 0 to 1, of what else may be in the scan (0: soft tissue, hips and femurs only)
+    Raises ConfigError where the field is not square or holds fewer than 16 voxels a side, and for a
+    share that is none.
     """
     size = field_size(field, spacing)
-    streams = random_streams(
-        seed, "anatomy", "place", "bones", "tissue", "noise", "more", of=("pelvis",)
-    )
+    streams = random_streams(seed, *STREAMS, of=("pelvis",))
     place, bones, more = streams["place"], streams["bones"], streams["more"]
     drawn = draw(Anatomy, streams["anatomy"], anatomy)
     scanner = draw(Scanner, streams["noise"])
@@ -111,8 +100,7 @@ def make_pelvis(
     pelvis, cup = whole_hip_bone(p, a, pathology, thigh.distance, bones)
     at_socket = socket_factor(pelvis, more.uniform(*CORTEX_AT_SOCKET))
     hip = Hip(thigh._replace(cortex=thigh.cortex * at_socket), pelvis, cup)
-    half_depth = place.uniform(90.0, 145.0)
-    canvas, fascia = soft_tissue(p, a, spacing, streams["tissue"], half_depth)
+    canvas, fascia = soft_tissue(p, a, spacing, streams["tissue"], place.uniform(*HALF_DEPTH))
     add_abdomen(p, fascia, pelvis, a.muscle_hu, canvas, more)
     add_confusers(p, whole, pelvis, a, canvas, confusers, streams)
     patchy = np.exp(CORTEX_SD * canvas.texture(9.0, more))
@@ -141,11 +129,16 @@ def field_size(field: tuple[float, float, float], spacing: float) -> list[int]:
     return size
 
 
-def field_centre(height: float, confusers: Confusers, place: Rng, more: Rng) -> np.ndarray:
-    """The centre (3,) of a field ``height`` mm high, mm from the head."""
+def field_centre(height: float, confusers: float, place: Rng, more: Rng) -> np.ndarray:
+    """The centre (3,) of a field ``height`` mm high, mm from the head.
+
+    Raises ConfigError for a share of confusers that is none.
+    """
+    if not 0.0 <= confusers <= 1.0:
+        raise ConfigError(f"a share of {confusers}", fix="give a number from 0 to 1")
     across, depth = MIDLINE + place.uniform(-25, 25), place.uniform(-25, 15)
     bottom = place.uniform(*BOTTOM)
-    if more.random() < ABDOMEN_RATE * confusers.share:
+    if more.random() < ABDOMEN_RATE * confusers:
         bottom = more.uniform(*ABDOMEN_BOTTOM)
     return np.array([across, depth, bottom + height / 2])
 
@@ -172,12 +165,12 @@ def add_confusers(
     pelvis: Distance,
     a: Anatomy,
     canvas: Canvas,
-    confusers: Confusers,
+    confusers: float,
     streams: Mapping[str, Rng],
 ) -> None:
     """Distractors, sacrum, spine and ribs; ``p`` is ``whole`` folded at the midline."""
-    others = axial_skeleton(p, streams["bones"]) if confusers.share else []
-    for _ in range(int(streams["more"].poisson(8 * confusers.share))):
+    others = axial_skeleton(p, streams["bones"]) if confusers else []
+    for _ in range(int(streams["more"].poisson(8 * confusers))):
         add_distractor(whole, canvas, streams["more"])
     for bone in others:
         spongy = 0.75 * a.trabecular_hu + 45.0 * texture(pelvis.shape, 0.8, streams["tissue"])

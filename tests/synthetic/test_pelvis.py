@@ -8,7 +8,7 @@ from ssltut.errors import ConfigError
 from ssltut.synthetic import pelvis
 from ssltut.synthetic.abdomen import add_abdomen
 from ssltut.synthetic.anatomy import Anatomy, Pathology, draw
-from ssltut.synthetic.pelvis import Confusers, make_pelvis, socket_factor
+from ssltut.synthetic.pelvis import make_pelvis, socket_factor
 from ssltut.synthetic.shapes import ball
 from ssltut.synthetic.tissues import Canvas
 
@@ -52,19 +52,16 @@ def test_some_scans_hold_metal_whatever_else_is_ill_and_none_where_the_pathology
 
 
 def test_bone_that_is_no_hip_is_there_only_with_confusers():
-    with_them, without = (
-        make_pelvis(4, **COARSE, confusers=Confusers(share=share)) for share in (0.7, 0.0)
-    )
+    with_them, without = (make_pelvis(4, **COARSE, confusers=share) for share in (0.7, 0.0))
     outside = [int(((case.image > 250) & (case.label == 0)).sum()) for case in (with_them, without)]
     assert np.array_equal(with_them.label, without.label)
     assert outside[0] > 1.3 * outside[1]
     with pytest.raises(ConfigError, match="a share of 2"):
-        Confusers(share=2.0)
-    Confusers(share=1.0)
+        make_pelvis(4, **COARSE, confusers=2.0)
 
 
 def test_the_label_takes_in_the_rim_of_a_bone_as_references_of_real_scans_do():
-    case = make_pelvis(3, spacing=4.0, pathology=Pathology(), confusers=Confusers(share=0.0))
+    case = make_pelvis(3, spacing=4.0, pathology=Pathology(), confusers=0.0)
     bone = case.label > 0
     beside, rim = ndimage.binary_dilation(bone) & ~bone, bone & ~ndimage.binary_erosion(bone)
     assert np.percentile(case.image[beside], 90) < 250 < np.percentile(case.image[rim], 60)
