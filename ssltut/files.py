@@ -35,9 +35,8 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(
-            "there is no such file", where=file, fix="give the folder of a cohort that ssltut wrote"
-        ) from None
+        fix = "give the folder of a cohort that ssltut wrote"
+        raise DataError("there is no such file", where=file, fix=fix) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"not valid JSON ({error})", where=file, fix=mend) from None
     if not isinstance(content, dict):

@@ -61,17 +61,14 @@ def open_workers(
     """
     if workers < 0 or (workers and dask):
         cluster = f" and the cluster is {dask}" if dask else ""
-        raise ConfigError(
-            f"workers is {workers}{cluster}", fix="give 0 or more workers, or a cluster"
-        )
+        fix = "give 0 or more workers, or a cluster"
+        raise ConfigError(f"workers is {workers}{cluster}", fix=fix)
     if not workers and not dask:
         yield run_serially
         return
     if find_spec("distributed") is None:
-        raise ConfigError(
-            "dask.distributed is not installed",
-            fix='pip install "ssltut[sweep]", or stay in one process with 0 workers',
-        )
+        fix = 'pip install "ssltut[sweep]", or stay in one process with 0 workers'
+        raise ConfigError("dask.distributed is not installed", fix=fix)
     with _cluster(dask, log) if dask else _local_processes(workers, log) as client:
         yield partial(submit_all, client)
 
@@ -128,10 +125,9 @@ async def scheduler_info(address: str) -> dict[str, Any]:
             " out to use this machine",
         ) from None
     if info["type"] != "Scheduler":
+        fix = "give the address that dask scheduler prints"
         raise ConfigError(
-            f"this is a Dask {info['type'].lower()}, not the scheduler",
-            where=address,
-            fix="give the address that dask scheduler prints",
+            f"this is a Dask {info['type'].lower()}, not the scheduler", where=address, fix=fix
         )
     return info
 
@@ -168,15 +164,11 @@ def submit_all(client: Any, task: Task, shared: Any, jobs: Sequence[tuple]) -> R
                 " command again",
             )
         except CancelledError:
-            raise TrainingError(
-                "the connection to the Dask cluster was lost",
-                fix="give the same command again: what is done is not done again",
-            ) from None
+            fix = "give the same command again: what is done is not done again"
+            raise TrainingError("the connection to the Dask cluster was lost", fix=fix) from None
         except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"the Dask workers have no module {error.name}",
-                fix="install ssltut where the workers run, in the same version",
-            ) from None
+            fix = "install ssltut where the workers run, in the same version"
+            raise ConfigError(f"the Dask workers have no module {error.name}", fix=fix) from None
         yield index[future], result
 
 

@@ -73,9 +73,8 @@ def ingest(args: argparse.Namespace) -> int:
     labels = label_map(args.labels) if args.labels else None
     if args.label_files:
         if labels is None:
-            raise ConfigError(
-                "--label-files without --labels", fix="say with --labels what the values mean"
-            )
+            fix = "say with --labels what the values mean"
+            raise ConfigError("--label-files without --labels", fix=fix)
         labels = replace(labels, files=tuple(args.label_files))
     names = ("modality", "spacing", "hips", "assume_spacing", "fill", "each_a_patient")
     options = IntakeOptions(labels, **{name: getattr(args, name) for name in names})

@@ -93,11 +93,8 @@ def predict(args: argparse.Namespace) -> int:
     for path in args.scans:
         scans = list(by_id(path).values()) if path.is_dir() else [path]
         if not scans:
-            raise DataError(
-                "there are no scans *.nii or *.nii.gz here",
-                where=path,
-                fix="give the folder that holds them",
-            )
+            fix = "give the folder that holds them"
+            raise DataError("there are no scans *.nii or *.nii.gz here", where=path, fix=fix)
         targets |= {scan: args.out / f"{scan_id(scan)}_prediction.nii.gz" for scan in scans}
     wrong = predict_files(
         run,
@@ -178,10 +175,8 @@ def compare(args: argparse.Namespace) -> int:
 
     if args.metric not in METRICS or args.baseline not in args.methods:
         metrics = ", ".join(METRICS)
-        raise ConfigError(
-            f"the metric is {args.metric}, the baseline {args.baseline}",
-            fix=f"choose the metric among {metrics}, the baseline among the methods compared",
-        )
+        fix = f"choose the metric among {metrics}, the baseline among the methods compared"
+        raise ConfigError(f"the metric is {args.metric}, the baseline {args.baseline}", fix=fix)
     rows = run_comparison(
         open_cohort(args),
         args.methods,
@@ -278,10 +273,8 @@ def training_config(args: argparse.Namespace) -> "TrainConfig":
     changes = {name: value for name, value in given.items() if value is not None}
     if args.patch is not None:
         if len(args.patch) not in (1, 3):
-            raise ConfigError(
-                f"--patch has {len(args.patch)} sides",
-                fix="give one number of voxels for all, or three",
-            )
+            fix = "give one number of voxels for all, or three"
+            raise ConfigError(f"--patch has {len(args.patch)} sides", fix=fix)
         changes["patch"] = tuple(args.patch * 3)[:3]
     return replace(profile_named(args.profile).train, **changes)
 

@@ -43,10 +43,9 @@ class Case:
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3:
+            fix = "give one 3D volume per case"
             raise DataError(
-                f"the image has {self.image.ndim} dimensions, expected 3",
-                where=self.id,
-                fix="give one 3D volume per case",
+                f"the image has {self.image.ndim} dimensions, expected 3", where=self.id, fix=fix
             )
         if self.label is not None and self.label.shape != self.image.shape:
             raise DataError(

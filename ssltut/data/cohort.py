@@ -79,11 +79,8 @@ class Cohort:
     def case(self, case_id: str) -> Case:
         """One case, with its label where it is known. Raises DataError for an unknown id."""
         if case_id not in self.sources:
-            raise DataError(
-                f"there is no case {case_id!r}",
-                where=self.name,
-                fix=f"use one of {', '.join(list(self.sources)[:5])} ...",
-            )
+            fix = f"use one of {', '.join(list(self.sources)[:5])} ..."
+            raise DataError(f"there is no case {case_id!r}", where=self.name, fix=fix)
         if case_id not in self._loaded:
             self._loaded[case_id] = self.sources[case_id].load()
         return self._loaded[case_id]
@@ -176,10 +173,9 @@ class Cohort:
         Raises ConfigError for a cohort that is not of hips.
         """
         if self.table != HIP:
+            fix = "leave out the bone view"
             raise ConfigError(
-                f"the classes {self.table.names} are no hip",
-                where=self.name,
-                fix="leave out the bone view",
+                f"the classes {self.table.names} are no hip", where=self.name, fix=fix
             )
         return replace(
             self, sources=self._changed_sources(_as_bone, "bone"), table=BONE, _loaded={}
@@ -223,10 +219,9 @@ def _changed_source(source: Source, change: Callable[[Case], Case], note: str) -
 
 def _as_bone(case: Case) -> Case:
     if LABELLED in case.meta:
+        fix = "take that of whole labels"
         raise ConfigError(
-            "a scan that lacks labels of some bones has no bone view",
-            where=case.id,
-            fix="take that of whole labels",
+            "a scan that lacks labels of some bones has no bone view", where=case.id, fix=fix
         )
     return case if case.label is None else replace(case, label=to_bone(case.label))
 

@@ -36,10 +36,9 @@ def crop_hips(case: Case, size_mm: float = 160.0) -> dict[str, Case]:
 def _by_label(case: Case) -> dict[str, np.ndarray]:
     pelvis, femur = (np.argwhere(case.label == value) for value in (1, 2))
     if not len(pelvis):
+        fix = "give a case with labels 1 hip bone, 2 femur"
         raise DataError(
-            "there is no label with hip bone to find the hips by",
-            where=case.id,
-            fix="give a case with labels 1 hip bone, 2 femur",
+            "there is no label with hip bone to find the hips by", where=case.id, fix=fix
         )
     middle = (pelvis[:, 0].min() + pelvis[:, 0].max()) / 2
     centres = {}
@@ -48,11 +47,8 @@ def _by_label(case: Case) -> dict[str, np.ndarray]:
             (femur[:, 0] > middle) == (side == "right")
         ]  # RAS+: the index grows to the right
         if not len(own):
-            raise DataError(
-                f"there is no femur on the {side} side",
-                where=case.id,
-                fix="use a scan that shows both hips",
-            )
+            fix = "use a scan that shows both hips"
+            raise DataError(f"there is no femur on the {side} side", where=case.id, fix=fix)
         centres[side] = own[own[:, 2] > own[:, 2].max() - 50 / case.spacing[2]].mean(axis=0)
     return centres
 

@@ -47,17 +47,13 @@ def table_named(table: object) -> LabelTable:
     """
     if not isinstance(table, Mapping):
         if table not in TABLES:
-            raise ConfigError(
-                f"there is no label table {table!r}",
-                fix=f"use one of {', '.join(TABLES)}, or name the classes in split.json",
-            )
+            fix = f"use one of {', '.join(TABLES)}, or name the classes in split.json"
+            raise ConfigError(f"there is no label table {table!r}", fix=fix)
         return TABLES[table]
     names = tuple(map(str, table.get("names", ())))
     if not 2 <= len(set(names)) == len(names) <= len(OKABE_ITO) + 1:
-        raise ConfigError(
-            f"a label table with the names {list(names)}",
-            fix=f"give 2 to {len(OKABE_ITO) + 1} different names, background first",
-        )
+        fix = f"give 2 to {len(OKABE_ITO) + 1} different names, background first"
+        raise ConfigError(f"a label table with the names {list(names)}", fix=fix)
     colours = table.get("colours") or ("#000000", *OKABE_ITO)[: len(names)]
     return LabelTable(str(table.get("name", "own")), names, tuple(colours))
 
@@ -141,16 +137,13 @@ def label_map(which: str) -> LabelMap:
     try:
         return _label_map_of(yaml.safe_load(Path(which).read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise ConfigError(
-            f"there is no label mapping {which!r}",
-            fix=f"use {', '.join(LABEL_MAPS)} or a YAML file",
-        ) from None
+        fix = f"use {', '.join(LABEL_MAPS)} or a YAML file"
+        raise ConfigError(f"there is no label mapping {which!r}", fix=fix) from None
     # A ValueError may also be one of the decoding of the file.
     except (yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError) as error:
+        fix = "write values: {5: femur}, others: background; see README"
         raise ConfigError(
-            f"this is no label mapping ({type(error).__name__}: {error})",
-            where=which,
-            fix="write values: {5: femur}, others: background; see README",
+            f"this is no label mapping ({type(error).__name__}: {error})", where=which, fix=fix
         ) from None
 
 

@@ -42,15 +42,11 @@ class Split:
         Raises DataError when a part is missing or no list, or the lists do not fit their hash.
         """
         if missing := [part for part in PARTS if part not in parts]:
-            raise DataError(
-                f"no list {', '.join(missing)}",
-                where=where,
-                fix=f"give the four lists {', '.join(PARTS)}",
-            )
+            fix = f"give the four lists {', '.join(PARTS)}"
+            raise DataError(f"no list {', '.join(missing)}", where=where, fix=fix)
         if wrong := [part for part in PARTS if not isinstance(parts[part], list | tuple)]:
-            raise DataError(
-                f"{', '.join(wrong)} is no list", where=where, fix="give a list of scan names"
-            )
+            fix = "give a list of scan names"
+            raise DataError(f"{', '.join(wrong)} is no list", where=where, fix=fix)
         split = Split(*(tuple(map(str, parts[part])) for part in PARTS))
         if parts.get("hash", split.hash) != split.hash:
             raise DataError(
@@ -76,11 +72,8 @@ class Split:
             )
         for part in ("labelled", "validation"):
             if not getattr(self, part):
-                raise DataError(
-                    f"the part {part} of the split is empty",
-                    where=where,
-                    fix="move at least one labelled scan there",
-                )
+                fix = "move at least one labelled scan there"
+                raise DataError(f"the part {part} of the split is empty", where=where, fix=fix)
         part_of: dict[str, str] = {}
         for part in PARTS:
             # Labelled and unlabelled are both training data: one patient may have scans in each.
@@ -95,9 +88,8 @@ class Split:
                         fix="keep all scans of a patient in one part",
                     )
         if repeated := [case_id for case_id, count in Counter(self.all).items() if count > 1]:
-            raise DataError(
-                f"the scan {repeated[0]} is listed twice", where=where, fix="list every scan once"
-            )
+            fix = "list every scan once"
+            raise DataError(f"the scan {repeated[0]} is listed twice", where=where, fix=fix)
 
 
 def make_split(
@@ -116,10 +108,8 @@ def make_split(
     """
     patients = sorted(set(labelled.values()))
     if len(patients) < 3:
-        raise DataError(
-            f"{len(patients)} patients have labels",
-            fix="label at least three: one each to train, to validate and to test",
-        )
+        fix = "label at least three: one each to train, to validate and to test"
+        raise DataError(f"{len(patients)} patients have labels", fix=fix)
     order = np.random.default_rng(derive_seed(seed, "split")).permutation(len(patients))
     drawn = [patients[i] for i in order]
     n_test, n_validation = (max(1, round(share * len(patients))) for share in (test, validation))

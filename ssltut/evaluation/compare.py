@@ -150,11 +150,8 @@ def planned(
     for budget in {cell.budget for cell in cells}:
         cohort.with_budget(budget)
     if folder.exists() and any(folder.iterdir()) and not (folder / "rows").is_dir():
-        raise ConfigError(
-            "the folder is not empty and holds no comparison",
-            where=folder,
-            fix="choose a new folder; nothing was overwritten",
-        )
+        fix = "choose a new folder; nothing was overwritten"
+        raise ConfigError("the folder is not empty and holds no comparison", where=folder, fix=fix)
     sweep = Sweep({}, {name: method.title for name, method in methods.items()})
     for cell in cells:
         method, own = methods[cell.method], replace(config, seed=cell.seed)

@@ -103,11 +103,8 @@ def score_run(run: Run, cases: Iterable[Case], *, largest: bool = False) -> pd.D
     rows = []
     for case in cases:
         if case.label is None:
-            raise DataError(
-                "the case has no label to compare with",
-                where=case.id,
-                fix="evaluate on labelled cases only",
-            )
+            fix = "evaluate on labelled cases only"
+            raise DataError("the case has no label to compare with", where=case.id, fix=fix)
         label = run.predict(case)
         if largest:
             batch = torch.from_numpy(label)[None]

@@ -23,9 +23,8 @@ def run_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     Raises ConfigError for an unknown metric.
     """
     if metric not in HIGHER_IS_BETTER:
-        raise ConfigError(
-            f"there is no metric {metric!r}", fix=f"use one of {', '.join(HIGHER_IS_BETTER)}"
-        )
+        fix = f"use one of {', '.join(HIGHER_IS_BETTER)}"
+        raise ConfigError(f"there is no metric {metric!r}", fix=fix)
     values = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
     return values.groupby(["patient", "seed", "method"])["value"].mean().unstack("method")
 

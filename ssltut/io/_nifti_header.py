@@ -236,9 +236,8 @@ def _qform_of(header: nib.Nifti1Header) -> np.ndarray:
 def _diagonal(spacing: Spacing) -> np.ndarray:
     mm = np.ravel(np.asarray(spacing, float))
     if mm.size not in (1, 3) or not (np.isfinite(mm) & (mm > 0)).all():
-        raise ConfigError(
-            f"assume_spacing={spacing}", fix="give one number or three, in mm, above 0"
-        )
+        fix = "give one number or three, in mm, above 0"
+        raise ConfigError(f"assume_spacing={spacing}", fix=fix)
     return np.diag([*np.broadcast_to(mm, 3), 1.0])
 
 

@@ -101,10 +101,9 @@ def check_label(
         pairs = zip(labels[outside][:8], counts[outside][:8], strict=True)
         examples = ", ".join(f"{value:.10g} ({count} voxels)" for value, count in pairs)
         names = (f"{i} {name}" for i, name in enumerate(table.names)) if table else ["0 to 65535"]
+        fix = f"map them to {', '.join(names)}"
         raise DataError(
-            f"{outside.sum()} label values are not in the table: {examples}",
-            where=where,
-            fix=f"map them to {', '.join(names)}",
+            f"{outside.sum()} label values are not in the table: {examples}", where=where, fix=fix
         )
     if len(labels) == 1 and note is not None:
         what = f"the label has one class only: {int(labels[0])} in all {counts[0]} voxels"

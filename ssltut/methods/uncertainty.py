@@ -55,10 +55,8 @@ def quantile_threshold(uncertainty: Tensor, share: float) -> float:
     Raises ConfigError for a share outside (0, 1).
     """
     if not 0.0 < share < 1.0:
-        raise ConfigError(
-            f"the share of unreliable voxels is {share}",
-            fix="give a share between 0 and 1, or 'published'",
-        )
+        fix = "give a share between 0 and 1, or 'published'"
+        raise ConfigError(f"the share of unreliable voxels is {share}", fix=fix)
     flat = uncertainty.flatten()
     # torch.quantile refuses more than 2^24 values
     return flat.kthvalue(max(1, math.ceil((1.0 - share) * flat.numel()))).values.item()

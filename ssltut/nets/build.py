@@ -41,10 +41,8 @@ def build_net(
     kind = arch.removesuffix("2d")
     imported = ":" in arch
     if kind not in ARCHITECTURES and not imported:
-        raise ConfigError(
-            f"there is no network {arch!r}",
-            fix=f"use one of {', '.join(ARCHITECTURES)}, with 2d after its name for slices",
-        )
+        fix = f"use one of {', '.join(ARCHITECTURES)}, with 2d after its name for slices"
+        raise ConfigError(f"there is no network {arch!r}", fix=fix)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if imported:

@@ -30,8 +30,6 @@ def import_net(where: str, in_channels: int, n_classes: int) -> Slices:
     try:
         make = getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"there is no network {where!r} ({error})",
-            fix="name a function as package.module:function",
-        ) from None
+        fix = "name a function as package.module:function"
+        raise ConfigError(f"there is no network {where!r} ({error})", fix=fix) from None
     return Slices(make(in_channels, n_classes))

@@ -16,10 +16,8 @@ def frontend() -> str:
     """
     chosen = os.environ.get("SSLTUT_FRONTEND")
     if chosen and chosen not in FRONTENDS:
-        raise ConfigError(
-            f"SSLTUT_FRONTEND is {chosen!r}",
-            fix=f"set it to one of {', '.join(FRONTENDS)}, or unset it",
-        )
+        fix = f"set it to one of {', '.join(FRONTENDS)}, or unset it"
+        raise ConfigError(f"SSLTUT_FRONTEND is {chosen!r}", fix=fix)
     if chosen:
         return chosen
     if "google.colab" in sys.modules:

@@ -86,9 +86,8 @@ class Pathology:
     def __post_init__(self) -> None:
         for name in ILLNESSES:
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}", fix="give a severity from 0 to 1"
-                )
+                fix = "give a severity from 0 to 1"
+                raise ConfigError(f"{name} is {getattr(self, name)}", fix=fix)
 
     def applied_to(self, anatomy: Anatomy) -> Anatomy:
         """The anatomy with the parameters that illness changes."""
@@ -138,10 +137,8 @@ def draw(kind: type[Drawn], rng: Rng, fixed: Mapping[str, Any] | None = None) ->
             low, high, *_ = RANGES[parameter.name]
             drawn[parameter.name] = float(rng.uniform(low, high))
     if unknown := sorted(set(fixed) - set(drawn)):
-        raise ConfigError(
-            f"{kind.__name__} has no parameter {', '.join(unknown)}",
-            fix=f"use one of {', '.join(drawn)}",
-        )
+        fix = f"use one of {', '.join(drawn)}"
+        raise ConfigError(f"{kind.__name__} has no parameter {', '.join(unknown)}", fix=fix)
     return kind(**drawn | fixed)
 
 

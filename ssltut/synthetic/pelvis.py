@@ -122,10 +122,8 @@ def field_size(field: tuple[float, float, float], spacing: float) -> list[int]:
     """Voxels a side. Raises ConfigError as ``make_pelvis``."""
     size = [round(extent / spacing) for extent in field]
     if size[0] != size[1] or min(size) < 16:
-        raise ConfigError(
-            f"a field of {' x '.join(map(str, size))} voxels",
-            fix="make the first two sides equal and all at least 16",
-        )
+        fix = "make the first two sides equal and all at least 16"
+        raise ConfigError(f"a field of {' x '.join(map(str, size))} voxels", fix=fix)
     return size
 
 

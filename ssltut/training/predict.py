@@ -55,18 +55,13 @@ def predict_files(
     ``min_component`` that is no share.
     """
     if not 0.0 <= min_component <= 1.0:
-        raise ConfigError(
-            f"min_component is {min_component}",
-            fix="give a share of the largest component, from 0 to 1",
-        )
+        fix = "give a share of the largest component, from 0 to 1"
+        raise ConfigError(f"min_component is {min_component}", fix=fix)
     places: set[Path] = set()
     for target in map(Path.absolute, targets.values()):
         if target.exists() or target in places:
-            raise ConfigError(
-                "the prediction exists already",
-                where=target,
-                fix="choose another --out; nothing was overwritten",
-            )
+            fix = "choose another --out; nothing was overwritten"
+            raise ConfigError("the prediction exists already", where=target, fix=fix)
         places.add(target)
     scans = list(targets)
     processes = n_workers(workers, len(scans), cluster=bool(dask))

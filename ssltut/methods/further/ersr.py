@@ -120,11 +120,8 @@ class ERSR(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.shape, self.mirror) == ("ellipse", "sagittal"):
-            raise ConfigError(
-                "a sagittal mirror needs a shape in 3D",
-                where=self.name,
-                fix="use shape sphere or ellipsoid",
-            )
+            fix = "use shape sphere or ellipsoid"
+            raise ConfigError("a sagittal mirror needs a shape in 3D", where=self.name, fix=fix)
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
         return Plan(default.labelled, 0) if progress.frac < self.pretrain else default

@@ -117,9 +117,8 @@ class SelfPaced(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.use:
-            raise ConfigError(
-                "use is empty", where=self.name, fix=f"choose among {', '.join(META)}"
-            )
+            fix = f"choose among {', '.join(META)}"
+            raise ConfigError("use is empty", where=self.name, fix=fix)
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
         if self.weight and progress.frac < self.pretrain:

@@ -64,10 +64,8 @@ def explore_matches(
     alt, new = described(alt), EmbeddedScan(**target)
     at = tuple(int(v) for v in at)
     if len(at) != 3 or not all(0 <= v < n for v, n in zip(at, new.image.shape, strict=True)):
-        raise ConfigError(
-            f"voxel {at} is not in a scan of shape {new.image.shape}",
-            fix="give three indices inside it",
-        )
+        fix = "give three indices inside it"
+        raise ConfigError(f"voxel {at} is not in a scan of shape {new.image.shape}", fix=fix)
     scans = {scan: EmbeddedScan(**keywords) for scan, keywords in labelled.items()}
     finder = MatchFinder(new, scans, table.n_classes, references)
     if not isinstance(question, Question):

@@ -155,10 +155,8 @@ def candidates() -> tuple[list[str], str]:
     """
     chosen = os.environ.get("SSLTUT_VIEWER")
     if chosen and chosen not in VIEWERS:
-        raise ConfigError(
-            f"SSLTUT_VIEWER is {chosen!r}",
-            fix=f"set it to one of {', '.join(VIEWERS)}, or unset it",
-        )
+        fix = f"set it to one of {', '.join(VIEWERS)}, or unset it"
+        raise ConfigError(f"SSLTUT_VIEWER is {chosen!r}", fix=fix)
     if chosen:
         return [chosen], "" if chosen == VIEWERS[0] else "SSLTUT_VIEWER asks for it"
     found = obstacles()
@@ -265,11 +263,8 @@ def open_plotly(scene: VolumeScene) -> None:
         marker = {"size": 5, "color": POINT["color"], "line": {"color": "black", "width": 1}}
         traces.append(go.Scatter3d(x=x, y=y, z=z, mode="markers", name="points", marker=marker))
     if not traces:
-        raise ConfigError(
-            "there is neither a label nor a point to draw",
-            where="plotly",
-            fix="install itkwidgets or k3d to see an image alone",
-        )
+        fix = "install itkwidgets or k3d to see an image alone"
+        raise ConfigError("there is neither a label nor a point to draw", where="plotly", fix=fix)
     display(plotly_widget(traces, layout(None)))
 
 

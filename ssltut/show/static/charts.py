@@ -23,17 +23,13 @@ MOST_POINTS = 60  # of one row
 def check_table(table: pd.DataFrame, *names: str) -> None:
     """Raises ConfigError for a missing column, or for two rows that agree in the first two."""
     if missing := set(names) - set(table.columns):
-        raise ConfigError(
-            f"the table has no column {', '.join(sorted(missing))}",
-            fix=f"it needs {', '.join(names)}",
-        )
+        fix = f"it needs {', '.join(names)}"
+        raise ConfigError(f"the table has no column {', '.join(sorted(missing))}", fix=fix)
     twice = table[table.duplicated([*names[:2]])]
     if len(twice):
         which = " and ".join(f"{name} {twice[name].iloc[0]}" for name in names[:2])
-        raise ConfigError(
-            f"the table has more than one row for {which}",
-            fix="give the rows of one metric, and of one budget or part each",
-        )
+        fix = "give the rows of one metric, and of one budget or part each"
+        raise ConfigError(f"the table has more than one row for {which}", fix=fix)
 
 
 def usual_range(values: ArrayLike, anchors: Sequence[float] = ()) -> tuple[float, float]:

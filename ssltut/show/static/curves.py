@@ -72,10 +72,8 @@ def refuse_missing(history: pd.DataFrame, groups: Groups) -> None:
     """Raises ConfigError for a column that is not there."""
     wanted = {"step"}.union(*groups.values())
     if missing := wanted - set(history.columns):
-        raise ConfigError(
-            f"the history has no column {', '.join(sorted(missing))}",
-            fix=f"it has {', '.join(map(str, history.columns))}",
-        )
+        fix = f"it has {', '.join(map(str, history.columns))}"
+        raise ConfigError(f"the history has no column {', '.join(sorted(missing))}", fix=fix)
 
 
 @styled

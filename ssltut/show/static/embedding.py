@@ -30,10 +30,8 @@ def flatten(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> tuple[np.
     """
     x = np.asarray(vectors, float)
     if method not in SPELT or x.ndim != 2 or len(x) < 3 or x.shape[1] < 2:
-        raise ConfigError(
-            f"a map of vectors of shape {x.shape} by {method!r}",
-            fix=f"give at least 3 vectors (N, D >= 2) and one of {', '.join(SPELT)}",
-        )
+        fix = f"give at least 3 vectors (N, D >= 2) and one of {', '.join(SPELT)}"
+        raise ConfigError(f"a map of vectors of shape {x.shape} by {method!r}", fix=fix)
     if method == "pca":
         return principal_components(x)
     module, package = NEEDS[method]

@@ -111,15 +111,13 @@ class MatchFinder:
         references: int = 120,
     ) -> None:
         if not labelled:
-            raise ConfigError(
-                "there is no labelled scan to look for matches in", fix="give at least one"
-            )
+            fix = "give at least one"
+            raise ConfigError("there is no labelled scan to look for matches in", fix=fix)
         channels = len(target.embedding)
         for name, scan in labelled.items():
             if scan.label is None:
-                raise ConfigError(
-                    "a scan to look for matches in has no label", where=name, fix="give its label"
-                )
+                fix = "give its label"
+                raise ConfigError("a scan to look for matches in has no label", where=name, fix=fix)
             if len(scan.embedding) != channels:
                 raise ConfigError(
                     f"its embedding has {len(scan.embedding)} channels, that of the unlabelled scan"
@@ -149,10 +147,9 @@ class MatchFinder:
                 generator=torch.Generator().manual_seed(draw),
             )
             if not present.any():
+                fix = "take a scan with more than one class"
                 raise ConfigError(
-                    "its label has no surface to draw references from",
-                    where=scan,
-                    fix="take a scan with more than one class",
+                    "its label has no surface to draw references from", where=scan, fix=fix
                 )
             self.drawn[key] = index[present], torch.nonzero(present)[:, 0]
         return self.drawn[key]
@@ -167,10 +164,8 @@ class MatchFinder:
         # a small band is drawn from with replacement, but a voxel is a neighbour once
         bank = index.unique()
         if not 1 <= question.k <= len(bank):
-            raise ConfigError(
-                f"{question.k} neighbours asked of {len(bank)} references",
-                fix="use at least 1 and at most all of them",
-            )
+            fix = "use at least 1 and at most all of them"
+            raise ConfigError(f"{question.k} neighbours asked of {len(bank)} references", fix=fix)
         x, y, z = at
         query = self.target.embedding[:, x, y, z].float()[None]
         score = torch.full((self.n_classes,), torch.nan)

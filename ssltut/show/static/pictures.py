@@ -55,10 +55,8 @@ def line_style(k: int) -> dict[str, Any]:
 def described(alt: str) -> str:
     """``alt`` itself. Raises ConfigError when it says nothing."""
     if not isinstance(alt, str) or not alt.strip():
-        raise ConfigError(
-            "the alt text is empty",
-            fix="say in one sentence what the picture shows, for a reader who cannot see it",
-        )
+        fix = "say in one sentence what the picture shows, for a reader who cannot see it"
+        raise ConfigError("the alt text is empty", fix=fix)
     return " ".join(alt.split())
 
 

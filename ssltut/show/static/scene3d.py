@@ -73,15 +73,13 @@ def surface(
     elif affine is not None and spacing is None:
         matrix, shift = affine[:3, :3], affine[:3, 3]
     else:
-        raise ConfigError(
-            "a surface needs its geometry, once", fix="give either spacing= in mm or affine="
-        )
+        fix = "give either spacing= in mm or affine="
+        raise ConfigError("a surface needs its geometry, once", fix=fix)
     mask = np.asarray(label) == class_id
     if not mask.any():
+        fix = f"it has {np.unique(label).tolist()}"
         raise ConfigError(
-            f"no voxel of the label has the value {class_id}",
-            where="surface",
-            fix=f"it has {np.unique(label).tolist()}",
+            f"no voxel of the label has the value {class_id}", where="surface", fix=fix
         )
     box = find_objects(mask.astype(np.uint8))[0]
     crop = mask[box]

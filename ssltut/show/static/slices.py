@@ -82,10 +82,8 @@ class Scene:
                     fix="give table=, with a name for each",
                 )
         if isinstance(self.window, str) and self.window not in WINDOWS:
-            raise ConfigError(
-                f"there is no window {self.window!r}",
-                fix=f"use one of {', '.join(WINDOWS)}, (centre, width) or None",
-            )
+            fix = f"use one of {', '.join(WINDOWS)}, (centre, width) or None"
+            raise ConfigError(f"there is no window {self.window!r}", fix=fix)
 
     @property
     def colours(self) -> Sequence[str]:
@@ -323,9 +321,7 @@ def grid(
     Raises ConfigError when there is nothing to show or no such plane.
     """
     if not items or plane not in PLANES:
-        raise ConfigError(
-            f"a grid of {len(items)} scans in plane {plane!r}",
-            fix=f"give at least one scan and one of {', '.join(PLANES)}",
-        )
+        fix = f"give at least one scan and one of {', '.join(PLANES)}"
+        raise ConfigError(f"a grid of {len(items)} scans in plane {plane!r}", fix=fix)
     scenes = {title: Scene(**item) for title, item in items.items()}
     return picture(grid_figure(scenes, plane, columns), alt)
