@@ -24,10 +24,8 @@ HALF = Progress(50, 100)
 
 def step(name, options=None, config=STILL, n_classes=3, progress=HALF):
     """The terms of one step without noise, beside the networks and the batch they came from."""
-    method, batch = (
-        make_method(name, {"sigma_student": 0.0} | (options or {})),
-        make_batch(n_classes),
-    )
+    method = make_method(name, {"sigma_student": 0.0} | (options or {}))
+    batch = make_batch(n_classes)
     nets = build_nets(method, config, n_classes)
     return method.losses(batch, nets, progress), nets, batch
 

@@ -111,11 +111,9 @@ def test_the_terms_of_a_step_in_float64():
 
 
 def test_the_contrast_by_hand():
-    s, first, second = (
-        torch.tensor([0.9, 0.2, -0.3]),
-        torch.tensor([1, 1, 0]),
-        torch.tensor([1, 0, 0]),
-    )
+    s = torch.tensor([0.9, 0.2, -0.3])
+    first = torch.tensor([1, 1, 0])
+    second = torch.tensor([1, 0, 0])
     e = [
         [math.exp(m * v / 0.5) for m, v in zip(mask, (0.9, 0.2, -0.3), strict=False)]
         for mask in ((1, 0, 0), (0, 1, 1), (0, 0, 1), (1, 1, 0))

@@ -110,11 +110,9 @@ def test_the_threshold_and_the_largest_side_rise():
 
 
 def test_the_terms_are_those_of_two_networks_and_a_displaced_teacher():
-    method, batch, progress = (
-        make_method("cad", {"sigma_student": 0.0}),
-        make_batch(),
-        Progress(50, 100),
-    )
+    method = make_method("cad", {"sigma_student": 0.0})
+    batch = make_batch()
+    progress = Progress(50, 100)
     nets = build_nets(method, STILL, 3)
     terms = method.losses(batch, nets, progress)
     p = nets["teacher"](batch.x_u).logits.softmax(1)

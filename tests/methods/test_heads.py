@@ -28,10 +28,8 @@ HALF = Progress(50, 100)
 
 def step(name, options=None, config=STILL, n_classes=3, progress=HALF):
     """The terms of one step without noise, beside the networks and the batch they came from."""
-    method, batch = (
-        make_method(name, {"sigma_student": 0.0} | (options or {})),
-        make_batch(n_classes),
-    )
+    method = make_method(name, {"sigma_student": 0.0} | (options or {}))
+    batch = make_batch(n_classes)
     nets = build_nets(method, config, n_classes)
     return method.losses(batch, nets, progress), nets, batch
 
@@ -216,12 +214,10 @@ def test_perturbations_of_maps_by_hand():
 def test_mtc_redraws_every_class_where_it_is_seen():
     terms, nets, batch = step("mtc")
     logits, heads = everything(nets["student"], batch)
-    x, p, r, expected = (
-        torch.cat([batch.x_l, batch.x_u]).double()[:, 0],
-        logits.softmax(1),
-        heads["reconstruction"],
-        0.0,
-    )
+    x = torch.cat([batch.x_l, batch.x_u]).double()[:, 0]
+    p = logits.softmax(1)
+    r = heads["reconstruction"]
+    expected = 0.0
     for c in range(3):
         expected += p[:, c].mean() * (r[:, c] - x * p[:, c]).square().mean()
     assert terms["consistency"].value.item() == pytest.approx(expected.item(), rel=1e-4)

@@ -94,10 +94,8 @@ def test_the_terms_of_a_step_in_float64(pool):
     for name, region in (("supervised", true), ("pasted", ~true)):
         expected = 0.0
         for i in range(2):
-            p, t = (
-                out.logits[i].double().softmax(0)[1:] * region[i],
-                F.one_hot(y[i], 3).movedim(-1, 0)[1:] * region[i],
-            )
+            p = out.logits[i].double().softmax(0)[1:] * region[i]
+            t = F.one_hot(y[i], 3).movedim(-1, 0)[1:] * region[i]
             dice = (2 * (p * t).sum((1, 2, 3)) + 1e-5) / ((p + t).sum((1, 2, 3)) + 1e-5)
             expected += ce[i][region[i]].mean() + 1 - dice.mean()
         assert terms[name].value.item() == pytest.approx(expected.item(), rel=1e-4)

@@ -90,19 +90,15 @@ def slow_similarity(references, query, kernel):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_kernels_against_the_formula(kernel):
-    references, query = (
-        torch.randn(3, 2, 4, 6, generator=generator()),
-        torch.randn(5, 6, generator=generator(1)),
-    )
+    references = torch.randn(3, 2, 4, 6, generator=generator())
+    query = torch.randn(5, 6, generator=generator(1))
     fast = similarity(references, query, kernel)
     assert np.allclose(fast.numpy(), slow_similarity(references, query, kernel), atol=1e-5)
 
 
 def test_mean_cosine_is_one_prototype_a_class():
-    references, query = (
-        torch.randn(2, 5, 16, 8, generator=generator()),
-        torch.randn(50, 8, generator=generator(1)),
-    )
+    references = torch.randn(2, 5, 16, 8, generator=generator())
+    query = torch.randn(50, 8, generator=generator(1))
     k = similarity(references, query, "mean_cosine")
     unit = references / references.norm(dim=-1, keepdim=True)
     prototypes = unit.mean((1, 2))
@@ -116,10 +112,8 @@ def test_an_unknown_kernel_is_refused():
 
 
 def test_nearest_is_exact_whatever_the_chunk():
-    query, bank = (
-        torch.randn(100, 8, generator=generator()),
-        torch.randn(40, 8, generator=generator(1)),
-    )
+    query = torch.randn(100, 8, generator=generator())
+    bank = torch.randn(40, 8, generator=generator(1))
     full = torch.nn.functional.cosine_similarity(
         query[:, None].double(), bank[None].double(), dim=-1
     )
@@ -169,10 +163,8 @@ def test_the_product_of_two_places_falls_with_their_distance_in_the_scan():
 
 
 def test_left_and_right_are_counted_from_the_outside_of_the_body():
-    left, right = (
-        PatchLocation("a", "left", (0.25, 0.5, 0.5), (0.5, 1.0, 1.0)),
-        PatchLocation("b", "right", (0.75, 0.5, 0.5), (0.5, 1.0, 1.0)),
-    )
+    left = PatchLocation("a", "left", (0.25, 0.5, 0.5), (0.5, 1.0, 1.0))
+    right = PatchLocation("b", "right", (0.75, 0.5, 0.5), (0.5, 1.0, 1.0))
     vectors = place_vectors([left, right], (4, 2, 2)).view(2, 4, 2, 2, 6)
     assert torch.allclose(vectors[0], vectors[1].flip(0))
     assert not torch.allclose(vectors[0], vectors[1])

@@ -22,36 +22,28 @@ def on_unlabelled(nets, batch):
 
 
 def test_mean_teacher_consistency_by_hand():
-    method, batch = (
-        make_method("mean_teacher", {"sigma_teacher": 0.0, "sigma_student": 0.0}),
-        make_batch(),
-    )
+    method = make_method("mean_teacher", {"sigma_teacher": 0.0, "sigma_student": 0.0})
+    batch = make_batch()
     nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
     with torch.no_grad():
         for p in nets["teacher"].parameters():
             p.mul_(0.9)
     term = method.losses(batch, nets, Progress(100, 100))["consistency"]
-    p, q = (
-        on_unlabelled(nets, batch).logits.double().softmax(1),
-        nets["teacher"](batch.x_u).logits.double().softmax(1),
-    )
+    p = on_unlabelled(nets, batch).logits.double().softmax(1)
+    q = nets["teacher"](batch.x_u).logits.double().softmax(1)
     assert term.value.item() == pytest.approx((p - q).square().mean().item(), rel=1e-4)
     assert term.weight == pytest.approx(0.1)
 
 
 def test_ua_mt_counts_only_sure_voxels():
-    method, batch = (
-        make_method("ua_mt", {"sigma_teacher": 0.0, "sigma_student": 0.0, "passes": 2}),
-        make_batch(),
-    )
+    method = make_method("ua_mt", {"sigma_teacher": 0.0, "sigma_student": 0.0, "passes": 2})
+    batch = make_batch()
     nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
     with torch.no_grad():
         nets["teacher"].classifier.weight.mul_(3.0)
     term = method.losses(batch, nets, Progress(0, 100))["consistency"]
-    p, q = (
-        on_unlabelled(nets, batch).logits.double().softmax(1),
-        nets["teacher"](batch.x_u).logits.double().softmax(1),
-    )
+    p = on_unlabelled(nets, batch).logits.double().softmax(1)
+    q = nets["teacher"](batch.x_u).logits.double().softmax(1)
     mask = entropy(q) < published_threshold(0.0, 3)
     assert 0 < mask.sum() < mask.numel()
     assert term.value.item() == pytest.approx(

@@ -130,11 +130,9 @@ def test_sure_voxels_count_more_at_first_and_unsure_ones_at_the_end():
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_every_term_in_float64(n_classes):
-    method, batch, progress = (
-        make_method("medl", {"sigma_student": 0.0}),
-        make_batch(n_classes),
-        Progress(20, 100),
-    )
+    method = make_method("medl", {"sigma_student": 0.0})
+    batch = make_batch(n_classes)
+    progress = Progress(20, 100)
     nets = build_nets(method, STILL, n_classes)
     terms = method.losses(batch, nets, progress)
     z = [
@@ -170,11 +168,9 @@ def test_every_term_in_float64(n_classes):
 
 
 def test_doubt_weighs_the_dice_of_a_voxel():
-    z, y, w = (
-        torch.randn(1, 2, 1, 1, 3).double(),
-        torch.tensor([[[[1, 0, 1]]]]),
-        torch.tensor([[[[1.0, 0.5, 0.25]]]]).double(),
-    )
+    z = torch.randn(1, 2, 1, 1, 3).double()
+    y = torch.tensor([[[[1, 0, 1]]]])
+    w = torch.tensor([[[[1.0, 0.5, 0.25]]]]).double()
     p = z.softmax(1)[0, 1, 0, 0]
     expected = 1 - 2 * (p[0] + 0.25 * p[2]) / (p[0] + 0.5 * p[1] + 0.25 * p[2] + 1.25)
     assert dice_loss(z, y, w).item() == pytest.approx(expected.item(), abs=1e-4)

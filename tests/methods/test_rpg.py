@@ -41,10 +41,8 @@ def test_references_are_balanced_and_thinned_without_repeats():
 
 @pytest.mark.parametrize(("size", "stride"), [(8, 2), (8, 4), (12, 4)])
 def test_the_vote_of_the_nearest_is_exact(size, stride):
-    method, batch = (
-        make_method("rpg", {"sigma_student": 0.0, "stride": stride, "references": 7}),
-        make_batch(size=size),
-    )
+    method = make_method("rpg", {"sigma_student": 0.0, "stride": stride, "references": 7})
+    batch = make_batch(size=size)
     nets = build_nets(method, STILL, 3)
     q, weak = method.targets(batch, nets)
     with torch.no_grad(), eval_mode(nets["student"]):

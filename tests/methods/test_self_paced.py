@@ -26,10 +26,8 @@ SEMI, FIRST = Progress(50, 100), Progress(20, 100)
 )
 @pytest.mark.parametrize("age", [0.5, 2.0, 60.0])
 def test_the_weights_minimise_the_regularised_loss(kind, regulariser, age):
-    losses, grid = (
-        torch.tensor([0.0, 0.3, 1.0, 1.9, 7.0]).double(),
-        torch.linspace(0, 1, 10001).double(),
-    )
+    losses = torch.tensor([0.0, 0.3, 1.0, 1.9, 7.0]).double()
+    grid = torch.linspace(0, 1, 10001).double()
     found = self_paced_weights(losses, age, kind)
     best = grid[(grid * losses[:, None] + regulariser(grid, age)).argmin(1)]
     assert torch.allclose(found, best, atol=2e-4)
@@ -77,12 +75,10 @@ def test_terms_in_float64(weights, correct):
     for kind, (scale, first, last) in META.items():
         z = nets["projector"][kind](pooled).detach().double()
         z = z / z.norm(dim=1, keepdim=True)
-        label, age, rows, ws = (
-            meta_label(kind, batch, 8).tolist() * 2,
-            first + (last - first) * math.sqrt(0.5),
-            [],
-            [],
-        )
+        label = meta_label(kind, batch, 8).tolist() * 2
+        age = first + (last - first) * math.sqrt(0.5)
+        rows = []
+        ws = []
         for i in range(8):
             others = [a for a in range(8) if a != i]
             bottom = sum(math.exp(float(z[i] @ z[a]) / 0.07) for a in others)

@@ -170,10 +170,8 @@ def test_surface_points_lie_between_voxels_and_not_on_the_border():
 
 
 def test_the_heads_of_synthetic_femurs_are_found_and_two_hips_have_a_plane_between_them():
-    cases, method = (
-        {},
-        make_method("ersr", {"shape": "sphere", "mirror": "sagittal", "reach": 1.25}),
-    )
+    cases = {}
+    method = make_method("ersr", {"shape": "sphere", "mirror": "sagittal", "reach": 1.25})
     for case in hips().training("labelled"):
         head = find_shape(pieces(case.label == 2, 1)[0], True, 1.25, 0.8)
         assert head.half_axes()[0] * case.spacing[0] == pytest.approx(

@@ -26,10 +26,8 @@ HALF = Progress(50, 100)
 
 
 def step(options=None, n_classes=3, config=STILL, progress=HALF, batch=None):
-    method, batch = (
-        make_method("ss_net", {"sigma_student": 0.0} | (options or {})),
-        batch or make_batch(n_classes),
-    )
+    method = make_method("ss_net", {"sigma_student": 0.0} | (options or {}))
+    batch = batch or make_batch(n_classes)
     nets = build_nets(method, config, n_classes)
     outs = method.forward(batch, nets, progress)
     terms = method.terms(batch, nets, outs, progress)
@@ -202,10 +200,8 @@ def test_weights_and_who_learns():
 def test_what_a_method_adds_to_the_networks_learns_and_starts_from_the_seed(tmp_path):
     config, log = replace(SMALL, steps=6), lambda line: None
     method = make_method("ss_net")
-    start, run = (
-        build_nets(method, config, 3)["separator"],
-        train(method, toy_cohort(), config, tmp_path / "r", log=log),
-    )
+    start = build_nets(method, config, 3)["separator"]
+    run = train(method, toy_cohort(), config, tmp_path / "r", log=log)
     again = build_nets(method, config, 3)["separator"]
     found = dict(run.nets["separator"].named_parameters())
     assert all(
@@ -235,10 +231,8 @@ def test_weights_of_low_scores_and_their_gradients_stay_finite():
         score = scorers(1)[0]
         with torch.no_grad():
             score[-1].bias.fill_(bias)
-        found, expected = (
-            mean_one_scores(score, vectors),
-            deepcopy(score).double()(vectors.double()).sigmoid()[:, 0],
-        )
+        found = mean_one_scores(score, vectors)
+        expected = deepcopy(score).double()(vectors.double()).sigmoid()[:, 0]
         torch.testing.assert_close(found.double(), expected / expected.mean(), rtol=1e-3, atol=0.0)
         found[0].backward()
         assert all(p.grad.isfinite().all() for p in score.parameters()), bias

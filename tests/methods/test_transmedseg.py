@@ -77,9 +77,9 @@ def test_running_moments_are_those_of_the_mixture():
 
 def test_the_clusters_are_those_of_the_plain_graph():
     torch.manual_seed(0)
-    maps, head = (
-        torch.rand(2, 6, 2, 3, 2),
-        torch.nn.Sequential(torch.nn.Conv3d(6, 6, 1), torch.nn.PReLU(6), torch.nn.Conv3d(6, 4, 1)),
+    maps = torch.rand(2, 6, 2, 3, 2)
+    head = torch.nn.Sequential(
+        torch.nn.Conv3d(6, 6, 1), torch.nn.PReLU(6), torch.nn.Conv3d(6, 4, 1)
     )
     expected = 0.0
     for sample in maps:
@@ -103,11 +103,9 @@ def test_two_kinds_of_voxels_are_best_in_two_clusters():
             layer.weight.data, layer.bias.data = weight.view(2, 2, 1, 1, 1), torch.zeros(2)
         return cluster_loss(maps, head, 2.0).item()
 
-    apart, together, mixed = (
-        split([[99.0, 0.0], [0.0, 99.0]]),
-        split([[99.0, 99.0], [0.0, 0.0]]),
-        split([[0.0, 0.0], [0.0, 0.0]]),
-    )
+    apart = split([[99.0, 0.0], [0.0, 99.0]])
+    together = split([[99.0, 99.0], [0.0, 0.0]])
+    mixed = split([[0.0, 0.0], [0.0, 0.0]])
     assert (apart, together, mixed) == (
         pytest.approx(-0.25),
         pytest.approx(0.0),
@@ -129,10 +127,8 @@ def test_the_terms_of_a_step_in_float64():
     out = nets["student"](torch.cat([torch.where(keep, a, u), torch.where(keep, v, b)]))
     true = torch.stack([keep, ~keep])
     f, g = (x.feats["embedding"].movedim(1, -1).double() for x in (out, teacher))
-    w, shift = (
-        nets["student"].classifier.weight.flatten(1).double(),
-        torch.zeros(3, 3, dtype=torch.float64),
-    )
+    w = nets["student"].classifier.weight.flatten(1).double()
+    shift = torch.zeros(3, 3, dtype=torch.float64)
     for c in set(y[true].tolist()) & set(pseudo.flatten().tolist()):
         d = w - w[c]
         gap = g[pseudo == c].mean(0) - f[true & (y == c)].mean(0)

@@ -153,10 +153,8 @@ def _box(batch, progress):
 @pytest.mark.parametrize("union", ["known", "labelled"])
 @pytest.mark.parametrize("progress", [EARLY, LATE])
 def test_every_term_against_its_equation(known, union, progress):
-    method, batch = (
-        make_method("versemi", {"sigma_student": 0.0, "union": union}),
-        replace(make_batch(), known=known),
-    )
+    method = make_method("versemi", {"sigma_student": 0.0, "union": union})
+    batch = replace(make_batch(), known=known)
     batch = batch if progress == LATE else replace(batch, x_u=None)
     nets = build_nets(method, STILL, 3)
     terms = method.losses(batch, nets, progress)

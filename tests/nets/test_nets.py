@@ -102,10 +102,8 @@ def test_a_residual_block_adds_what_came_in():
 
 @pytest.mark.parametrize("arch", ["vnet2d", "resnet2d"])
 def test_flat_networks_see_every_slice_by_itself(arch):
-    net, x = (
-        build_net(arch, 1, 2, **DEFAULTS | {"norm": "batch"}).eval(),
-        torch.randn(1, 1, 8, 8, 5),
-    )
+    net = build_net(arch, 1, 2, **DEFAULTS | {"norm": "batch"}).eval()
+    x = torch.randn(1, 1, 8, 8, 5)
     slices = torch.cat([net(x[..., z : z + 1]).logits for z in range(5)], -1)
     assert torch.allclose(net(x).logits, slices, atol=1e-5)
 
