@@ -12,7 +12,7 @@ BIN := .venv/bin
 STAMP := .venv/ssltut.stamp
 # Processes that share the tests: one a core, at most four (each keeps torch and a kernel in memory).
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
-SPREAD = $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup)
+SPREAD = $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS))
 # With COVERAGE=1 the tests count the lines of ssltut/ that they run: see pyproject.toml.
 COVER = $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 # Tests that train little and start no kernel: what 'check' runs beside the linters.

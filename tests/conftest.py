@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,17 +29,29 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under -n a file stays on one worker, and so does all that runs real notebooks (shared runs).
+def runs_real_notebooks(nodeid: str) -> bool:
+    """Whether a test runs real notebooks, which share the runs in the cache."""
+    file = Path(nodeid.partition("::")[0])
+    return file.parent.name == "notebooks" and file.stem not in ("test_notebook_tool", "test_tour")
 
-    The notebooks come first, since they take longest.
-    """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "notebooks")
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under -n, the real notebooks come first: they take longest."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not runs_real_notebooks(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Under -n, one file is one worker's, and so are all real notebooks together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "notebooks" if runs_real_notebooks(nodeid) else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,10 +27,7 @@ LOADING, MAPS, MATCHES = "01_loading_hip_ct", "03_uncertainty_maps", "04_embeddi
 LIVE = "application/vnd.jupyter.widget-view+json"
 LIMIT_BYTES = 5_000_000
 # A whole notebook is run before the first of its tests: on a busy machine that takes a while.
-pytestmark = [
-    pytest.mark.timeout(4 * lab.PATIENCE_S),
-    pytest.mark.xdist_group("notebooks"),  # one worker: they share runs
-]
+pytestmark = pytest.mark.timeout(4 * lab.PATIENCE_S)
 # Where itkwidgets is installed, its JupyterLab extension (not ours, and it runs before any notebook
 # is opened) asks this host for a script when JupyterLab starts, and says four times that it did not
 # come. data_scripts/install_viewer.py ends that. Nothing else is forgiven.

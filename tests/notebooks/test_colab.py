@@ -8,8 +8,6 @@ import pytest
 import tool
 import tour
 
-pytestmark = pytest.mark.xdist_group("notebooks")  # one worker: they share runs
-
 # What Colab does not have. plotly's FigureWidget needs anywidget, so it fails here too.
 FOREIGN = ("anywidget", "itkwidgets", "k3d", "ipyniivue", "ipympl", "imjoy_rpc", "imjoy_elfinder")
 STARTUP = f"""

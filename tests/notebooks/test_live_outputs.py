@@ -8,8 +8,6 @@ import pytest
 import tool
 import tour
 
-pytestmark = pytest.mark.xdist_group("notebooks")  # one worker: they share runs
-
 
 @pytest.mark.parametrize(
     "name", ["03_uncertainty_maps", "04_embedding_correspondences"], ids=["03", "04"]

@@ -11,8 +11,6 @@ import tour
 
 from ssltut.io.public import CT, EXAMPLE, SEGMENTATION
 
-pytestmark = pytest.mark.xdist_group("notebooks")  # one worker: they share runs
-
 NOTEBOOK = tool.HERE / "solutions" / "01_loading_hip_ct.ipynb"
 
 

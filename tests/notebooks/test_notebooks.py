@@ -11,8 +11,6 @@ from nbclient import NotebookClient
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-pytestmark = pytest.mark.xdist_group("notebooks")  # one worker: they share runs
-
 MASTERS = tool.masters()
 each_master = pytest.mark.parametrize("master", MASTERS, ids=lambda master: master.stem)
 
