@@ -39,7 +39,7 @@ check: $(STAMP)  ## format, lint, types, architecture and fast tests: about a mi
 test: $(STAMP)  ## run all tests, the notebooks among them, on all cores
 	@$(BIN)/python -m pytest $(SPREAD) $(COVER) $(ARGS)
 
-test-isa: $(STAMP)  ## the fast tests as simpler processors compute, with one thread and with two
+test-isa: $(STAMP)  ## tests as simpler processors compute, with one thread and with two
 	@for isa in "default SSE41" "avx2 AVX2"; do for threads in 1 2; do set -- $$isa; \
 	  echo "ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 OMP_NUM_THREADS=$$threads"; \
 	  ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 OMP_NUM_THREADS=$$threads \
