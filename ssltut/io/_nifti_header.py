@@ -18,25 +18,14 @@ from nibabel.volumeutils import array_from_file
 
 from ssltut.data.case import spacing_of
 from ssltut.errors import ConfigError, DataError, DataWarning
-from ssltut.io.volume import (
-    AGAIN,
-    MAX_VOXELS,
-    Note,
-    Volume,
-    as_ras,
-    as_stored,
-    collecting,
-    millimetres,
-)
+from ssltut.io.volume import AGAIN, MAX_VOXELS, Note, Volume, as_ras, as_stored, collecting, in_mm
 
 MAX_FLATNESS = 10
 MAX_GZIP_RATIO = 1100  # deflate cannot shrink anything to less than 1/1032
 DAMAGED = (OSError, EOFError, zlib.error)  # what reading a damaged file raises
-HEADERS = {  # by the length that a header begins with, in either byte order
-    kind.sizeof_hdr.to_bytes(4, order): kind
-    for order in ("little", "big")
-    for kind in (nib.Nifti1Header, nib.Nifti2Header)
-}
+KINDS = (nib.Nifti1Header, nib.Nifti2Header)
+# By the length that a header begins with, in either byte order.
+HEADERS = {kind.sizeof_hdr.to_bytes(4, end): kind for kind in KINDS for end in ("little", "big")}
 Spacing = float | Sequence[float]  # mm, one number for the three axes or three
 
 
@@ -81,10 +70,8 @@ def read_header(path: Path) -> nib.Nifti1Header:
         raise DataError(f"the header cannot be read ({size} bytes: {error})", fix=AGAIN) from None
     kind = HEADERS.get(block[:4])
     if kind is None or len(block) < kind.sizeof_hdr:
-        raise DataError(
-            f"this is not a NIfTI file ({size} bytes, it begins with {block[:4].hex(' ')})",
-            fix="give a .nii or .nii.gz file",
-        )
+        what = f"this is not a NIfTI file ({size} bytes, it begins with {block[:4].hex(' ')})"
+        raise DataError(what, fix="give a .nii or .nii.gz file")
     header = kind(block[: kind.sizeof_hdr], check=False)
     if bytes(header["magic"])[:2] != b"n+":
         what = "this is the header of a .hdr/.img pair or an Analyze file"
@@ -115,10 +102,9 @@ def _check_storage(header: nib.Nifti1Header) -> None:
     except (KeyError, HeaderDataError):
         is_grey = False
     if not is_grey or not header.sizeof_hdr <= offset < 2**40:
-        raise DataError(
-            f"the header has data type {int(header['datatype'])} and voxels from byte {offset:g}",
-            fix="save it as grey values: int16 or float32",
-        )
+        code = int(header["datatype"])
+        what = f"the header has data type {code} and voxels from byte {offset:g}"
+        raise DataError(what, fix="save it as grey values: int16 or float32")
 
 
 def _opened(path: Path) -> BufferedIOBase:
@@ -137,19 +123,16 @@ def _read_voxels(path: Path, header: nib.Nifti1Header) -> np.ndarray:
     n_voxels, offset = math.prod(shape), int(header["vox_offset"])
     need, size = n_voxels * dtype.itemsize, path.stat().st_size
     voxels = f"{' x '.join(map(str, shape))} voxels of {dtype.name}"
+    what = f"the header asks for {voxels}"
     if n_voxels > MAX_VOXELS:
-        raise DataError(
-            f"the header asks for {voxels}, {n_voxels:.3g} in all; the limit is {MAX_VOXELS:.3g}",
-            fix="check the header, or crop or resample the scan",
-        )
+        what += f", {n_voxels:.3g} in all; the limit is {MAX_VOXELS:.3g}"
+        raise DataError(what, fix="check the header, or crop or resample the scan")
     with _opened(path) as file:
         zipped = isinstance(file, gzip.GzipFile)
         if need + offset > size * (MAX_GZIP_RATIO if zipped else 1):
-            raise DataError(
-                f"the header asks for {voxels}: expected {need + offset} bytes, got"
-                f" {size}{' of gzip' if zipped else ''}",
-                fix="the file is cut off or its header is wrong: download or export it again",
-            )
+            what += f": expected {need + offset} bytes, got {size}{' of gzip' if zipped else ''}"
+            fix = "the file is cut off or its header is wrong: download or export it again"
+            raise DataError(what, fix=fix)
         try:
             raw = array_from_file(shape, dtype, file, offset, mmap=False)
             file.read(1)  # a gzip stream compares its checksum at its end
@@ -163,8 +146,8 @@ def _scaled(raw: np.ndarray, header: nib.Nifti1Header, path: Path, note: Note) -
     """slope x stored + intercept, in integers where these are whole numbers, never in float64."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if not np.isfinite([slope, intercept]).all():
-        what = f"the header's scaling is slope {slope:g}, intercept {intercept:g}"
-        what += ": the stored numbers are taken as they are"
+        what = f"the header's scaling is slope {slope:g}, intercept {intercept:g}: "
+        what += "the stored numbers are taken as they are"
         note(DataWarning(what, where=path, fix="check that they are HU (air near -1000)"))
         return raw
     if slope == 0 or (slope, intercept) == (1, 0):
@@ -185,11 +168,9 @@ def _filled(values: np.ndarray, fill: float | None) -> np.ndarray:
     if finite.all():
         return values
     if fill is None:
-        first = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise DataError(
-            f"{np.count_nonzero(~finite)} voxels are NaN or infinite, the first at {first}",
-            fix="mend the file, or give fill= a value, for example -1024",
-        )
+        first = tuple(np.argwhere(~finite)[0].tolist())
+        what = f"{np.count_nonzero(~finite)} voxels are NaN or infinite, the first at {first}"
+        raise DataError(what, fix="mend the file, or give fill= a value, for example -1024")
     return np.where(finite, values, values.dtype.type(fill))
 
 
@@ -204,22 +185,21 @@ def _affine_of(header: nib.Nifti1Header, assume_spacing: Spacing | None) -> np.n
     if not has_sform and not has_qform:
         if assume_spacing is not None:
             return _diagonal(assume_spacing)
-        raise DataError(
-            "the file says neither how large its voxels are nor how they lie (qform and sform"
-            " codes are 0)",
-            fix="export it again, or give assume_spacing= in mm if you know it",
-        )
+        what = "the file says neither how large its voxels are nor how they lie"
+        what += " (qform and sform codes are 0)"
+        fix = "export it again, or give assume_spacing= in mm if you know it"
+        raise DataError(what, fix=fix)
     affine, name = (sform, "sform") if has_sform else (qform, "qform")
     if flaw := flaw_of(affine):
         raise DataError(f"the {name} {flaw}", fix="export the scan again, with its geometry")
     if has_sform and has_qform and not flaw_of(qform):
         apart = np.abs(qform - sform).max()
         if apart > 1e-3:
-            raise DataError(
-                f"qform says voxels of {millimetres(spacing_of(qform))}, sform says"
-                f" {millimetres(spacing_of(sform))}; their numbers differ by up to {apart:.4g} mm",
-                fix="find out which is right and save the file with that one in both",
-            )
+            sizes = [in_mm(spacing_of(form)) for form in (qform, sform)]
+            what = f"qform says voxels of {sizes[0]}, sform says {sizes[1]};"
+            what += f" their numbers differ by up to {apart:.4g} mm"
+            fix = "find out which is right and save the file with that one in both"
+            raise DataError(what, fix=fix)
     return affine
 
 
@@ -247,7 +227,7 @@ def flaw_of(affine: np.ndarray) -> str | None:
         return f"has {bad} numbers that are not finite or not defined"
     spacing, determinant = spacing_of(affine), np.linalg.det(affine[:3, :3])
     if min(spacing) <= 0 or abs(determinant) < 1e-3 * np.prod(spacing):
-        return f"is singular: voxels of {millimetres(spacing)}, determinant {determinant:.3g}"
+        return f"is singular: voxels of {in_mm(spacing)}, determinant {determinant:.3g}"
     return None
 
 
@@ -255,7 +235,6 @@ def _check_flatness(affine: np.ndarray, path: Path, note: Note) -> None:
     spacing = spacing_of(affine)
     flatness = max(spacing) / min(spacing)
     if flatness > MAX_FLATNESS:
-        what = f"voxels are {flatness:.3g} times longer one way than another"
-        what += f" ({millimetres(spacing)})"
+        what = f"voxels are {flatness:.3g} times longer one way than another ({in_mm(spacing)})"
         fix = "check the spacing in the header; if it is right, expect little from 3D methods"
         note(DataWarning(what, where=path, fix=fix))

@@ -1,14 +1,11 @@
 """DICOM in: the series of a folder, each put together as one volume in HU, or refused.
 
-pydicom alone reads them. It gives every header as it stands, so that gaps, tilt, doubles and
-padding are judged here one by one; ITK's readers assemble a volume silently and would bring 150
-MB. Pixels that are plain, RLE or deflated need nothing else; for JPEG, JPEG-LS and JPEG 2000
-pydicom uses the decoder that is installed (Pillow, which matplotlib brings, reads JPEG 2000), and
-what none can decode is refused by its name. HU are computed in float32, which pydicom's own
-rescaling does in float64, with other numbers for slopes that are not whole.
+pydicom gives every header as it stands, so that gaps, tilt, doubles and padding are judged here one
+by one; ITK's readers assemble a volume silently. For JPEG, JPEG-LS and JPEG 2000 pydicom uses the
+decoder that is installed (Pillow reads JPEG 2000), and what none can decode is refused by its name.
+HU are computed in float32; pydicom's own rescaling in float64 gives other numbers.
 
-Only the tags of ``NEEDED`` travel on. Those of ``IDENTITY`` group files by patient
-and series and are then forgotten.
+Only the tags of ``NEEDED`` travel on. Those of ``IDENTITY`` group files by patient and series.
 """
 
 import warnings
@@ -32,10 +29,10 @@ NEEDED = (*GEOMETRY, *KIND, *RESCALE, *PADDING)
 AIR = -1024  # HU below it are what scanners write where they measured nothing
 LPS_TO_RAS = np.diag([-1, -1, 1, 1.0])  # DICOM counts to the left and back, NIfTI right and front
 AGAIN = "export the series again"
-DECODE = (
-    "decompress the series (gdcmconv --raw, dcmdjpeg), or install a decoder: "
-    "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
-)
+CONVERT = "convert it to NIfTI, for example with dcm2niix"
+REPLACE = "export the file again, or take it out of the folder"
+DECODE = "decompress the series (gdcmconv --raw, dcmdjpeg), or install a decoder: "
+DECODE += "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 
 
 @dataclass(frozen=True)
@@ -52,13 +49,15 @@ class Slice:
 
 @dataclass(frozen=True)
 class Series:
-    """Slices of one series that share orientation, matrix and pixel size.
+    """Slices of one series that share orientation, matrix and pixel size."""
 
-    ``patient`` is private: it groups, and is never written.
-    """
-
-    patient: str
     slices: Sequence[Slice] = field(repr=False)
+
+    @property
+    def patient(self) -> str:
+        """The first identity in the header, else the folder: it groups, and is never written."""
+        names = (str(self.slices[0][tag] or "").strip() for tag in IDENTITY[:3])
+        return next(filter(None, names), str(self.where.parent))
 
     @property
     def where(self) -> Path:
@@ -67,16 +66,12 @@ class Series:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether ``path`` has DICOM's mark, or the name of a DICOM file.
-
-    A file that cannot be opened may be one, and is refused by name later.
-    """
+    """Whether ``path`` has DICOM's mark, or the name of a DICOM file."""
     if path.suffix.lower() in (".dcm", ".ima"):
         return True
     try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
+        return pydicom.misc.is_dicom(path)
+    except OSError:  # it may be one, and is refused by name later
         return True
 
 
@@ -99,13 +94,7 @@ def find_series(files: Sequence[Path], note: Note, modality: str = "CT") -> list
             position = np.array(header.ImagePositionPatient, float)
             key = (series or str(path.parent), study, turn, grid)
             groups.setdefault(key, []).append(Slice(path, header, position))
-    return [Series(_patient_of(slices[0]), slices) for slices in groups.values()]
-
-
-def _patient_of(one: Slice) -> str:
-    """The first identity in the header, else the folder."""
-    names = (str(one[tag] or "").strip() for tag in IDENTITY[:3])
-    return next(filter(None, names), str(one.path.parent))
+    return [Series(slices) for slices in groups.values()]
 
 
 def _header_of(path: Path) -> pydicom.Dataset:
@@ -119,13 +108,13 @@ def _header_of(path: Path) -> pydicom.Dataset:
         what = f"the file cannot be opened ({error.strerror})"
         raise DataError(what, fix="check the file and its permissions") from None
     except Exception as error:  # pydicom raises errors of many kinds
-        size = path.stat().st_size
-        what = f"the DICOM header cannot be read ({size} bytes: {type(error).__name__})"
-        fix = "export the file again, or take it out of the folder"
-        raise DataError(what, fix=fix) from None
+        what = (
+            f"the DICOM header cannot be read ({path.stat().st_size} bytes: {type(error).__name__})"
+        )
+        raise DataError(what, fix=REPLACE) from None
     if not len(header):
         what = f"this is not a DICOM file ({path.stat().st_size} bytes)"
-        raise DataError(what, fix="export it again, or take it out of the folder")
+        raise DataError(what, fix=REPLACE)
     return header
 
 
@@ -139,13 +128,11 @@ def _reason_to_leave_out(header: pydicom.Dataset, modality: str) -> str | None:
     if str(header.get("BurnedInAnnotation", "NO")).upper() == "YES":
         return "it has text burned into its pixels, which may name the patient"
     if int(header.get("NumberOfFrames") or 1) > 1:
-        what = f"it is a multi-frame file of {header.NumberOfFrames} slices"
-        return f"{what}; convert it to NIfTI, for example with dcm2niix"
+        return f"it is a multi-frame file of {header.NumberOfFrames} slices; {CONVERT}"
     if int(header.get("SamplesPerPixel") or 1) != 1:
         return f"it is a colour image ({header.SamplesPerPixel} numbers a pixel)"
     values = {tag: header.get(tag) for tag in GEOMETRY}
-    lacking = [tag for tag, v in values.items() if v in (None, "") or "" in np.ravel(v)]
-    if lacking:
+    if lacking := [tag for tag, v in values.items() if v in (None, "") or "" in np.ravel(v)]:
         return f"it does not say where it lies in the patient (no {', '.join(lacking)})"
     return None
 
@@ -172,12 +159,13 @@ def _put_together(series: Series, note: Note) -> Volume:
     if rows * columns * len(series.slices) > MAX_VOXELS:
         size = f"{rows} x {columns} x {len(series.slices)} voxels"
         raise DataError(f"{size}; the limit is {MAX_VOXELS:.3g}", fix="crop it")
-    slices, step = _stack(series, np.cross(*turn), note)
-    down, across = float(first["PixelSpacing"][0]), float(first["PixelSpacing"][1])
+    normal = np.cross(*turn)
+    slices, step = _stack(series, normal, note)
+    down, across = map(float, first["PixelSpacing"])
     if not min(across, down) > 0:
         raise DataError(f"pixels of {down} x {across} mm", fix=AGAIN)
     affine = np.eye(4)
-    affine[:3, :3] = np.column_stack([turn[0] * across, turn[1] * down, np.cross(*turn) * step])
+    affine[:3, :3] = np.column_stack([turn[0] * across, turn[1] * down, normal * step])
     affine[:3, 3] = slices[0].position
     values = np.empty((columns, rows, len(slices)), np.float32)
     padded = 0
@@ -209,28 +197,23 @@ def _stack(series: Series, normal: np.ndarray, note: Note) -> tuple[list[Slice],
     if wide.any():
         at = int(np.argmax(wide))
         lost = int(np.sum(np.rint(steps[wide] / step) - 1))
-        raise DataError(
-            f"about {lost} slices are missing: slices are {step:.4g} mm apart, but"
-            f" {steps[at]:.4g} mm between {slices[at].path.name} and {slices[at + 1].path.name}",
-            fix="export the whole series again",
-        )
-    off = np.abs(along - along[0] - step * np.arange(len(slices))).max()
+        what = f"about {lost} slices are missing: slices are {step:.4g} mm apart, but"
+        what += f" {steps[at]:.4g} mm between {slices[at].path.name} and {slices[at + 1].path.name}"
+        raise DataError(what, fix="export the whole series again")
+    along = along - along[0]
+    off = np.abs(along - step * np.arange(len(slices))).max()
     if off > 0.1 * step:
-        raise DataError(
-            f"the slices are unevenly spaced, {steps.min():.4g} to {steps.max():.4g} mm"
-            f" ({off:.3g} mm from an even grid)",
-            fix="resample the series to even slices, for example with dcm2niix",
-        )
-    aside = positions - positions[0] - np.outer(along - along[0], normal)
+        what = f"the slices are unevenly spaced, {steps.min():.4g} to {steps.max():.4g} mm"
+        what += f" ({off:.3g} mm from an even grid)"
+        raise DataError(what, fix="resample the series to even slices, for example with dcm2niix")
+    aside = positions - positions[0] - np.outer(along, normal)
     shift = np.linalg.norm(aside, axis=1).max()
     if shift > 0.1 * min(map(float, slices[0]["PixelSpacing"])):
-        tilt = np.degrees(np.arctan2(np.linalg.norm(aside[-1]), along[-1] - along[0]))
-        raise DataError(
-            f"the gantry was tilted by {tilt:.3g} degrees: slices are shifted against each other"
-            f" by up to {shift:.3g} mm",
-            fix="straighten the series first, for example with dcm2niix",
-        )
-    return slices, float(along[-1] - along[0]) / (len(slices) - 1)
+        tilt = np.degrees(np.arctan2(np.linalg.norm(aside[-1]), along[-1]))
+        what = f"the gantry was tilted by {tilt:.3g} degrees: slices are shifted against each other"
+        what += f" by up to {shift:.3g} mm"
+        raise DataError(what, fix="straighten the series first, for example with dcm2niix")
+    return slices, float(along[-1]) / (len(slices) - 1)
 
 
 def _without_doubles(slices: list[Slice], normal: np.ndarray) -> tuple[list[Slice], int]:
@@ -245,11 +228,9 @@ def _without_doubles(slices: list[Slice], normal: np.ndarray) -> tuple[list[Slic
         elif _same_pixels(one, kept[-1]):
             doubles += 1
         else:
-            raise DataError(
-                "slices lie where another one lies but hold other pixels (several phases or"
-                " reconstructions under one series)",
-                fix="export each phase into a folder of its own",
-            )
+            what = "slices lie where another one lies but hold other pixels (several phases or"
+            what += " reconstructions under one series)"
+            raise DataError(what, fix="export each phase into a folder of its own")
     return kept, doubles
 
 
@@ -269,7 +250,7 @@ def _pixels_of(one: Slice) -> tuple[np.ndarray, np.ndarray]:
         shape = int(one["Rows"]), int(one["Columns"])
         if stored.shape != shape:
             what = f"the pixels are {stored.shape}, the header says {shape[0]} x {shape[1]}"
-            raise DataError(what, fix="export it again")
+            raise DataError(what, fix=AGAIN)
         slope, intercept = _rescaling_of(one)
         hu = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
         padding = _padding(one, stored)
@@ -300,7 +281,8 @@ def _rescaling_of(one: Slice) -> tuple[float, float]:
     if one["Modality"] == "CT" and not is_hu:
         what = f"RescaleSlope {slope}, RescaleIntercept {intercept}, RescaleType {unit}"
         raise DataError(f"the numbers are no HU ({what})", fix="export the original CT images")
-    slope, intercept = float(1 if slope is None else slope), float(intercept or 0)
+    slope = float(1 if slope is None else slope)
+    intercept = float(intercept or 0)
     if not np.isfinite([slope, intercept]).all() or slope == 0:
         raise DataError(f"RescaleSlope is {slope}, RescaleIntercept {intercept}", fix=AGAIN)
     return slope, intercept

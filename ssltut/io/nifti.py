@@ -57,12 +57,10 @@ def scan_id(path: Path) -> str:
 def check_grid(image: Volume, mask: Volume, where: Path) -> None:
     """Raise DataError unless shapes are equal and corners less than 0.1 voxel apart."""
     shape = image.values.shape
+    fix = "resample the label onto the image's grid"
     if mask.values.shape != shape:
-        raise DataError(
-            f"the label has shape {mask.values.shape}, the image {shape} (RAS order)",
-            where=where,
-            fix="resample the label onto the image's grid",
-        )
+        what = f"the label has shape {mask.values.shape}, the image {shape} (RAS order)"
+        raise DataError(what, where=where, fix=fix)
     if not (image.has_affine and mask.has_affine):
         return
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
@@ -70,13 +68,10 @@ def check_grid(image: Volume, mask: Volume, where: Path) -> None:
     apart = np.linalg.norm(image_mm - mask_mm, axis=1).max()
     voxel = min(spacing_of(image.affine))
     if apart >= 0.1 * voxel:
-        raise DataError(
-            f"label and image lie on different grids: corner voxels are up to {apart:.3g} mm"
-            f" ({apart / voxel:.2g} voxels) apart",
-            where=where,
-            fix="resample the label onto the image's grid, or copy the image's affine if only the"
-            " header is wrong",
-        )
+        what = "label and image lie on different grids: corner voxels are up to"
+        what += f" {apart:.3g} mm ({apart / voxel:.2g} voxels) apart"
+        fix += ", or copy the image's affine if only the header is wrong"
+        raise DataError(what, where=where, fix=fix)
 
 
 def check_label(
@@ -91,20 +86,16 @@ def check_label(
     if broken.any():
         examples = ", ".join(f"{value:.6g}" for value in labels[broken][:5])
         more = " ..." if broken.sum() > 5 else ""
-        raise DataError(
-            f"{counts[broken].sum()} label voxels are not whole numbers ({examples}{more})",
-            where=where,
-            fix="resample labels with nearest neighbour and save them as uint8 without scaling",
-        )
+        what = f"{counts[broken].sum()} label voxels are not whole numbers ({examples}{more})"
+        fix = "resample labels with nearest neighbour and save them as uint8 without scaling"
+        raise DataError(what, where=where, fix=fix)
     outside = (labels < 0) | (labels >= (table.n_classes if table else 2**16))
     if outside.any():
         pairs = zip(labels[outside][:8], counts[outside][:8], strict=True)
         examples = ", ".join(f"{value:.10g} ({count} voxels)" for value, count in pairs)
         names = (f"{i} {name}" for i, name in enumerate(table.names)) if table else ["0 to 65535"]
-        fix = f"map them to {', '.join(names)}"
-        raise DataError(
-            f"{outside.sum()} label values are not in the table: {examples}", where=where, fix=fix
-        )
+        what = f"{outside.sum()} label values are not in the table: {examples}"
+        raise DataError(what, where=where, fix=f"map them to {', '.join(names)}")
     if len(labels) == 1 and note is not None:
         what = f"the label has one class only: {int(labels[0])} in all {counts[0]} voxels"
         note(DataWarning(what, where=where, fix="look at it with the image"))
@@ -116,10 +107,7 @@ def as_label(values: np.ndarray) -> np.ndarray:
 
 
 def write_image(case: Case, path: Path) -> None:
-    """Save the image as int16 or float32, unscaled, in RAS+.
-
-    Raises ConfigError when ``path`` exists, DataError for an unusable affine.
-    """
+    """Save the image as int16 or float32, unscaled, in RAS+. Raises as ``_save``."""
     dtype = np.int16 if case.image.dtype.kind in "iu" else np.float32
     _save(case.image.astype(dtype, copy=False), case.affine, path, overwrite=False)
 
@@ -129,8 +117,7 @@ def write_label(
 ) -> None:
     """Save a label (X, Y, Z) as uint8 or uint16, unscaled.
 
-    Raises ConfigError when ``path`` exists; DataError for values that are not whole or not in 0 to
-    65535, or a file that does not hold what was saved.
+    Raises DataError for values that are not whole or not in 0 to 65535, else as ``_save``.
     """
     check_label(label, path)
     _save(as_label(label), affine, path, overwrite=overwrite)
@@ -141,7 +128,7 @@ def write_like_source(
 ) -> None:
     """Save a label on the RAS+ grid of ``case`` with the axes and affine of the case's own file.
 
-    Raises as write_label.
+    Raises as ``write_label``, and DataError for a label of another shape.
     """
     if label.shape != case.image.shape:
         what = f"the label has shape {label.shape}, the case {case.image.shape}"
@@ -153,11 +140,15 @@ def write_like_source(
 
 
 def _save(values: np.ndarray, affine: np.ndarray, path: Path, *, overwrite: bool) -> None:
-    """All or nothing: written beside ``path``, read back, then renamed."""
+    """All or nothing: written beside ``path``, read back, then renamed.
+
+    Raises ConfigError when ``path`` exists or has another name; DataError for an unusable affine
+    or a file that does not hold what was saved.
+    """
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
-        what, fix = "the name does not say that this is NIfTI", "end it with .nii.gz or .nii"
-        raise ConfigError(what, where=path, fix=fix)
+        what = "the name does not say that this is NIfTI"
+        raise ConfigError(what, where=path, fix="end it with .nii.gz or .nii")
     if path.exists() and not overwrite:
         fix = "choose another name or pass overwrite=True; nothing was overwritten"
         raise ConfigError("the file exists already", where=path, fix=fix)

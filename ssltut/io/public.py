@@ -33,33 +33,24 @@ TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class PublicFile:
-    """A file of a data set.
+    """A file of a data set; None stands for what nobody knows."""
 
-    path      below the folder of its set
-    checksum  "sha256:..." or "md5:..."; None where nobody knows it
-    size      in bytes
-    archive   unpacked beside itself
-    """
-
-    path: str
+    path: str  # below the folder of its set
     url: str
-    checksum: str | None
-    size: int | None
-    archive: bool = False
+    checksum: str | None  # "sha256:..." or "md5:..."
+    size: int | None  # bytes
+    archive: bool = False  # unpacked beside itself
 
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A data set, and what may be done with it.
-
-    ``terms`` is the address of conditions that have to be accepted, None where there are none.
-    """
+    """A data set, and what may be done with it."""
 
     name: str
     title: str
     holds: str
     licence: str
-    terms: str | None
+    terms: str | None  # where the conditions stand that have to be accepted
     citation: str
     checksums: str
     ingest: str
@@ -69,14 +60,11 @@ class PublicSet:
         sizes = [file.size or 0 for file in self.files]
         size = f"{sum(sizes) / 1e6:,.1f} MB" if all(sizes) else "size not known"
         terms = f", to be accepted: {self.terms}" if self.terms else ""
-        lines = [
-            f"{self.name}: {self.title}, {len(self.files)} files, {size}",
-            self.holds,
-            f"licence: {self.licence}{terms}",
-            f"cite: {self.citation}",
-            f"checksums: {self.checksums}",
-        ]
-        return "\n  ".join(lines)
+        return f"""{self.name}: {self.title}, {len(self.files)} files, {size}
+  {self.holds}
+  licence: {self.licence}{terms}
+  cite: {self.citation}
+  checksums: {self.checksums}"""
 
 
 def _read_table() -> dict[str, PublicSet]:
@@ -115,8 +103,7 @@ def fetch_set(
         what = f"the licence has to be accepted first: {dataset.licence}"
         raise ConfigError(what, where=name, fix=f"read {dataset.terms}, then add --accept-licence")
     folder = Path(folder or _cache(name))
-    place = mirror or os.environ.get("SSLTUT_MIRROR")
-    mirror = Path(place) if place else None
+    source = mirror or os.environ.get("SSLTUT_MIRROR")
     folder.mkdir(parents=True, exist_ok=True)
     need = sum(file.size or 0 for file in dataset.files if not (folder / file.path).exists())
     free = shutil.disk_usage(folder).free
@@ -125,7 +112,7 @@ def fetch_set(
         raise DataError(what, where=folder, fix="make room, or choose another --out")
     for i, file in enumerate(dataset.files, 1):
         log(f"{i}/{len(dataset.files)} {file.path}")
-        path = _fetch_file(dataset, file, folder, mirror)
+        path = _fetch_file(name, file, folder, Path(source) if source else None)
         if file.archive:
             _unpack(path, folder / path.name.removesuffix(".gz").rsplit(".", 1)[0])
     return folder
@@ -135,55 +122,46 @@ def _cache(name: str) -> Path:
     return cache_dir() / "public" / name
 
 
-def _fetch_file(dataset: PublicSet, file: PublicFile, folder: Path, mirror: Path | None) -> Path:
+def _fetch_file(name: str, file: PublicFile, folder: Path, mirror: Path | None) -> Path:
     """The file in ``folder``, by pooch, which keeps nothing whose checksum is wrong."""
     pooch.get_logger().setLevel("WARNING")
     record, target = folder / "checksums.json", folder / file.path
     recorded = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     checksum = file.checksum or recorded.get(file.path)
-    registry = pooch.create(
-        folder,
-        base_url="",
-        registry={file.path: checksum},
-        urls={file.path: file.url},
-        retry_if_failed=0 if mirror else RETRIES,
-    )
-    if mirror:
-        get = partial(_copy, mirror, dataset.name, file)
-    else:
-        get = partial(_download, target.with_name(f".{target.name}.part"))
+    part = target.with_name(f".{target.name}.part")
+    get = partial(_copy, mirror, name, file) if mirror else partial(_download, part)
+    where = mirror or file.url
+    retries = 0 if mirror else RETRIES
+    pup = pooch.create(folder, "", registry={file.path: checksum}, retry_if_failed=retries)
+    pup.urls = {file.path: file.url}
     try:
-        registry.fetch(file.path, downloader=get)
+        pup.fetch(file.path, downloader=get)
     except OSError as error:  # requests' own errors are OSErrors
-        raise DataError(
-            f"the download failed ({type(error).__name__}: {str(error)[:120]})",
-            where=mirror or file.url,
-            fix="connect to the network and try again (it goes on where it stopped), or download"
-            " the file elsewhere and name its folder in SSLTUT_MIRROR",
-        ) from None
+        what = f"the download failed ({type(error).__name__}: {str(error)[:120]})"
+        fix = "connect to the network and try again (it goes on where it stopped), or download"
+        fix += " the file elsewhere and name its folder in SSLTUT_MIRROR"
+        raise DataError(what, where=where, fix=fix) from None
     except ValueError as error:
         fix = "try again; if it stays so, do not use the file"
-        raise DataError(f"wrong checksum: {error}", where=mirror or file.url, fix=fix) from None
+        raise DataError(f"wrong checksum: {error}", where=where, fix=fix) from None
     if checksum is None:
         recorded[file.path] = f"sha256:{pooch.file_hash(str(target))}"
         write_atomically(record, json.dumps(recorded, indent=1))
     return target
 
 
-def _copy(
-    mirror: Path, name: str, file: PublicFile, url: str, output_file: str, registry: object
-) -> None:
+def _copy(mirror: Path, name: str, file: PublicFile, url: str, target: str, pup: object) -> None:
     """Downloader of pooch: take the file from a mirror, from any of the places it may lie at."""
     short = Path(file.path).name
     for place in (file.path, f"{name}/{file.path}", short, f"{name}/{short}"):
         if (mirror / place).is_file():
-            shutil.copyfile(mirror / place, output_file)
+            shutil.copyfile(mirror / place, target)
             return
     fix = f"put it there, or at {name}/{file.path} below"
     raise DataError(f"the mirror does not hold {file.path}", where=mirror, fix=fix)
 
 
-def _download(part: Path, url: str, output_file: str, registry: object) -> None:
+def _download(part: Path, url: str, target: str, pup: object) -> None:
     """Downloader of pooch: go on with ``part`` where an earlier try stopped, if the server does."""
     start = part.stat().st_size if part.is_file() else 0
     headers = {"Range": f"bytes={start}-"} if start else {}
@@ -195,7 +173,7 @@ def _download(part: Path, url: str, output_file: str, registry: object) -> None:
         with open(part, "ab" if goes_on else "wb") as out:
             for chunk in response.iter_content(1 << 16):
                 out.write(chunk)
-    os.replace(part, output_file)
+    os.replace(part, target)
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -232,8 +210,7 @@ def _check_inside(archive: Path, folder: Path, names: list[str]) -> None:
     root = folder.resolve()
     outside = [name for name in names if not (root / name).resolve().is_relative_to(root)]
     if outside:
-        what = f"{len(outside)} members would land outside the folder"
-        what += f", the first is {outside[0]!r}"
+        what = f"{len(outside)} members would land outside the folder, the first is {outside[0]!r}"
         raise DataError(what, where=archive, fix="do not use this archive")
 
 
@@ -246,14 +223,10 @@ def find_totalsegmentator_example() -> Path | None:
 def read_totalsegmentator_example(folder: Path) -> Case:
     """A CT of abdomen and pelvis at 3 mm with labels of both hips: 1 hip bones, 2 femurs.
 
-    The labels are the output of a model, not manual; they are poor on the left femur, which holds a
-    metal nail.
+    A model made the labels; they are poor on the left femur, which holds a metal nail.
     """
     case = read_case(Path(folder) / CT, Path(folder) / SEGMENTATION, case_id=EXAMPLE)
     assert case.label is not None, "it was read with a label"
-    meta = {
-        **case.meta,
-        "labels": "output of a model, not manual",
-        "pathology": "metal nail in the left femur",
-    }
-    return replace(case, label=LABEL_MAPS["totalsegmentator"](case.label, folder), meta=meta)
+    label = LABEL_MAPS["totalsegmentator"](case.label, folder)
+    known = {"labels": "output of a model, not manual", "pathology": "metal nail in the left femur"}
+    return replace(case, label=label, meta={**case.meta, **known})

@@ -74,6 +74,6 @@ def collecting(note: Note, where: object) -> Iterator[None]:
         note(DataError(error.found, where=place, fix=error.fix))
 
 
-def millimetres(lengths: tuple[float, ...]) -> str:
+def in_mm(lengths: tuple[float, ...]) -> str:
     """Voxel sizes as a message has them, ``0.7 x 0.7 x 2 mm``."""
     return f"{' x '.join(f'{mm:.4g}' for mm in lengths)} mm"
