@@ -14,6 +14,10 @@ class Finding(Exception):  # noqa: N818 (errors and warnings are findings)
             parts.append(f"Next: {fix}")
         super().__init__(" ".join(" ".join(parts).split()))
 
+    def to_dict(self) -> dict[str, object]:
+        """The finding as JSON holds it."""
+        return {"found": self.found, "where": str(self.where), "next": self.fix}
+
 
 class SsltutError(Finding):
     """Base of all errors a user can cause or mend."""

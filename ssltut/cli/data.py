@@ -79,21 +79,21 @@ def ingest(args: argparse.Namespace) -> int:
     names = ("modality", "spacing", "hips", "assume_spacing", "fill", "each_a_patient")
     options = IntakeOptions(labels, **{name: getattr(args, name) for name in names})
     intake = make_cohort(args.folder, args.out, options, key=args.key, log=log)
-    for finding in intake.warnings + intake.refused:
+    for finding in intake.warnings + intake.errors:
         log(f"{'refused' if isinstance(finding, SsltutError) else 'note'}: {finding}")
     patients = len({row["patient"] for row in intake.rows})
     values = {
         "folder": str(args.out),
         "cases": intake.rows,
-        "refused": [str(finding) for finding in intake.refused],
+        "refused": [str(finding) for finding in intake.errors],
         "warnings": [str(finding) for finding in intake.warnings],
     }
     text = (
-        f"{len(intake.rows)} cases of {patients} patients in {args.out}, {len(intake.refused)}"
+        f"{len(intake.rows)} cases of {patients} patients in {args.out}, {len(intake.errors)}"
         f" findings kept scans out; look at {args.out / 'reports' / 'index.html'}"
     )
     print_result(args, values, text)
-    return 1 if intake.refused else 0
+    return 1 if intake.errors else 0
 
 
 def ingest_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,8 @@ Predictions for it go back onto the grids of the original files.
 
 import csv
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,39 +17,30 @@ from ssltut.data.crop_hips import crop_hips
 from ssltut.data.labels import LabelTable
 from ssltut.data.resample import onto_grid, resample
 from ssltut.data.split import make_split
-from ssltut.errors import ConfigError, DataError, DataWarning, SsltutError
+from ssltut.errors import ConfigError, DataError, DataWarning
 from ssltut.files import read_json
 from ssltut.intake.discover import FoundScan, IntakeOptions, find_scans
 from ssltut.intake.report import facts_of, volumes, write_index, write_report
 from ssltut.io._nifti_header import read_volume
 from ssltut.io.cohort_folder import whole_folder, write_description, write_scan
 from ssltut.io.nifti import as_label, check_label, scan_id, write_like_source
-from ssltut.io.verify import Report, verify_paths
-from ssltut.io.volume import collecting, strict
+from ssltut.io.verify import verify_paths
+from ssltut.io.volume import Findings, collecting, strict
 from ssltut.progress import progress_bar
 
 MAX_VOLUME_CHANGE = 0.02  # share of a class that resampling may add or lose without a warning
 
 
 @dataclass
-class Intake:
-    """What became of a folder.
+class Intake(Findings):
+    """What became of a folder. Errors kept scans out; like warnings they name files.
 
-    rows      one for each case
-    refused   the findings that kept scans out; like the warnings they name files, no cohort does
-    origin    the file of each case
+    rows    one for each case
+    origin  the file of each case
     """
 
     rows: list[dict[str, object]] = field(default_factory=list)
-    refused: list[SsltutError] = field(default_factory=list)
-    warnings: list[DataWarning] = field(default_factory=list)
     origin: dict[str, str] = field(default_factory=dict)
-
-    def note(self, finding: SsltutError | DataWarning) -> None:
-        if isinstance(finding, DataWarning):
-            self.warnings.append(finding)
-        else:
-            self.refused.append(finding)
 
 
 def ingest(
@@ -90,8 +81,9 @@ def ingest(
                 with open(key, "x", newline="", encoding="utf-8") as file:
                     csv.writer(file).writerows([("case", "file"), *intake.origin.items()])
     except OSError as error:
-        why = error.strerror or error
-        what = f"the cohort could not be written ({why}); nothing of it was kept"
+        what = (
+            f"the cohort could not be written ({error.strerror or error}); nothing of it was kept"
+        )
         fix = "check the free space and the permissions of the folder"
         raise DataError(what, where=out, fix=fix) from None
     return intake
@@ -107,7 +99,7 @@ def _take_in(
     """Write all cases, their reports and the two JSON files into ``part``."""
     numbers: dict[str, str] = {}  # of patients, by what must not be written
     seen: dict[str, Path] = {}  # the first file with these voxels
-    patients, meta, labelled = {}, {}, []
+    patients, meta, labelled = {}, {}, {}
     bar = progress_bar(scans, "ingest", unit="scan", show=log is not None)
     for i, scan in enumerate(bar, 1):
         if bar.disable and log is not None:
@@ -121,33 +113,21 @@ def _take_in(
             intake.origin[case.id] = str(scan.where)
             patients[case.id], meta[case.id] = patient, dict(case.meta)
             if case.label is not None:
-                labelled.append(case.id)
+                labelled[case.id] = patient
     if not intake.rows:
         raise _nothing_left(len(scans), intake)
-    write_description(part, _description(options, patients, labelled), meta)
-    write_index(intake.rows, len(scans), len(intake.refused), part / "reports")
-
-
-def _description(
-    options: IntakeOptions, patients: Mapping[str, str], labelled: Sequence[str]
-) -> dict[str, object]:
-    """What split.json holds."""
-    description: dict[str, object] = {
-        "name": "ingested scans",
-        "modality": options.modality,
-        "table": options.table.to_dict(),
-        "patients": patients,
-    }
-    with_labels = {i: patients[i] for i in labelled}
-    if len(set(with_labels.values())) >= 3:
-        split = make_split(with_labels, {i: p for i, p in patients.items() if i not in labelled})
-        description |= {**asdict(split), "hash": split.hash}
-    return description
+    split = None
+    if len(set(labelled.values())) >= 3:
+        split = make_split(labelled, {i: p for i, p in patients.items() if i not in labelled})
+    about = {"name": "ingested scans", "modality": options.modality}
+    table = options.table.to_dict()
+    write_description(part, meta, split, **about, table=table, patients=patients)
+    write_index(intake.rows, len(scans), len(intake.errors), part / "reports")
 
 
 def _nothing_left(n_scans: int, intake: Intake) -> DataError:
-    if intake.refused:
-        first, n = intake.refused[0], len(intake.refused)
+    if intake.errors:
+        first, n = intake.errors[0], len(intake.errors)
         more = f" (the first of {n} findings)" if n > 1 else ""
         return DataError(f"{first.found}{more}", where=first.where, fix=first.fix)
     why = f" ({intake.warnings[0]})" if intake.warnings else ""
@@ -167,9 +147,9 @@ def _cases_of(
 
     Findings go to ``intake``.
     """
-    report, cases = Report(scan.where), []
-    with collecting(report.note, scan.where):
-        case = _read(scan, case_id, patient, options, report)
+    found, cases = Findings(), []
+    with collecting(found.note, scan.where):
+        case = _read(scan, case_id, patient, options, found)
         if case is not None:
             same = seen.setdefault(fingerprint(case.without_label()), scan.where)
             if same != scan.where:
@@ -177,23 +157,23 @@ def _cases_of(
                 intake.note(DataWarning(what, where=scan.where))
                 return []
             cases = _hips_of(case, options.hips, scan.where) if options.hips else [case]
-    intake.refused += report.errors
-    intake.warnings += report.warnings
+    intake.errors += found.errors
+    intake.warnings += found.warnings
     if options.spacing is None:
-        return [(case, report.warnings) for case in cases]
+        return [(case, found.warnings) for case in cases]
     resampled = [_resampled(case, options.spacing, options.table) for case in cases]
-    for _, findings in resampled:
-        intake.warnings += findings
-    return [(case, report.warnings + findings) for case, findings in resampled]
+    for _, changes in resampled:
+        intake.warnings += changes
+    return [(case, found.warnings + changes) for case, changes in resampled]
 
 
 def _read(
-    scan: FoundScan, case_id: str, patient: str, options: IntakeOptions, report: Report
+    scan: FoundScan, case_id: str, patient: str, options: IntakeOptions, found: Findings
 ) -> Case | None:
-    volume = scan.read(options, report.note)
-    if volume is None or report.errors:
+    volume = scan.read(options, found.note)
+    if volume is None or found.errors:
         return None
-    label = scan.read_label(volume, options.labels, report.note) if options.labels else None
+    label = scan.read_label(volume, options.labels, found.note) if options.labels else None
     grid = {
         "shape": list(volume.values.shape),
         "affine": volume.affine.tolist(),

@@ -24,21 +24,15 @@ from ssltut.progress import progress_bar
 
 def write_cohort(cohort: Cohort, folder: Path) -> None:
     """Write what ``read_cohort`` reads. Raises ConfigError when the folder is not empty."""
-    description = {
-        "name": cohort.name,
-        "modality": cohort.modality,
-        "table": cohort.table.to_dict(),
-        "patients": {i: source.patient for i, source in cohort.sources.items()},
-        **asdict(cohort.split),
-        "hash": cohort.split.hash,
-    }
+    about = {"name": cohort.name, "modality": cohort.modality, "table": cohort.table.to_dict()}
+    patients = {i: source.patient for i, source in cohort.sources.items()}
     with whole_folder(folder) as part:
         meta = {}
         for case_id in progress_bar(cohort.sources, "writing scans", unit="scan"):
             case = cohort.case(case_id)
             meta[case_id] = dict(case.meta)
             write_scan(case, part)
-        write_description(part, description, meta)
+        write_description(part, meta, cohort.split, **about, patients=patients)
 
 
 @contextmanager
@@ -71,29 +65,24 @@ def write_scan(case: Case, folder: Path) -> None:
 
 
 def write_description(
-    folder: Path, description: Mapping[str, object], meta: Mapping[str, object]
+    folder: Path, meta: Mapping[str, object], split: Split | None, **about: object
 ) -> None:
-    """Write split.json (table, patients, split if any) and cases.json (``meta`` of each scan)."""
-    for name, content in (("split.json", description), ("cases.json", meta)):
-        (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    """Write split.json (``about`` the cohort, and its split) and cases.json (``meta``)."""
+    lists = {**asdict(split), "hash": split.hash} if split else {}
+    for file, content in (("split.json", about | lists), ("cases.json", meta)):
+        (folder / file).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a cohort folder says of its scans before any voxel is read.
-
-    images, labels  the files by scan id
-    patients        the patient of each scan
-    split           None where split.json holds no lists
-    description     the whole of split.json
-    """
+    """What a cohort folder says of its scans before any voxel is read; all by scan id."""
 
     images: Mapping[str, Path]
     labels: Mapping[str, Path]
     table: LabelTable
     patients: Mapping[str, str]
-    split: Split | None
-    description: Mapping[str, Any]
+    split: Split | None  # None where split.json holds no lists
+    description: Mapping[str, Any]  # the whole of split.json
 
 
 def read_layout(folder: Path, note: Note) -> Layout:

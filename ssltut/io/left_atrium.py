@@ -27,10 +27,7 @@ UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZip
 
 
 def is_atrium(folder: Path) -> bool:
-    """Whether ``folder`` holds the left-atrium scans.
-
-    They are .npz files, or folders with mri_norm2.h5, beside train.list or manifest.json.
-    """
+    """Whether ``folder`` holds .npz files or mri_norm2.h5 beside train.list or manifest.json."""
     folder = Path(folder)
     listed = any((folder / name).is_file() for name in (TRAIN_LIST, "manifest.json"))
     return listed and any(any(folder.glob(pattern)) for pattern in ("*.npz", "*/mri_norm2.h5"))
@@ -90,7 +87,7 @@ def load_atrium(folder: Path, name: str) -> Case:
     "unknown" and the affine, a diagonal of 0.625 mm, is right about lengths only. Raises DataError
     when the file is missing, damaged or not of the shape in manifest.json.
     """
-    file = atrium_file(folder, name)
+    file, manifest = atrium_file(folder, name), Path(folder) / "manifest.json"
     if not file.is_file():
         fix = "download the left-atrium scans again, or take its name out of train.list"
         raise DataError("the scan is missing", where=file, fix=fix)
@@ -99,26 +96,16 @@ def load_atrium(folder: Path, name: str) -> Case:
     except UNREADABLE as error:
         what = f"the scan cannot be read ({file.stat().st_size} bytes: {error})"
         raise DataError(what, where=file, fix="download it again") from None
-    shape = _promised_shape(folder, name)
+    promised = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    shape = promised.get(name, {}).get("shape")
     is_sound = image.shape == label.shape and shape in (None, list(image.shape))
     if not is_sound or label.max() > 1 or not np.isfinite(image).all():
-        raise DataError(
-            f"the image is {image.shape}, the label {label.shape} with values up to {label.max()};"
-            f" expected {shape or 'one shape'}, labels 0 and 1 and finite numbers",
-            where=file,
-            fix="download it again",
-        )
+        what = f"the image is {image.shape}, the label {label.shape} with values up to"
+        what += f" {label.max()}; expected {shape or 'one shape'}, labels 0 and 1"
+        raise DataError(f"{what} and finite numbers", where=file, fix="download it again")
     label, affine = label.astype(np.uint8, copy=False), np.diag([SPACING] * 3 + [1.0])
-    return Case(
-        name, name, image, label, affine, {"modality": "MR", "orientation": "unknown"}, file
-    )
-
-
-def _promised_shape(folder: Path, name: str) -> list[int] | None:
-    manifest = Path(folder) / "manifest.json"
-    if not manifest.is_file():
-        return None
-    return json.loads(manifest.read_text(encoding="utf-8")).get(name, {}).get("shape")
+    meta = {"modality": "MR", "orientation": "unknown"}
+    return Case(name, name, image, label, affine, meta, file)
 
 
 def _read_npz(file: Path) -> tuple[np.ndarray, np.ndarray]:

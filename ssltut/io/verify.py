@@ -10,45 +10,34 @@ import numpy as np
 from ssltut.data.case import spacing_of
 from ssltut.data.labels import LabelTable
 from ssltut.data.split import PARTS, Split
-from ssltut.errors import DataError, DataWarning, SsltutError
+from ssltut.errors import DataError
 from ssltut.io._nifti_header import read_volume
 from ssltut.io.cohort_folder import Layout, read_layout
 from ssltut.io.dicom import Series, find_series, is_dicom, read_series
 from ssltut.io.left_atrium import atrium_ids, is_atrium, load_atrium
 from ssltut.io.nifti import check_grid, check_label
-from ssltut.io.volume import Volume, collecting
+from ssltut.io.volume import Findings, Volume, collecting
 from ssltut.progress import progress_bar
 
 
 @dataclass
-class Report:
-    """What was found in ``path``.
+class Report(Findings):
+    """What was found in ``path``: errors forbid its use.
 
-    errors forbid its use; facts are its shape, spacing in mm, values (HU) and voxels of each class.
+    facts  its shape, spacing in mm, values (HU) and voxels of each class
     """
 
     path: Path
-    errors: list[SsltutError] = field(default_factory=list)
-    warnings: list[DataWarning] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         return not self.errors
 
-    def note(self, finding: SsltutError | DataWarning) -> None:
-        if isinstance(finding, DataWarning):
-            self.warnings.append(finding)
-        else:
-            self.errors.append(finding)
-
     def to_dict(self) -> dict[str, object]:
         """The report as JSON holds it."""
-
-        def as_dicts(findings: Iterable[SsltutError | DataWarning]) -> list[dict[str, object]]:
-            return [{"found": f.found, "where": str(f.where), "next": f.fix} for f in findings]
-
-        findings = {"errors": as_dicts(self.errors), "warnings": as_dicts(self.warnings)}
+        errors = [error.to_dict() for error in self.errors]
+        findings = {"errors": errors, "warnings": [warning.to_dict() for warning in self.warnings]}
         return {"path": str(self.path), "ok": self.ok, **findings, "facts": self.facts}
 
     def __str__(self) -> str:
@@ -73,10 +62,7 @@ def verify_image(path: Path) -> Report:
 
 
 def verify_pair(image: Path, label: Path, table: LabelTable | None = None) -> Report:
-    """Report on a scan and its label: each alone, their grids, and the label's values.
-
-    The values must be those of ``table``, where one is given.
-    """
+    """Report on a scan and its label, whose values must be those of ``table`` where it is given."""
     report, label = Report(Path(image)), Path(label)
     scan = read_volume(report.path, report.note)
     _add_facts(report, scan)
@@ -154,9 +140,8 @@ def _cohort_jobs(folder: Path) -> list[Job]:
 
 def _verify_split(layout: Layout, split: Split, file: Path, report: Report) -> None:
     report.facts["split"] = {part: len(getattr(split, part)) for part in PARTS}
-    need_labels = (i for part in PARTS if part != "unlabelled" for i in getattr(split, part))
-    bare = [i for i in need_labels if i in layout.images and i not in layout.labels]
-    if bare:
+    need_labels = (*split.labelled, *split.validation, *split.test)
+    if bare := [i for i in need_labels if i in layout.images and i not in layout.labels]:
         what = f"{len(bare)} scans that need a label have none, the first is {bare[0]}"
         fix = "add the labels, or list the scans as unlabelled"
         report.note(DataError(what, where=file, fix=fix))

@@ -7,7 +7,7 @@ raises it again (``strict``) or keeps it beside the others (``ssltut verify``).
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import nibabel as nib
 import numpy as np
@@ -62,6 +62,20 @@ def strict(finding: SsltutError | DataWarning) -> None:
     if isinstance(finding, SsltutError):
         raise finding
     warnings.warn(finding, stacklevel=5)  # the line that called read_case
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """Errors and warnings that a ``note`` has kept."""
+
+    errors: list[SsltutError] = field(default_factory=list)
+    warnings: list[DataWarning] = field(default_factory=list)
+
+    def note(self, finding: SsltutError | DataWarning) -> None:
+        if isinstance(finding, DataWarning):
+            self.warnings.append(finding)
+        else:
+            self.errors.append(finding)
 
 
 @contextmanager

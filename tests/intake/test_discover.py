@@ -68,7 +68,7 @@ def test_masks_in_a_folder_per_scan(tmp_path: Path) -> None:
     intake = ingest(
         tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["totalsegmentator"]), log=None
     )
-    assert not intake.refused
+    assert not intake.errors
     assert not intake.warnings
     assert np.array_equal(
         np.asarray(nib.load(tmp_path / "out" / "labels" / "case001.nii.gz").dataobj), LABEL

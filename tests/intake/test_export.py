@@ -132,7 +132,7 @@ def test_real_pelvis_with_labels(shared: Path, tmp_path: Path) -> None:
     )
     intake = ingest(source, tmp_path / "out", IntakeOptions(mapping), log=None)
     assert [row["case"] for row in intake.rows] == ["case001", "case002"]
-    assert not intake.refused
+    assert not intake.errors
     label = np.asarray(nib.load(tmp_path / "out" / "labels" / "case001.nii.gz").dataobj)
     assert np.bincount(label.ravel()).tolist()[1:] == [26214, 8884]
     written = export(

@@ -30,7 +30,7 @@ def test_a_folder_becomes_a_cohort(tmp_path: Path) -> None:
     intake = ingest(
         folder_of(tmp_path / "in"), tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), log=None
     )
-    assert not intake.refused
+    assert not intake.errors
     assert not intake.warnings
     assert [row["case"] for row in intake.rows] == [f"case00{i}" for i in (1, 2, 3, 4)]
     cohort = read_cohort(tmp_path / "out")
