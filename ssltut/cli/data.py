@@ -4,7 +4,7 @@ import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ssltut.cli.output import log, print_result
+from ssltut.cli.output import Add, log, picked, print_result
 from ssltut.errors import ConfigError, SsltutError
 
 
@@ -19,22 +19,15 @@ def synthetic(args: argparse.Namespace) -> int:
             f"{args.n} scans leave none to train on beside {held_out} held out",
             fix="raise --n or lower --validation and --test",
         )
-    cohort = synthetic_cohort(
-        args.n,
-        seed=args.seed,
-        size=args.size,
-        labelled=min(args.labelled, args.n - held_out),
-        validation=args.validation,
-        test=args.test,
-    )
+    options = picked(args, "seed", "size", "validation", "test")
+    cohort = synthetic_cohort(args.n, labelled=min(args.labelled, args.n - held_out), **options)
     write_cohort(cohort, args.out)
     values = {"folder": str(args.out), "scans": args.n, "split": cohort.split.hash}
     print_result(args, values, f"wrote {args.n} synthetic hip CTs to {args.out}")
     return 0
 
 
-def synthetic_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def synthetic_arguments(add: Add) -> None:
     add("--n", type=int, default=28)
     add("--out", type=Path, required=True)
     add("--seed", type=int, default=0)
@@ -53,20 +46,17 @@ def verify(args: argparse.Namespace) -> int:
     return 0 if all(report.ok for report in reports) else 1
 
 
-def verify_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", type=Path)
+def verify_arguments(add: Add) -> None:
+    add("paths", nargs="+", type=Path)
 
 
 def ingest(args: argparse.Namespace) -> int:
-    """Make a cohort of a folder of NIfTI files or DICOM series; exit code 1 when some scans were
-    refused.
-    """
+    """Make a cohort of a folder of NIfTI or DICOM files; exit code 1 when some were refused."""
     from ssltut.data.labels import label_map
     from ssltut.intake.ingest import IntakeOptions
     from ssltut.intake.ingest import ingest as make_cohort
 
-    for name in ("spacing", "hips", "assume_spacing"):
-        length = getattr(args, name)
+    for name, length in picked(args, "spacing", "hips", "assume_spacing").items():
         if length is not None and not 0 < length < 1e4:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} {length:g}", fix="give a length in mm above 0")
@@ -77,7 +67,7 @@ def ingest(args: argparse.Namespace) -> int:
             raise ConfigError("--label-files without --labels", fix=fix)
         labels = replace(labels, files=tuple(args.label_files))
     names = ("modality", "spacing", "hips", "assume_spacing", "fill", "each_a_patient")
-    options = IntakeOptions(labels, **{name: getattr(args, name) for name in names})
+    options = IntakeOptions(labels, **picked(args, *names))
     intake = make_cohort(args.folder, args.out, options, key=args.key, log=log)
     for finding in intake.warnings + intake.errors:
         log(f"{'refused' if isinstance(finding, SsltutError) else 'note'}: {finding}")
@@ -96,8 +86,7 @@ def ingest(args: argparse.Namespace) -> int:
     return 1 if intake.errors else 0
 
 
-def ingest_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def ingest_arguments(add: Add) -> None:
     add("folder", type=Path)
     add("--out", type=Path, required=True)
     words = "what the label values mean: hip, totalsegmentator, ctpelvic1k or a YAML file"
@@ -122,9 +111,8 @@ def fetch(args: argparse.Namespace) -> int:
     from ssltut.io.public import SETS, fetch_set
 
     if args.name is None:
-        print_result(
-            args, [asdict(known) for known in SETS.values()], "\n".join(map(str, SETS.values()))
-        )
+        known = list(SETS.values())
+        print_result(args, list(map(asdict, known)), "\n".join(map(str, known)))
         return 0
     if args.name in SETS:
         log(str(SETS[args.name]))
@@ -136,14 +124,11 @@ def fetch(args: argparse.Namespace) -> int:
     return 0
 
 
-def fetch_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def fetch_arguments(add: Add) -> None:
     add("name", nargs="?")
     add("--out", type=Path, help="where to put it (default: the cache)")
-    words = "a folder that already holds the files: nothing is downloaded"
-    add("--mirror", type=Path, help=words)
-    words = "I have read the licence and keep to it"
-    add("--accept-licence", action="store_true", help=words)
+    add("--mirror", type=Path, help="a folder that already holds the files: nothing is downloaded")
+    add("--accept-licence", action="store_true", help="I have read the licence and keep to it")
 
 
 def export(args: argparse.Namespace) -> int:
@@ -155,7 +140,7 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def export_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cohort", type=Path)
-    parser.add_argument("predictions", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+def export_arguments(add: Add) -> None:
+    add("cohort", type=Path)
+    add("predictions", nargs="+", type=Path)
+    add("--out", type=Path, required=True)

@@ -15,10 +15,8 @@ def methods(args: argparse.Namespace) -> int:
     from ssltut.methods.registry import method_table
 
     table = method_table()
-    lines = [
-        f"{m['name']:20} {m['title']:38} {m['year']}  {m['kind']:15} {m['paper']}" for m in table
-    ]
-    print_result(args, table, "\n".join(lines))
+    row = "{name:20} {title:38} {year}  {kind:15} {paper}"
+    print_result(args, table, "\n".join(row.format(**method) for method in table))
     return 0
 
 
@@ -43,8 +41,8 @@ COMMANDS = {
     "predict": (training.predict, training.predict_arguments),
     "evaluate": (training.evaluate, training.evaluate_arguments),
     "compare": (training.compare, training.compare_arguments),
-    "methods": (methods, lambda parser: None),
-    "doctor": (doctor, lambda parser: None),
+    "methods": (methods, lambda add: None),
+    "doctor": (doctor, lambda add: None),
 }
 ALIASES = {"synthetic": ["phantom"]}
 
@@ -54,13 +52,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (run, add_arguments) in COMMANDS.items():
-        words = " ".join((run.__doc__ or "").split())
-        sub = commands.add_parser(
-            name, aliases=ALIASES.get(name, []), help=words, description=words
-        )
+        words, aliases = run.__doc__, ALIASES.get(name, [])
+        sub = commands.add_parser(name, aliases=aliases, help=words, description=words)
         sub.add_argument("--json", action="store_true", help="answer in JSON")
         sub.set_defaults(run_command=run)
-        add_arguments(sub)
+        add_arguments(sub.add_argument)
     return parser
 
 

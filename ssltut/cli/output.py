@@ -3,7 +3,10 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
+
+Add = Callable[..., object]  # add_argument of a parser
 
 
 class Parser(argparse.ArgumentParser):
@@ -11,6 +14,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}. Next: {self.prog} --help\n")
+
+
+def picked(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in names}
 
 
 def print_result(args: argparse.Namespace, values: Any, text: str) -> None:

@@ -7,21 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssltut.cli.output import log, print_result
+from ssltut.cli.output import Add, log, picked, print_result
 from ssltut.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ssltut.data.cohort import Cohort
     from ssltut.training.config import TrainConfig
-
-METHODS = (
-    "labels_only",
-    "mean_teacher",
-    "ua_mt",
-    "embedding_matching",
-    "neighbour_vote",
-    "all_labels",
-)
 
 
 def train(args: argparse.Namespace) -> int:
@@ -31,7 +22,7 @@ def train(args: argparse.Namespace) -> int:
     from ssltut.training.loop import train as run_training
 
     method = make_method(args.method, method_options(args.option))
-    config = training_config(args)
+    config = training_config(args, args.seed)
     cohort = open_cohort(args)
     if method.supervision is Supervision.ALL:
         cohort = cohort.with_budget("all")
@@ -45,9 +36,8 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
-def train_arguments(parser: argparse.ArgumentParser) -> None:
-    add_cohort(parser)
-    add = parser.add_argument
+def train_arguments(add: Add) -> None:
+    add_cohort(add)
     add("--method", default="embedding_matching")
     words = "an option of the method, e.g. kernel=max_cosine"
     add("--option", action="append", default=[], metavar="NAME=VALUE", help=words)
@@ -55,13 +45,11 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--init", type=Path, help="start student and teacher from the weights of this run")
     add("--seed", type=int)
     add("--out", type=Path, required=True)
-    add_training(parser)
+    add_training(add)
 
 
 def recipe(args: argparse.Namespace) -> int:
-    """Train a model for real scans from nothing; hip: hip bone and femur in CT, from synthetic
-    pelves alone.
-    """
+    """Train a model for real scans from nothing; hip: hip bone and femur, on synthetic pelves."""
     from ssltut.training.recipes import RECIPES
 
     run = RECIPES[args.name](args.out, args.profile, seed=args.seed, log=log)
@@ -74,11 +62,11 @@ def recipe(args: argparse.Namespace) -> int:
     return 0
 
 
-def recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=["hip"])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--profile", default="class", help="smoke (a test) or class (default)")
-    parser.add_argument("--seed", type=int, default=0)
+def recipe_arguments(add: Add) -> None:
+    add("name", choices=["hip"])
+    add("--out", type=Path, required=True)
+    add("--profile", default="class", help="smoke (a test) or class (default)")
+    add("--seed", type=int, default=0)
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -96,14 +84,7 @@ def predict(args: argparse.Namespace) -> int:
             fix = "give the folder that holds them"
             raise DataError("there are no scans *.nii or *.nii.gz here", where=path, fix=fix)
         targets |= {scan: args.out / f"{scan_id(scan)}_prediction.nii.gz" for scan in scans}
-    wrong = predict_files(
-        run,
-        targets,
-        min_component=args.min_component,
-        workers=args.workers,
-        dask=args.dask,
-        log=log,
-    )
+    wrong = predict_files(run, targets, log=log, **picked(args, "min_component", "workers", "dask"))
     for error in wrong.values():
         log(f"ssltut predict: {error}")
     written = [str(target) for scan, target in targets.items() if scan not in wrong]
@@ -113,8 +94,7 @@ def predict(args: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def predict_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def predict_arguments(add: Add) -> None:
     add("run", type=Path)
     add("scans", nargs="+", type=Path, help="scans, or folders of scans")
     add("--out", type=Path, required=True)
@@ -123,7 +103,7 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
         " left and right hips; default: 0, none)"
     )
     add("--min-component", type=float, default=0.0, metavar="SHARE", help=words)
-    add_workers(parser)
+    add_workers(add)
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -145,7 +125,7 @@ def evaluate(args: argparse.Namespace) -> int:
             raise ConfigError("the file exists already", where=args.csv, fix=fix)
         args.csv.parent.mkdir(parents=True, exist_ok=True)
     cases = cohort.test() if args.part == "test" else cohort.validation()
-    rows = score_run(run, cases, largest=args.largest_component)
+    rows = score_run(run, cases, largest=args.largest)
     if args.csv:
         rows.to_csv(args.csv, index=False)
     mean = rows.groupby(["class", "metric"])["value"].mean().unstack("metric")
@@ -158,12 +138,11 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def evaluate_arguments(add: Add) -> None:
     add("run", type=Path)
-    add_cohort(parser)
+    add_cohort(add)
     add("--part", choices=["validation", "test"], default="validation")
-    add_largest(parser)
+    add_largest(add)
     add("--csv", type=Path)
 
 
@@ -177,19 +156,9 @@ def compare(args: argparse.Namespace) -> int:
         metrics = ", ".join(METRICS)
         fix = f"choose the metric among {metrics}, the baseline among the methods compared"
         raise ConfigError(f"the metric is {args.metric}, the baseline {args.baseline}", fix=fix)
-    rows = run_comparison(
-        open_cohort(args),
-        args.methods,
-        args.out,
-        config=training_config(args),
-        budgets=args.budgets,
-        seeds=args.seeds,
-        draw=not args.published_split,
-        largest=args.largest_component,
-        workers=args.workers,
-        dask=args.dask,
-        log=log,
-    )
+    cohort, config = open_cohort(args), training_config(args)
+    options = picked(args, "budgets", "seeds", "draw", "largest", "workers", "dask")
+    rows = run_comparison(cohort, args.methods, args.out, config=config, log=log, **options)
     values = {
         "summary": summary(rows, args.metric).to_dict("records"),
         "classes": summary(rows, args.metric, by_class=True).to_dict("records"),
@@ -200,37 +169,33 @@ def compare(args: argparse.Namespace) -> int:
     return 1 if (rows["status"] == "failed").any() else 0
 
 
-def compare_arguments(parser: argparse.ArgumentParser) -> None:
-    add_cohort(parser)
-    add = parser.add_argument
-    add("--methods", nargs="+", default=list(METHODS))
+def compare_arguments(add: Add) -> None:
+    add_cohort(add)
+    methods = ["labels_only", "mean_teacher", "ua_mt", "embedding_matching", "neighbour_vote"]
+    add("--methods", nargs="+", default=[*methods, "all_labels"])
     add("--budgets", nargs="+", type=int, default=[4])
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     words = "label the first scans of the split for every seed instead of a draw"
-    add("--published-split", action="store_true", help=words)
-    add_largest(parser)
-    words = "of the printed tables (default: dice); the CSV holds all"
-    add("--metric", default="dice", help=words)
+    add("--published-split", dest="draw", action="store_false", help=words)
+    add_largest(add)
+    add("--metric", default="dice", help="of the printed tables (default: dice); the CSV holds all")
     words = "the method that the others are tested against (default: labels_only)"
     add("--baseline", default="labels_only", help=words)
     add("--out", type=Path, required=True)
-    add_workers(parser)
-    add_training(parser)
+    add_workers(add)
+    add_training(add)
 
 
-def add_cohort(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_cohort(add: Add) -> None:
     words = "cohort folder (images/, labels/, split.json), or the left-atrium folder"
     add("cohort", type=Path, help=words)
     add("--spacing", type=float, help="resample every scan to this voxel size, mm")
     words = "the left atrium's own test scans, with their test.list"
     add("--test-list", type=Path, metavar="FOLDER", help=words)
-    words = "the binary task of the paper: bone against rest"
-    add("--bone", action="store_true", help=words)
+    add("--bone", action="store_true", help="the binary task of the paper: bone against rest")
 
 
-def add_training(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_training(add: Add) -> None:
     add("--profile", default="class", help="smoke, class (default) or full")
     add("--steps", type=int)
     add("--lr", type=float)
@@ -241,8 +206,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     add("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def add_workers(add: Add) -> None:
     words = "local processes (default: as many as suit the machine; 0: stay in this one)"
     add("--workers", type=int, metavar="N", help=words)
     words = (
@@ -251,9 +215,9 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     add("--dask", metavar="ADDRESS", help=words)
 
 
-def add_largest(parser: argparse.ArgumentParser) -> None:
+def add_largest(add: Add) -> None:
     words = "score the largest component of every class alone; the rows say so"
-    parser.add_argument("--largest-component", action="store_true", help=words)
+    add("--largest-component", dest="largest", action="store_true", help=words)
 
 
 def open_cohort(args: argparse.Namespace) -> "Cohort":
@@ -265,11 +229,10 @@ def open_cohort(args: argparse.Namespace) -> "Cohort":
     return cohort.as_bone() if args.bone else cohort
 
 
-def training_config(args: argparse.Namespace) -> "TrainConfig":
+def training_config(args: argparse.Namespace, seed: int | None = None) -> "TrainConfig":
     from ssltut.training.config import profile_named
 
-    names = ("steps", "lr", "seed", "precision", "arch", "randomise")
-    given = {name: getattr(args, name, None) for name in names}
+    given = {"seed": seed, **picked(args, "steps", "lr", "precision", "arch", "randomise")}
     changes = {name: value for name, value in given.items() if value is not None}
     if args.patch is not None:
         if len(args.patch) not in (1, 3):
