@@ -113,18 +113,9 @@ def transport_figure(
     colours = dict(zip(table.names, ("#777777", *table.colours[1:]), strict=True))
     fig = Figure(figsize=(12, 4.8), layout="constrained")
     ax, right = fig.subplots(1, 2, width_ratios=(1.7, 1))
-    sns.scatterplot(
-        points,
-        x="x",
-        y="y",
-        hue="class",
-        style="scan",
-        palette=colours,
-        markers={"labelled": "o", "unlabelled": "X"},
-        s=36,
-        alpha=0.6,
-        ax=ax,
-    )
+    axes = {"x": "x", "y": "y", "hue": "class", "style": "scan", "palette": colours}
+    markers = {"labelled": "o", "unlabelled": "X"}
+    sns.scatterplot(points, ax=ax, markers=markers, s=36, alpha=0.6, **axes)
     for shift, dashes, colour in zip(shifts, DASHES, colours.values(), strict=False):
         draw_shift(ax, shift, dashes, colour)
     low, high = points[["x", "y"]].quantile([0.02, 0.98]).to_numpy()

@@ -116,22 +116,11 @@ def draw_intervals(
     ax: Axes, rows: pd.DataFrame, order: Sequence[str], bounds: Sequence[str]
 ) -> None:
     """One panel of ``intervals``."""
-    draw_points(
-        ax,
-        rows.assign(bound=rows["method"].isin(bounds)),
-        ["method", "bound"],
-        x="value",
-        y="method",
-        hue="bound",
-        order=order,
-        hue_order=[False, True],
-        palette=[SERIES[0], BOUND],
-        markers=["o", "D"],
-        linestyles="none",
-        markersize=9,
-        capsize=0.3,
-        legend=False,
-    )
+    marked = rows.assign(bound=rows["method"].isin(bounds))
+    axes = {"x": "value", "y": "method", "order": order, "hue": "bound", "hue_order": [False, True]}
+    points = {"palette": [SERIES[0], BOUND], "markers": ["o", "D"], "markersize": 9}
+    looks = {"linestyles": "none", "capsize": 0.3, "legend": False}
+    draw_points(ax, marked, ["method", "bound"], **axes, **points, **looks)
     known = rows.set_index("method").reindex(order)
     for bound, dashes in zip(bounds, BOUND_DASHES, strict=False):
         if bound in known.index:
@@ -206,33 +195,25 @@ def paired_strip(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str)
 
 
 def draw_groups(
-    ax: Axes, table: pd.DataFrame, along: str, positions: Mapping[Any, int], bounds: Sequence[str]
+    ax: Axes, table: pd.DataFrame, along: str, order: list[Any], bounds: Sequence[str]
 ) -> None:
     """The methods next to each other at each value of ``along``; bounds as bars."""
     methods = [name for name in table["method"].unique() if name not in bounds]
     styles = [line_style(k) for k in range(len(methods))]
-    few = len(methods) < 7
-    joined = len(methods) * len(positions) < 25  # more lines cannot be followed
-    placed = table.assign(position=table[along].map(positions))
-    draw_points(
-        ax,
-        placed[placed["method"].isin(methods)],
-        ["method", "position"],
-        x="position",
-        y="value",
-        hue="method",
-        order=range(len(positions)),
-        hue_order=methods,
-        palette=[style["color"] for style in styles],
-        markers=[style["marker"] for style in styles],
-        linestyles=[style["ls"] if joined else "none" for style in styles],
-        dodge=(0.6 if few else 0.8) if len(methods) > 1 else False,
-        linewidth=1.2,
-        markersize=10,
-    )
+    joined = len(methods) * len(order) < 25  # more lines cannot be followed
+    axes = {"x": along, "y": "value", "order": order, "hue": "method", "hue_order": methods}
+    looks: dict[str, Any] = {
+        "palette": [style["color"] for style in styles],
+        "markers": [style["marker"] for style in styles],
+        "linestyles": [style["ls"] if joined else "none" for style in styles],
+    }
+    if len(methods) > 1:
+        looks["dodge"] = 0.6 if len(methods) < 7 else 0.8
+    rows = table[table["method"].isin(methods)]
+    draw_points(ax, rows, ["method", along], linewidth=1.2, markersize=10, **axes, **looks)
     for bound, dashes in zip(bounds, BOUND_DASHES, strict=False):
-        rows = placed[placed["method"] == bound]
-        x = rows["position"]
+        rows = table[table["method"] == bound]
+        x = rows[along].map(order.index)
         ax.hlines(rows["mean"], x - 0.44, x + 0.44, color=BOUND, ls=dashes, lw=2.5, label=bound)
 
 
@@ -253,7 +234,7 @@ def side_by_side(
     height = 4.4 + 0.3 * -(-entries // columns)
     fig = Figure(figsize=(width, height), layout="constrained")
     ax = fig.subplots()
-    draw_groups(ax, table, along, {value: i for i, value in enumerate(ticks)}, bounds)
+    draw_groups(ax, table, along, list(ticks), bounds)
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.5, len(ticks) - 0.5))
     ax.set_xticks(range(len(ticks)), list(ticks.values()))
     ax.grid(axis="x", visible=False)
@@ -308,10 +289,8 @@ def dot_matrix(has: pd.DataFrame, costs: pd.DataFrame, *, alt: str) -> Picture:
     Raises ConfigError when the two have not the same rows.
     """
     if list(has.index) != list(costs.index):
-        raise ConfigError(
-            f"{len(has)} rows of dots and {len(costs)} of costs that are not the same",
-            fix="give both tables the same rows, in one order",
-        )
+        problem = f"{len(has)} rows of dots and {len(costs)} of costs that are not the same"
+        raise ConfigError(problem, fix="give both tables the same rows, in one order")
     rows, widths = range(len(has)), [0.42 * len(has.columns), *[1] * len(costs.columns)]
     fig = Figure(figsize=(12, 0.36 * len(has) + 1.9), layout="constrained")
     ax, *panels = fig.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths)[0]

@@ -16,26 +16,17 @@ from ssltut.show.static.scene3d import (
     Mesh,
     arrange_matches,
     draw_matches,
-    surface,
+    surfaces,
 )
 from ssltut.show.static.slices import PLANES, Scene, colour_scale, draw_plane
-
-MAX_FACES = 2500
 
 
 def target_scene(target: EmbeddedScan, table: LabelTable, at: Sequence[int]) -> Scene:
     """The unlabelled scan, with what is known of it outlined."""
-    outlines = {"truth": target.label, "teacher": target.answer}
-    return Scene(
-        target.image,
-        target.spacing,
-        contours={name: values for name, values in outlines.items() if values is not None} or None,
-        table=table,
-        heat=target.heat,
-        heat_label=target.heat_label,
-        at=at,
-        window=target.window,
-    )
+    known = {"truth": target.label, "teacher": target.answer}
+    outlines = {name: values for name, values in known.items() if values is not None}
+    heat = {"heat": target.heat, "heat_label": target.heat_label}
+    return target.scene(table=table, at=at, contours=outlines or None, **heat)
 
 
 def reference_scene(
@@ -43,28 +34,16 @@ def reference_scene(
 ) -> Scene:
     """The labelled scan: its label outlined, the most similar quarter in colour."""
     low = float(np.quantile(match.alike.ravel()[::7], 0.75))
-    return Scene(
-        source.image,
-        source.spacing,
-        contours={"label": np.asarray(source.label)},
-        table=table,
-        heat=np.clip(match.alike - low, 0, None),
-        heat_label=f"above {low:.3f}, the most similar quarter",
-        at=at,
-        window=source.window,
-    )
+    heat = np.clip(match.alike - low, 0, None)
+    text = f"above {low:.3f}, the most similar quarter"
+    outline = {"label": source.label}
+    return source.scene(table=table, at=at, contours=outline, heat=heat, heat_label=text)
 
 
 def known_surfaces(scan: EmbeddedScan, table: LabelTable) -> list[Mesh]:
     """The surface of each known class of a scan; without any, the box of its corners."""
-    known = np.zeros(1, np.uint8) if scan.known is None else scan.known
-    meshes = [
-        surface(known, int(c), spacing=scan.spacing, table=table, max_faces=MAX_FACES)
-        for c in np.unique(known)
-        if c > 0
-    ]
-    if meshes:
-        return meshes
+    if scan.known is not None and scan.known.any():
+        return surfaces(scan.known, scan.spacing, table, max_faces=2500)
     corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.array(scan.image.shape) - 1.0)
     faces = np.array([[0, 1, 3], [0, 3, 2], [4, 5, 7], [4, 7, 6]])
     return [Mesh(corners * scan.spacing, faces, name="scan")]
@@ -97,28 +76,24 @@ def correspondence_figure(
     title: str | None,
 ) -> Figure:
     """The voxel in its scan, its neighbours in the other, answers, and lines between them."""
-    head = 0.6 * bool(title)
+    head = 0.6 if title else 0.0
     fig = Figure(figsize=(13, 13.6 + head))
     heights = (head + 0.01, 4, 4, 5.6)
-    parts = fig.subfigures(4, 1, squeeze=False, height_ratios=heights)[:, 0]
-    head_part, top, middle, bottom = parts
+    parts = fig.subfigures(4, 1, squeeze=False, height_ratios=heights)
+    head_part, top, middle, bottom = parts[:, 0]
     if title:
         head_part.text(0.01, 0.3, title, fontsize=20)
 
     scene = target_scene(target, table, at)
-    outlines = zip(("solid", "dashed"), scene.contours or (), strict=False)
     voxel = ", ".join(str(int(v)) for v in at)
-    heading = "; ".join(
-        [f"{scans[0]}, voxel ({voxel})", ", ".join(f"{look}: {name}" for look, name in outlines)]
-    )
-    *_, words = draw_row(top, scene, heading)
+    outlines = zip(("solid", "dashed"), scene.contours or (), strict=False)
+    outlined = ", ".join(f"{look}: {name}" for look, name in outlines)
+    *_, words = draw_row(top, scene, f"{scans[0]}, voxel ({voxel}); {outlined}")
     draw_answers(words, table, answers(target, at, match, question), match)
 
     scene = reference_scene(source, table, match, match.place[0])
-    heading = (
-        f"{scans[1]}, cut at the most similar reference; marks: the {question.k} nearest, seen"
-        " through the slices"
-    )
+    marks = f"marks: the {question.k} nearest, seen through the slices"
+    heading = f"{scans[1]}, cut at the most similar reference; {marks}"
     *panels, words = draw_row(middle, scene, heading)
     for ax, plane in zip(panels, PLANES, strict=True):
         mark_neighbours(ax, scene, plane, match.place, agrees(target, at, match))

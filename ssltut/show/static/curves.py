@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from ssltut.errors import ConfigError
 from ssltut.show.static.pictures import Picture, line_style, picture, styled
+from ssltut.show.static.slices import grid_of_axes
 
 # Panels that collect columns of a history, by what the names of these columns end with.
 ENDINGS = {"weight of the term": " weight", "share of voxels": " share"}
@@ -37,10 +38,7 @@ def panel_rows(groups: Groups) -> tuple[int, int]:
 
 def panel_axes(fig: FigureBase, groups: Groups) -> list[Axes]:
     """Empty axes for the panels of ``curves``, in an empty figure."""
-    axes = fig.subplots(*panel_rows(groups), squeeze=False).ravel()
-    for ax in axes[len(groups) :]:
-        ax.axis("off")
-    return list(axes[: len(groups)])
+    return grid_of_axes(fig, len(groups), panel_rows(groups)[1])
 
 
 def add_line(ax: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str) -> None:

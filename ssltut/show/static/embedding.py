@@ -95,16 +95,9 @@ def draw_panel(ax: Axes, embedding_map: EmbeddingMap, panel: str) -> None:
     for k in np.argsort(-counts, kind="stable"):
         c = present[k]
         x, y = embedding_map.points[values == c].T
-        ax.scatter(
-            x,
-            y,
-            s=embedding_map.size,
-            color=embedding_map.colours(panel)[c],
-            marker=MARKERS[c % len(MARKERS)],
-            alpha=0.75,
-            linewidths=0,
-            label=f"{table.names[c]} ({counts[k]})",
-        )
+        colour, marker = embedding_map.colours(panel)[c], MARKERS[c % len(MARKERS)]
+        look = {"s": embedding_map.size, "color": colour, "marker": marker, "alpha": 0.75}
+        ax.scatter(x, y, linewidths=0, label=f"{table.names[c]} ({counts[k]})", **look)
     title = "by class" if panel == "class" else f"{table.names[0]} or {table.names[1]}"
     ax.set(title=title, xlabel=embedding_map.axes[0])
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), markerscale=1.8, handletextpad=0.1)

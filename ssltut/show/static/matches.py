@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ssltut.methods.matching.primitives import (
     surface_shell,
     voxel_vectors,
 )
+from ssltut.show.static.slices import Scene, check_shapes
 
 REDRAWS = 5
 
@@ -43,21 +44,17 @@ class EmbeddedScan:
     window: str | tuple[float, float] | None = "bone"
 
     def __post_init__(self) -> None:
-        shapes = {"embedding": tuple(self.embedding.shape[1:])}
-        for name, labels in (("label", self.label), ("answer", self.answer)):
-            if labels is not None:
-                shapes[name] = np.shape(labels)
-        for name, shape in shapes.items():
-            if shape != self.image.shape:
-                raise ConfigError(
-                    f"{name} lies on a grid {shape} but the image on {self.image.shape}",
-                    fix="put all on one grid",
-                )
+        layers = {"embedding": self.embedding[0], "label": self.label, "answer": self.answer}
+        check_shapes(self.image, layers)
 
     @property
     def known(self) -> np.ndarray | None:
         """The best that is known of its classes: the label, else the teacher's answer."""
         return self.label if self.label is not None else self.answer
+
+    def scene(self, **layers: Any) -> Scene:
+        """The scan with ``layers``, keywords of ``Scene``."""
+        return Scene(self.image, self.spacing, window=self.window, **layers)
 
 
 class Question(NamedTuple):
@@ -81,7 +78,6 @@ class Match(NamedTuple):
 
     alike    (X, Y, Z) kernel of every labelled voxel with it
     place    (k, 3) voxels of the nearest references, best first
-    value    (k,) their kernel
     classes  (k,) their class
     vote     (C,) share of the k that carry each class
     score    (C,) the kernel of each class of references, NaN for an absent one
@@ -89,7 +85,6 @@ class Match(NamedTuple):
 
     alike: np.ndarray
     place: np.ndarray
-    value: np.ndarray
     classes: np.ndarray
     vote: np.ndarray
     score: np.ndarray
@@ -119,12 +114,10 @@ class MatchFinder:
                 fix = "give its label"
                 raise ConfigError("a scan to look for matches in has no label", where=name, fix=fix)
             if len(scan.embedding) != channels:
-                raise ConfigError(
-                    f"its embedding has {len(scan.embedding)} channels, that of the unlabelled scan"
-                    f" {channels}",
-                    where=name,
-                    fix="take both from the same network",
-                )
+                found = f"its embedding has {len(scan.embedding)} channels"
+                problem = f"{found}, that of the unlabelled scan {channels}"
+                fix = "take both from the same network"
+                raise ConfigError(problem, where=name, fix=fix)
         self.target, self.labelled = target, labelled
         self.n_classes, self.n_references = n_classes, references
         self.vectors: dict[str, Tensor] = {}
@@ -138,13 +131,10 @@ class MatchFinder:
         key = (scan, band, draw)
         if key not in self.drawn:
             label = torch.as_tensor(np.asarray(self.labelled[scan].label, np.int64))[None]
+            shell, k = surface_shell(label, band), self.n_references
+            random = torch.Generator().manual_seed(draw)
             index, present = draw_references(
-                label,
-                surface_shell(label, band),
-                self.n_classes,
-                k=self.n_references,
-                redraws=REDRAWS,
-                generator=torch.Generator().manual_seed(draw),
+                label, shell, self.n_classes, k=k, redraws=REDRAWS, generator=random
             )
             if not present.any():
                 fix = "take a scan with more than one class"
@@ -172,13 +162,12 @@ class MatchFinder:
         score[present] = similarity(vectors[index], query, question.kernel)[:, 0]
         # each voxel as a class of one reference: the kernel itself
         alike = similarity(vectors[:, None, None], query, question.kernel)[:, 0]
-        best = alike[bank].topk(question.k)
-        place = np.stack(np.unravel_index(bank[best.indices].numpy(), source.image.shape), -1)
+        nearest = bank[alike[bank].topk(question.k).indices].numpy()
+        place = np.stack(np.unravel_index(nearest, source.image.shape), -1)
         classes = np.asarray(source.label)[tuple(place.T)].astype(np.int64)
         return Match(
             alike=alike.view(source.image.shape).numpy(),
             place=place,
-            value=best.values.numpy(),
             classes=classes,
             vote=np.bincount(classes, minlength=self.n_classes) / question.k,
             score=score.numpy(),

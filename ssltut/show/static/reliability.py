@@ -1,7 +1,5 @@
 """Which voxels a threshold calls reliable, and how right either side is."""
 
-from typing import NamedTuple
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,18 +15,6 @@ OUTCOMES = LabelTable(
     ("reliable, right", "unreliable, right", "unreliable, wrong", "reliable, but wrong"),
     ("#000000", "#F0E442", "#56B4E9", "#D55E00"),
 )
-
-
-class Side(NamedTuple):
-    """The voxels on one side of a threshold, and their share of all.
-
-    right   share of right ones among them; NaN where no truth is known, or no voxel is there
-    """
-
-    name: str
-    voxels: int
-    share: float
-    right: float
 
 
 class ReliabilityCounts:
@@ -69,15 +55,18 @@ class ReliabilityCounts:
             return float(self.sorted[index])
         return float(np.nextafter(self.sorted[-1], np.inf))
 
-    def sides(self, threshold: float) -> list[Side]:
-        """The reliable and the unreliable side."""
+    def sides(self, threshold: float) -> list[tuple[str, int, float, float]]:
+        """Of the reliable and the unreliable side: name, voxels, their share, share of right ones.
+
+        The last is NaN where no truth is known, or no voxel is on that side.
+        """
         n, total = self.kept(threshold), len(self.sorted)
         sides = []
         for name, first, last in zip(SIDES.names, (0, n), (n, total), strict=True):
             right = np.nan
             if self.errors is not None and last > first:
                 right = 1 - (self.errors[last] - self.errors[first]) / (last - first)
-            sides.append(Side(name, last - first, (last - first) / total, right))
+            sides.append((name, last - first, (last - first) / total, right))
         return sides
 
     def caught(self, threshold: float) -> float:
@@ -123,10 +112,10 @@ def label_sides(uncertainty: np.ndarray, wrong: np.ndarray | None, threshold: fl
 def counts_in_words(counts: ReliabilityCounts, threshold: float) -> str:
     """The counts at ``threshold``, a line for each side."""
     text = [f"At {threshold:.3f} nats"]
-    for side in counts.sides(threshold):
-        text.append(f"{side.name}: {side.voxels:,} voxels ({side.share:.1%})")
-        if not np.isnan(side.right):
-            text[-1] += f",\n    {side.right:.1%} of them right"
+    for name, voxels, share, right in counts.sides(threshold):
+        text.append(f"{name}: {voxels:,} voxels ({share:.1%})")
+        if not np.isnan(right):
+            text[-1] += f",\n    {right:.1%} of them right"
     caught = counts.caught(threshold)
     if not np.isnan(caught):
         text.append(f"{caught:.0%} of all errors are called unreliable")
@@ -139,16 +128,15 @@ def reliability_figure(
 ) -> Figure:
     """The still picture: three planes, and below them the curve and the counts."""
     high = 12 * proportions(scene)[1] + 0.8
-    fig = Figure(figsize=(12, high + 3.9 + 0.4 * bool(title)), layout="constrained")
+    fig = Figure(figsize=(12, high + 3.9 + (0.4 if title else 0.0)), layout="constrained")
     above, below = fig.subfigures(2, 1, squeeze=False, height_ratios=(high, 3.9))[:, 0]
     draw_planes(above, scene)
     ax, words = below.subplots(1, 2, width_ratios=(3, 2))
     counts.draw_curve(ax)
     ax.plot(*counts.point(threshold), ls="", marker="o", ms=16, mfc="none", mec="black", mew=3)
     words.axis("off")
-    words.text(
-        0, 0.5, counts_in_words(counts, threshold), va="center", fontsize=15, linespacing=1.5
-    )
+    text = counts_in_words(counts, threshold)
+    words.text(0, 0.5, text, va="center", fontsize=15, linespacing=1.5)
     if title:
         fig.suptitle(title, fontsize=16)
     return fig

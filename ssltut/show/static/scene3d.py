@@ -35,7 +35,7 @@ class Mesh(NamedTuple):
 class MatchScene(NamedTuple):
     """Two scans beside each other.
 
-    matches   of the two kinds: (name, path (3 N, 3))
+    matches   of the two kinds: (name, path (3 N, 3): start, end and a row of NaN for each line)
     captions  (text, position (3,))
     """
 
@@ -68,11 +68,7 @@ def surface(
     from scipy.ndimage import find_objects, gaussian_filter
     from skimage.measure import marching_cubes
 
-    if affine is None and spacing is not None:
-        matrix, shift = np.diag(np.asarray(spacing, float)), np.zeros(3)
-    elif affine is not None and spacing is None:
-        matrix, shift = affine[:3, :3], affine[:3, 3]
-    else:
+    if (affine is None) == (spacing is None):
         fix = "give either spacing= in mm or affine="
         raise ConfigError("a surface needs its geometry, once", fix=fix)
     mask = np.asarray(label) == class_id
@@ -89,15 +85,20 @@ def surface(
     smooth = gaussian_filter(padded, step / 3)  # takes the stairs off, not the size
     vertices, faces, _, _ = marching_cubes(smooth, 0.5, step_size=step, allow_degenerate=False)
     vertices += np.array([b.start for b in box]) - 2 * step
-    mesh = Mesh(vertices @ np.asarray(matrix, float).T + shift, faces)
+    world = np.diag([*spacing, 1.0]) if spacing is not None else np.asarray(affine, float)
+    mesh = Mesh(vertices @ world[:3, :3].T + world[:3, 3], faces)
     if table is None:
         return mesh
     return mesh._replace(colour=table.colours[class_id], name=table.names[class_id])
 
 
-def segments(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Lines from ``a`` to ``b`` (N, 3) as one path (3 N, 3), separated by rows of NaN."""
-    return np.stack([a, b, np.full_like(a, np.nan)], axis=1).reshape(-1, 3)
+def surfaces(
+    label: np.ndarray, spacing: Sequence[float], table: LabelTable, max_faces: int = 5000
+) -> list[Mesh]:
+    """The ``surface`` of each class but the background."""
+    classes = [int(c) for c in np.unique(label) if c > 0]
+    keywords: dict[str, Any] = {"spacing": spacing, "table": table, "max_faces": max_faces}
+    return [surface(label, c, **keywords) for c in classes]
 
 
 def bounding_box(meshes: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray]:
@@ -129,8 +130,9 @@ def arrange_matches(
     ]
     matches = []
     for name, keep in zip(names, (agree, ~agree), strict=True):
-        path = segments(a[keep] + shifts[0], b[keep] + shifts[1])
-        matches.append((f"{name} ({keep.sum()})", path))
+        start, end = a[keep] + shifts[0], b[keep] + shifts[1]
+        path = np.stack([start, end, np.full_like(start, np.nan)], axis=1)
+        matches.append((f"{name} ({keep.sum()})", path.reshape(-1, 3)))
     top = bounding_box(meshes)[1][2] + 8
     captions = [(scans[0], np.array([0, 0, top])), (scans[1], np.array([-gap, 0, top]))]
     return MatchScene(meshes, matches, captions)
@@ -164,18 +166,10 @@ def draw_meshes(ax: Axes3D, meshes: Sequence[Mesh], *, pale: float = 0.0) -> Non
     # all in one collection, so that the near ones hide the far ones
     faces = np.concatenate([mesh.vertices[mesh.faces][:, ::-1] for mesh in meshes])
     colours = [(1 - pale) * np.array(to_rgb(mesh.colour)) + pale for mesh in meshes]
-    ax.add_collection3d(
-        Poly3DCollection(
-            faces,
-            facecolors=np.repeat(colours, [len(mesh.faces) for mesh in meshes], axis=0),
-            shade=True,
-            lightsource=LightSource(azdeg=60, altdeg=40),
-            linewidths=0,
-            antialiased=False,
-            zorder=1,
-            clip_on=False,
-        )
-    )
+    of_faces = np.repeat(colours, [len(mesh.faces) for mesh in meshes], axis=0)
+    light = {"shade": True, "lightsource": LightSource(azdeg=60, altdeg=40)}
+    look = {"linewidths": 0, "antialiased": False, "zorder": 1, "clip_on": False}
+    ax.add_collection3d(Poly3DCollection(faces, facecolors=of_faces, **light, **look))
     low, high = faces.min((0, 1)), faces.max((0, 1))
     low[2] -= 0.1 * (high[2] - low[2])
     fit_view(ax, low, high)

@@ -26,17 +26,18 @@ from ssltut.show.static.pictures import DASHES, UNCERTAINTY, Picture, picture, s
 # plane: (axis that is cut, axis shown from left to right, axis shown from bottom to top, letters
 # left, right, top, bottom)
 PLANES = {"axial": (2, 0, 1, "RLAP"), "coronal": (1, 0, 2, "RLSI"), "sagittal": (0, 1, 2, "APSI")}
-# (centre, width) in HU; None: from the image
-WINDOWS = {"bone": (400.0, 1800.0), "soft": (50.0, 400.0), "whole": None, "percentile": None}
+# (centre, width) in HU; the others are from the image
+WINDOWS = {"bone": (400.0, 1800.0), "soft": (50.0, 400.0)}
+WINDOW_NAMES = (*WINDOWS, "whole", "percentile")
 HALO = [patheffects.withStroke(linewidth=3, foreground="black")]
 
 
-def check_shapes(image: np.ndarray, layers: Mapping[str, np.ndarray | None]) -> None:
+def check_shapes(image: np.ndarray, layers: Mapping[str, Any]) -> None:
     """Raises ConfigError when a layer that is there has another shape than the image."""
     for name, layer in layers.items():
         if layer is not None and np.shape(layer) != np.shape(image):
             raise ConfigError(
-                f"{name} has shape {np.shape(layer)} but the image has {np.shape(image)}",
+                f"{name} has shape {tuple(np.shape(layer))} but the image has {np.shape(image)}",
                 fix="put both on one grid",
             )
 
@@ -81,8 +82,8 @@ class Scene:
                     f"the labels reach {labels.max(initial=0)} but no table names that value",
                     fix="give table=, with a name for each",
                 )
-        if isinstance(self.window, str) and self.window not in WINDOWS:
-            fix = f"use one of {', '.join(WINDOWS)}, (centre, width) or None"
+        if isinstance(self.window, str) and self.window not in WINDOW_NAMES:
+            fix = f"use one of {', '.join(WINDOW_NAMES)}, (centre, width) or None"
             raise ConfigError(f"there is no window {self.window!r}", fix=fix)
 
     @property
@@ -130,16 +131,13 @@ class Scene:
 
 def limits_of(image: np.ndarray, window: str | tuple[float, float] | None) -> tuple[float, float]:
     """The values shown black and white under ``window``, as in ``Scene``."""
-    if window is None:
-        window = "percentile"
-    known = WINDOWS[window] if isinstance(window, str) else window
-    if known is not None:
-        centre, width = known
-        return centre - width / 2, centre + width / 2
     if window == "whole":
         return float(np.min(image)), float(np.max(image))
-    low, high = np.percentile(np.asarray(image)[::2, ::2, ::2], (1, 99))
-    return float(low), float(high)
+    if window is None or window == "percentile":
+        low, high = np.percentile(np.asarray(image)[::2, ::2, ::2], (1, 99))
+        return float(low), float(high)
+    centre, width = WINDOWS[window] if isinstance(window, str) else window
+    return centre - width / 2, centre + width / 2
 
 
 def bar_length(width: float) -> int:
@@ -155,32 +153,29 @@ def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
     return np.take(volume, index, PLANES[plane][0]).T[::-1, ::-1]
 
 
-def draw_plane(
-    ax: Axes, scene: Scene, plane: str, *, crosshair: bool = True, bar: bool = True
-) -> None:
+def draw_plane(ax: Axes, scene: Scene, plane: str, *, crosshair: bool = True) -> None:
     """One plane of ``scene`` on ``ax``, whose units are mm from the lower left corner."""
     axis, across, up, letters = PLANES[plane]
     at, shape, spacing = scene.centre, scene.image.shape, scene.spacing
     width, height = shape[across] * spacing[across], shape[up] * spacing[up]
     place: dict[str, Any] = {"extent": (0, width, 0, height), "origin": "upper"}
+    pixels = place | {"interpolation": "nearest"}
     low, high = scene.limits
-    grey = cut(scene.image, plane, at[axis])
-    ax.imshow(grey, cmap="gray", vmin=low, vmax=high, interpolation="nearest", **place)
+    ax.imshow(cut(scene.image, plane, at[axis]), cmap="gray", vmin=low, vmax=high, **pixels)
     if scene.overlay is not None:
         colours = [(0, 0, 0, 0), *(to_rgba(c, scene.filling) for c in scene.colours[1:])]
         labels = cut(scene.overlay, plane, at[axis])
-        ax.imshow(np.array(colours)[labels], interpolation="nearest", **place)
+        ax.imshow(np.array(colours)[labels], **pixels)
     if scene.heat is not None:
         share = np.clip(cut(scene.heat, plane, at[axis]) / scene.top, 0, 1)
         alpha = np.clip(4 * share, 0, 0.85)
-        scale: dict[str, Any] = {"cmap": UNCERTAINTY, "vmin": 0, "vmax": 1}
-        ax.imshow(share, alpha=alpha, interpolation="nearest", **scale, **place)
+        ax.imshow(share, alpha=alpha, cmap=UNCERTAINTY, vmin=0, vmax=1, **pixels)
     draw_outlines(ax, scene, plane, place)
     if crosshair:
         x, y = (shape[across] - at[across] - 0.5) * spacing[across], (at[up] + 0.5) * spacing[up]
         ax.axvline(x, color="white", lw=0.8, alpha=0.7)
         ax.axhline(y, color="white", lw=0.8, alpha=0.7)
-    decorate(ax, letters if scene.letters else "", width, height, bar)
+    decorate(ax, letters if scene.letters else "", width, height)
 
 
 def draw_outlines(ax: Axes, scene: Scene, plane: str, place: dict[str, Any]) -> None:
@@ -189,26 +184,19 @@ def draw_outlines(ax: Axes, scene: Scene, plane: str, place: dict[str, Any]) -> 
     outlines = scene.contours or {}
     if scene.contours is None and scene.overlay is not None:
         outlines = {"": scene.overlay}
-    halo: list[patheffects.AbstractPathEffect] = []
-    if scene.heat is not None:
-        halo.append(patheffects.withStroke(linewidth=4, foreground="black"))
     for k, labels in enumerate(outlines.values()):
         flat = cut(labels, plane, index)
         for c in np.unique(flat):
             if c == 0 or (flat == c).all():
                 continue
-            edge = ax.contour(
-                flat == c,
-                [0.5],
-                colors=[scene.colours[c]],
-                linestyles=[DASHES[k if scene.contours else (c - 1) % len(DASHES)]],
-                linewidths=2.4,
-                **place,
-            )
-            edge.set_path_effects(halo)
+            dashes = DASHES[k if scene.contours else (c - 1) % len(DASHES)]
+            look = place | {"colors": [scene.colours[c]], "linestyles": [dashes]}
+            edge = ax.contour(flat == c, [0.5], linewidths=2.4, **look)
+            if scene.heat is not None:
+                edge.set_path_effects([patheffects.withStroke(linewidth=4, foreground="black")])
 
 
-def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> None:
+def decorate(ax: Axes, letters: str, width: float, height: float) -> None:
     """Orientation letters and a scale bar in mm."""
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.axis("off")
@@ -217,10 +205,9 @@ def decorate(ax: Axes, letters: str, width: float, height: float, bar: bool) -> 
     positions = ((0.04, 0.5), (0.96, 0.5), (0.5, 0.95), (0.5, 0.05))
     for letter, (x, y) in zip(letters, positions, strict=False):
         ax.text(x, y, letter, transform=ax.transAxes, **middle, **white)
-    if bar:
-        length, x, y = bar_length(width), 0.05 * width, 0.05 * height
-        ax.plot([x, x + length], [y, y], lw=4, solid_capstyle="butt", **white)
-        ax.text(x, 0.07 * height, f"{length} mm", fontsize=12, va="bottom", **white)
+    length, x, y = bar_length(width), 0.05 * width, 0.05 * height
+    ax.plot([x, x + length], [y, y], lw=4, solid_capstyle="butt", **white)
+    ax.text(x, 0.07 * height, f"{length} mm", fontsize=12, va="bottom", **white)
 
 
 def add_key(fig: FigureBase, scenes: Sequence[Scene], axes: Sequence[Axes]) -> None:
@@ -273,7 +260,7 @@ def draw_planes(fig: FigureBase, scene: Scene) -> None:
 def planes_figure(scene: Scene, title: str | None = None) -> Figure:
     """The figure behind ``planes``."""
     width = 12.0 if scene.heat is None else 10.8
-    height = width * proportions(scene)[1] + 0.8 + 0.4 * bool(title)
+    height = width * proportions(scene)[1] + 0.8 + (0.4 if title else 0.0)
     fig = Figure(figsize=(12.0, height), layout="constrained")
     draw_planes(fig, scene)
     if title:
@@ -293,26 +280,15 @@ def planes(
     return picture(planes_figure(Scene(image, spacing, **layers), title), alt)
 
 
-@styled
-def grid_figure(scenes: Mapping[str, Scene], plane: str, columns: int) -> Figure:
-    """The figure behind ``grid``."""
-    columns = min(columns, len(scenes))
-    rows = -(-len(scenes) // columns)
-    _, across, up, _ = PLANES[plane]
-    extents = [np.multiply(scene.image.shape, scene.spacing) for scene in scenes.values()]
-    ratio = max(extent[up] / extent[across] for extent in extents)
-    side = min(4.0, 12.0 / columns)
-    fig = Figure(figsize=(side * columns, rows * (side * ratio + 0.45) + 0.5), layout="constrained")
-    axes = fig.subplots(rows, columns, squeeze=False).ravel()
-    for ax in axes[len(scenes) :]:
+def grid_of_axes(fig: FigureBase, n: int, columns: int) -> list[Axes]:
+    """``n`` axes in rows of ``columns``, in an empty figure; the last row may have gaps."""
+    axes = fig.subplots(-(-n // columns), columns, squeeze=False).ravel()
+    for ax in axes[n:]:
         ax.axis("off")
-    for ax, (title, scene) in zip(axes, scenes.items(), strict=False):
-        draw_plane(ax, scene, plane, crosshair=False)
-        ax.set_title(title)
-    add_key(fig, list(scenes.values()), list(axes))
-    return fig
+    return list(axes[:n])
 
 
+@styled
 def grid(
     items: Mapping[str, Mapping[str, Any]], *, alt: str, plane: str = "coronal", columns: int = 4
 ) -> Picture:
@@ -324,4 +300,17 @@ def grid(
         fix = f"give at least one scan and one of {', '.join(PLANES)}"
         raise ConfigError(f"a grid of {len(items)} scans in plane {plane!r}", fix=fix)
     scenes = {title: Scene(**item) for title, item in items.items()}
-    return picture(grid_figure(scenes, plane, columns), alt)
+    columns = min(columns, len(scenes))
+    rows = -(-len(scenes) // columns)
+    _, across, up, _ = PLANES[plane]
+    extents = [np.multiply(scene.image.shape, scene.spacing) for scene in scenes.values()]
+    ratio = max(extent[up] / extent[across] for extent in extents)
+    side = min(4.0, 12.0 / columns)
+    fig = Figure(figsize=(side * columns, rows * (side * ratio + 0.45) + 0.5), layout="constrained")
+    for ax, (title, scene) in zip(
+        grid_of_axes(fig, len(scenes), columns), scenes.items(), strict=True
+    ):
+        draw_plane(ax, scene, plane, crosshair=False)
+        ax.set_title(title)
+    add_key(fig, list(scenes.values()), fig.axes)
+    return picture(fig, alt)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ssltut.data.labels import LabelTable
 from ssltut.show.static.pictures import SERIES, styled
-from ssltut.show.static.scene3d import Mesh, draw_meshes, surface
+from ssltut.show.static.scene3d import Mesh, draw_meshes, surfaces
 from ssltut.show.static.slices import decorate
 
 POINT: dict[str, Any] = {"ls": "", "marker": "o", "ms": 6, "color": "#F0E442", "mec": "black"}
@@ -34,13 +34,12 @@ class VolumeScene:
         """The surface of each class."""
         if self.label is None:
             return []
-        meshes = []
-        for k, c in enumerate(int(c) for c in np.unique(self.label) if c > 0):
-            mesh = surface(self.label, c, spacing=self.spacing, table=self.table)
-            if self.table is None:
-                mesh = mesh._replace(colour=SERIES[k % len(SERIES)], name=f"class {c}")
-            meshes.append(mesh)
-        return meshes
+        table = self.table
+        if table is None:
+            classes = range(int(self.label.max()) + 1)
+            colours = [SERIES[(c - 1) % len(SERIES)] for c in classes]
+            table = LabelTable("", tuple(f"class {c}" for c in classes), tuple(colours))
+        return surfaces(self.label, self.spacing, table)
 
 
 @styled
@@ -55,7 +54,7 @@ def volume_figure(scene: VolumeScene, title: str | None) -> Figure:
     low, high = np.percentile(bright, (20, 99.8))
     extent = (0, width, 0, height)
     ax.imshow(bright, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
-    decorate(ax, "RLSI", width, height, True)
+    decorate(ax, "RLSI", width, height)
     ax.set_title("brightest value from front to back")
     if points is not None:
         ax.plot(width - points[:, 0] - spacing[0] / 2, points[:, 2] + spacing[2] / 2, **POINT)
