@@ -23,23 +23,15 @@ CHANNEL = re.compile(r"_(0000|data|image|img|ct)$", re.IGNORECASE)  # a label is
 
 @dataclass(frozen=True)
 class IntakeOptions:
-    """How scans are taken in.
+    """How scans are taken in; lengths in mm."""
 
-    labels          what the values of label files mean; without it labels are left out
-    spacing         the voxel size in mm to resample to
-    hips            the side in mm of the cubes cut around left and right hip
-    assume_spacing  mm, for files without an affine
-    fill            HU, for voxels that are NaN or infinite
-    each_a_patient  every NIfTI file is a patient's only one, whatever folder it lies in
-    """
-
-    labels: LabelMap | None = None
+    labels: LabelMap | None = None  # what values of label files mean; without it they are left out
     modality: str = "CT"
-    spacing: float | None = None
-    hips: float | None = None
-    assume_spacing: float | None = None
-    fill: float | None = None
-    each_a_patient: bool = False
+    spacing: float | None = None  # of the voxels to resample to
+    hips: float | None = None  # side of the cubes cut around left and right hip
+    assume_spacing: float | None = None  # for files without an affine
+    fill: float | None = None  # HU, for voxels that are NaN or infinite
+    each_a_patient: bool = False  # every NIfTI file is a patient's only one, in any folder
 
     @property
     def table(self) -> LabelTable:
@@ -48,10 +40,7 @@ class IntakeOptions:
 
 @dataclass(frozen=True)
 class FoundScan:
-    """One scan before it is read.
-
-    ``where`` (a file) and ``patient`` may name a person: for the terminal, never for a file.
-    """
+    """One scan. ``where`` and ``patient`` may name a person: for the terminal, never for a file."""
 
     where: Path
     patient: str
@@ -126,11 +115,8 @@ def find_scans(folder: Path, options: IntakeOptions, note: Note) -> list[FoundSc
     """
     mapping = options.labels
     nifti, dicom = _files_below(folder)
-    labels = {
-        path: _label_of(path.parent, scan_id(path), mapping)
-        for path in nifti
-        if not _holds_labels(path, folder)
-    }
+    images = [path for path in nifti if not _holds_labels(path, folder)]
+    labels = {path: _label_of(path.parent, scan_id(path), mapping) for path in images}
     taken, scans = set(labels.values()), []
     for path, label in labels.items():
         if path not in taken:
@@ -140,21 +126,18 @@ def find_scans(folder: Path, options: IntakeOptions, note: Note) -> list[FoundSc
         label = _label_of(series.where.parent, series.where.parent.name, mapping)
         scans.append(FoundScan(series.where, series.patient, series, label))
     owned = {scan.label for scan in scans if scan.label}
+    what = "left out: it looks like a label, but"
     if mapping is None:
-        why, fix = "nothing says what its values mean", f"add --labels {', '.join(LABEL_MAPS)}"
+        what += " nothing says what its values mean"
+        fix = f"add --labels {', '.join(LABEL_MAPS)} or a YAML file"
         for path in sorted(owned):
-            _note_label(path, why, f"{fix} or a YAML file", note)
+            note(DataWarning(what, where=path, fix=fix))
         return [replace(scan, label=None) for scan in scans]
     for path in nifti:
         if _holds_labels(path, folder) and not owned & {path, *path.parents}:
             fix = "give image and label the same name"
-            _note_label(path, "no scan has its name", fix, note)
+            note(DataWarning(f"{what} no scan has its name", where=path, fix=fix))
     return scans
-
-
-def _note_label(path: Path, why: str, fix: str, note: Note) -> None:
-    what = f"left out: it looks like a label, but {why}"
-    note(DataWarning(what, where=path, fix=fix))
 
 
 def _files_below(folder: Path) -> tuple[list[Path], list[Path]]:

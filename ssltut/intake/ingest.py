@@ -28,6 +28,7 @@ from ssltut.io.verify import verify_paths
 from ssltut.io.volume import Findings, collecting, strict
 from ssltut.progress import progress_bar
 
+Log = Callable[[str], None]
 MAX_VOLUME_CHANGE = 0.02  # share of a class that resampling may add or lose without a warning
 
 
@@ -37,10 +38,13 @@ class Intake(Findings):
 
     rows    one for each case
     origin  the file of each case
+    seen    the first file with these voxels, by their fingerprint
     """
 
+    options: IntakeOptions
     rows: list[dict[str, object]] = field(default_factory=list)
     origin: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, Path] = field(default_factory=dict)
 
 
 def ingest(
@@ -49,7 +53,7 @@ def ingest(
     options: IntakeOptions | None = None,
     *,
     key: Path | None = None,
-    log: Callable[[str], None] | None = print,
+    log: Log | None = print,
 ) -> Intake:
     """Write the scans below ``folder`` as the cohort ``out``, all or nothing.
 
@@ -62,17 +66,16 @@ def ingest(
     Raises ConfigError when ``out`` is not empty or ``key`` exists or lies in it, DataError when no
     scan is left, a scan has two labels or the disk fails.
     """
-    folder, out, intake = Path(folder), Path(out), Intake()
-    options = options or IntakeOptions()
+    folder, out, intake = Path(folder), Path(out), Intake(options or IntakeOptions())
     if not folder.exists():
         raise DataError("there is no such folder", where=folder, fix="check the path")
     if key is not None and (key.exists() or out.resolve() in key.resolve().parents):
         what = "the key file exists already, or would lie in the cohort"
         raise ConfigError(what, where=key, fix="choose a new file outside the cohort")
-    scans = find_scans(folder, options, intake.note)
+    scans = find_scans(folder, intake.options, intake.note)
     try:
         with whole_folder(out) as part:
-            _take_in(scans, part, options, intake, log)
+            _take_in(scans, part, intake, log)
             for report in verify_paths(part, show_bar=log is not None):
                 for error in report.errors:
                     what = f"the cohort as written does not pass ssltut verify: {error.found}"
@@ -81,31 +84,23 @@ def ingest(
                 with open(key, "x", newline="", encoding="utf-8") as file:
                     csv.writer(file).writerows([("case", "file"), *intake.origin.items()])
     except OSError as error:
-        what = (
-            f"the cohort could not be written ({error.strerror or error}); nothing of it was kept"
-        )
+        what = f"the cohort could not be written ({error.strerror or error}); nothing was kept"
         fix = "check the free space and the permissions of the folder"
         raise DataError(what, where=out, fix=fix) from None
     return intake
 
 
-def _take_in(
-    scans: Sequence[FoundScan],
-    part: Path,
-    options: IntakeOptions,
-    intake: Intake,
-    log: Callable[[str], None] | None,
-) -> None:
+def _take_in(scans: Sequence[FoundScan], part: Path, intake: Intake, log: Log | None) -> None:
     """Write all cases, their reports and the two JSON files into ``part``."""
+    options = intake.options
     numbers: dict[str, str] = {}  # of patients, by what must not be written
-    seen: dict[str, Path] = {}  # the first file with these voxels
     patients, meta, labelled = {}, {}, {}
     bar = progress_bar(scans, "ingest", unit="scan", show=log is not None)
     for i, scan in enumerate(bar, 1):
         if bar.disable and log is not None:
             log(f"{i}/{len(scans)} {scan.where}")
         patient = numbers.setdefault(scan.patient, f"p{len(numbers) + 1:03d}")
-        for case, findings in _cases_of(scan, f"case{i:03d}", patient, options, seen, intake):
+        for case, findings in _cases_of(scan, f"case{i:03d}", patient, intake):
             write_scan(case, part)
             facts = facts_of(case, options.table, scan.kind, findings)
             write_report(case, options.table, facts, part / "reports")
@@ -122,7 +117,9 @@ def _take_in(
     about = {"name": "ingested scans", "modality": options.modality}
     table = options.table.to_dict()
     write_description(part, meta, split, **about, table=table, patients=patients)
-    write_index(intake.rows, len(scans), len(intake.errors), part / "reports")
+    summary = f"{len(intake.rows)} cases from {len(scans)} scans"
+    summary += f"; {len(intake.errors)} findings kept scans out"
+    write_index(intake.rows, summary, part / "reports")
 
 
 def _nothing_left(n_scans: int, intake: Intake) -> DataError:
@@ -136,22 +133,17 @@ def _nothing_left(n_scans: int, intake: Intake) -> DataError:
 
 
 def _cases_of(
-    scan: FoundScan,
-    case_id: str,
-    patient: str,
-    options: IntakeOptions,
-    seen: dict[str, Path],
-    intake: Intake,
+    scan: FoundScan, case_id: str, patient: str, intake: Intake
 ) -> list[tuple[Case, list[DataWarning]]]:
     """The case of a scan, or its two hips, each with its warnings; none when an error forbids it.
 
     Findings go to ``intake``.
     """
-    found, cases = Findings(), []
+    options, found, cases = intake.options, Findings(), []
     with collecting(found.note, scan.where):
         case = _read(scan, case_id, patient, options, found)
         if case is not None:
-            same = seen.setdefault(fingerprint(case.without_label()), scan.where)
+            same = intake.seen.setdefault(fingerprint(case.without_label()), scan.where)
             if same != scan.where:
                 what = f"left out: it holds the same voxels as {same}"
                 intake.note(DataWarning(what, where=scan.where))

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,7 @@ def facts_of(
     grid = case.meta["grid"]
     values = "HU" if case.meta["modality"] == "CT" else "values"
     labels = ", ".join(f"{name} {ml:.1f} ml" for name, ml in volumes(case, table).items())
+    extent = np.multiply(case.image.shape, case.spacing)
     hip = "not cropped"
     if "side" in case.meta:
         hip = f"{case.meta['side']}, found by its {case.meta['found by']}"
@@ -47,9 +49,7 @@ def facts_of(
         "from": kind,
         "voxels": " x ".join(map(str, case.image.shape)),
         "spacing (mm)": _sizes(case.spacing),
-        "field of view (mm)": " x ".join(
-            str(round(n * mm)) for n, mm in zip(case.image.shape, case.spacing, strict=True)
-        ),
+        "field of view (mm)": " x ".join(f"{mm:.0f}" for mm in extent),
         "in the file": f"{' x '.join(map(str, grid['shape']))} voxels of"
         f" {_sizes(spacing_of(grid['affine']))} mm, axes {grid['axes']}",
         values: f"{case.image.min():g} to {case.image.max():g}",
@@ -70,20 +70,12 @@ def write_report(case: Case, table: LabelTable, facts: dict[str, object], folder
     outlined = "with its labels outlined" if case.label is not None else "without labels"
     alt = f"{case.id} in axial, coronal and sagittal cut, {outlined}; a field of view of"
     alt += f" {facts['field of view (mm)']} mm."
-    options: dict[str, object] = {}
+    window = "bone" if case.meta["modality"] == "CT" else None
+    options: dict[str, Any] = {"table": table, "window": window, "title": case.id, "alt": alt}
     if case.label is not None:
         at = _planes_through_all_classes(case.label, table.n_classes)
-        options = {"contours": {"label": case.label}, "at": at}
-    window = "bone" if case.meta["modality"] == "CT" else None
-    picture = planes(
-        case.image,
-        spacing=case.spacing,
-        table=table,
-        window=window,
-        title=case.id,
-        alt=alt,
-        **options,
-    )
+        options |= {"contours": {"label": case.label}, "at": at}
+    picture = planes(case.image, spacing=case.spacing, **options)
     picture.save(folder / f"{case.id}.png")
     image = f'<img src="{case.id}.png" alt="{html.escape(alt)}">'
     table_of_facts = pd.DataFrame({"value": facts}).to_html(header=False, border=0)
@@ -91,13 +83,10 @@ def write_report(case: Case, table: LabelTable, facts: dict[str, object], folder
     _write_page(folder / f"{case.id}.html", case.id, body)
 
 
-def write_index(
-    rows: Sequence[dict[str, object]], n_scans: int, n_refused: int, folder: Path
-) -> None:
+def write_index(rows: Sequence[dict[str, object]], summary: str, folder: Path) -> None:
     """Write index.html: a line for each case, with a link to its page."""
     frame = pd.DataFrame(rows)[COLUMNS].map(lambda value: html.escape(str(value)))
     frame["case"] = [f'<a href="{name}.html">{name}</a>' for name in frame["case"]]
-    summary = f"{len(rows)} cases from {n_scans} scans; {n_refused} findings kept scans out"
     cases = frame.to_html(index=False, escape=False, border=0)
     body = f"<p>{summary} (the command named their files).</p>{cases}"
     _write_page(folder / "index.html", "Ingested scans", body)

@@ -175,10 +175,9 @@ def _filled(values: np.ndarray, fill: float | None) -> np.ndarray:
 
 
 def _affine_of(header: nib.Nifti1Header, assume_spacing: Spacing | None) -> np.ndarray:
-    """The sform, else the qform, both as stored.
+    """The sform, else the qform, both as stored; a broken qform beside a sound sform is none.
 
-    Raises DataError when there is none, or the one that counts is unusable, or two usable ones
-    disagree. A broken qform beside a sound sform does not matter.
+    Raises DataError when there is none, the one that counts is unusable, or the two disagree.
     """
     has_sform, has_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
     sform, qform = header.get_sform(), _qform_of(header)
@@ -187,8 +186,7 @@ def _affine_of(header: nib.Nifti1Header, assume_spacing: Spacing | None) -> np.n
             return _diagonal(assume_spacing)
         what = "the file says neither how large its voxels are nor how they lie"
         what += " (qform and sform codes are 0)"
-        fix = "export it again, or give assume_spacing= in mm if you know it"
-        raise DataError(what, fix=fix)
+        raise DataError(what, fix="export it again, or give assume_spacing= in mm if you know it")
     affine, name = (sform, "sform") if has_sform else (qform, "qform")
     if flaw := flaw_of(affine):
         raise DataError(f"the {name} {flaw}", fix="export the scan again, with its geometry")

@@ -93,8 +93,7 @@ def read_layout(folder: Path, note: Note) -> Layout:
     images, labels = by_id(folder / "images"), by_id(folder / "labels")
     if not images:
         what = "there are no scans images/*.nii or images/*.nii.gz here"
-        fix = "give the folder that holds images/ and labels/"
-        note(DataError(what, where=folder, fix=fix))
+        note(DataError(what, where=folder, fix="give the folder that holds images/ and labels/"))
     if lost := sorted(set(labels) - set(images)):
         what = f"{len(lost)} labels have no image, the first is {labels[lost[0]].name}"
         note(DataError(what, where=folder, fix="give both the same name"))
@@ -136,10 +135,9 @@ def read_cohort(folder: Path, test_list: Path | None = None) -> Cohort:
         raise ConfigError(what, where=folder, fix="name the test scans in split.json")
     layout = read_layout(folder, strict)
     patients, labels, description = layout.patients, layout.labels, layout.description
-    split = layout.split or make_split(
-        {i: patients[i] for i in layout.images if i in labels},
-        {i: patients[i] for i in layout.images if i not in labels},
-    )
+    labelled = {i: patient for i, patient in patients.items() if i in labels}
+    bare = {i: patient for i, patient in patients.items() if i not in labels}
+    split = layout.split or make_split(labelled, bare)
     meta = read_json(folder / "cases.json") if (folder / "cases.json").exists() else {}
     modality = str(description.get("modality", "CT"))
     sources = {}

@@ -100,6 +100,7 @@ def find_series(files: Sequence[Path], note: Note, modality: str = "CT") -> list
 def _header_of(path: Path) -> pydicom.Dataset:
     tags = [*IDENTITY, *NEEDED]
     try:
+        size = path.stat().st_size
         with pydicom.config.disable_value_validation():
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
             for tag in NEEDED:  # values are parsed when they are first asked for
@@ -108,13 +109,10 @@ def _header_of(path: Path) -> pydicom.Dataset:
         what = f"the file cannot be opened ({error.strerror})"
         raise DataError(what, fix="check the file and its permissions") from None
     except Exception as error:  # pydicom raises errors of many kinds
-        what = (
-            f"the DICOM header cannot be read ({path.stat().st_size} bytes: {type(error).__name__})"
-        )
+        what = f"the DICOM header cannot be read ({size} bytes: {type(error).__name__})"
         raise DataError(what, fix=REPLACE) from None
     if not len(header):
-        what = f"this is not a DICOM file ({path.stat().st_size} bytes)"
-        raise DataError(what, fix=REPLACE)
+        raise DataError(f"this is not a DICOM file ({size} bytes)", fix=REPLACE)
     return header
 
 
@@ -247,9 +245,9 @@ def _pixels_of(one: Slice) -> tuple[np.ndarray, np.ndarray]:
     """HU float32 and where the padding is, both (rows, columns). Raises DataError."""
     with collecting(strict, one.path):
         stored = _stored_pixels(one)
-        shape = int(one["Rows"]), int(one["Columns"])
-        if stored.shape != shape:
-            what = f"the pixels are {stored.shape}, the header says {shape[0]} x {shape[1]}"
+        rows, columns = one["Rows"], one["Columns"]
+        if stored.shape != (rows, columns):
+            what = f"the pixels are {stored.shape}, the header says {rows} x {columns}"
             raise DataError(what, fix=AGAIN)
         slope, intercept = _rescaling_of(one)
         hu = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)

@@ -90,11 +90,10 @@ def fetch_set(
     """All files of a data set in ``folder`` (default: the cache), checked and unpacked.
 
     ``mirror`` (or the environment's SSLTUT_MIRROR) is a folder that holds the same bytes: then
-    nothing is downloaded. ``accept`` says that the licence has been read. What is there is not
-    fetched again, and an interrupted download goes on where it stopped if the server allows it.
-    Raises ConfigError for an unknown name or a licence that was not accepted; DataError without a
-    network, without the file in the mirror, for a wrong checksum, a full disk, or an archive that
-    is damaged or reaches outside its folder.
+    nothing is downloaded. ``accept`` says that the licence has been read. An interrupted download
+    goes on where it stopped. Raises ConfigError for an unknown name or a licence that was not
+    accepted; DataError without a network or the file in the mirror, for a wrong checksum, a full
+    disk, or an archive that is damaged or reaches outside its folder.
     """
     if name not in SETS:
         raise ConfigError(f"there is no data set {name!r}", fix=f"use one of {', '.join(SETS)}")
@@ -171,8 +170,7 @@ def _download(part: Path, url: str, target: str, pup: object) -> None:
         response.raise_for_status()
         goes_on = response.status_code == requests.codes.partial_content
         with open(part, "ab" if goes_on else "wb") as out:
-            for chunk in response.iter_content(1 << 16):
-                out.write(chunk)
+            out.writelines(response.iter_content(1 << 16))
     os.replace(part, target)
 
 

@@ -84,7 +84,7 @@ def verify_pair(image: Path, label: Path, table: LabelTable | None = None) -> Re
 
 
 def _verify_series(series: Series) -> Report:
-    report = Report(series.where, facts={"DICOM files": len(series.slices)})
+    report = Report(series.where, {"DICOM files": len(series.slices)})
     _add_facts(report, read_series(series, report.note))
     return report
 

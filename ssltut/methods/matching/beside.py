@@ -112,12 +112,10 @@ class VoteBeside(RegionVote):
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         host, at = self.hosted, self.at_host(progress)
         voting = batch.x_u is not None and self.voting(progress)
-        if voting and not host.acts(
-            at
-        ):  # its weights are 0: the vote needs the patches all the same
-            outs = {role: self.see(batch, nets, role=role) for role in self.trained}
-        else:
+        if host.acts(at) or not voting:
             outs = host.forward(batch, nets, at)
+        else:  # its weights are 0: the vote needs the patches all the same
+            outs = {role: self.see(batch, nets, role=role) for role in self.trained}
         return outs | self.teach(batch, nets) if voting else outs
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
