@@ -23,8 +23,6 @@ from ssltut.show.static.matches import (
     EmbeddedScan,
     MatchFinder,
     Question,
-    agrees,
-    answers,
     line_names,
 )
 
@@ -111,20 +109,20 @@ def test_score_is_the_published_similarity_of_the_drawn_references_and_only_thei
 def test_answers_and_agreement() -> None:
     target = EmbeddedScan(**scan(0, answer=np.full((14, 12, 10), 2)))
     match = MatchFinder(target, {"one": EmbeddedScan(**scan(1))}, 3)(AT, "one", Question())
-    assert answers(target, AT, match, Question()) == {
+    assert match.answers == {
         "vote of 9": 1,
         "mean_cosine": 1,
         "teacher": 2,
         "truth": 1,
     }
-    assert agrees(target, AT, match).all()
+    assert match.agree.all()
     assert line_names(target)[0] == "match of the right class"
     unlabelled = replace(target, label=None)
-    assert "truth" not in answers(unlabelled, AT, match, Question())
-    assert not agrees(unlabelled, AT, match).any()
+    assert "truth" not in match._replace(target=unlabelled).answers
+    assert not match._replace(target=unlabelled).agree.any()
     assert line_names(unlabelled)[0] == "match of the teacher's class"
     nothing = replace(unlabelled, answer=None)
-    assert agrees(nothing, AT, match).all()
+    assert match._replace(target=nothing).agree.all()
     assert line_names(nothing)[0] == "match"
     assert len(known_surfaces(nothing, HIP)) == 1
     assert [m.name for m in known_surfaces(target, HIP)] == ["hip bone", "femur"]

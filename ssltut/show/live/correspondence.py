@@ -23,14 +23,7 @@ from ssltut.show.static.correspondence import (
     reference_scene,
     target_scene,
 )
-from ssltut.show.static.matches import (
-    PUBLISHED,
-    EmbeddedScan,
-    MatchFinder,
-    Question,
-    agrees,
-    answers,
-)
+from ssltut.show.static.matches import PUBLISHED, EmbeddedScan, MatchFinder, Question
 from ssltut.show.static.pictures import Picture, described, picture
 from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, matches_figure
 from ssltut.show.static.slices import PLANES, Scene
@@ -73,9 +66,8 @@ def explore_matches(
     first, old = next(iter(scans.items()))
     names, match = (name, first), finder(at, first, question)
     sides = (known_surfaces(new, table), known_surfaces(old, table))
-    scene = match_scene(new, old, at, match, sides, names)
-    figure = correspondence_figure(new, old, table, at, match, question, scene, names, title)
-    still = picture(figure, alt)
+    scene = match_scene(match, sides, names)
+    still = picture(correspondence_figure(match, table, scene, title), alt)
     if frontend() == "static":
         return still
     return MatchExplorer(finder, table, at, question, still, name=name, title=title)
@@ -151,11 +143,6 @@ class MatchExplorer(LinkedPlanes):
     def question(self) -> Question:
         return Question(self.kernel.value, self.k.value, self.band.value, self.draw.value)
 
-    @property
-    def labelled(self) -> EmbeddedScan:
-        """The labelled scan that is looked at."""
-        return self.finder.labelled[self.scan.value]
-
     def go(self, at: Sequence[int]) -> None:
         if tuple(at) != self.at:  # a drag inside one voxel searches once
             super().go(at)
@@ -164,13 +151,13 @@ class MatchExplorer(LinkedPlanes):
         """Search again; returns the lines in 3D."""
         self.match = self.finder(self.at, self.scan.value, self.question)
         if self.scan.value not in self.meshes:
-            self.meshes[self.scan.value] = known_surfaces(self.labelled, self.table)
+            self.meshes[self.scan.value] = known_surfaces(self.match.source, self.table)
         sides = (self.target_meshes, self.meshes[self.scan.value])
         scans = (self.name, self.scan.value)
-        return match_scene(self.finder.target, self.labelled, self.at, self.match, sides, scans)
+        return match_scene(self.match, sides, scans)
 
     def redraw(self) -> None:
-        """Another voxel, scan or question: everything is looked up and matches_figure again."""
+        """Another voxel, scan or question: everything is looked up and drawn again."""
         self.lines = self.find()
         with self.hold():
             self.neighbour.value, self.neighbour.max = 1, self.k.value
@@ -186,7 +173,7 @@ class MatchExplorer(LinkedPlanes):
     def draw_reference(self) -> None:
         """The labelled scan, cut at the neighbour of the rank asked for."""
         x, y, z = (int(v) for v in self.match.place[self.neighbour.value - 1])
-        scene = reference_scene(self.labelled, self.table, self.match, (x, y, z))
+        scene = reference_scene(self.match, self.table, (x, y, z))
         high = self.match.alike.max()
         self.reference_key.value = (
             f"{legend(replace(scene, heat=None))}&emsp;marks: the {self.k.value} nearest"
@@ -201,11 +188,11 @@ class MatchExplorer(LinkedPlanes):
     def mark_neighbours(self, frame: Image.Image, scene: Scene, plane: str) -> None:
         """Mark each neighbour as seen through the slices: a circle where it agrees, else a square.
 
-        The nearest is matches_figure last, on top.
+        The nearest is drawn last, on top.
         """
         pen = ImageDraw.Draw(frame)
-        agree = agrees(self.finder.target, self.at, self.match)
-        for place, agreed in list(zip(self.match.place, agree, strict=True))[::-1]:
+        marks = list(zip(self.match.place, self.match.agree, strict=True))
+        for place, agreed in reversed(marks):
             x, y = position(scene, plane, place)
             shape = pen.ellipse if agreed else pen.rectangle
             colour = MATCHES[0 if agreed else 1]["color"]
@@ -213,7 +200,7 @@ class MatchExplorer(LinkedPlanes):
 
     def answer_html(self) -> str:
         """The class by each who has one, and the vote and the kernel of each class."""
-        by_whom = answers(self.finder.target, self.at, self.match, self.question)
+        by_whom = self.match.answers
         names = [html.escape(name) for name in self.table.names]
         answer_rows = []
         for who, c in by_whom.items():

@@ -1,6 +1,6 @@
 """Pictures of one voxel of an unlabelled scan and its matches in a labelled one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase, SubFigure
 
 from ssltut.data.labels import LabelTable
-from ssltut.show.static.matches import EmbeddedScan, Match, Question, agrees, answers, line_names
+from ssltut.show.static.matches import EmbeddedScan, Match, line_names
 from ssltut.show.static.pictures import styled
 from ssltut.show.static.scene3d import (
     MATCHES,
@@ -29,15 +29,13 @@ def target_scene(target: EmbeddedScan, table: LabelTable, at: Sequence[int]) -> 
     return target.scene(table=table, at=at, contours=outlines or None, **heat)
 
 
-def reference_scene(
-    source: EmbeddedScan, table: LabelTable, match: Match, at: Sequence[int]
-) -> Scene:
+def reference_scene(match: Match, table: LabelTable, at: Sequence[int]) -> Scene:
     """The labelled scan: its label outlined, the most similar quarter in colour."""
     low = float(np.quantile(match.alike.ravel()[::7], 0.75))
     heat = np.clip(match.alike - low, 0, None)
     text = f"above {low:.3f}, the most similar quarter"
-    outline = {"label": source.label}
-    return source.scene(table=table, at=at, contours=outline, heat=heat, heat_label=text)
+    layers = {"contours": {"label": match.source.label}, "heat": heat, "heat_label": text}
+    return match.source.scene(table=table, at=at, **layers)
 
 
 def known_surfaces(scan: EmbeddedScan, table: LabelTable) -> list[Mesh]:
@@ -50,30 +48,17 @@ def known_surfaces(scan: EmbeddedScan, table: LabelTable) -> list[Mesh]:
 
 
 def match_scene(
-    target: EmbeddedScan,
-    source: EmbeddedScan,
-    at: Sequence[int],
-    match: Match,
-    sides: Sequence[Sequence[Mesh]],
-    scans: tuple[str, str],
+    match: Match, sides: Sequence[Sequence[Mesh]], scans: tuple[str, str]
 ) -> MatchScene:
     """Both scans beside each other and a line from the voxel to each neighbour."""
-    start = np.tile(np.multiply(at, target.spacing), (len(match.place), 1))
-    end = match.place * source.spacing
-    return arrange_matches(sides, start, end, agrees(target, at, match), scans, line_names(target))
+    start = np.tile(np.multiply(match.at, match.target.spacing), (len(match.place), 1))
+    end = match.place * match.source.spacing
+    return arrange_matches(sides, start, end, match.agree, scans, line_names(match.target))
 
 
 @styled
 def correspondence_figure(
-    target: EmbeddedScan,
-    source: EmbeddedScan,
-    table: LabelTable,
-    at: Sequence[int],
-    match: Match,
-    question: Question,
-    lined: MatchScene,
-    scans: tuple[str, str],
-    title: str | None,
+    match: Match, table: LabelTable, lined: MatchScene, title: str | None
 ) -> Figure:
     """The voxel in its scan, its neighbours in the other, answers, and lines between them."""
     head = 0.6 if title else 0.0
@@ -84,21 +69,21 @@ def correspondence_figure(
     if title:
         head_part.text(0.01, 0.3, title, fontsize=20)
 
-    scene = target_scene(target, table, at)
-    voxel = ", ".join(str(int(v)) for v in at)
+    (name, _), (source, _) = lined.captions
+    scene = target_scene(match.target, table, match.at)
     outlines = zip(("solid", "dashed"), scene.contours or (), strict=False)
-    outlined = ", ".join(f"{look}: {name}" for look, name in outlines)
-    *_, words = draw_row(top, scene, f"{scans[0]}, voxel ({voxel}); {outlined}")
-    draw_answers(words, table, answers(target, at, match, question), match)
+    outlined = ", ".join(f"{look}: {of}" for look, of in outlines)
+    *_, words = draw_row(top, scene, f"{name}, voxel {match.at}; {outlined}")
+    draw_answers(words, table, match)
 
-    scene = reference_scene(source, table, match, match.place[0])
-    marks = f"marks: the {question.k} nearest, seen through the slices"
-    heading = f"{scans[1]}, cut at the most similar reference; {marks}"
+    scene = reference_scene(match, table, match.place[0])
+    marks = f"marks: the {match.question.k} nearest, seen through the slices"
+    heading = f"{source}, cut at the most similar reference; {marks}"
     *panels, words = draw_row(middle, scene, heading)
     for ax, plane in zip(panels, PLANES, strict=True):
-        mark_neighbours(ax, scene, plane, match.place, agrees(target, at, match))
+        mark_neighbours(ax, scene, plane, match)
     words.axis("off")
-    add_scale(middle, scene, match, question)
+    add_scale(middle, scene, match)
 
     draw_matches(bottom, lined)
     return fig
@@ -115,31 +100,29 @@ def draw_row(part: SubFigure, scene: Scene, heading: str) -> list[Axes]:
     return list(axes)
 
 
-def add_scale(part: FigureBase, scene: Scene, match: Match, question: Question) -> None:
+def add_scale(part: FigureBase, scene: Scene, match: Match) -> None:
     """The colour bar of the similarity, with the kernel's own values at its ends."""
     ax = part.add_axes((0.79, 0.1, 0.03, 0.6))
     bar = part.colorbar(colour_scale(scene), cax=ax, ticks=[0, scene.top], format="")
     most = match.alike.max()
     bar.ax.set_yticklabels([f"{most - scene.top:.3f}", f"{most:.3f}"])
-    text = f"{question.kernel} of the most\nsimilar quarter of the scan"
+    text = f"{match.question.kernel} of the most\nsimilar quarter of the scan"
     part.text(0.79, 0.74, text, fontsize=13)
 
 
-def mark_neighbours(
-    ax: Axes, scene: Scene, plane: str, place: np.ndarray, agree: np.ndarray
-) -> None:
+def mark_neighbours(ax: Axes, scene: Scene, plane: str, match: Match) -> None:
     """The neighbours, where they lie as seen through the slices."""
-    _, across, up, _ = PLANES[plane]
+    place, (_, across, up, _) = match.place, PLANES[plane]
     x = (scene.image.shape[across] - place[:, across] - 0.5) * scene.spacing[across]
     y = (place[:, up] + 0.5) * scene.spacing[up]
     mark: dict[str, Any] = {"ls": "", "ms": 9, "mec": "white", "mew": 1.5}
-    for keep, style in zip((agree, ~agree), MATCHES, strict=True):
+    for keep, style in zip((match.agree, ~match.agree), MATCHES, strict=True):
         ax.plot(x[keep], y[keep], marker=style["marker"], mfc=style["color"], **mark)
 
 
-def draw_answers(ax: Axes, table: LabelTable, says: Mapping[str, int], match: Match) -> None:
+def draw_answers(ax: Axes, table: LabelTable, match: Match) -> None:
     """Share of each class in the vote as bars, and who says what."""
-    n = table.n_classes
+    says, n = match.answers, table.n_classes
     ax.barh(range(n), match.vote, color=["#888888", *table.colours[1:]], edgecolor="black")
     for c, share in enumerate(match.vote):
         ax.text(0.02, c, f"{table.names[c]}  {share:.0%}", va="center", fontsize=13)

@@ -74,7 +74,7 @@ PUBLISHED = Question()
 
 
 class Match(NamedTuple):
-    """What a labelled scan says about one voxel.
+    """What the labelled scan ``source`` says about voxel ``at`` of the scan ``target``.
 
     alike    (X, Y, Z) kernel of every labelled voxel with it
     place    (k, 3) voxels of the nearest references, best first
@@ -83,11 +83,32 @@ class Match(NamedTuple):
     score    (C,) the kernel of each class of references, NaN for an absent one
     """
 
+    target: EmbeddedScan
+    source: EmbeddedScan
+    at: tuple[int, ...]
+    question: Question
     alike: np.ndarray
     place: np.ndarray
     classes: np.ndarray
     vote: np.ndarray
     score: np.ndarray
+
+    @property
+    def answers(self) -> dict[str, int]:
+        """The class named by the vote, the kernel, the teacher and the truth, where known."""
+        vote, kernel = int(self.vote.argmax()), int(np.nanargmax(self.score))
+        classes = {f"vote of {self.question.k}": vote, self.question.kernel: kernel}
+        for name, values in (("teacher", self.target.answer), ("truth", self.target.label)):
+            if values is not None:
+                classes[name] = int(values[self.at])
+        return classes
+
+    @property
+    def agree(self) -> np.ndarray:
+        """(k,) True where a neighbour has the known class of the voxel, or where none is known."""
+        if self.target.known is None:
+            return np.ones(len(self.classes), bool)
+        return self.classes == self.target.known[self.at]
 
 
 class MatchFinder:
@@ -165,34 +186,10 @@ class MatchFinder:
         nearest = bank[alike[bank].topk(question.k).indices].numpy()
         place = np.stack(np.unravel_index(nearest, source.image.shape), -1)
         classes = np.asarray(source.label)[tuple(place.T)].astype(np.int64)
-        return Match(
-            alike=alike.view(source.image.shape).numpy(),
-            place=place,
-            classes=classes,
-            vote=np.bincount(classes, minlength=self.n_classes) / question.k,
-            score=score.numpy(),
-        )
-
-
-def answers(
-    target: EmbeddedScan, at: Sequence[int], match: Match, question: Question
-) -> dict[str, int]:
-    """The class named by the vote, the kernel, the teacher and the truth, where known."""
-    classes = {
-        f"vote of {question.k}": int(match.vote.argmax()),
-        question.kernel: int(np.nanargmax(match.score)),
-    }
-    for name, values in (("teacher", target.answer), ("truth", target.label)):
-        if values is not None:
-            classes[name] = int(values[tuple(at)])
-    return classes
-
-
-def agrees(target: EmbeddedScan, at: Sequence[int], match: Match) -> np.ndarray:
-    """(k,) True where a neighbour has the known class of the voxel, or where none is known."""
-    if target.known is None:
-        return np.ones(len(match.classes), bool)
-    return match.classes == target.known[tuple(at)]
+        vote = np.bincount(classes, minlength=self.n_classes) / question.k
+        resemblance = alike.view(source.image.shape).numpy()
+        where = (self.target, source, tuple(at), question)
+        return Match(*where, resemblance, place, classes, vote, score.numpy())
 
 
 def line_names(target: EmbeddedScan) -> tuple[str, str]:
