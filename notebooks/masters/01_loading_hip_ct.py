@@ -161,7 +161,7 @@ print("Right. A turned array without its affine is found by the side it shows, a
 # `ssltut verify FOLDER`. We make a good pair and break it in four ways.
 
 # %%
-from ssltut.io.verify import verify_image, verify_pair
+from ssltut.io.verify import verify_scan
 
 def broken_files(folder, hip):
     good, label, moved = folder / "scan.nii", folder / "label.nii.gz", hip.affine.copy()
@@ -180,7 +180,7 @@ def broken_files(folder, hip):
 # %%
 with TemporaryDirectory() as folder:
     files = broken_files(Path(folder), make_case(seed, size=32))
-    reports = {name: verify_pair(*paths, HIP) if len(paths) == 2 else verify_image(*paths) for name, paths in files.items()}
+    reports = {name: verify_scan(*paths, table=HIP) for name, paths in files.items()}
 for name, report in reports.items():
     print(f"{name:18} {'ok' if report.ok else 'ERROR'}", *(f"\n    {e.found}\n    Next: {e.fix}" for e in report.errors))
 print("\nfacts of the good pair:", reports["good pair"].facts)

@@ -32,11 +32,10 @@ Spacing = float | Sequence[float]  # mm, one number for the three axes or three
 def read_volume(
     path: Path, note: Note, *, assume_spacing: Spacing | None = None, fill: float | None = None
 ) -> Volume | None:
-    """The volume in ``path``; every finding goes to ``note``.
+    """The volume in ``path``, or None; what is wrong goes to ``note``.
 
-    None when the voxels cannot be read and ``note`` did not raise. ``assume_spacing`` (mm) stands
-    in for a missing affine, ``fill`` for voxels that are NaN or infinite. Raises ConfigError for
-    an ``assume_spacing`` that is no voxel size.
+    ``assume_spacing`` (mm) stands in for a missing affine, ``fill`` for voxels that are NaN or
+    infinite. Raises ConfigError for an ``assume_spacing`` that is no voxel size.
     """
     affine = None
     with collecting(note, path):
@@ -60,8 +59,7 @@ def read_header(path: Path) -> nib.Nifti1Header:
     if not path.is_file():
         what = "this is a folder, not a NIfTI file" if path.is_dir() else "there is no such file"
         raise DataError(what, fix="check the path")
-    size = path.stat().st_size
-    if size == 0:
+    if not (size := path.stat().st_size):
         raise DataError("the file is empty (0 bytes)", fix=AGAIN)
     try:
         with _opened(path) as file:
@@ -193,9 +191,8 @@ def _affine_of(header: nib.Nifti1Header, assume_spacing: Spacing | None) -> np.n
     if has_sform and has_qform and not flaw_of(qform):
         apart = np.abs(qform - sform).max()
         if apart > 1e-3:
-            sizes = [in_mm(spacing_of(form)) for form in (qform, sform)]
-            what = f"qform says voxels of {sizes[0]}, sform says {sizes[1]};"
-            what += f" their numbers differ by up to {apart:.4g} mm"
+            what = f"qform says voxels of {in_mm(spacing_of(qform))}, sform says"
+            what += f" {in_mm(spacing_of(sform))}; their numbers differ by up to {apart:.4g} mm"
             fix = "find out which is right and save the file with that one in both"
             raise DataError(what, fix=fix)
     return affine
@@ -231,8 +228,7 @@ def flaw_of(affine: np.ndarray) -> str | None:
 
 def _check_flatness(affine: np.ndarray, path: Path, note: Note) -> None:
     spacing = spacing_of(affine)
-    flatness = max(spacing) / min(spacing)
-    if flatness > MAX_FLATNESS:
+    if (flatness := max(spacing) / min(spacing)) > MAX_FLATNESS:
         what = f"voxels are {flatness:.3g} times longer one way than another ({in_mm(spacing)})"
         fix = "check the spacing in the header; if it is right, expect little from 3D methods"
         note(DataWarning(what, where=path, fix=fix))

@@ -86,10 +86,7 @@ class Layout:
 
 
 def read_layout(folder: Path, note: Note) -> Layout:
-    """The layout of a cohort folder; what is wrong goes to ``note``.
-
-    Raises DataError when two files have one scan id.
-    """
+    """The layout of a cohort folder; what is wrong goes to ``note``. Raises as ``by_id``."""
     images, labels = by_id(folder / "images"), by_id(folder / "labels")
     if not images:
         what = "there are no scans images/*.nii or images/*.nii.gz here"
@@ -145,7 +142,7 @@ def read_cohort(folder: Path, test_list: Path | None = None) -> Cohort:
         label = labels[i].absolute() if i in labels else None
         known = {"table": layout.table, "modality": modality, "case_id": i, "patient": patients[i]}
         load = partial(_load, image.absolute(), label, meta.get(i, {}), **known)
-        sources[i] = Source(patients[i], i in labels, digest_of(image, labels.get(i)), load)
+        sources[i] = Source(patients[i], i in labels, digest_of(image, label), load)
     name = str(description.get("name", folder.name))
     return Cohort(name, layout.table, modality, split, sources)
 

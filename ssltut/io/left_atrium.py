@@ -59,10 +59,10 @@ def atrium_ids(folder: Path, name: str = TRAIN_LIST) -> list[str]:
 def read_atrium(folder: Path, test_list: Path | None = None) -> Cohort:
     """80 cardiac MR scans, of which the first 8 of the published order are labelled.
 
-    A budget takes the first 4, 8 or 16. With the 20 scans of the published ``test_list`` these are
-    the test and the last 4 of the 80 validation; without, the last 16 of the 80 are the test and
-    the 4 before them validation. Published protocols have no validation and look at the test scans
-    instead. Raises DataError for a missing or damaged list, and for a scan in both.
+    With the 20 scans of the published ``test_list`` these are the test and the last 4 of the 80
+    validation; without, the last 16 of the 80 are the test and the 4 before them validation.
+    (Published protocols have no validation.) Raises DataError for a missing or damaged list, and
+    for a scan in both.
     """
     train, test_home = atrium_ids(folder), Path(test_list or folder)
     if test_list:
@@ -82,10 +82,10 @@ def read_atrium(folder: Path, test_list: Path | None = None) -> Cohort:
 def load_atrium(folder: Path, name: str) -> Case:
     """One scan: image float32, z-scored as published, label uint8, 0.625 mm.
 
-    The axes are in the order of the original .h5 files, whose last axis counts the 88 slices. Those
-    files keep no header, so it is not known which way the axes point: ``meta["orientation"]`` is
-    "unknown" and the affine, a diagonal of 0.625 mm, is right about lengths only. Raises DataError
-    when the file is missing, damaged or not of the shape in manifest.json.
+    The axes are those of the original .h5 files, whose last one counts the 88 slices. These keep no
+    header, so it is not known which way the axes point: ``meta["orientation"]`` is "unknown" and
+    the affine is right about lengths only. Raises DataError when the file is missing, damaged or
+    not of the shape in manifest.json.
     """
     file, manifest = atrium_file(folder, name), Path(folder) / "manifest.json"
     if not file.is_file():
@@ -103,9 +103,8 @@ def load_atrium(folder: Path, name: str) -> Case:
         what = f"the image is {image.shape}, the label {label.shape} with values up to"
         what += f" {label.max()}; expected {shape or 'one shape'}, labels 0 and 1"
         raise DataError(f"{what} and finite numbers", where=file, fix="download it again")
-    label, affine = label.astype(np.uint8, copy=False), np.diag([SPACING] * 3 + [1.0])
-    meta = {"modality": "MR", "orientation": "unknown"}
-    return Case(name, name, image, label, affine, meta, file)
+    affine, meta = np.diag([SPACING] * 3 + [1.0]), {"modality": "MR", "orientation": "unknown"}
+    return Case(name, name, image, label.astype(np.uint8, copy=False), affine, meta, file)
 
 
 def _read_npz(file: Path) -> tuple[np.ndarray, np.ndarray]:

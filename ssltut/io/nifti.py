@@ -43,10 +43,9 @@ def read_case(
         check_grid(image, mask, label_path)
         check_label(mask.values, label_path, table, note=strict)
         label = as_label(mask.values)
-    case_id = case_id or scan_id(path)
-    meta = {"modality": modality}
-    patient = patient or case_id
-    return Case(case_id, patient, values, label, image.affine, meta, path, image.orientation)
+    name, meta = case_id or scan_id(path), {"modality": modality}
+    affine, axes = image.affine, image.orientation
+    return Case(name, patient or name, values, label, affine, meta, path, axes)
 
 
 def scan_id(path: Path) -> str:

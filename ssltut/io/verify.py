@@ -22,13 +22,10 @@ from ssltut.progress import progress_bar
 
 @dataclass
 class Report(Findings):
-    """What was found in ``path``: errors forbid its use.
-
-    facts  its shape, spacing in mm, values (HU) and voxels of each class
-    """
+    """What was found in ``path``: errors forbid its use."""
 
     path: Path
-    facts: dict[str, object] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)  # shape, spacing, values, classes
 
     @property
     def ok(self) -> bool:
@@ -54,29 +51,24 @@ def _as_text(fact: object) -> str:
     return " x ".join(f"{v:g}" for v in fact) if isinstance(fact, list) else str(fact)
 
 
-def verify_image(path: Path) -> Report:
-    """Read one scan completely and report on it."""
-    report = Report(Path(path))
-    _add_facts(report, read_volume(report.path, report.note))
-    return report
+def verify_scan(image: Path, label: Path | None = None, table: LabelTable | None = None) -> Report:
+    """Read a scan and its label completely, and report on them and their grids.
 
-
-def verify_pair(image: Path, label: Path, table: LabelTable | None = None) -> Report:
-    """Report on a scan and its label, whose values must be those of ``table`` where it is given."""
-    report, label = Report(Path(image)), Path(label)
+    The label's values must be those of ``table``, where one is given.
+    """
+    report = Report(Path(image))
     scan = read_volume(report.path, report.note)
     _add_facts(report, scan)
-    mask = read_volume(label, report.note)
-    if mask is None:
+    mask = None if label is None else read_volume(Path(label), report.note)
+    if label is None or mask is None:
         return report
     with collecting(report.note, label):
         check_label(mask.values, label, table, report.note)
     values, counts = np.unique(mask.values, return_counts=True)
     names = dict(enumerate(table.names)) if table else {}
-    report.facts["classes (voxels)"] = {
-        str(names.get(value.item(), f"{value:g}")): int(n)
-        for value, n in zip(values[:256], counts[:256], strict=True)
-    }
+    pairs = zip(values[:256].tolist(), counts[:256].tolist(), strict=True)
+    classes = {str(names.get(value, f"{value:g}")): n for value, n in pairs}
+    report.facts["classes (voxels)"] = classes
     if scan is not None:
         with collecting(report.note, label):
             check_grid(scan, mask, label)
@@ -113,7 +105,7 @@ def _folder_jobs(folder: Path) -> list[Job]:
     others = set(files) - set(nifti)
     dicom = [p for p in sorted(others) if p.name != "DICOMDIR" and is_dicom(p)]
     report = Report(folder)
-    jobs: list[Job] = [partial(verify_image, path) for path in nifti]
+    jobs: list[Job] = [partial(verify_scan, path) for path in nifti]
     jobs += [partial(_verify_series, series) for series in find_series(dicom, report.note)]
     if not jobs:
         what = "there are no .nii or .nii.gz files and no DICOM series in this folder"
@@ -129,10 +121,7 @@ def _cohort_jobs(folder: Path) -> list[Job]:
         layout = read_layout(folder, report.note)
         report.facts = {"scans": len(layout.images), "labels": len(layout.labels)}
         for i, path in layout.images.items():
-            if i in layout.labels:
-                jobs.append(partial(verify_pair, path, layout.labels[i], layout.table))
-            else:
-                jobs.append(partial(verify_image, path))
+            jobs.append(partial(verify_scan, path, layout.labels.get(i), layout.table))
         if layout.split is not None:
             _verify_split(layout, layout.split, folder / "split.json", report)
     return jobs
@@ -164,7 +153,7 @@ def _jobs_for(path: Path) -> list[Job]:
         return _cohort_jobs(path)
     if is_atrium(path):
         return [partial(_verify_atrium, path)]
-    return _folder_jobs(path) if path.is_dir() else [partial(verify_image, path)]
+    return _folder_jobs(path) if path.is_dir() else [partial(verify_scan, path)]
 
 
 def verify_paths(paths: Path | str | Iterable[Path], *, show_bar: bool = True) -> list[Report]:

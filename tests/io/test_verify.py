@@ -12,7 +12,7 @@ from ssltut.cli.main import main
 from ssltut.data.labels import HIP
 from ssltut.errors import DataError, DataWarning
 from ssltut.io._nifti_header import read_header
-from ssltut.io.verify import Report, verify_image, verify_pair, verify_paths
+from ssltut.io.verify import Report, verify_paths, verify_scan
 
 SPLIT = {
     "labelled": ["a"],
@@ -43,7 +43,7 @@ def errors_of(reports: list[Report]) -> str:
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_what_read_case_refuses_is_reported(tmp_path: Path, name: str) -> None:
     make, words = BAD_FILES[name]
-    report = verify_image(make(tmp_path))
+    report = verify_scan(make(tmp_path))
     assert not report.ok
     assert len(report.errors) == 1
     assert "ERROR" in str(report)
@@ -55,7 +55,7 @@ def test_what_read_case_refuses_is_reported(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", BAD_LABELS)
 def test_what_read_case_refuses_of_a_label_is_reported(tmp_path: Path, name: str) -> None:
     how, words = BAD_LABELS[name]
-    report = verify_pair(
+    report = verify_scan(
         save(tmp_path / "i.nii"), save(tmp_path / "l.nii", **{"values": LABEL, **how}), HIP
     )
     assert len(report.errors) == 1
@@ -65,22 +65,22 @@ def test_what_read_case_refuses_of_a_label_is_reported(tmp_path: Path, name: str
 
 def test_all_findings_of_a_pair_come_together(tmp_path: Path) -> None:
     image = save(tmp_path / "i.nii", holed(HU), qform=AFFINE @ np.diag([0.5, 1, 1, 1]))
-    report = verify_pair(
+    report = verify_scan(
         image, save(tmp_path / "l.nii", LABEL * 5, affine=AFFINE, scl_slope=np.nan), HIP
     )
     assert [e.found.split()[0] for e in report.errors] == ["qform", "2", "2"]
     assert len(report.warnings) == 1
     assert isinstance(report.warnings[0], DataWarning)
     assert "spacing (mm)" not in report.facts
-    report = verify_pair(
+    report = verify_scan(
         save(tmp_path / "i.nii", holed(HU)), save(tmp_path / "l.nii", LABEL * 5, shifted(1)), HIP
     )
     assert [e.found.split()[0] for e in report.errors] == ["2", "2", "label"]
-    assert len(verify_pair(tmp_path / "none.nii", tmp_path / "neither.nii").errors) == 2
+    assert len(verify_scan(tmp_path / "none.nii", tmp_path / "neither.nii").errors) == 2
 
 
 def test_facts_of_a_sound_pair(tmp_path: Path) -> None:
-    report = verify_pair(save(tmp_path / "i.nii.gz"), save(tmp_path / "l.nii.gz", LABEL), HIP)
+    report = verify_scan(save(tmp_path / "i.nii.gz"), save(tmp_path / "l.nii.gz", LABEL), HIP)
     assert report.ok
     assert not report.warnings
     assert report.facts == {
@@ -177,7 +177,7 @@ def test_a_bar_is_drawn_in_a_terminal_and_nowhere_else(
 
 def test_real_scan(shared: Path) -> None:
     folder = shared / "totalsegmentator_example"
-    report = verify_pair(
+    report = verify_scan(
         folder / "example_ct.nii.gz", folder / "example_seg_fast_force_split.nii.gz"
     )
     assert report.ok
