@@ -116,7 +116,8 @@ def test_the_key_names_the_classes_of_every_table_that_is_shown():
     ]
     for shown, names in ((scenes, ["femur", "match", "none"]), (scenes[:1], ["femur"])):
         fig = Figure()
-        add_key(fig, shown, fig.subplots(1, len(shown), squeeze=False)[0])
+        fig.subplots(1, len(shown))
+        add_key(fig, shown)
         assert [text.get_text() for text in fig.legends[0].get_texts()] == names
 
 

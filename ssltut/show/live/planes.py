@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
 from typing import Any
 
 import ipywidgets
@@ -19,6 +18,9 @@ from ssltut.show.static.slices import PLANES, Scene, bar_length, cut
 
 AXES = {"xyz"[PLANES[plane][0]]: plane for plane in PLANES}
 SIDE = 330  # pixels of the longest side of a plane: three fit beside each other on a projector
+FONT = ImageFont.load_default(size=17)
+WORDS: dict[str, Any] = {"fill": "white", "stroke_width": 2, "stroke_fill": "black", "font": FONT}
+Limits = tuple[float, float]  # the values shown black and white
 HEAT = (255 * colormaps[UNCERTAINTY](np.linspace(0, 1, 256))[:, :3]).astype(np.float32)
 
 
@@ -44,21 +46,16 @@ class LinkedPlanes(LiveView):
         super().__init__(still, name)
         self.shape, self.held = tuple(shape), False
         self.frames: dict[str, tuple[tuple, Image.Image]] = {}
-        self.sliders, self.images = {}, {}
+        self.sliders, self.images, columns = {}, {}, []
         for axis, plane in AXES.items():
             a = "xyz".index(axis)
             self.sliders[axis] = int_slider(axis, at[a], 0, shape[a] - 1, f"{plane} {axis}")
-            self.images[plane] = plane_image(
-                plane, f"{plane} plane{of}. {still.alt}", clickable=mouse
-            )
+            alt = f"{plane} plane{of}. {still.alt}"
+            self.images[plane] = plane_image(plane, alt, clickable=mouse)
             self.sliders[axis].observe(self.changed, names="value")
-            self.images[plane].on_msg(partial(self.received, plane))
-        self.columns = ipywidgets.HBox(
-            [
-                ipywidgets.VBox([self.images[plane], self.sliders[axis]])
-                for axis, plane in AXES.items()
-            ]
-        )
+            self.images[plane].on_msg(lambda _, told, __, plane=plane: self.touched(plane, told))
+            columns.append(ipywidgets.VBox([self.images[plane], self.sliders[axis]]))
+        self.columns = ipywidgets.HBox(columns)
 
     @property
     def at(self) -> tuple[int, int, int]:
@@ -92,18 +89,13 @@ class LinkedPlanes(LiveView):
     def hover(self, at: tuple[int, int, int] | None) -> None:
         """The cursor is on voxel ``at``, or has left the pictures."""
 
-    def draw_planes(
-        self, scene: Scene, opacity: float, limits: tuple[float, float] | None = None
-    ) -> None:
+    def draw_planes(self, scene: Scene, opacity: float, limits: Limits | None = None) -> None:
         """Draw ``scene``; a plane whose slice and look did not change gets a new crosshair only."""
         for plane, image in self.images.items():
             key = (self.at[PLANES[plane][0]], scene, opacity, limits)
             if plane not in self.frames or self.frames[plane][0] != key:
                 self.frames[plane] = key, framed(scene, plane, self.at, opacity, limits)
             image.value = crossed(self.frames[plane][1], scene, plane, self.at)
-
-    def received(self, plane: str, _: ipywidgets.Widget, message: Mapping, __: object) -> None:
-        self.touched(plane, message)
 
     def touched(self, plane: str, message: Mapping[str, Any]) -> None:
         """What the mouse did on a plane: a message of ``ClickableImage``."""
@@ -115,22 +107,14 @@ class LinkedPlanes(LiveView):
         else:
             at = list(self.at)
             for a, share in ((across, message["x"]), (up, message["y"])):
-                at[a] = (
-                    self.shape[a] - 1 - int(np.clip(share * self.shape[a], 0, self.shape[a] - 1))
-                )
-            x, y, z = at
-            if message["kind"] == "click":
-                self.go((x, y, z))
-            else:
-                self.hover((x, y, z))
+                last = self.shape[a] - 1
+                at[a] = last - int(np.clip(share * self.shape[a], 0, last))
+            react = self.go if message["kind"] == "click" else self.hover
+            react((at[0], at[1], at[2]))
 
 
 def blend(
-    scene: Scene,
-    plane: str,
-    at: Sequence[int],
-    opacity: float,
-    limits: tuple[float, float] | None = None,
+    scene: Scene, plane: str, at: Sequence[int], opacity: float, limits: Limits | None = None
 ) -> np.ndarray:
     """One plane through voxel ``at`` with its layers, (rows, columns, 3) uint8, a pixel a voxel.
 
@@ -166,35 +150,24 @@ def blend(
 
 
 def framed(
-    scene: Scene,
-    plane: str,
-    at: Sequence[int],
-    opacity: float,
-    limits: tuple[float, float] | None = None,
+    scene: Scene, plane: str, at: Sequence[int], opacity: float, limits: Limits | None = None
 ) -> Image.Image:
     """One plane in true proportions, with the patient's sides and a scale bar; no crosshair."""
     _, across, up, letters = PLANES[plane]
     scale = pixels_per_mm(scene)
-    width, height = (
-        max(1, round(scene.image.shape[a] * scene.spacing[a] * scale)) for a in (across, up)
-    )
+    extent = np.multiply(scene.image.shape, scene.spacing) * scale
+    width, height = (max(1, round(float(extent[a]))) for a in (across, up))
     pixels = Image.fromarray(blend(scene, plane, at, opacity, limits))
     shown = pixels.resize((width, height), Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(shown)
-    style: dict[str, Any] = {
-        "fill": "white",
-        "stroke_width": 2,
-        "stroke_fill": "black",
-        "font": typeface(),
-    }
     if scene.letters:
         places = ((4, height / 2), (width - 4, height / 2), (width / 2, 3), (width / 2, height - 3))
         for letter, place, anchor in zip(letters, places, ("lm", "rm", "ma", "md"), strict=True):
-            pen.text(place, letter, anchor=anchor, **style)
+            pen.text(place, letter, anchor=anchor, **WORDS)
     length = bar_length(width / scale)
     box = [(7, height - 12), (9 + length * scale, height - 6)]
     pen.rectangle(box, fill="white", outline="black")
-    pen.text((8, height - 15), f"{length} mm", anchor="ls", **style)
+    pen.text((8, height - 15), f"{length} mm", anchor="ls", **WORDS)
     return shown
 
 
@@ -218,11 +191,6 @@ def crossed(frame: Image.Image, scene: Scene, plane: str, at: Sequence[int]) -> 
     pen.line([(0, y), (shown.width, y)], fill=(150, 150, 150))
     shown.save(out, "jpeg", quality=90)
     return out.getvalue()
-
-
-@cache
-def typeface() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=17)
 
 
 def legend(scene: Scene) -> str:

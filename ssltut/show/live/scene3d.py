@@ -10,7 +10,14 @@ from numpy.typing import ArrayLike
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.static.pictures import Illustrated, Picture, described, picture
-from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, arrange_matches, matches_figure
+from ssltut.show.static.scene3d import (
+    MATCHES,
+    MatchScene,
+    Mesh,
+    arrange_matches,
+    bounding_box,
+    matches_figure,
+)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -78,35 +85,18 @@ def traces(scene: MatchScene) -> "list[BaseTraceType]":
     shown: list[BaseTraceType] = [mesh_trace(mesh, opacity=0.25) for mesh in scene.meshes]
     for (name, path), style in zip(scene.matches, MATCHES, strict=True):
         x, y, z = path.astype(np.float32).T
-        shown.append(
-            go.Scatter3d(
-                x=x,
-                y=y,
-                z=z,
-                mode="lines+markers",
-                name=name,
-                connectgaps=False,
-                hoverinfo="name",
-                line={"color": style["color"], "width": style["width"]},
-                marker={"size": 3, "symbol": style["symbol"]},
-            )
-        )
-    every = np.concatenate([mesh.vertices for mesh in scene.meshes])
-    low, high = every.min(0), every.max(0)
+        line = {"color": style["color"], "width": style["width"]}
+        marker = {"size": 3, "symbol": style["symbol"]}
+        look = {"mode": "lines+markers", "connectgaps": False, "hoverinfo": "name"}
+        shown.append(go.Scatter3d(x=x, y=y, z=z, name=name, line=line, marker=marker, **look))
+    low, high = bounding_box(scene.meshes)
     middle = (low + high) / 2
-    captions = [
-        *scene.captions,
-        ("<b>R</b>", np.array([high[0] + 8, *middle[1:]])),
-        ("<b>L</b>", np.array([low[0] - 8, *middle[1:]])),
-    ]
-    x, y, z = np.array([place for _, place in captions]).T
-    text = [words for words, _ in captions]
-    font = {"size": 17}
-    shown.append(
-        go.Scatter3d(
-            x=x, y=y, z=z, mode="text", text=text, textfont=font, showlegend=False, hoverinfo="skip"
-        )
-    )
+    right = ("<b>R</b>", np.array([high[0] + 8, *middle[1:]]))
+    left = ("<b>L</b>", np.array([low[0] - 8, *middle[1:]]))
+    text, places = zip(*scene.captions, right, left, strict=True)
+    x, y, z = np.array(places).T
+    look = {"mode": "text", "textfont": {"size": 17}, "showlegend": False, "hoverinfo": "skip"}
+    shown.append(go.Scatter3d(x=x, y=y, z=z, text=text, **look))
     return shown
 
 

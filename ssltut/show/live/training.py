@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from ssltut.data.batch import Batch
@@ -16,12 +17,11 @@ from ssltut.show.static.curves import (
     Groups,
     default_groups,
     draw_panels,
-    panel_axes,
     panel_rows,
     refuse_missing,
 )
 from ssltut.show.static.pictures import Picture, described, picture, styled
-from ssltut.show.static.slices import Scene, add_key, draw_plane
+from ssltut.show.static.slices import Scene, add_key, draw_plane, grid_of_axes
 from ssltut.training.callbacks import Callback
 from ssltut.training.history import history_row
 
@@ -173,22 +173,18 @@ class Board:
     @styled
     def __init__(self, groups: Groups, scenes: Mapping[str, Scene]) -> None:
         self.form = (tuple(groups), tuple(scenes))
-        self.head: FigureBase
         rows, columns = panel_rows(groups)
         high, low = 3.4 * rows, 3.6 if scenes else 0.0
         width = max(4.2 * columns, 4.2 * len(scenes), 7)
         self.figure = Figure(figsize=(width, high + low + 0.4), layout="constrained")
-        if not scenes:
-            self.head, self.slots = self.figure, []
-            self.panels = panel_axes(self.figure, groups)
-            return
-        parts = self.figure.subfigures(2, 1, height_ratios=(high, low), squeeze=False)
-        self.head, below = parts[:, 0]
-        axes = below.subplots(1, max(columns, len(scenes)), squeeze=False)[0]
-        for ax in axes[len(scenes) :]:
-            ax.axis("off")
-        add_key(below, list(scenes.values()), list(axes))
-        self.panels, self.slots = panel_axes(self.head, groups), list(axes[: len(scenes)])
+        self.head: FigureBase = self.figure
+        self.slots: list[Axes] = []
+        if scenes:
+            parts = self.figure.subfigures(2, 1, height_ratios=(high, low), squeeze=False)
+            self.head, below = parts[:, 0]
+            self.slots = grid_of_axes(below, len(scenes), max(columns, len(scenes)))
+            add_key(below, list(scenes.values()))
+        self.panels = grid_of_axes(self.head, len(groups), columns)
 
     @styled
     def draw(

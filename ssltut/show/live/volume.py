@@ -224,20 +224,12 @@ def open_k3d(scene: VolumeScene) -> None:
         color_map=k3d.colormaps.matplotlib_color_maps.Gray,
     )
     for mesh in scene.meshes:
-        plot += k3d.mesh(
-            mesh.vertices.astype(np.float32),
-            mesh.faces.astype(np.uint32),
-            color=packed(mesh.colour),
-            opacity=0.6,
-            name=mesh.name,
-        )
+        vertices, faces = mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32)
+        look = {"color": packed(mesh.colour), "opacity": 0.6, "name": mesh.name}
+        plot += k3d.mesh(vertices, faces, **look)
     if scene.points is not None:
-        plot += k3d.points(
-            scene.points.astype(np.float32),
-            point_size=2 * float(spacing.max()),
-            color=packed(POINT["color"]),
-            name="points",
-        )
+        look = {"color": packed(POINT["color"]), "point_size": 2 * float(spacing.max())}
+        plot += k3d.points(scene.points.astype(np.float32), name="points", **look)
     size = shape * spacing
     x, y, z = size / 2
     # From the front: where the camera stands, what it looks at, and what is up.

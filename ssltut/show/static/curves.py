@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from ssltut.errors import ConfigError
@@ -34,11 +34,6 @@ def panel_rows(groups: Groups) -> tuple[int, int]:
     """Rows and columns of the panels."""
     columns = min(3, len(groups))
     return -(-len(groups) // columns), columns
-
-
-def panel_axes(fig: FigureBase, groups: Groups) -> list[Axes]:
-    """Empty axes for the panels of ``curves``, in an empty figure."""
-    return grid_of_axes(fig, len(groups), panel_rows(groups)[1])
 
 
 def add_line(ax: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
@@ -91,7 +86,7 @@ def curves(
     refuse_missing(history, groups)
     rows, columns = panel_rows(groups)
     fig = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
-    draw_panels(panel_axes(fig, groups), history, groups)
+    draw_panels(grid_of_axes(fig, len(groups), columns), history, groups)
     return picture(fig, alt)
 
 

@@ -15,7 +15,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgba
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -210,7 +210,7 @@ def decorate(ax: Axes, letters: str, width: float, height: float) -> None:
     ax.text(x, 0.07 * height, f"{length} mm", fontsize=12, va="bottom", **white)
 
 
-def add_key(fig: FigureBase, scenes: Sequence[Scene], axes: Sequence[Axes]) -> None:
+def add_key(fig: Figure | SubFigure, scenes: Sequence[Scene]) -> None:
     """Legend of the classes and outlines, and the colour bar of the heat."""
     contours = next((s.contours for s in scenes if s.contours), {})
     solid = contours or any(s.contours is not None for s in scenes)
@@ -231,7 +231,7 @@ def add_key(fig: FigureBase, scenes: Sequence[Scene], axes: Sequence[Axes]) -> N
         fig.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3)
     hot = next((s for s in scenes if s.heat is not None), None)
     if hot is not None:
-        fig.colorbar(colour_scale(hot), ax=list(axes), label=hot.heat_label, shrink=0.85, pad=0.01)
+        fig.colorbar(colour_scale(hot), ax=fig.axes, label=hot.heat_label, shrink=0.85, pad=0.01)
 
 
 def colour_scale(scene: Scene) -> ScalarMappable:
@@ -247,13 +247,13 @@ def proportions(scene: Scene) -> tuple[list[float], float]:
     return widths, highest / sum(widths)
 
 
-def draw_planes(fig: FigureBase, scene: Scene) -> None:
+def draw_planes(fig: Figure | SubFigure, scene: Scene) -> None:
     """The three planes of ``scene`` side by side, with their key, in an empty figure."""
     axes = fig.subplots(1, 3, width_ratios=proportions(scene)[0])
     for ax, (plane, (axis, *_)) in zip(axes, PLANES.items(), strict=True):
         draw_plane(ax, scene, plane)
         ax.set_title(f"{plane}, {'xyz'[axis]} = {scene.centre[axis]}")
-    add_key(fig, [scene], axes)
+    add_key(fig, [scene])
 
 
 @styled
@@ -312,5 +312,5 @@ def grid(
     ):
         draw_plane(ax, scene, plane, crosshair=False)
         ax.set_title(title)
-    add_key(fig, list(scenes.values()), fig.axes)
+    add_key(fig, list(scenes.values()))
     return picture(fig, alt)
