@@ -56,10 +56,6 @@ NotNegative = Annotated[float, Range(0)]
 OddCount = Annotated[int, Odd()]
 
 
-def annotations_of(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
-
-
 def flaw(value: object, annotation: Any) -> str | None:
     """What to give instead of ``value``; None where the annotation allows it."""
     origin, parts = get_origin(annotation), get_args(annotation)
@@ -87,7 +83,7 @@ def check_options(options: Any, where: str) -> None:
 
     Raises ConfigError for the first value that its annotation does not allow.
     """
-    hints = annotations_of(options.__class__)
+    hints = get_type_hints(type(options), include_extras=True)
     for field in fields(options):
         value = getattr(options, field.name)
         if wrong := flaw(value, hints[field.name]):

@@ -15,10 +15,8 @@ def synthetic(args: argparse.Namespace) -> int:
 
     held_out = args.validation + args.test
     if args.n <= held_out:
-        raise ConfigError(
-            f"{args.n} scans leave none to train on beside {held_out} held out",
-            fix="raise --n or lower --validation and --test",
-        )
+        what = f"{args.n} scans leave none to train on beside {held_out} held out"
+        raise ConfigError(what, fix="raise --n or lower --validation and --test")
     options = picked(args, "seed", "size", "validation", "test")
     cohort = synthetic_cohort(args.n, labelled=min(args.labelled, args.n - held_out), **options)
     write_cohort(cohort, args.out)
@@ -78,10 +76,8 @@ def ingest(args: argparse.Namespace) -> int:
         "refused": [str(finding) for finding in intake.errors],
         "warnings": [str(finding) for finding in intake.warnings],
     }
-    text = (
-        f"{len(intake.rows)} cases of {patients} patients in {args.out}, {len(intake.errors)}"
-        f" findings kept scans out; look at {args.out / 'reports' / 'index.html'}"
-    )
+    text = f"{len(intake.rows)} cases of {patients} patients in {args.out}, {len(intake.errors)}"
+    text += f" findings kept scans out; look at {args.out / 'reports' / 'index.html'}"
     print_result(args, values, text)
     return 1 if intake.errors else 0
 

@@ -53,11 +53,9 @@ def recipe(args: argparse.Namespace) -> int:
     from ssltut.training.recipes import RECIPES
 
     run = RECIPES[args.name](args.out, args.profile, seed=args.seed, log=log)
-    text = (
-        f"weights of step {run.selected['step']} (synthetic validation Dice"
-        f" {run.selected['score']:.3f}) in {run.folder}\nnext: ssltut predict {run.folder}"
-        " SCAN.nii.gz --min-component 0.2 --out PREDICTIONS"
-    )
+    text = f"weights of step {run.selected['step']} (synthetic validation Dice"
+    text += f" {run.selected['score']:.3f}) in {run.folder}\nnext: ssltut predict {run.folder}"
+    text += " SCAN.nii.gz --min-component 0.2 --out PREDICTIONS"
     print_result(args, {"folder": str(run.folder), "selected": run.selected}, text)
     return 0
 
@@ -98,10 +96,8 @@ def predict_arguments(add: Add) -> None:
     add("run", type=Path)
     add("scans", nargs="+", type=Path, help="scans, or folders of scans")
     add("--out", type=Path, required=True)
-    words = (
-        "leave out components smaller than this share of the largest of their class (0.2 suits"
-        " left and right hips; default: 0, none)"
-    )
+    words = "leave out components smaller than this share of the largest of their class (0.2 suits"
+    words += " left and right hips; default: 0, none)"
     add("--min-component", type=float, default=0.0, metavar="SHARE", help=words)
     add_workers(add)
 
@@ -114,11 +110,9 @@ def evaluate(args: argparse.Namespace) -> int:
     run = load_run(args.run)
     cohort = open_cohort(args)
     if cohort.table != run.table:
-        raise ConfigError(
-            f"the run knows the classes {run.table.names}, the cohort has {cohort.table.names}",
-            where=args.run,
-            fix="evaluate on a cohort with the same classes, or add --bone",
-        )
+        what = f"the run knows the classes {run.table.names}, the cohort has {cohort.table.names}"
+        fix = "evaluate on a cohort with the same classes, or add --bone"
+        raise ConfigError(what, where=args.run, fix=fix)
     if args.csv:
         if args.csv.exists():
             fix = "choose another --csv; nothing was overwritten"
@@ -130,10 +124,8 @@ def evaluate(args: argparse.Namespace) -> int:
         rows.to_csv(args.csv, index=False)
     mean = rows.groupby(["class", "metric"])["value"].mean().unstack("metric")
     missed = ((rows["metric"] == "dice") & (rows["status"] == "missed")).sum()
-    text = (
-        f"{mean.round(3).to_string()}\n{rows['case'].nunique()} scans scored, {missed} structures"
-        f" missed; selection: {run.selected}"
-    )
+    text = f"{mean.round(3).to_string()}\n{rows['case'].nunique()} scans scored, "
+    text += f"{missed} structures missed; selection: {run.selected}"
     print_result(args, {"rows": rows.to_dict("records"), "selected": run.selected}, text)
     return 0
 
@@ -209,9 +201,7 @@ def add_training(add: Add) -> None:
 def add_workers(add: Add) -> None:
     words = "local processes (default: as many as suit the machine; 0: stay in this one)"
     add("--workers", type=int, metavar="N", help=words)
-    words = (
-        "scheduler of a running Dask cluster instead, such as tcp://node1:8786 (docs/clusters.md)"
-    )
+    words = "scheduler of a running Dask cluster, such as tcp://node1:8786 (docs/clusters.md)"
     add("--dask", metavar="ADDRESS", help=words)
 
 

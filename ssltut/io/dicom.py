@@ -180,8 +180,8 @@ def _stack(series: Series, normal: np.ndarray, note: Note) -> tuple[list[Slice],
     Raises DataError for doubles that differ, gaps, uneven distances and a tilted gantry.
     """
     slices = sorted(series.slices, key=lambda one: float(one.position @ normal))
-    slices, doubles = _without_doubles(slices, normal)
-    if doubles:
+    slices = _without_doubles(slices, normal)
+    if doubles := len(series.slices) - len(slices):
         what = f"{doubles} slices are there twice, with the same pixels; one of each is used"
         note(DataWarning(what, where=series.where))
     if len(slices) < 2:
@@ -214,22 +214,17 @@ def _stack(series: Series, normal: np.ndarray, note: Note) -> tuple[list[Slice],
     return slices, float(along[-1]) / (len(slices) - 1)
 
 
-def _without_doubles(slices: list[Slice], normal: np.ndarray) -> tuple[list[Slice], int]:
-    """One slice for each position, and how many there were twice.
-
-    Raises DataError when two at one position hold other pixels.
-    """
-    kept, doubles = slices[:1], 0
+def _without_doubles(slices: list[Slice], normal: np.ndarray) -> list[Slice]:
+    """One slice for each position. Raises DataError when two at one hold other pixels."""
+    kept = slices[:1]
     for one in slices[1:]:
         if abs(float((one.position - kept[-1].position) @ normal)) > 1e-3:
             kept.append(one)
-        elif _same_pixels(one, kept[-1]):
-            doubles += 1
-        else:
+        elif not _same_pixels(one, kept[-1]):
             what = "slices lie where another one lies but hold other pixels (several phases or"
             what += " reconstructions under one series)"
             raise DataError(what, fix="export each phase into a folder of its own")
-    return kept, doubles
+    return kept
 
 
 def _same_pixels(one: Slice, other: Slice) -> bool:

@@ -131,12 +131,10 @@ class NeighbourVote(Method):
         regions = [("references", shell, self.k, self.redraws)]
         if self.interior:
             regions.append(("interior", torch.ones_like(shell), self.interior, 1))
-        vectors, labels = [], []
+        vectors, labels, n = [], [], batch.n_classes
         for key, region, k, redraws in regions:
-            generator = batch.generator(key)
-            drawn = draw_references(
-                batch.y_l, region, batch.n_classes, k=k, redraws=redraws, generator=generator
-            )
+            draws = batch.generator(key)
+            drawn = draw_references(batch.y_l, region, n, k=k, redraws=redraws, generator=draws)
             for c in torch.nonzero(drawn.present)[:, 0].tolist():
                 vectors.append(bank[drawn.voxels[c].flatten()])
                 labels.append(torch.full((k * redraws,), c, device=bank.device))
@@ -223,9 +221,8 @@ class NeighbourVote(Method):
         for name, (label, mask, weight) in taught.items():
             if weight:
                 values = [masked_cross_entropy(z, label, mask, "all") for z in logits]
-                terms[name] = Term(
-                    sum(values[1:], values[0]), weight * rise, mask.float().mean().item()
-                )
+                total = sum(values[1:], values[0])
+                terms[name] = Term(total, weight * rise, mask.float().mean().item())
         return terms
 
     def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
