@@ -5,7 +5,7 @@ import pytest
 from toy_views import DOUBT, SHAPE, WRONG, uncertainty_view
 
 from ssltut.errors import ConfigError
-from ssltut.show.static.reliability import ReliabilityCounts, counts_in_words, label_sides
+from ssltut.show.static.reliability import ReliabilityCounts, counts_in_words
 
 pytestmark = pytest.mark.usefixtures("lab")
 
@@ -31,13 +31,9 @@ def test_reliability_counts_by_hand():
         " them right"
     )
     assert ReliabilityCounts(np.array([0.1, 0.2])).point(0.15) == (0.15, 0.5)
-    assert label_sides(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1], bool), 0.5).tolist() == [
-        0,
-        1,
-        3,
-        2,
-    ]
-    assert label_sides(np.array([0, 1]), None, 0.5).tolist() == [0, 1]
+    sides = ReliabilityCounts(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]))
+    assert sides.labels(0.5).tolist() == [0, 1, 3, 2]
+    assert ReliabilityCounts(np.array([0, 1])).labels(0.5).tolist() == [0, 1]
 
 
 def test_nats_and_percentile_move_together():
@@ -54,9 +50,8 @@ def test_nats_and_percentile_move_together():
     assert f"{right:.1%} of them right" in view.counts.value
     assert view.curve.value != before[0]
     assert view.explorer.images["axial"].value != before[1]
-    assert (
-        view.explorer.scenes["reliable and unreliable"].overlay == label_sides(DOUBT, WRONG, 0.25)
-    ).all()
+    expected = ReliabilityCounts(DOUBT, WRONG).labels(0.25)
+    assert (view.explorer.scenes["reliable and unreliable"].overlay == expected).all()
 
 
 def test_without_truth_there_are_two_sides():

@@ -97,19 +97,17 @@ class MatchExplorer(LinkedPlanes):
         name: str,
         title: str | None,
     ) -> None:
-        shape, of = finder.target.image.shape, f" of {name}; a click picks a voxel"
-        super().__init__(shape, at, still, "matches", mouse=True, of=of)
-        self.finder, self.table, self.name = finder, table, name
         self.target_scene = target_scene(finder.target, table, at)
+        of = f" of {name}; a click picks a voxel"
+        super().__init__(self.target_scene, still, "matches", mouse=True, of=of)
+        self.finder, self.table, self.name = finder, table, name
         self.target_meshes = known_surfaces(finder.target, table)
         self.meshes: dict[str, list[Mesh]] = {}  # of each labelled scan that was looked at
         self.reference = {plane: plane_image(plane, "", clickable=False) for plane in PLANES}
         scans, kernels = list(finder.labelled), list(KERNELS)
         self.scan = classed(ipywidgets.Dropdown(options=scans, description="labelled"), "scan")
-        self.kernel = classed(
-            ipywidgets.Dropdown(options=kernels, value=question.kernel, description="kernel"),
-            "kernel",
-        )
+        kernel = {"options": kernels, "value": question.kernel, "description": "kernel"}
+        self.kernel = classed(ipywidgets.Dropdown(**kernel), "kernel")
         self.k = int_slider("k", question.k, 1, max(MOST, question.k), "k")
         self.band = int_slider("band", question.band, 1, max(4, question.band), "band")
         self.draw = int_slider("draw", question.draw, 0, max(9, question.draw), "draw")

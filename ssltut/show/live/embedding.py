@@ -159,10 +159,9 @@ class PlotlyMap:
         look = {"mode": "markers", "hoverinfo": "text"} | size
         traces = [go.Scatter(**trace).update(**look) for trace in self.traces(panel)]
         ring = {"size": 20, "symbol": "circle-open", "color": "black", "line": {"width": 4}}
+        look = {"mode": "markers", "name": "chosen", "hoverinfo": "skip", "marker": ring}
         x, y = embedding_map.points[:1].T
-        traces.append(
-            go.Scatter(x=x, y=y, mode="markers", name="chosen", hoverinfo="skip", marker=ring)
-        )
+        traces.append(go.Scatter(x=x, y=y, **look))
         xaxis, yaxis = ({"title": name} for name in embedding_map.axes)
         self.figure = plotly_widget(traces, LAYOUT | {"xaxis": xaxis, "yaxis": yaxis})
         for k, trace in enumerate(self.figure.data[:-1]):

@@ -34,22 +34,16 @@ class LinkedPlanes(LiveView):
     """
 
     def __init__(
-        self,
-        shape: Sequence[int],
-        at: Sequence[int],
-        still: Picture,
-        name: str,
-        *,
-        mouse: bool,
-        of: str = "",
+        self, scene: Scene, still: Picture, name: str, *, mouse: bool, of: str = ""
     ) -> None:
         super().__init__(still, name)
-        self.shape, self.held = tuple(shape), False
+        self.shape, self.held = scene.image.shape, False
         self.frames: dict[str, tuple[tuple, Image.Image]] = {}
         self.sliders, self.images, columns = {}, {}, []
         for axis, plane in AXES.items():
-            a = "xyz".index(axis)
-            self.sliders[axis] = int_slider(axis, at[a], 0, shape[a] - 1, f"{plane} {axis}")
+            a = PLANES[plane][0]
+            middle, last = scene.centre[a], self.shape[a] - 1
+            self.sliders[axis] = int_slider(axis, middle, 0, last, f"{plane} {axis}")
             alt = f"{plane} plane{of}. {still.alt}"
             self.images[plane] = plane_image(plane, alt, clickable=mouse)
             self.sliders[axis].observe(self.changed, names="value")

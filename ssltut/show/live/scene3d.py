@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
-from ssltut.show.static.pictures import Illustrated, Picture, described, picture
+from ssltut.show.static.pictures import Bundle, Illustrated, Picture, described, picture
 from ssltut.show.static.scene3d import (
     MATCHES,
     MatchScene,
@@ -153,9 +153,7 @@ class ColabPage(Picture):
 
     page: str = ""
 
-    def _repr_mimebundle_(
-        self, include: object = None, exclude: object = None
-    ) -> tuple[dict[str, str], dict[str, object]]:
+    def _repr_mimebundle_(self, **kwargs: object) -> Bundle:
         data, metadata = super()._repr_mimebundle_()
         still = f"<details><summary>still picture</summary>{data['text/html']}</details>"
         return data | {"text/html": self.page + still}, metadata

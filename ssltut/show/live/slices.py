@@ -92,7 +92,7 @@ class SliceExplorer(LinkedPlanes):
         mouse: bool,
     ) -> None:
         first = next(iter(scenes.values()))
-        super().__init__(first.image.shape, first.centre, still, "explorer", mouse=mouse)
+        super().__init__(first, still, "explorer", mouse=mouse)
         self.scenes, self.image = dict(scenes), first.image
         default = "" if first.window in (None, "percentile") else "HU"
         self.unit = default if unit is None else unit

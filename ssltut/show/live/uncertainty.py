@@ -12,12 +12,9 @@ from ssltut.show.live.slices import SliceExplorer, scenes_of
 from ssltut.show.live.widgets import WIDE, LiveView, RingedFigure, announced, classed
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.reliability import (
-    OUTCOMES,
-    SIDES,
     ReliabilityCounts,
     counts_in_words,
     curve_figure,
-    label_sides,
     reliability_figure,
 )
 from ssltut.show.static.slices import Scene, check_shapes
@@ -50,25 +47,17 @@ def explore_uncertainty(
     ConfigError when an array has another shape than the image, or no voxel counts.
     """
     check_shapes(image, {"uncertainty": uncertainty, "wrong": wrong, "where": where})
-    wrong = None if wrong is None else np.asarray(wrong, bool)
     reliability = ReliabilityCounts(uncertainty, wrong, where)
     threshold = reliability.threshold(95) if threshold is None else threshold
     base = Scene(image, spacing, **scene)
-    first = replace(
-        base,
-        overlay=label_sides(uncertainty, wrong, threshold),
-        table=SIDES if wrong is None else OUTCOMES,
-        contours=base.contours or {},
-        at=base.centre,
-    )
+    sides, outlines = reliability.labels(threshold), base.contours or {}
+    first = replace(base, overlay=sides, table=reliability.table, contours=outlines, at=base.centre)
     still = picture(reliability_figure(first, reliability, threshold, title), alt)
     if frontend() == "static":
         return still
     heat = {"uncertainty (nats)": np.asarray(uncertainty, np.float32)}
     scenes = {UncertaintyExplorer.LAYER: first} | scenes_of(base, heat | dict(layers or {}))
-    return UncertaintyExplorer(
-        scenes, reliability, uncertainty, wrong, threshold, still, title=title, mouse=mouse
-    )
+    return UncertaintyExplorer(scenes, reliability, threshold, still, title=title, mouse=mouse)
 
 
 class UncertaintyExplorer(LiveView):
@@ -85,8 +74,6 @@ class UncertaintyExplorer(LiveView):
         self,
         scenes: Mapping[str, Scene],
         reliability: ReliabilityCounts,
-        uncertainty: np.ndarray,
-        wrong: np.ndarray | None,
         threshold: float,
         still: Picture,
         *,
@@ -94,9 +81,9 @@ class UncertaintyExplorer(LiveView):
         mouse: bool,
     ) -> None:
         super().__init__(still, "uncertainty")
-        self.reliability, self.uncertainty, self.wrong = reliability, uncertainty, wrong
+        self.reliability = reliability
         self.explorer = SliceExplorer(scenes, still, title=title, mouse=mouse)
-        top = 1.001 * max(float(np.max(uncertainty)), threshold)
+        top = 1.001 * max(float(reliability.uncertainty.max()), threshold)
         self.nats = self.slider("nats", "threshold (nats)", top, top / 500, ".3f")
         self.percentile = self.slider("percentile", "percentile", 100, 0.5, ".1f")
         self.counts = classed(ipywidgets.HTML(layout={"width": "30em"}), "counts")
@@ -129,8 +116,8 @@ class UncertaintyExplorer(LiveView):
         self.nats.value = threshold
         self.percentile.value = 100 * reliability.kept(threshold) / len(reliability.sorted)
         self.held = False
-        overlay = label_sides(self.uncertainty, self.wrong, threshold)
-        explorer.scenes[self.LAYER] = replace(explorer.scenes[self.LAYER], overlay=overlay)
+        shown = explorer.scenes[self.LAYER]
+        explorer.scenes[self.LAYER] = replace(shown, overlay=reliability.labels(threshold))
         explorer.redraw()
         ring = (self.ringed_figure.axes[0], *reliability.point(threshold))
         self.curve.value = self.ringed_figure.ringed([ring])

@@ -68,19 +68,15 @@ def mark_beyond(ax: Axes, row: int, values: np.ndarray) -> None:
     low, high = ax.get_xlim()
     below, above = np.sort(values[values < low]), np.sort(values[values > high])[::-1]
     for edge, start, align, outside in ((0, 0.07, "left", below), (1, 0.93, "right", above)):
-        if len(outside):
-            farthest, alone = written(outside)[0], len(outside) == len(values)
-            arrow = {"arrowstyle": "-|>", "lw": 3, "color": SERIES[0]}
-            ax.annotate(
-                farthest if len(outside) == 1 else f"{len(outside)} points, to {farthest}",
-                (edge, row),
-                (start, row),
-                xycoords=ax.get_yaxis_transform(),
-                arrowprops=arrow | {"relpos": (edge, 0.5 if alone else 0)},
-                ha=align,
-                va="center" if alone else "bottom",  # above the points that are shown
-                fontsize=13,
-            )
+        if not len(outside):
+            continue
+        farthest = written(outside)[0]
+        text = farthest if len(outside) == 1 else f"{len(outside)} points, to {farthest}"
+        alone = len(outside) == len(values)  # else the text stands above the points that are shown
+        look: dict[str, Any] = {"ha": align, "va": "center" if alone else "bottom", "fontsize": 13}
+        arrow = {"arrowstyle": "-|>", "lw": 3, "color": SERIES[0]}
+        look["arrowprops"] = arrow | {"relpos": (edge, 0.5 if alone else 0)}
+        ax.annotate(text, (edge, row), (start, row), ax.get_yaxis_transform(), **look)
 
 
 def draw_points(ax: Axes, table: pd.DataFrame, known_by: list[str], **looks: Any) -> None:

@@ -17,8 +17,6 @@ from ssltut.methods.matching.primitives import (
 )
 from ssltut.show.static.slices import Scene, check_shapes
 
-REDRAWS = 5
-
 
 @dataclass(frozen=True)
 class EmbeddedScan:
@@ -155,7 +153,7 @@ class MatchFinder:
             shell, k = surface_shell(label, band), self.n_references
             random = torch.Generator().manual_seed(draw)
             index, present = draw_references(
-                label, shell, self.n_classes, k=k, redraws=REDRAWS, generator=random
+                label, shell, self.n_classes, k=k, redraws=5, generator=random
             )
             if not present.any():
                 fix = "take a scan with more than one class"

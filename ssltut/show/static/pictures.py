@@ -42,6 +42,7 @@ SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 Dashes = str | tuple[int, tuple[int, ...]]
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (8, 3)), (0, (3, 1, 1, 1)), (0, (1, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+Bundle = tuple[dict[str, Any], dict[str, Any]]  # data and metadata of an output
 styled = matplotlib.rc_context(STYLE)
 
 
@@ -91,9 +92,7 @@ class Picture:
     def __repr__(self) -> str:
         return f"Picture({self.alt!r})"
 
-    def _repr_mimebundle_(
-        self, include: object = None, exclude: object = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _repr_mimebundle_(self, **kwargs: object) -> Bundle:
         code = base64.b64encode(self.png).decode()
         source = f"data:image/png;base64,{code}"
         tag = f'<img alt="{html.escape(self.alt)}" style="max-width: 100%" src="{source}">'
@@ -146,7 +145,7 @@ class Illustrated:
     illustration: Picture
     model_id: str
 
-    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _repr_mimebundle_(self, **kwargs: object) -> Bundle:
         data, metadata = self.illustration._repr_mimebundle_()
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         return data | {WIDGET: view}, metadata

@@ -34,15 +34,18 @@ class ReliabilityCounts:
         wrong: np.ndarray | None = None,
         where: np.ndarray | None = None,
     ) -> None:
+        self.uncertainty = np.asarray(uncertainty)
+        self.wrong = None if wrong is None else np.asarray(wrong, bool)
+        self.table = SIDES if wrong is None else OUTCOMES
         kept = np.ones(np.shape(uncertainty), bool) if where is None else np.asarray(where, bool)
-        values = np.asarray(uncertainty)[kept]
+        values = self.uncertainty[kept]
         if not len(values):
             raise ConfigError("no voxel to count", where="where", fix="mark at least one voxel")
         order = np.argsort(values)
         self.sorted = values[order]
         self.errors: np.ndarray | None = None  # among the n most certain voxels, n from 0 to all
-        if wrong is not None:
-            self.errors = np.r_[0, np.cumsum(np.asarray(wrong, bool)[kept][order])]
+        if self.wrong is not None:
+            self.errors = np.r_[0, np.cumsum(self.wrong[kept][order])]
 
     def kept(self, threshold: float) -> int:
         """How many voxels lie under ``threshold``."""
@@ -68,6 +71,13 @@ class ReliabilityCounts:
                 right = 1 - (self.errors[last] - self.errors[first]) / (last - first)
             sides.append((name, last - first, (last - first) / total, right))
         return sides
+
+    def labels(self, threshold: float) -> np.ndarray:
+        """Label values (X, Y, Z) uint8 of ``table``."""
+        unreliable = (self.uncertainty >= threshold).astype(np.uint8)
+        return (
+            unreliable if self.wrong is None else np.where(self.wrong, 3 - unreliable, unreliable)
+        )
 
     def caught(self, threshold: float) -> float:
         """Share of all errors that is on the unreliable side; NaN without errors."""
@@ -101,12 +111,6 @@ class ReliabilityCounts:
         ax.set(xlim=(-0.04, 1.04), ylim=(-0.08 * top, 1.1 * max(top, 1e-3)))
         ax.set(xlabel="coverage: share called reliable", ylabel="error rate among them")
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
-
-
-def label_sides(uncertainty: np.ndarray, wrong: np.ndarray | None, threshold: float) -> np.ndarray:
-    """Label values (X, Y, Z) uint8 of SIDES, or with ``wrong`` of OUTCOMES."""
-    unreliable = (uncertainty >= threshold).astype(np.uint8)
-    return unreliable if wrong is None else np.where(wrong, 3 - unreliable, unreliable)
 
 
 def counts_in_words(counts: ReliabilityCounts, threshold: float) -> str:
