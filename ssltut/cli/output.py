@@ -17,6 +17,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def picked(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The named arguments."""
     return {name: getattr(args, name) for name in names}
 
 

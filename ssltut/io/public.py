@@ -22,7 +22,7 @@ import requests
 from ssltut.data.case import Case
 from ssltut.data.labels import LABEL_MAPS
 from ssltut.errors import ConfigError, DataError
-from ssltut.files import cache_dir, write_atomically
+from ssltut.files import cache_dir, read_json, write_atomically
 from ssltut.io.nifti import read_case
 
 EXAMPLE = "totalsegmentator_example"
@@ -125,7 +125,7 @@ def _fetch_file(name: str, file: PublicFile, folder: Path, mirror: Path | None) 
     """The file in ``folder``, by pooch, which keeps nothing whose checksum is wrong."""
     pooch.get_logger().setLevel("WARNING")
     record, target = folder / "checksums.json", folder / file.path
-    recorded = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    recorded = read_json(record) if record.is_file() else {}
     checksum = file.checksum or recorded.get(file.path)
     part = target.with_name(f".{target.name}.part")
     get = partial(_copy, mirror, name, file) if mirror else partial(_download, part)
