@@ -68,10 +68,8 @@ def explore_embeddings(
     lengths = {"vectors": len(np.asarray(vectors)), "places": len(voxels)}
     lengths |= {name: len(values) for name, (values, _) in panels.items()}
     if len(set(lengths.values())) > 1:
-        raise ConfigError(
-            "an embedding map of " + ", ".join(f"{n} {name}" for name, n in lengths.items()),
-            fix="give one of each per voxel",
-        )
+        given = ", ".join(f"{n} {name}" for name, n in lengths.items())
+        raise ConfigError(f"an embedding map of {given}", fix="give one of each per voxel")
     embedding_map = EmbeddingMap(*flatten(vectors, method, seed), panels, voxels)
     still = picture(map_figure(embedding_map, title), alt)
     if frontend() == "static":

@@ -34,9 +34,8 @@ def interact(
     wide = {"style": {"description_width": "9em"}, "layout": {"width": "26em"}}
     controls: dict[str, ipywidgets.DOMWidget] = {}
     for name, (low, high) in limits.items():
-        controls[name] = ipywidgets.FloatSlider(
-            starts[name], min=low, max=high, step=(high - low) / 20, description=name, **wide
-        )
+        scale = {"min": low, "max": high, "step": (high - low) / 20}
+        controls[name] = ipywidgets.FloatSlider(starts[name], description=name, **scale, **wide)
     for name, start in starts.items():
         if isinstance(start, bool):
             controls[name] = ipywidgets.Checkbox(start, description=name, **wide)

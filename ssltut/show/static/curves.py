@@ -17,6 +17,7 @@ ENDINGS = {"weight of the term": " weight", "share of voxels": " share"}
 TITLES = {"validation dice": "validation Dice", "validation hd95": "validation HD95 (mm)"}
 
 Groups = Mapping[str, Sequence[str]]  # {panel title: columns of the history}
+Named = Mapping[str, ArrayLike]
 
 
 def default_groups(columns: Sequence[str]) -> dict[str, list[str]]:
@@ -70,9 +71,7 @@ def refuse_missing(history: pd.DataFrame, groups: Groups) -> None:
 
 
 @styled
-def curves(
-    history: pd.DataFrame | Mapping[str, ArrayLike], *, alt: str, groups: Groups | None = None
-) -> Picture:
+def curves(history: pd.DataFrame | Named, *, alt: str, groups: Groups | None = None) -> Picture:
     """Training curves as small panels over "step".
 
     history   one row per step; columns like "total", "supervised", "supervised weight", "matching
@@ -92,8 +91,8 @@ def curves(
 
 @styled
 def lines(
-    x: ArrayLike | Mapping[str, ArrayLike],
-    series: Mapping[str, ArrayLike],
+    x: ArrayLike | Named,
+    series: Named,
     *,
     xlabel: str,
     ylabel: str,
@@ -119,22 +118,14 @@ def lines(
 
 
 def risk_coverage(
-    coverage: ArrayLike,
-    risk: ArrayLike | Mapping[str, ArrayLike],
-    *,
-    alt: str,
-    title: str | None = None,
+    coverage: ArrayLike, risk: ArrayLike | Named, *, alt: str, title: str | None = None
 ) -> Picture:
     """Error rate among the most certain voxels against the share of voxels kept.
 
     coverage  (N,) share kept, the most certain first
     risk      (N,) or {name: (N,)}
     """
-    return lines(
-        coverage,
-        risk if isinstance(risk, Mapping) else {"risk": risk},
-        xlabel="coverage: share of voxels kept, most certain first",
-        ylabel="error rate among them",
-        alt=alt,
-        title=title,
-    )
+    risks = risk if isinstance(risk, Mapping) else {"risk": risk}
+    xlabel = "coverage: share of voxels kept, most certain first"
+    ylabel = "error rate among them"
+    return lines(coverage, risks, xlabel=xlabel, ylabel=ylabel, alt=alt, title=title)

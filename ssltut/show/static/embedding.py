@@ -38,10 +38,9 @@ def flatten(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> tuple[np.
     try:
         library = import_module(module)
     except ImportError:
-        raise ConfigError(
-            f"{SPELT[method]} needs {package}, which is not installed",
-            fix=f"pip install {package}, or use method='pca'",
-        ) from None
+        problem = f"{SPELT[method]} needs {package}, which is not installed"
+        fix = f"pip install {package}, or use method='pca'"
+        raise ConfigError(problem, fix=fix) from None
     others = len(x) - 1
     if method == "tsne":
         model = library.TSNE(perplexity=min(30, others / 3), init="pca", random_state=seed)

@@ -157,9 +157,8 @@ class MatchFinder:
             )
             if not present.any():
                 fix = "take a scan with more than one class"
-                raise ConfigError(
-                    "its label has no surface to draw references from", where=scan, fix=fix
-                )
+                problem = "its label has no surface to draw references from"
+                raise ConfigError(problem, where=scan, fix=fix)
             self.drawn[key] = index[present], torch.nonzero(present)[:, 0]
         return self.drawn[key]
 

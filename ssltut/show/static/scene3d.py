@@ -74,9 +74,8 @@ def surface(
     mask = np.asarray(label) == class_id
     if not mask.any():
         fix = f"it has {np.unique(label).tolist()}"
-        raise ConfigError(
-            f"no voxel of the label has the value {class_id}", where="surface", fix=fix
-        )
+        problem = f"no voxel of the label has the value {class_id}"
+        raise ConfigError(problem, where="surface", fix=fix)
     box = find_objects(mask.astype(np.uint8))[0]
     crop = mask[box]
     crossed = sum(np.count_nonzero(np.diff(crop, axis=a)) for a in range(3))
@@ -123,12 +122,9 @@ def arrange_matches(
     (low_a, high_a), (low_b, high_b) = (bounding_box(side) for side in sides)
     gap = 0.65 * (high_a[0] - low_a[0] + high_b[0] - low_b[0])
     shifts = (-(low_a + high_a) / 2, -(low_b + high_b) / 2 - np.array([gap, 0, 0]))
-    meshes = [
-        mesh._replace(vertices=mesh.vertices + shift)
-        for side, shift in zip(sides, shifts, strict=True)
-        for mesh in side
-    ]
-    matches = []
+    meshes, matches = [], []
+    for side, shift in zip(sides, shifts, strict=True):
+        meshes += [mesh._replace(vertices=mesh.vertices + shift) for mesh in side]
     for name, keep in zip(names, (agree, ~agree), strict=True):
         start, end = a[keep] + shifts[0], b[keep] + shifts[1]
         path = np.stack([start, end, np.full_like(start, np.nan)], axis=1)

@@ -77,11 +77,10 @@ class Scene:
         layers = {"overlay": self.overlay, "heat": self.heat, **(self.contours or {})}
         check_shapes(self.image, layers)
         for labels in self.labels:
-            if self.table is None or labels.max(initial=0) >= self.table.n_classes:
-                raise ConfigError(
-                    f"the labels reach {labels.max(initial=0)} but no table names that value",
-                    fix="give table=, with a name for each",
-                )
+            highest = labels.max(initial=0)
+            if self.table is None or highest >= self.table.n_classes:
+                problem = f"the labels reach {highest} but no table names that value"
+                raise ConfigError(problem, fix="give table=, with a name for each")
         if isinstance(self.window, str) and self.window not in WINDOW_NAMES:
             fix = f"use one of {', '.join(WINDOW_NAMES)}, (centre, width) or None"
             raise ConfigError(f"there is no window {self.window!r}", fix=fix)
