@@ -1,6 +1,6 @@
 """The embedding explorer: a map of voxels, and where each of them is in the scan."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets
@@ -106,7 +106,7 @@ class EmbeddingExplorer(LiveView):
         self.description = classed(ipywidgets.HTML(), "description")
         controls = [self.point]
         if frontend() == "lab" and mouse:
-            plot = PlotlyMap(embedding_map, panels[0], self.choose)
+            plot = PlotlyMap(embedding_map, panels[0], self.point)
             self.map, self.ring = plot.figure, plot.ring
             self.colour.observe(lambda change: plot.paint(change["new"]), names="value")
             controls.append(self.colour)
@@ -124,9 +124,6 @@ class EmbeddingExplorer(LiveView):
         self.fill(rows, title)
         self.redraw()
 
-    def choose(self, index: int) -> None:
-        self.point.value = index
-
     def redraw(self) -> None:
         """The ring on the map, the crosshair in the scan and the words follow the chosen point."""
         index = self.point.value
@@ -142,17 +139,16 @@ class EmbeddingExplorer(LiveView):
 class PlotlyMap:
     """The map in plotly: ``paint(panel)`` colours it, ``ring(index)`` marks a point.
 
-    A click calls ``choose`` with the index of the point. There is a trace for every value that a
-    panel can have, empty where this panel has fewer.
+    A click sets the slider ``point`` to the index of the point. There is a trace for every value
+    that a panel can have, empty where this panel has fewer.
     """
 
     def __init__(
-        self, embedding_map: EmbeddingMap, panel: str, choose: Callable[[int], None]
+        self, embedding_map: EmbeddingMap, panel: str, point: ipywidgets.IntSlider
     ) -> None:
         import plotly.graph_objects as go
 
-        self.map, self.choose = embedding_map, choose
-        self.members: list[np.ndarray] = []  # of each trace, the indices of its points
+        self.map, self.point = embedding_map, point
         size = {"marker_size": max(6, embedding_map.size**0.5 + 2), "marker_opacity": 0.75}
         look = {"mode": "markers", "hoverinfo": "text"} | size
         traces = [go.Scatter(**trace).update(**look) for trace in self.traces(panel)]
@@ -162,24 +158,24 @@ class PlotlyMap:
         traces.append(go.Scatter(x=x, y=y, **look))
         xaxis, yaxis = ({"title": name} for name in embedding_map.axes)
         self.figure = plotly_widget(traces, LAYOUT | {"xaxis": xaxis, "yaxis": yaxis})
-        for k, trace in enumerate(self.figure.data[:-1]):
-            trace.on_click(lambda _, points, __, k=k: self.clicked(k, points.point_inds))
+        for trace in self.figure.data[:-1]:
+            trace.on_click(self.clicked)
 
     def traces(self, panel: str) -> list[dict[str, Any]]:
         values, table = self.map.panels[panel]
         n_traces = max(table.n_classes for _, table in self.map.panels.values())
-        self.members = [np.flatnonzero(values == c) for c in range(n_traces)]
         colours = self.map.colours(panel)
         traces = []
-        for c, members in enumerate(self.members):
+        for c in range(n_traces):
+            members = np.flatnonzero(values == c)
             x, y = self.map.points[members].T
             marker = {"color": colours[c % len(colours)], "symbol": SYMBOLS[c % len(SYMBOLS)]}
             words = {
                 "name": table.names[c] if len(members) else "",
-                "text": [self.map.describe(i) for i in members],
+                "text": [self.map.describe(int(i)) for i in members],
                 "showlegend": bool(len(members)),
             }
-            traces.append({"x": x, "y": y, "marker": marker} | words)
+            traces.append({"x": x, "y": y, "marker": marker, "customdata": members} | words)
         return traces
 
     def paint(self, panel: str) -> None:
@@ -191,6 +187,6 @@ class PlotlyMap:
         x, y = self.map.points[[index]].T
         self.figure.data[-1].update(x=x, y=y)
 
-    def clicked(self, trace: int, points: list[int]) -> None:
-        if points:
-            self.choose(int(self.members[trace][points[0]]))
+    def clicked(self, trace: Any, points: Any, _: object) -> None:
+        if points.point_inds:
+            self.point.value = int(trace.customdata[points.point_inds[0]])

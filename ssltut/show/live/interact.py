@@ -25,9 +25,8 @@ def interact(
     starts = {a.name: a.default for a in arguments if a.default is not a.empty}
     if unknown := sorted(set(limits) - set(starts)):
         fix = f"it has {', '.join(starts) or 'none'}"
-        raise ConfigError(
-            f"no argument {', '.join(unknown)} with a default", where=draw.__name__, fix=fix
-        )
+        problem = f"no argument {', '.join(unknown)} with a default"
+        raise ConfigError(problem, where=draw.__name__, fix=fix)
     still = Picture(draw(**starts).png, described(alt))
     if frontend() == "static":
         return still

@@ -49,11 +49,8 @@ def correspondences(
     alt, agree = described(alt), np.asarray(agree, bool)
     a, b = np.asarray(points_a, float).reshape(-1, 3), np.asarray(points_b, float).reshape(-1, 3)
     if not len(a) == len(b) == len(agree):
-        raise ConfigError(
-            f"{len(a)} points, {len(b)} matches and {len(agree)} marks of agreement",
-            where="correspondences",
-            fix="give one of each",
-        )
+        problem = f"{len(a)} points, {len(b)} matches and {len(agree)} marks of agreement"
+        raise ConfigError(problem, where="correspondences", fix="give one of each")
     sides = [[s] if isinstance(s, Mesh) else list(s) for s in (surface_a, surface_b)]
     scene = arrange_matches(sides, a, b, agree, scans, names)
     still = picture(matches_figure(scene, title), alt)

@@ -98,9 +98,8 @@ class SliceExplorer(LinkedPlanes):
         self.unit = default if unit is None else unit
         names = list(scenes)
         self.layer = classed(ipywidgets.Dropdown(options=names, description="layer"), "layer")
-        self.opacity = classed(
-            ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.1, description="opacity"), "opacity"
-        )
+        opacity = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.1, description="opacity")
+        self.opacity = classed(opacity, "opacity")
         self.grey = grey_slider(first)
         self.windows = {}
         for name, text in PRESETS.items():
@@ -135,10 +134,7 @@ class SliceExplorer(LinkedPlanes):
         self.read(self.at)
 
     def hover(self, at: tuple[int, int, int] | None) -> None:
-        if at is None:
-            self.read(self.at)
-        else:
-            self.read(at, "cursor")
+        self.read(at or self.at, "cursor" if at else "crosshair")
 
     def read(self, at: tuple[int, int, int], where: str = "crosshair") -> None:
         """Say what is at voxel ``at``: the image's value, and the name or value of every layer."""
@@ -159,13 +155,7 @@ def grey_slider(scene: Scene) -> ipywidgets.FloatRangeSlider:
     """A slider over all values of the image that begins with those of the scene's window."""
     whole = limits_of(scene.image, "whole")
     low, high = min(scene.limits[0], whole[0]), max(scene.limits[1], whole[1])
-    slider = ipywidgets.FloatRangeSlider(
-        value=scene.limits,
-        min=low,
-        max=high,
-        step=(high - low) / 400 or 1.0,
-        description="window",
-        layout={"width": "28em"},
-        readout_format=".0f" if high - low > 20 else ".2f",
-    )
+    scale = {"min": low, "max": high, "step": (high - low) / 400 or 1.0}
+    look = {"layout": {"width": "28em"}, "readout_format": ".0f" if high - low > 20 else ".2f"}
+    slider = ipywidgets.FloatRangeSlider(value=scene.limits, description="window", **scale, **look)
     return classed(slider, "grey")

@@ -215,14 +215,11 @@ def open_k3d(scene: VolumeScene) -> None:
     shape, spacing = np.array(scene.image.shape), np.array(scene.spacing, float)
     low, high = np.percentile(scene.image, (60, 99.8))
     plot = k3d.plot(camera_auto_fit=False, grid_visible=False, height=480)
-    plot += k3d.volume(
-        np.ascontiguousarray(scene.image.T, np.float32),
-        color_range=[float(low), float(max(high, low + 1e-6))],
-        bounds=np.stack([-0.5 * spacing, (shape - 0.5) * spacing], -1).ravel(),
-        alpha_coef=8,
-        name="image",
-        color_map=k3d.colormaps.matplotlib_color_maps.Gray,
-    )
+    bounds = np.stack([-0.5 * spacing, (shape - 0.5) * spacing], -1).ravel()
+    grey = {"color_range": [float(low), float(max(high, low + 1e-6))], "alpha_coef": 8}
+    grey["color_map"] = k3d.colormaps.matplotlib_color_maps.Gray
+    values = np.ascontiguousarray(scene.image.T, np.float32)
+    plot += k3d.volume(values, bounds=bounds, name="image", **grey)
     for mesh in scene.meshes:
         vertices, faces = mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32)
         look = {"color": packed(mesh.colour), "opacity": 0.6, "name": mesh.name}

@@ -36,10 +36,9 @@ def check_shapes(image: np.ndarray, layers: Mapping[str, Any]) -> None:
     """Raises ConfigError when a layer that is there has another shape than the image."""
     for name, layer in layers.items():
         if layer is not None and np.shape(layer) != np.shape(image):
-            raise ConfigError(
-                f"{name} has shape {tuple(np.shape(layer))} but the image has {np.shape(image)}",
-                fix="put both on one grid",
-            )
+            shape = tuple(np.shape(layer))
+            problem = f"{name} has shape {shape} but the image has {np.shape(image)}"
+            raise ConfigError(problem, fix="put both on one grid")
 
 
 @dataclass(frozen=True, eq=False)  # arrays cannot be compared by ==
