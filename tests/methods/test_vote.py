@@ -11,7 +11,7 @@ from toy import SMALL, make_batch, toy_cohort
 from ssltut.data.batch import PatchLocation
 from ssltut.methods.contract import NetOutput, Progress
 from ssltut.methods.matching.primitives import place_vectors
-from ssltut.methods.matching.vote import References
+from ssltut.methods.matching.vote import Voters
 from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.methods.registry import make_method
 from ssltut.methods.uncertainty import MCResult, quantile_threshold, regional_mean
@@ -105,7 +105,7 @@ def test_of_voxels_that_look_alike_the_place_decides():
     feats = {"embedding": torch.ones(2, 4, 8, 8, 8), "bottleneck": torch.ones(2, 8, 2, 2, 2)}
     looks_alike = Out(torch.zeros(2, 2, 8, 8, 8), feats, {})
     labels = torch.arange(2).repeat_interleave(512)  # the first patch is class 0, the second 1
-    references = References(method.vectors(looks_alike, places), labels)
+    references = Voters(method.vectors(looks_alike, places), labels)
     query = method.vectors(looks_alike, places[::-1])
     nets = {"memory": ReferenceMemory(2, 8, 18)}
     votes = method.vote(batch, nets, references, query).view(2, 8, 8, 8, 2)
@@ -147,9 +147,9 @@ def test_unreliable_are_the_most_uncertain_as_far_as_they_reach_the_floor(n_clas
 
 def test_with_too_few_references_nothing_is_matched():
     method, batch = make_method("neighbour_vote"), make_batch()
-    few = References(torch.rand(8, 4), torch.arange(8) % 2)
+    few = Voters(torch.rand(8, 4), torch.arange(8) % 2)
     assert method.vote(batch, {}, few, torch.rand(5, 4)) is None
-    one_class = References(torch.rand(20, 4), torch.zeros(20, dtype=torch.int64))
+    one_class = Voters(torch.rand(20, 4), torch.zeros(20, dtype=torch.int64))
     assert method.vote(batch, {}, one_class, torch.rand(5, 4)) is None
-    enough = References(torch.rand(9, 4), torch.arange(9) % 2)
+    enough = Voters(torch.rand(9, 4), torch.arange(9) % 2)
     assert method.vote(batch, {}, enough, torch.rand(5, 4)).shape == (5, 3)

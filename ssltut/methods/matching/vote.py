@@ -35,7 +35,7 @@ from ssltut.options import Count, Fraction, NotNegative, OddCount, OpenShare, Sh
 LAYERS = {"embedding": ("embedding",), "both": ("embedding", "bottleneck")}
 
 
-class References(NamedTuple):
+class Voters(NamedTuple):
     """Labelled voxels that vote: vectors (R, D) and their classes (R,)."""
 
     vectors: Tensor
@@ -123,7 +123,7 @@ class NeighbourVote(Method):
         passes = teacher_passes(batch, nets, self.passes, self.sigma_teacher)
         return {"passes": passes, "references": self.references(batch, nets)}
 
-    def references(self, batch: Batch, nets: Nets) -> References:
+    def references(self, batch: Batch, nets: Nets) -> Voters:
         """Surface and interior references of the labelled patches, by the teacher."""
         out = teacher_on_labelled(batch, nets, self.sigma_teacher)
         bank = self.vectors(out, batch.locations_l)
@@ -138,7 +138,7 @@ class NeighbourVote(Method):
             for c in torch.nonzero(drawn.present)[:, 0].tolist():
                 vectors.append(bank[drawn.voxels[c].flatten()])
                 labels.append(torch.full((k * redraws,), c, device=bank.device))
-        return References(torch.cat(vectors), torch.cat(labels))
+        return Voters(torch.cat(vectors), torch.cat(labels))
 
     def vectors(self, out: Out, locations: Sequence[PatchLocation] = ()) -> Tensor:
         """What is compared: a vector for every voxel, (B * X * Y * Z, D).
@@ -189,7 +189,7 @@ class NeighbourVote(Method):
         return Assignment(uncertainty, unreliable, teacher, match, trusted, scores)
 
     def vote(
-        self, batch: Batch, nets: Nets, references: References, query: Tensor
+        self, batch: Batch, nets: Nets, references: Voters, query: Tensor
     ) -> Tensor | None:
         """Share of the vote of every class for vectors ``query`` (N, D), (N, C).
 
