@@ -33,8 +33,7 @@ def pairs_figure(
     """
     fig = Figure(figsize=(12, 4.4), layout="constrained")
     left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
-    draw_plane(left, scene, "coronal", crosshair=False)
-    left.set_title("three places in the scan")
+    draw_plane(left, scene, "coronal", "three places in the scan")
     image = middle.imshow(weights, cmap="viridis", vmin=0, vmax=1)
     middle.set(title="weight of a pair (grey: no pair)", facecolor="#cccccc")
     middle.set(xlabel="view of a patch", ylabel="view of a patch")
@@ -74,8 +73,7 @@ def turns_figure(
     ax.set_xlabel(f"fraction of training (of {len(t)} steps)")
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=2, columnspacing=1)
     for panel, (name, scene) in zip(others, scenes.items(), strict=True):
-        draw_plane(panel, scene, "coronal", crosshair=False)
-        panel.set_title(name)
+        draw_plane(panel, scene, "coronal", name)
     return fig
 
 
@@ -123,8 +121,7 @@ def transport_figure(
     ax.set(xlim=(left, high[0] + low[0] - left), ylim=(bottom, high[1] + low[1] - bottom))
     ax.set(xlabel="first direction", ylabel="second direction")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=1.6)
-    draw_plane(right, scene, "coronal", crosshair=False)
-    right.set_title("loss added to a scan")
+    draw_plane(right, scene, "coronal", "loss added to a scan")
     fig.colorbar(colour_scale(scene), ax=right, label=scene.heat_label, shrink=0.85)
     return fig
 

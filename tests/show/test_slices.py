@@ -126,7 +126,7 @@ def test_sides_are_named_only_where_they_are_known():
     for letters, named in ((True, ["R", "L", "S", "I"]), (False, [])):
         fig = Figure()
         ax = fig.subplots()
-        draw_plane(ax, Scene(image, (1, 1, 1), letters=letters), "coronal")
+        draw_plane(ax, Scene(image, (1, 1, 1), letters=letters), "coronal", "")
         assert [text.get_text() for text in ax.texts] == [*named, "2 mm"]
     with_letters, without = (
         np.asarray(framed(Scene(image, (9, 9, 9), letters=letters), "axial", (3, 3, 3), 0.5))

@@ -200,6 +200,5 @@ class Board:
             ax.clear()
         draw_panels(self.panels, history, groups)
         for ax, (title, scene) in zip(self.slots, scenes.items(), strict=True):
-            draw_plane(ax, scene, plane, crosshair=False)
-            ax.set_title(title)
+            draw_plane(ax, scene, plane, title)
         self.head.suptitle(status, x=0.01, ha="left", fontsize=15)

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex
 from numpy.typing import ArrayLike
 
 from ssltut.data.labels import LabelTable
@@ -236,7 +236,7 @@ def open_k3d(scene: VolumeScene) -> None:
 
 def packed(colour: str) -> int:
     """A colour as the one integer 0xRRGGBB."""
-    return int("".join(f"{round(255 * v):02x}" for v in to_rgb(colour)), 16)
+    return int(to_hex(colour)[1:], 16)
 
 
 def open_plotly(scene: VolumeScene) -> None:

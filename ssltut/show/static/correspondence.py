@@ -94,8 +94,7 @@ def draw_row(part: SubFigure, scene: Scene, heading: str) -> list[Axes]:
     edges = {"left": 0.01, "right": 0.98, "top": 0.84, "bottom": 0.02, "wspace": 0.06}
     axes = part.subplots(1, 4, width_ratios=(1, 1, 1, 0.85), gridspec_kw=edges)
     for ax, plane in zip(axes, PLANES, strict=False):
-        draw_plane(ax, scene, plane)
-        ax.set_title(plane)
+        draw_plane(ax, scene, plane, plane, crosshair=True)
     part.text(0.01, 0.95, heading, fontsize=16, weight="bold")
     return list(axes)
 

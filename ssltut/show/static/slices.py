@@ -151,7 +151,7 @@ def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
     return np.take(volume, index, PLANES[plane][0]).T[::-1, ::-1]
 
 
-def draw_plane(ax: Axes, scene: Scene, plane: str, *, crosshair: bool = True) -> None:
+def draw_plane(ax: Axes, scene: Scene, plane: str, title: str, *, crosshair: bool = False) -> None:
     """One plane of ``scene`` on ``ax``, whose units are mm from the lower left corner."""
     axis, across, up, letters = PLANES[plane]
     at, shape, spacing = scene.centre, scene.image.shape, scene.spacing
@@ -174,6 +174,7 @@ def draw_plane(ax: Axes, scene: Scene, plane: str, *, crosshair: bool = True) ->
         ax.axvline(x, color="white", lw=0.8, alpha=0.7)
         ax.axhline(y, color="white", lw=0.8, alpha=0.7)
     decorate(ax, letters if scene.letters else "", width, height)
+    ax.set_title(title)
 
 
 def draw_outlines(ax: Axes, scene: Scene, plane: str, place: dict[str, Any]) -> None:
@@ -249,8 +250,8 @@ def draw_planes(fig: Figure | SubFigure, scene: Scene) -> None:
     """The three planes of ``scene`` side by side, with their key, in an empty figure."""
     axes = fig.subplots(1, 3, width_ratios=proportions(scene)[0])
     for ax, (plane, (axis, *_)) in zip(axes, PLANES.items(), strict=True):
-        draw_plane(ax, scene, plane)
-        ax.set_title(f"{plane}, {'xyz'[axis]} = {scene.centre[axis]}")
+        title = f"{plane}, {'xyz'[axis]} = {scene.centre[axis]}"
+        draw_plane(ax, scene, plane, title, crosshair=True)
     add_key(fig, [scene])
 
 
@@ -308,7 +309,6 @@ def grid(
     for ax, (title, scene) in zip(
         grid_of_axes(fig, len(scenes), columns), scenes.items(), strict=True
     ):
-        draw_plane(ax, scene, plane, crosshair=False)
-        ax.set_title(title)
+        draw_plane(ax, scene, plane, title)
     add_key(fig, list(scenes.values()))
     return picture(fig, alt)
