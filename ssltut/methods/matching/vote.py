@@ -188,9 +188,7 @@ class NeighbourVote(Method):
         trusted = torch.zeros_like(unreliable).masked_scatter(unreliable, votes > self.gate)
         return Assignment(uncertainty, unreliable, teacher, match, trusted, scores)
 
-    def vote(
-        self, batch: Batch, nets: Nets, references: Voters, query: Tensor
-    ) -> Tensor | None:
+    def vote(self, batch: Batch, nets: Nets, references: Voters, query: Tensor) -> Tensor | None:
         """Share of the vote of every class for vectors ``query`` (N, D), (N, C).
 
         Remembered references vote as well. None without two classes and enough neighbours.
