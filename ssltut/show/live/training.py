@@ -142,7 +142,8 @@ class LiveCurves(Callback):
         if self.board is None or not quick or self.board.form != form:
             self.board = Board(groups, scenes)
         status = self.status()
-        self.board.draw(history, groups, scenes, self.plane, status)
+        self.board.draw(history, groups, scenes, self.plane)
+        self.board.head.suptitle(status, x=0.01, ha="left", fontsize=15)
         shown = picture(self.board.figure, f"{self.alt} {status}", quick=quick)
         self.board.figure.set_layout_engine("none")
         return shown
@@ -188,12 +189,7 @@ class Board:
 
     @styled
     def draw(
-        self,
-        history: pd.DataFrame,
-        groups: Groups,
-        scenes: Mapping[str, Scene],
-        plane: str,
-        status: str,
+        self, history: pd.DataFrame, groups: Groups, scenes: Mapping[str, Scene], plane: str
     ) -> None:
         """Curves and slices of now, in the place of those before."""
         for ax in (*self.panels, *self.slots):
@@ -201,4 +197,3 @@ class Board:
         draw_panels(self.panels, history, groups)
         for ax, (title, scene) in zip(self.slots, scenes.items(), strict=True):
             draw_plane(ax, scene, plane, title)
-        self.head.suptitle(status, x=0.01, ha="left", fontsize=15)
