@@ -43,16 +43,12 @@ class Case:
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3:
-            fix = "give one 3D volume per case"
-            raise DataError(
-                f"the image has {self.image.ndim} dimensions, expected 3", where=self.id, fix=fix
-            )
+            problem = f"the image has {self.image.ndim} dimensions, expected 3"
+            raise DataError(problem, where=self.id, fix="give one 3D volume per case")
         if self.label is not None and self.label.shape != self.image.shape:
-            raise DataError(
-                f"the label has shape {self.label.shape} but the image has {self.image.shape}",
-                where=self.id,
-                fix="resample the label onto the image's grid",
-            )
+            shapes = f"shape {self.label.shape} but the image has {self.image.shape}"
+            fix = "resample the label onto the image's grid"
+            raise DataError(f"the label has {shapes}", where=self.id, fix=fix)
 
     @property
     def spacing(self) -> tuple[float, float, float]:

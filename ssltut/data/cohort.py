@@ -69,11 +69,8 @@ class Cohort:
 
     @property
     def hash(self) -> str:
-        content = [
-            self.table.to_dict(),
-            self.split.hash,
-            [(i, self.sources[i].fingerprint) for i in self.split.all],
-        ]
+        fingerprints = [(i, self.sources[i].fingerprint) for i in self.split.all]
+        content = [self.table.to_dict(), self.split.hash, fingerprints]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def case(self, case_id: str) -> Case:
@@ -88,11 +85,9 @@ class Cohort:
     def _labelled_cases(self, part: str) -> list[Case]:
         case_ids = getattr(self.split, part)
         if missing := [case_id for case_id in case_ids if not self.sources[case_id].has_label]:
-            raise DataError(
-                f"{len(missing)} cases of the part {part} have no label, the first is {missing[0]}",
-                where=self.name,
-                fix="add their labels or move them to the unlabelled part of split.json",
-            )
+            problem = f"{len(missing)} cases of the part {part} have no label"
+            fix = "add their labels or move them to the unlabelled part of split.json"
+            raise DataError(f"{problem}, the first is {missing[0]}", where=self.name, fix=fix)
         return [self.case(case_id) for case_id in case_ids]
 
     def training(self, part: Literal["labelled", "unlabelled"]) -> list[Case]:
@@ -130,11 +125,8 @@ class Cohort:
         known = [case_id for case_id in pool if self.sources[case_id].has_label]
         n = len(known) if n == "all" else int(n)
         if not 1 <= n <= len(known):
-            raise ConfigError(
-                f"a budget of {n} labelled scans, but {len(known)} training scans have labels",
-                where=self.name,
-                fix=f"choose 1 to {len(known)}",
-            )
+            problem = f"a budget of {n} labelled scans, but {len(known)} training scans have labels"
+            raise ConfigError(problem, where=self.name, fix=f"choose 1 to {len(known)}")
         if seed is not None:
             order = np.random.default_rng(derive_seed(seed, "budget")).permutation(len(known))
             known = [known[i] for i in order]
@@ -152,11 +144,9 @@ class Cohort:
         names = self.table.names
         unknown = {name for part in kept for name in part} - set(names[1:])
         if unknown or not kept or not all(kept):
-            raise ConfigError(
-                f"there is no class {', '.join(sorted(unknown)) or 'given'}",
-                where=self.name,
-                fix=f"name some of {', '.join(names[1:])} for every source",
-            )
+            problem = f"there is no class {', '.join(sorted(unknown)) or 'given'}"
+            fix = f"name some of {', '.join(names[1:])} for every source"
+            raise ConfigError(problem, where=self.name, fix=fix)
         sources = dict(self.sources)
         for i, case_id in enumerate(self.split.labelled):
             classes = tuple(names.index(name) for name in kept[i % len(kept)])
@@ -164,8 +154,9 @@ class Cohort:
             sources[case_id] = _changed_source(sources[case_id], keep, f"classes {classes}")
         return replace(self, sources=sources, _loaded={})
 
-    def _changed_sources(self, change: Callable[[Case], Case], note: str) -> dict[str, Source]:
-        return {i: _changed_source(source, change, note) for i, source in self.sources.items()}
+    def _changed(self, change: Callable[[Case], Case], note: str, **fields: Any) -> "Cohort":
+        sources = {i: _changed_source(s, change, note) for i, s in self.sources.items()}
+        return replace(self, sources=sources, _loaded={}, **fields)
 
     def as_bone(self) -> "Cohort":
         """The binary task of the paper, bone against rest.
@@ -173,21 +164,16 @@ class Cohort:
         Raises ConfigError for a cohort that is not of hips.
         """
         if self.table != HIP:
-            fix = "leave out the bone view"
-            raise ConfigError(
-                f"the classes {self.table.names} are no hip", where=self.name, fix=fix
-            )
-        return replace(
-            self, sources=self._changed_sources(_as_bone, "bone"), table=BONE, _loaded={}
-        )
+            problem = f"the classes {self.table.names} are no hip"
+            raise ConfigError(problem, where=self.name, fix="leave out the bone view")
+        return self._changed(_as_bone, "bone", table=BONE)
 
     def resampled(self, spacing: float) -> "Cohort":
         """Every scan on voxels of ``spacing`` mm a side. Raises ConfigError for 0 or less."""
         if not spacing > 0:
             raise ConfigError(f"a voxel size of {spacing} mm", fix="give a number above 0")
         change = partial(resample, spacing=(spacing,) * 3, n_classes=self.table.n_classes)
-        sources = self._changed_sources(change, f"{spacing:g} mm")
-        return replace(self, sources=sources, spacing=spacing, _loaded={})
+        return self._changed(change, f"{spacing:g} mm", spacing=spacing)
 
     def projected(self) -> "Cohort":
         """Every scan as its projection from the front (ssltut.data.projection), for 2D networks.
@@ -195,13 +181,9 @@ class Cohort:
         Raises ConfigError if they are no CT.
         """
         if self.modality != "CT":
-            raise ConfigError(
-                f"projections are made of CT, the scans are {self.modality}",
-                where=self.name,
-                fix="use a cohort of CT",
-            )
-        sources = self._changed_sources(project, "projected")
-        return replace(self, sources=sources, modality="X-ray", spacing=None, _loaded={})
+            problem = f"projections are made of CT, the scans are {self.modality}"
+            raise ConfigError(problem, where=self.name, fix="use a cohort of CT")
+        return self._changed(project, "projected", modality="X-ray", spacing=None)
 
 
 def _held(case: Case) -> Case:
@@ -219,10 +201,8 @@ def _changed_source(source: Source, change: Callable[[Case], Case], note: str) -
 
 def _as_bone(case: Case) -> Case:
     if LABELLED in case.meta:
-        fix = "take that of whole labels"
-        raise ConfigError(
-            "a scan that lacks labels of some bones has no bone view", where=case.id, fix=fix
-        )
+        problem = "a scan that lacks labels of some bones has no bone view"
+        raise ConfigError(problem, where=case.id, fix="take that of whole labels")
     return case if case.label is None else replace(case, label=to_bone(case.label))
 
 

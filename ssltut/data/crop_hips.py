@@ -36,16 +36,12 @@ def crop_hips(case: Case, size_mm: float = 160.0) -> dict[str, Case]:
 def _by_label(case: Case) -> dict[str, np.ndarray]:
     pelvis, femur = (np.argwhere(case.label == value) for value in (1, 2))
     if not len(pelvis):
-        fix = "give a case with labels 1 hip bone, 2 femur"
-        raise DataError(
-            "there is no label with hip bone to find the hips by", where=case.id, fix=fix
-        )
+        problem = "there is no label with hip bone to find the hips by"
+        raise DataError(problem, where=case.id, fix="give a case with labels 1 hip bone, 2 femur")
     middle = (pelvis[:, 0].min() + pelvis[:, 0].max()) / 2
+    is_right = femur[:, 0] > middle  # RAS+: the index grows to the right
     centres = {}
-    for side in ("left", "right"):
-        own = femur[
-            (femur[:, 0] > middle) == (side == "right")
-        ]  # RAS+: the index grows to the right
+    for side, own in (("left", femur[~is_right]), ("right", femur[is_right])):
         if not len(own):
             fix = "use a scan that shows both hips"
             raise DataError(f"there is no femur on the {side} side", where=case.id, fix=fix)
@@ -85,12 +81,10 @@ def _by_bone(case: Case) -> dict[str, np.ndarray]:
         filled_there = np.where(possible, filled, 0)
         best = np.unravel_index(filled_there.argmax(), filled_there.shape)
         if filled_there[best] < FILLED:
-            raise DataError(
-                f"no hip joint was found on the {side} side (the fullest ball of {HEAD:g} mm is"
-                f" {filled_there[best]:.0%} bone, a joint {FILLED:.0%})",
-                where=case.id,
-                fix="leave out the cropping, or give labels of the hip bones and femurs",
-            )
+            share = f"the fullest ball of {HEAD:g} mm is {filled_there[best]:.0%} bone"
+            problem = f"no hip joint was found on the {side} side ({share}, a joint {FILLED:.0%})"
+            fix = "leave out the cropping, or give labels of the hip bones and femurs"
+            raise DataError(problem, where=case.id, fix=fix)
         centre_mm = (np.array(best) + 0.5) * GRID + np.multiply(TO_CENTRE, (sign, 1, 1))
         centres[side] = centre_mm / case.spacing - 0.5
     return centres

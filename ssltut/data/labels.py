@@ -99,11 +99,9 @@ class LabelMap:
             if self.rest is not None and value not in self.values and value not in self.rest:
                 unknown.append(f"{value:.10g} ({count} voxels)")
         if unknown:
-            raise DataError(
-                f"{len(unknown)} label values are not in the mapping: {', '.join(unknown[:8])}",
-                where=where,
-                fix=f"map them to {', '.join(self.table.names)}, or list them as background",
-            )
+            problem = f"{len(unknown)} label values are not in the mapping"
+            fix = f"map them to {', '.join(self.table.names)}, or list them as background"
+            raise DataError(f"{problem}: {', '.join(unknown[:8])}", where=where, fix=fix)
         classes = np.array([self.values.get(value, 0) for value in values.tolist()], np.uint8)
         return classes[inverse].reshape(label.shape)
 
@@ -141,10 +139,9 @@ def label_map(which: str) -> LabelMap:
         raise ConfigError(f"there is no label mapping {which!r}", fix=fix) from None
     # A ValueError may also be one of the decoding of the file.
     except (yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError) as error:
+        problem = f"this is no label mapping ({type(error).__name__}: {error})"
         fix = "write values: {5: femur}, others: background; see README"
-        raise ConfigError(
-            f"this is no label mapping ({type(error).__name__}: {error})", where=which, fix=fix
-        ) from None
+        raise ConfigError(problem, where=which, fix=fix) from None
 
 
 def _label_map_of(about: dict[str, Any]) -> LabelMap:
@@ -155,12 +152,10 @@ def _label_map_of(about: dict[str, Any]) -> LabelMap:
     masks = {file: numbers[name] for file, name in (about.get("masks") or {}).items()}
     is_complete = bool(values or masks) and all(type(value) is int for value in values)
     if not is_complete or set(about) - {"table", "values", "masks", "others", "files"}:
-        raise ValueError(
-            "its parts are table, values {number: class}, masks {file: class}, others and files"
-        )
+        parts = "table, values {number: class}, masks {file: class}, others and files"
+        raise ValueError(f"its parts are {parts}")
     others = about.get("others")
     rest = None if others == "background" else {0, *map(int, others or ())}
     files = about.get("files") or LabelMap.files
-    return LabelMap(
-        table, values, rest, masks, (files,) if isinstance(files, str) else tuple(files)
-    )
+    files = (files,) if isinstance(files, str) else tuple(files)
+    return LabelMap(table, values, rest, masks, files)

@@ -39,10 +39,8 @@ class Intensity:
         mean = total / max(n, 1)
         std = float(np.sqrt(max(squares / max(n, 1) - mean**2, 0.0)))
         if std <= 1e-6 * max(1.0, abs(mean)):
-            raise DataError(
-                f"the training scans have no contrast: every voxel is {mean:g}",
-                fix="check that the images were read correctly",
-            )
+            problem = f"the training scans have no contrast: every voxel is {mean:g}"
+            raise DataError(problem, fix="check that the images were read correctly")
         return Intensity(mean, std)
 
     def normalise(self, image: np.ndarray) -> np.ndarray:
@@ -81,9 +79,8 @@ class PatchPool:
         self.patch, self.device, self.randomise = patch, device, randomise
         self.ids = tuple(case.id for case in cases)
         self.patients = tuple(case.patient for case in cases)
-        self.sides = [
-            case.meta.get("side") or case.meta.get("anatomy", {}).get("side") for case in cases
-        ]
+        metas = [case.meta for case in cases]
+        self.sides = [meta.get("side") or meta.get("anatomy", {}).get("side") for meta in metas]
         self.partial: dict[str, tuple[int, ...]] = {
             case.id: tuple(case.meta[LABELLED]) for case in cases if LABELLED in case.meta
         }
@@ -129,9 +126,8 @@ class PatchPool:
             corner = [int(u * (r + 1)) for u, r in zip(draw[:3], room, strict=True)]
         else:
             centre = foreground[int(draw[4] * len(foreground))].tolist()
-            corner = [
-                min(max(c - p // 2, 0), r) for c, p, r in zip(centre, self.patch, room, strict=True)
-            ]
+            wanted = [c - p // 2 for c, p in zip(centre, self.patch, strict=True)]
+            corner = np.clip(wanted, 0, room).tolist()
         return tuple(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True))
 
     def _location(self, i: int, box: tuple[slice, ...], mirrored: bool) -> PatchLocation:

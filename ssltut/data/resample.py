@@ -31,7 +31,13 @@ def resample(case: Case, spacing: tuple[float, float, float], n_classes: int) ->
     if case.label is not None:
         shares = [_resize(case.label == c, shape) for c in range(n_classes)]
         label = np.argmax(shares, axis=0).astype(np.uint8)
-        _warn_of_changed_volumes(case.label, label, n_classes, spacing[0], case.id)
+        for c in range(1, n_classes):
+            old, new = (case.label == c).mean(), (label == c).mean()
+            if old and abs(new - old) > 0.2 * old:
+                change = f"class {c} changed its volume by {new / old - 1:+.0%}"
+                problem = f"{change} when resampled to {spacing[0]:g} mm"
+                fix = "use smaller voxels, or look at the label"
+                warnings.warn(DataWarning(problem, where=case.id, fix=fix), stacklevel=2)
     return replace(case, image=image, label=label, affine=case.affine @ step, source=None)
 
 
@@ -41,21 +47,6 @@ def _resize(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     volume = volume.astype(np.float32)
     resized = resize(volume, shape, order=1, anti_aliasing=True, preserve_range=True)
     return resized.astype(np.float32)
-
-
-def _warn_of_changed_volumes(
-    before: np.ndarray, after: np.ndarray, n_classes: int, spacing: float, where: str
-) -> None:
-    for c in range(1, n_classes):
-        old, new = (before == c).mean(), (after == c).mean()
-        if old and abs(new - old) > 0.2 * old:
-            change = f"class {c} changed its volume by {new / old - 1:+.0%}"
-            warning = DataWarning(
-                f"{change} when resampled to {spacing:g} mm",
-                where=where,
-                fix="use smaller voxels, or look at the label",
-            )
-            warnings.warn(warning, stacklevel=3)
 
 
 def onto_grid(
@@ -68,7 +59,4 @@ def onto_grid(
     from scipy.ndimage import affine_transform
 
     step = np.linalg.solve(affine, target)
-    matrix, offset = step[:3, :3], step[:3, 3]
-    return affine_transform(
-        label, matrix, offset, output_shape=shape, order=0, mode="grid-constant"
-    )
+    return affine_transform(label, step, output_shape=shape, order=0, mode="grid-constant")

@@ -49,12 +49,10 @@ class Split:
             raise DataError(f"{', '.join(wrong)} is no list", where=where, fix=fix)
         split = Split(*(tuple(map(str, parts[part])) for part in PARTS))
         if parts.get("hash", split.hash) != split.hash:
-            raise DataError(
-                f"the lists do not fit their hash ({parts['hash']}, found {split.hash}): the split"
-                " was changed afterwards",
-                where=where,
-                fix="take the original file, or delete the hash if the change is meant",
-            )
+            hashes = f"their hash ({parts['hash']}, found {split.hash})"
+            problem = f"the lists do not fit {hashes}: the split was changed afterwards"
+            fix = "take the original file, or delete the hash if the change is meant"
+            raise DataError(problem, where=where, fix=fix)
         return split
 
     def check(self, patients: Mapping[str, str], where: object) -> None:
@@ -64,12 +62,9 @@ class Split:
         parts, and where the labelled or the validation part is empty.
         """
         if unknown := [case_id for case_id in self.all if case_id not in patients]:
-            raise DataError(
-                f"the split names {len(unknown)} scans that are not there, the first is"
-                f" {unknown[0]}",
-                where=where,
-                fix="add the scans or take them out of split.json",
-            )
+            problem = f"the split names {len(unknown)} scans that are not there"
+            fix = "add the scans or take them out of split.json"
+            raise DataError(f"{problem}, the first is {unknown[0]}", where=where, fix=fix)
         for part in ("labelled", "validation"):
             if not getattr(self, part):
                 fix = "move at least one labelled scan there"
@@ -82,29 +77,22 @@ class Split:
                 patient = patients[case_id]
                 other = part_of.setdefault(patient, own)
                 if other != own:
-                    raise DataError(
-                        f"patient {patient} is in {other} and in {own} (scan {case_id})",
-                        where=where,
-                        fix="keep all scans of a patient in one part",
-                    )
+                    problem = f"patient {patient} is in {other} and in {own} (scan {case_id})"
+                    fix = "keep all scans of a patient in one part"
+                    raise DataError(problem, where=where, fix=fix)
         if repeated := [case_id for case_id, count in Counter(self.all).items() if count > 1]:
             fix = "list every scan once"
             raise DataError(f"the scan {repeated[0]} is listed twice", where=where, fix=fix)
 
 
 def make_split(
-    labelled: Mapping[str, str],
-    unlabelled: Mapping[str, str] | None = None,
-    *,
-    validation: float = 0.1,
-    test: float = 0.2,
-    seed: int = 0,
+    labelled: Mapping[str, str], unlabelled: Mapping[str, str] | None = None, *, seed: int = 0
 ) -> Split:
     """A patient-disjoint split of scans (id -> patient) with labels, and of scans without.
 
     Scans without labels become unlabelled training scans; one of a held-out patient is left out.
-    validation and test are shares of the patients. Raises DataError with fewer than three patients
-    that have labels.
+    A fifth of the patients is for the test, a tenth for validation, and one at least for each.
+    Raises DataError with fewer than three patients that have labels.
     """
     patients = sorted(set(labelled.values()))
     if len(patients) < 3:
@@ -112,7 +100,7 @@ def make_split(
         raise DataError(f"{len(patients)} patients have labels", fix=fix)
     order = np.random.default_rng(derive_seed(seed, "split")).permutation(len(patients))
     drawn = [patients[i] for i in order]
-    n_test, n_validation = (max(1, round(share * len(patients))) for share in (test, validation))
+    n_test, n_validation = (max(1, round(share * len(patients))) for share in (0.2, 0.1))
     tested, validated = set(drawn[:n_test]), set(drawn[n_test : n_test + n_validation])
     held_out = tested | validated
 

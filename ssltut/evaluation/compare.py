@@ -28,6 +28,8 @@ from ssltut.parallel import RunJobs, n_workers, open_workers
 from ssltut.progress import progress_bar
 from ssltut.training.config import TrainConfig
 
+Log = Callable[[str], None]
+
 
 def compare(
     cohort: Cohort,
@@ -42,7 +44,7 @@ def compare(
     options: Mapping[str, dict[str, Any]] | None = None,
     workers: int | None = 0,
     dask: str | None = None,
-    log: Callable[[str], None] = print,
+    log: Log = print,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Train and score every method with every budget and seed: all rows of folder/results.csv.
@@ -101,13 +103,7 @@ class Sweep:
     waiting: dict[str, list[Cell]] = field(default_factory=dict)
 
     def finish(
-        self,
-        cohort: Cohort,
-        run_jobs: RunJobs,
-        log: Callable[[str], None],
-        *,
-        in_process: bool,
-        show: bool,
+        self, cohort: Cohort, run_jobs: RunJobs, log: Log, *, in_process: bool, show: bool
     ) -> None:
         """Report what is done; do the rest, keep its rows and report them."""
         number, here, started = count(1), provenance(), time.monotonic()

@@ -41,15 +41,9 @@ def recorded(name: str, folder: Path = RECORDS) -> pd.DataFrame:
     """
     file, runs = folder / f"{name}.csv", folder / f"{name}_runs.csv"
     if not file.is_file():
-        warnings.warn(
-            DataWarning(
-                f"there is no record {name!r}: no rows",
-                where=file,
-                fix="use a clone of the project, which has the folder results/ (installed alone,"
-                " the package has none)",
-            ),
-            stacklevel=2,
-        )
+        problem = f"there is no record {name!r}: no rows"
+        fix = "use a clone of the project, with its folder results/ (the package alone has none)"
+        warnings.warn(DataWarning(problem, where=file, fix=fix), stacklevel=2)
         return pd.DataFrame(columns=COLUMNS)
     rows = read_rows(file)
     if not runs.is_file():

@@ -109,11 +109,8 @@ def score_run(run: Run, cases: Iterable[Case], *, largest: bool = False) -> pd.D
         if largest:
             batch = torch.from_numpy(label)[None]
             label = largest_component(batch, run.table.n_classes)[0].numpy()
-        of_case = {
-            "case": case.id,
-            "patient": case.patient,
-            "difficulty": case.meta.get("difficulty"),
-        }
+        difficulty = case.meta.get("difficulty")
+        of_case = {"case": case.id, "patient": case.patient, "difficulty": difficulty}
         for row in score_case(label, case.label, case.spacing, run.table.names):
             rows.append(of_case | row)
     return pd.DataFrame(rows)
@@ -129,11 +126,9 @@ def failure(error: Exception) -> pd.DataFrame:
 
 def provenance() -> dict[str, str]:
     """Command, commit and machine: what a row needs to be made again."""
-    describe = ["git", "describe", "--always", "--dirty"]
+    describe, here = ["git", "describe", "--always", "--dirty"], Path(__file__).parent
     try:
-        git = subprocess.run(
-            describe, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
-        )
+        git = subprocess.run(describe, cwd=here, capture_output=True, text=True, timeout=10)
         commit = git.stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         commit = ""

@@ -18,10 +18,7 @@ SCORED = ["ok", "missed", "invented"]
 
 
 def run_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """(Patient, seed) x methods: the mean over scans and classes of one metric in one run.
-
-    Raises ConfigError for an unknown metric.
-    """
+    """(Patient, seed) x methods: the mean over scans and classes of one metric in one run."""
     if metric not in HIGHER_IS_BETTER:
         fix = f"use one of {', '.join(HIGHER_IS_BETTER)}"
         raise ConfigError(f"there is no metric {metric!r}", fix=fix)
@@ -68,10 +65,7 @@ def order_of(methods: Iterable[str]) -> list[str]:
 
 
 def each_class(rows: pd.DataFrame, table: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-    """``table`` of one class after the other, with the column "class" in front.
-
-    A failed run counts for each class.
-    """
+    """``table`` of every class, with the column "class" in front; a failed run is in each."""
     parts = []
     for name in rows["class"].dropna().unique():
         part = table(rows[(rows["class"] == name) | (rows["status"] == "failed")])
@@ -139,10 +133,8 @@ def strata(rows: pd.DataFrame, metric: str, bins: int = 6) -> pd.DataFrame:
     of_case = rows.dropna(subset=["difficulty"]).groupby("case")["difficulty"].first()
     difficulty = of_case.sort_values(kind="stable")
     if not 1 <= bins <= len(difficulty):
-        raise ConfigError(
-            f"{len(difficulty)} cases have a known difficulty, for {bins} parts",
-            fix="choose fewer parts, or compare on more cases",
-        )
+        problem = f"{len(difficulty)} cases have a known difficulty, for {bins} parts"
+        raise ConfigError(problem, fix="choose fewer parts, or compare on more cases")
     tables = []
     for part, cases in enumerate(np.array_split(difficulty.index.to_numpy(), bins), start=1):
         table = summary(rows[rows["case"].isin(cases) | (rows["status"] == "failed")], metric)
@@ -202,10 +194,9 @@ def _uncorrected(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame
     table = []
     for budget, part in rows.groupby("budget"):
         if baseline not in set(part["method"]):
-            raise ConfigError(
-                f"the baseline {baseline!r} has no results with {budget} labelled scans",
-                fix=f"use one of {', '.join(order_of(part['method'])) or 'the methods that ran'}",
-            )
+            problem = f"the baseline {baseline!r} has no results with {budget} labelled scans"
+            fix = f"use one of {', '.join(order_of(part['method'])) or 'the methods that ran'}"
+            raise ConfigError(problem, fix=fix)
         for name, values in differences(part, metric, baseline).items():
             difference = values.dropna().to_numpy()
             low, high = bootstrap_interval(difference)
@@ -242,9 +233,8 @@ def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
     words = []
     for row in significant.itertuples():
         change = "better" if (row.difference > 0) == higher_is_better else "worse"
-        words.append(
-            f"{row.title} is {change} by {abs(row.difference):.3g} ({row.budget} labelled)"
-        )
+        size = f"{abs(row.difference):.3g}"
+        words.append(f"{row.title} is {change} by {size} ({row.budget} labelled)")
     rest = " The other differences do not hold." if len(significant) < len(table) else ""
     return f"After Holm's correction: {'; '.join(words)}.{rest}"
 
@@ -256,26 +246,20 @@ def report(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) -> str:
     """
     against = paired(rows, metric, baseline)
     direction = "higher" if HIGHER_IS_BETTER[metric] else "lower"
-    hidden = ["method", "metric"]
-    whole = summary(rows, metric).drop(columns=hidden)
-    by_class = summary(rows, metric, by_class=True).drop(
-        columns=[*hidden, "sd over seeds", "patients", "failed"]
-    )
+    whole = f"{metric}, {direction} is better; mean over classes, 95 % intervals over patients"
+    by_class = summary(rows, metric, by_class=True)
     tables = {
-        f"{metric}, {direction} is better; mean over classes, 95 % intervals over patients": whole,
-        "class by class": by_class,
-        f"minus {title_of(baseline)}, same patients and seeds": against.drop(
-            columns=hidden, errors="ignore"
-        ),
+        whole: summary(rows, metric),
+        "class by class": by_class.drop(columns=["sd over seeds", "patients", "failed"]),
+        f"minus {title_of(baseline)}, same patients and seeds": against,
     }
     text = []
     for title, table in tables.items():
         if len(table):
-            text.append(f"{title}\n{table.round(4).to_string(index=False)}\n")
+            shown = table.drop(columns=["method", "metric"]).round(4)
+            text.append(f"{title}\n{shown.to_string(index=False)}\n")
     text.append(verdict(against))
     if absent := [name for name in (LOWER_BOUND, UPPER_BOUND) if name not in set(rows["method"])]:
-        text.append(
-            f"The table lacks {' and '.join(absent)}: without both bounds nobody sees how much room"
-            " there is."
-        )
+        lack = f"The table lacks {' and '.join(absent)}"
+        text.append(f"{lack}: without both bounds nobody sees how much room there is.")
     return "\n".join(text)

@@ -116,15 +116,16 @@ class SegNet(nn.Module):
         ``perturb(name, map, logits)`` is what the decoder of the head ``name`` sees in place of an
         encoder map. Raises ConfigError where a side of ``x`` cannot be halved often enough.
         """
-        check_size(x, self.factor, self.sides)
+        if any(side % self.factor for side in x.shape[2 : 2 + self.sides]):
+            times = self.factor.bit_length() - 1
+            problem = f"the network halves its input {times} times, but the patch is"
+            fix = f"choose patch sides that are multiples of {self.factor}, or a smaller depth"
+            raise ConfigError(f"{problem} {tuple(x.shape[2:])}", fix=fix)
         features = self.encode(x)
         maps = self.decode(features)
         logits = self.classifier(maps[0])
-        feats = {
-            "embedding": maps[0],
-            "half": maps[min(1, len(maps) - 1)],
-            "bottleneck": features[-1],
-        }
+        half = maps[min(1, len(maps) - 1)]
+        feats = {"embedding": maps[0], "half": half, "bottleneck": features[-1]}
         further = {}
         if heads:
             for name, head in self.specs.items():
@@ -184,13 +185,3 @@ def he_init(net: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def check_size(x: Tensor, factor: int, sides: int = 3) -> None:
-    """Raises ConfigError where one of the first ``sides`` sides of ``x`` cannot be halved."""
-    if any(side % factor for side in x.shape[2 : 2 + sides]):
-        raise ConfigError(
-            f"the network halves its input {factor.bit_length() - 1} times, but the patch is"
-            f" {tuple(x.shape[2:])}",
-            fix=f"choose patch sides that are multiples of {factor}, or a smaller depth",
-        )

@@ -51,7 +51,8 @@ def build_net(
         make = partial(ARCHITECTURES[kind], in_channels, options=options)
         heads = heads or {}
         prompts = next((name for name, head in heads.items() if head.prompts), None)
-        net: SegNet = make(n_classes if prompts is None else FEATURES)
+        channels = n_classes if prompts is None else FEATURES
+        net: SegNet = make(channels, up="deconv", skips=True)
         he_init(net)
         if prompts is not None:
             net = Prompted(net, n_classes, prompts)

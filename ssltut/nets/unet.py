@@ -18,12 +18,7 @@ class UNet(SegNet):
     encoder = ("down",)
 
     def __init__(
-        self,
-        in_channels: int,
-        n_classes: int,
-        options: NetOptions,
-        up: str = "deconv",
-        skips: bool = True,
+        self, in_channels: int, n_classes: int, options: NetOptions, up: str, skips: bool
     ) -> None:
         super().__init__(options, skips)
         width, depth, dropout, norm, _ = options

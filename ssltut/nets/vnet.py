@@ -20,12 +20,7 @@ class VNet(SegNet):
     encoder = ("down_stages", "downs")
 
     def __init__(
-        self,
-        in_channels: int,
-        n_classes: int,
-        options: NetOptions,
-        up: str = "deconv",
-        skips: bool = True,
+        self, in_channels: int, n_classes: int, options: NetOptions, up: str, skips: bool
     ) -> None:
         super().__init__(options, skips)
         width, depth, dropout, norm, _ = options

@@ -49,9 +49,8 @@ def add_distractor(p: Points, canvas: Canvas, rng: Rng) -> None:
     A bright vessel, bowel with contrast medium or air, a kidney, a calcification or a rib.
     """
     centre = np.array([MIDLINE, -5.0, 60.0]) + rng.uniform(-1, 1, 3) * [130.0, 55.0, 110.0]
-    kind = rng.choice(
-        ["vessel", "bowel", "kidney", "calcification", "rib"], p=[0.2, 0.3, 0.2, 0.15, 0.15]
-    )
+    kinds = ["vessel", "bowel", "kidney", "calcification", "rib"]
+    kind = rng.choice(kinds, p=[0.2, 0.3, 0.2, 0.15, 0.15])
     if kind == "vessel":
         shape = capsule(p, centre, centre + rng.normal(0, 45, 3), rng.uniform(2, 8))
         value = rng.uniform(90, 350)

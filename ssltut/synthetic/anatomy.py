@@ -11,6 +11,10 @@ from ssltut.errors import ConfigError
 NOBLE = "Noble et al. 1988, Clin Orthop 235:148"
 MURRAY = "Murray 1993, J Bone Joint Surg Br 75:228 (definition)"
 TREECE = "Treece et al. 2010, Med Image Anal 14:276"
+GILLIGAN = "Gilligan et al. 2013, J Anat 223:133"
+TOENNIS = "Tönnis and Heinecke 1999, J Bone Joint Surg Am 81:1747"
+WIBERG = "Wiberg 1939, Acta Chir Scand 83 Suppl 58"
+SCHREIBER = "Schreiber et al. 2011, J Bone Joint Surg Am 93:1057"
 OWN = "our choice, by eye on clinical CT"
 Rng = np.random.Generator
 ILLNESSES = ("osteoarthritis", "dysplasia", "osteoporosis")
@@ -36,28 +40,20 @@ class Anatomy:
 
     side: str = "right"
     head_radius: float = ranged(24.0, 20.0, 27.0, "mm", NOBLE)
-    neck_shaft_angle: float = ranged(
-        128.0, 120.0, 140.0, "deg", "Gilligan et al. 2013, J Anat 223:133"
-    )
-    anteversion: float = ranged(
-        15.0, 5.0, 25.0, "deg", "Tönnis and Heinecke 1999, J Bone Joint Surg Am 81:1747"
-    )
+    neck_shaft_angle: float = ranged(128.0, 120.0, 140.0, "deg", GILLIGAN)
+    anteversion: float = ranged(15.0, 5.0, 25.0, "deg", TOENNIS)
     neck_length: float = ranged(
         2.2, 2.0, 2.35, "head radii", NOBLE + " (head centre to shaft axis, from the offset)"
     )
     shaft_radius: float = ranged(14.0, 12.5, 16.0, "mm", NOBLE)
-    centre_edge_angle: float = ranged(
-        33.0, 20.0, 45.0, "deg", "Wiberg 1939, Acta Chir Scand 83 Suppl 58"
-    )
+    centre_edge_angle: float = ranged(33.0, 20.0, 45.0, "deg", WIBERG)
     cup_inclination: float = ranged(47.0, 42.0, 52.0, "deg", MURRAY)
     cup_anteversion: float = ranged(17.0, 10.0, 25.0, "deg", MURRAY)
     joint_space: float = ranged(3.5, 2.0, 5.0, "mm", "Lequesne et al. 2004, Ann Rheum Dis 63:1145")
     cortex_shaft: float = ranged(5.0, 4.0, 6.0, "mm", TREECE)
     cortex_thin: float = ranged(1.6, 1.0, 2.2, "mm", TREECE + " (head, trochanters, pelvis)")
     cortex_hu: float = ranged(1350.0, 1100.0, 1600.0, "HU", OWN)
-    trabecular_hu: float = ranged(
-        280.0, 180.0, 380.0, "HU", "Schreiber et al. 2011, J Bone Joint Surg Am 93:1057, and " + OWN
-    )
+    trabecular_hu: float = ranged(280.0, 180.0, 380.0, "HU", f"{SCHREIBER}, and {OWN}")
     marrow_hu: float = ranged(-30.0, -70.0, 20.0, "HU", OWN)
     fat_thickness: float = ranged(16.0, 8.0, 28.0, "mm", OWN)
     muscle_hu: float = ranged(55.0, 45.0, 65.0, "HU", OWN)

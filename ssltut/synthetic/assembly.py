@@ -27,9 +27,7 @@ def affine_of(voxel: float, origin: ArrayLike) -> np.ndarray:
     return affine
 
 
-def parameters(
-    anatomy: Anatomy, pathology: Pathology, scanner: Scanner, seed: int
-) -> dict[str, Any]:
+def meta_of(anatomy: Anatomy, pathology: Pathology, scanner: Scanner, seed: int) -> dict[str, Any]:
     """What ``Case.meta`` keeps of how a scan was made."""
     return {
         "anatomy": asdict(anatomy),

@@ -4,6 +4,7 @@ Frame: origin at the centre of the femoral head, axes lateral, anterior, superio
 a left and a right hip.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -67,10 +68,7 @@ def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def neck_axis(anatomy: Anatomy) -> np.ndarray:
-    """Direction from the base of the neck to the head.
-
-    At ``neck_shaft_angle`` to the shaft, which runs down, and turned forward by ``anteversion``.
-    """
+    """Unit vector (3,) from the base of the neck to the head; the shaft runs down."""
     angle, turn = np.radians(anatomy.neck_shaft_angle), np.radians(anatomy.anteversion)
     return np.array([-np.sin(angle) * np.cos(turn), np.sin(angle) * np.sin(turn), -np.cos(angle)])
 
@@ -88,11 +86,8 @@ def femur(p: Points, a: Anatomy, pathology: Pathology, rng: Rng) -> Femur:
     def lump(centre: tuple[float, ...], radii: tuple[float, ...]) -> Distance:
         return ellipsoid(p, base + s * np.array(centre), s * np.array(radii))
 
-    greater = smooth_union(
-        6.0,
-        lump((13.0, -5.0, 10.0), (12.0, 18.0, 22.0)),
-        lump((6.0, -16.0, 20.0), (8.0, 8.0, 13.0)),
-    )
+    tip = lump((6.0, -16.0, 20.0), (8.0, 8.0, 13.0))
+    greater = smooth_union(6.0, lump((13.0, -5.0, 10.0), (12.0, 18.0, 22.0)), tip)
     lesser = lump((-11.0, -13.0, -27.0), (8.5, 8.0, 12.0))
     above, below = base + s * np.array([4.0, -17.0, 8.0]), base + s * np.array([-7.0, -15.0, -22.0])
     crest = capsule(p, above, below, 6.0 * s, 5.0 * s)
@@ -143,26 +138,8 @@ def cup_of(a: Anatomy, pathology: Pathology) -> Cup:
     return Cup(centre, radius, normal, float(rim @ normal))
 
 
-def cup_frame(p: Points, cup: Cup, s: float) -> Points:
-    """Points from the centre of the cup in units of ``s`` mm: sizes there are for a 24 mm head."""
-    return (p - column(cup.centre)) / np.float32(s)
-
-
-def cup_shell(q: Points, cup: Cup, s: float) -> Distance:
-    """The bone around the cup, in the frame of the cup."""
-    outer = ball(q, (-1.5, 0, 1.5), cup.radius / s + 7.0)
-    return np.maximum(outer, along(q, cup.normal) - np.float32(cup.depth / s))
-
-
-def hip_bone(
-    p: Points, a: Anatomy, pathology: Pathology, femur_distance: Distance, rng: Rng
-) -> tuple[Distance, Cup]:
-    """Acetabulum with fossa and notch, lower ilium, ischium, pubis.
-
-    Returns the signed distance (X, Y, Z) in mm and the cup.
-    """
-    cup, s = cup_of(a, pathology), a.head_radius / 24.0
-    q = cup_frame(p, cup, s)
+def hip_parts(q: Points, rng: Rng) -> list[Distance]:
+    """Lower ilium, ischium and pubis as a scan of one hip shows them."""
     wing = rotation(2, -40.0) @ rotation(1, 14.0)
     ilium = smooth_union(
         10.0,
@@ -177,37 +154,34 @@ def hip_bone(
         capsule(q, (-24, -28, 2), (-43, -40, -2), 8.0, 3.0),
         capsule(q, (-22, -24, 24), (-34, -52, 52), 12.0, 13.0),
     )
-    pubis = smooth_union(
-        8.0,
-        capsule(q, (-20, 17, -8), (-70, 32, -26), 10.5, 8.0),
-        ellipsoid(q, (-80, 29, -36), (13, 9, 18)),
-    )
-    ramus = capsule(q, (-23, -32, -64), (-70, 22, -52), 7.0, 6.0)
-    bone = smooth_union(9.0, cup_shell(q, cup, s), ilium, posterior, pubis, ramus) * np.float32(s)
-    return with_joint(bone, p, q, cup, a, pathology, femur_distance, rng), cup
+    body = ellipsoid(q, (-80, 29, -36), (13, 9, 18))
+    pubis = smooth_union(8.0, capsule(q, (-20, 17, -8), (-70, 32, -26), 10.5, 8.0), body)
+    return [ilium, posterior, pubis, capsule(q, (-23, -32, -64), (-70, 22, -52), 7.0, 6.0)]
 
 
-def with_joint(
-    bone: Distance,
+def hip_bone(
     p: Points,
-    q: Points,
-    cup: Cup,
     a: Anatomy,
     pathology: Pathology,
     femur_distance: Distance,
     rng: Rng,
-) -> Distance:
-    """A hip bone with osteophytes on its rim and with cavity and fossa cut out.
+    parts: Callable[[Points, Rng], list[Distance]] = hip_parts,
+) -> tuple[Distance, Cup]:
+    """The acetabulum with fossa and notch, and ``parts`` beside it, as signed distance and cup.
 
-    No part of it comes closer to the femur than the joint space. q are the points in the frame of
-    the cup.
+    ``parts`` sees points from the centre of the cup for a head radius of 24 mm. No part of the bone
+    comes closer to the femur than the joint space.
     """
+    cup, s = cup_of(a, pathology), a.head_radius / 24.0
+    q = (p - column(cup.centre)) / np.float32(s)
+    outer = ball(q, (-1.5, 0, 1.5), cup.radius / s + 7.0)
+    shell = np.maximum(outer, along(q, cup.normal) - np.float32(cup.depth / s))
+    bone = smooth_union(9.0, shell, *parts(q, rng)) * np.float32(s)
     if pathology.osteoarthritis > 0:
         rim = np.sqrt(max(cup.radius**2 - cup.depth**2, 1.0))
         spurs = osteophytes(p, -cup.normal, cup.depth, rim + 3.0, pathology.osteoarthritis, rng)
         bone = smooth_union(2.5, bone, *spurs)
     upper, lower = np.array([-0.60, -0.10, -0.32]), np.array([-0.35, 0.02, -0.95])
-    from_cup = q * np.float32(a.head_radius / 24.0)
-    fossa = capsule(from_cup, upper * cup.radius, lower * cup.radius, 0.52 * cup.radius)
+    fossa = capsule(q * np.float32(s), upper * cup.radius, lower * cup.radius, 0.52 * cup.radius)
     bone = subtract(bone, np.minimum(ball(p, cup.centre, cup.radius), fossa))
-    return subtract(bone, femur_distance - np.float32(a.joint_space))
+    return subtract(bone, femur_distance - np.float32(a.joint_space)), cup

@@ -39,11 +39,8 @@ def synthetic_cohort(
     Raises ConfigError when the parts do not leave a labelled scan.
     """
     if n < labelled + validation + test or labelled < 1:
-        raise ConfigError(
-            f"{n} scans cannot give {labelled} labelled, {validation} validation and {test} test"
-            " scans",
-            fix="raise n",
-        )
+        parts = f"{labelled} labelled, {validation} validation and {test} test scans"
+        raise ConfigError(f"{n} scans cannot give {parts}", fix="raise n")
     folder = cache_dir() / "phantom" / f"v{hip.VERSION}-{size}-{seed}-{pathology_rate:g}"
     sources = {}
     for i in range(n):
@@ -53,10 +50,9 @@ def synthetic_cohort(
         )
         content = f"phantom v{hip.VERSION} {size} {pathology_rate} {case_seed}"
         sources[file.stem] = Source(file.stem, True, content, partial(cached_case, file, make))
-    ids, held = tuple(sources), n - validation - test
-    split = Split(
-        ids[:labelled], ids[labelled:held], ids[held : held + validation], ids[held + validation :]
-    )
+    ids = tuple(sources)
+    held, tested = n - validation - test, n - test
+    split = Split(ids[:labelled], ids[labelled:held], ids[held:tested], ids[tested:])
     name = f"synthetic hips v{hip.VERSION} (seed {seed}, {size} voxels)"
     return Cohort(name, HIP, "CT", split, sources)
 
@@ -80,7 +76,8 @@ def pelvis_cohort(
     folder = cache_dir() / "pelvis" / f"v{version}-{spacing:g}-{seed}-{pathology_rate:g}-cut"
     sources = {}
     for i in range(n):
-        file, case_seed, crop = folder / f"pelvis{i:03d}.npz", derive_seed(seed, i), crop_of(i)
+        file, case_seed = folder / f"pelvis{i:03d}.npz", derive_seed(seed, i)
+        crop = CROPS[i % len(CROPS)]
         make = partial(cropped_pelvis, case_seed, spacing, pathology_rate, crop, file.stem)
         content = f"pelvis v{version} {spacing} {pathology_rate} {case_seed} {crop}"
         sources[file.stem] = Source(file.stem, True, content, partial(cached_case, file, make))
@@ -88,10 +85,6 @@ def pelvis_cohort(
     split = Split(ids[validation:], (), ids[:validation], ())
     name = f"synthetic pelves v{version} (seed {seed}, {spacing:g} mm)"
     return Cohort(name, HIP, "CT", split, sources, spacing)
-
-
-def crop_of(i: int) -> str:
-    return CROPS[i % len(CROPS)]
 
 
 def cropped_pelvis(
@@ -113,10 +106,8 @@ def cached_case(file: Path, make: Callable[[], Case]) -> Case:
     if not file.exists():
         case = make()
         label, meta = np.asarray(case.label), json.dumps(case.meta)
-        with whole_file(file) as temporary:
-            np.savez_compressed(
-                temporary, image=case.image, label=label, affine=case.affine, meta=meta
-            )
+        with whole_file(file) as part:
+            np.savez_compressed(part, image=case.image, label=label, affine=case.affine, meta=meta)
     with np.load(file, allow_pickle=False) as kept:
         meta = json.loads(str(kept["meta"]))
         return Case(file.stem, file.stem, kept["image"], kept["label"], kept["affine"], meta)

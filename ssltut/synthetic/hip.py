@@ -4,6 +4,7 @@ Change VERSION when the same seed gives other voxels.
 """
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ import numpy as np
 from ssltut.data.case import Case
 from ssltut.errors import ConfigError
 from ssltut.synthetic.anatomy import Anatomy, Pathology, Scanner, draw, draw_pathology
-from ssltut.synthetic.assembly import affine_of, parameters, random_streams, turn_leg
+from ssltut.synthetic.assembly import affine_of, meta_of, random_streams, turn_leg
 from ssltut.synthetic.bones import Hip, femur, hip_bone
 from ssltut.synthetic.scanner import add_metal, simulate_scanner
 from ssltut.synthetic.shapes import column, occupancy, rotation, turned, voxel_centres
 from ssltut.synthetic.tissues import add_hip, implant, soft_tissue
 
 VERSION = 1
+STREAMS = ("anatomy", "pathology", "scanner", "bones", "tissue", "noise", "pose")
 FIELD_OF_VIEW = 160.0  # mm
 CENTRE = np.array([4.0, -14.0, -6.0])  # of the field from the head: lateral, anterior, superior, mm
 
@@ -45,9 +47,7 @@ def make_case(
     """
     if size < 16:
         raise ConfigError(f"a scan of {size} voxels a side", fix="ask for at least 16")
-    streams = random_streams(
-        seed, "anatomy", "pathology", "scanner", "bones", "tissue", "noise", "pose"
-    )
+    streams = random_streams(seed, *STREAMS)
     if not isinstance(anatomy, Anatomy):
         anatomy = draw(Anatomy, streams["anatomy"], anatomy)
     if not isinstance(scanner, Scanner):
@@ -71,10 +71,8 @@ def make_case(
         add_metal(canvas, occupancy(implant(leg, thigh, a), voxel), streams["noise"])
     image = simulate_scanner(canvas, scanner, streams["noise"])
     label = np.where(thigh.distance < 0, 2, np.where(hip.pelvis < 0, 1, 0)).astype(np.uint8)
-    meta = {
-        "difficulty": difficulty(a, pathology, scanner, voxel),
-        **parameters(anatomy, pathology, scanner, seed),
-    }
+    score = difficulty(a, pathology, scanner, voxel)
+    meta = {"difficulty": score, **meta_of(anatomy, pathology, scanner, seed)}
     case_id = case_id or f"hip-{seed}"
     origin = [-(size - 1) / 2 * voxel] * 3
     return Case(case_id, case_id, image, label, affine_of(voxel, origin), meta)
@@ -89,10 +87,5 @@ def difficulty(a: Anatomy, pathology: Pathology, scanner: Scanner, voxel: float)
     narrow = np.clip(1.5 - a.joint_space / max(voxel, 1.0), 0.0, 1.0)
     faint = np.clip(4.0 * scanner.noise / max(a.trabecular_hu - a.muscle_hu, 20.0), 0.0, 1.0)
     thin = np.clip(1.0 - a.cortex_thin / (voxel + scanner.fwhm_plane), 0.0, 1.0)
-    ill = max(
-        pathology.osteoarthritis,
-        pathology.dysplasia,
-        pathology.osteoporosis,
-        float(pathology.implant),
-    )
+    ill = float(max(astuple(pathology)))
     return float(round(0.3 * narrow + 0.2 * faint + 0.15 * thin + 0.35 * ill, 3))

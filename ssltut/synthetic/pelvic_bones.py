@@ -1,9 +1,11 @@
 """The bones that a scan of the whole pelvis shows beyond one hip, as signed distances in mm."""
 
+from functools import partial
+
 import numpy as np
 
 from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng
-from ssltut.synthetic.bones import Cup, cup_frame, cup_of, cup_shell, with_joint
+from ssltut.synthetic.bones import Cup, hip_bone
 from ssltut.synthetic.shapes import Distance, Points, capsule, ellipsoid, smooth_union, subtract
 from ssltut.synthetic.tissues import MIDLINE
 
@@ -11,18 +13,21 @@ from ssltut.synthetic.tissues import MIDLINE
 def whole_hip_bone(
     p: Points, a: Anatomy, pathology: Pathology, femur_distance: Distance, rng: Rng
 ) -> tuple[Distance, Cup]:
-    """The hip bone of bones.py with a whole ilium and a pubis that ends at the symphysis.
+    """``hip_bone`` with a whole ilium and a pubis that ends at the symphysis."""
+    parts = partial(whole_hip_parts, s=a.head_radius / 24.0)
+    bone, cup = hip_bone(p, a, pathology, femur_distance, rng, parts)
+    symphysis = np.float32(MIDLINE + rng.uniform(1.5, 3.5)) - p[0]
+    return np.maximum(bone, symphysis), cup
 
-    The ilium has a thick roof and a wing that flares up to the crest.
+
+def whole_hip_parts(q: Points, rng: Rng, s: float) -> list[Distance]:
+    """The ilium with a thick roof and a wing that flares up to the crest, ischium and pubis.
+
+    One unit of ``q`` is ``s`` mm.
     """
-    cup, s = cup_of(a, pathology), a.head_radius / 24.0
-    q = cup_frame(p, cup, s)
     shift = rng.uniform(-5.0, 5.0, (6, 3))
-    roof = smooth_union(
-        10.0,
-        ellipsoid(q, np.array([-3, -3, 33]) + 0.5 * shift[0], (14, 30, 22)),
-        capsule(q, (0, 8, 46), (10, 27, 34), 9.0, 6.5),
-    )
+    roof = ellipsoid(q, np.array([-3, -3, 33]) + 0.5 * shift[0], (14, 30, 22))
+    roof = smooth_union(10.0, roof, capsule(q, (0, 8, 46), (10, 27, 34), 9.0, 6.5))
     behind = smooth_union(
         10.0,
         capsule(q, (-17, -22, 14), np.array([-19, -36, -34]) + shift[1], 12.0, 11.0),
@@ -31,17 +36,10 @@ def whole_hip_bone(
         capsule(q, (-18, -22, 26), np.array([-33, -54, 60]) + shift[2], 12.0, 11.0),
     )
     body = np.array([(MIDLINE + 14.0) / s, 42, -32]) + np.array([0, *shift[3, 1:]])
-    pubis = smooth_union(
-        8.0,
-        capsule(q, (-20, 19, -7), body + np.array([8, 2, 8]), 10.5, 8.0),
-        ellipsoid(q, body, (13, 9, 18)),
-    )
+    pubis = capsule(q, (-20, 19, -7), body + np.array([8, 2, 8]), 10.5, 8.0)
+    pubis = smooth_union(8.0, pubis, ellipsoid(q, body, (13, 9, 18)))
     ramus = capsule(q, (-24, -38, -62), body + np.array([4, -6, -16]), 7.0, 6.0)
-    ilium = smooth_union(12.0, roof, iliac_wing(q, rng))
-    bone = smooth_union(9.0, cup_shell(q, cup, s), ilium, behind, pubis, ramus) * np.float32(s)
-    bone = with_joint(bone, p, q, cup, a, pathology, femur_distance, rng)
-    symphysis = np.float32(MIDLINE + rng.uniform(1.5, 3.5)) - p[0]
-    return np.maximum(bone, symphysis), cup
+    return [smooth_union(12.0, roof, iliac_wing(q, rng)), behind, pubis, ramus]
 
 
 def iliac_wing(q: Points, rng: Rng) -> Distance:

@@ -15,7 +15,7 @@ from ssltut.data.case import Case
 from ssltut.errors import ConfigError
 from ssltut.synthetic.abdomen import add_abdomen, add_distractor
 from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng, Scanner, draw, draw_pathology
-from ssltut.synthetic.assembly import affine_of, parameters, random_streams, turn_leg
+from ssltut.synthetic.assembly import affine_of, meta_of, random_streams, turn_leg
 from ssltut.synthetic.bones import Hip, femur
 from ssltut.synthetic.pelvic_bones import axial_skeleton, whole_hip_bone
 from ssltut.synthetic.scanner import add_metal, simulate_scanner
@@ -69,16 +69,14 @@ def make_pelvis(
 ) -> Case:
     """One synthetic CT of the pelvis; the same bits for the same arguments.
 
-    The image is int16 HU, the label 0 background, 1 hip bones, 2 femurs. Labels reach ``MARGIN``
-    voxels beyond the surface of a bone, as those of real scans do.
+    The image is int16 HU, the label 0 background, 1 hip bones, 2 femurs, and ``MARGIN`` around.
 
     spacing    voxel size in mm
     field      extent in mm along right, anterior, superior
     pathology  given, or one illness with probability ``pathology_rate``, and metal as well in a
                share of ``METAL_RATE``; it lies in one femur only
     confusers  share, 0 to 1, of what else may be in the scan (0: soft tissue, hips and femurs only)
-    Raises ConfigError where the field is not square or holds fewer than 16 voxels a side, and for a
-    share that is none.
+    Raises ConfigError for a field that is not square or under 16 voxels a side, and a wrong share.
     """
     size = field_size(field, spacing)
     streams = random_streams(seed, *STREAMS, of=("pelvis",))
@@ -92,8 +90,7 @@ def make_pelvis(
     centre = field_centre(field[2], confusers, place, more)
     grid = voxel_centres(size, spacing)
     whole = tilt(grid + column(centre), a, place)
-    p = whole.copy()
-    p[0] = MIDLINE + np.abs(whole[0] - MIDLINE)
+    p = np.stack([MIDLINE + np.abs(whole[0] - MIDLINE), *whole[1:]])
     leg = turn_leg(p, a)
 
     thigh = femur(leg, a, pathology, bones)
@@ -102,7 +99,10 @@ def make_pelvis(
     hip = Hip(thigh._replace(cortex=thigh.cortex * at_socket), pelvis, cup)
     canvas, fascia = soft_tissue(p, a, spacing, streams["tissue"], place.uniform(*HALF_DEPTH))
     add_abdomen(p, fascia, pelvis, a.muscle_hu, canvas, more)
-    add_confusers(p, whole, pelvis, a, canvas, confusers, streams)
+    for _ in range(int(more.poisson(8 * confusers))):
+        add_distractor(whole, canvas, more)
+    if confusers:
+        add_skeleton(p, pelvis, a, canvas, bones, streams["tissue"])
     patchy = np.exp(CORTEX_SD * canvas.texture(9.0, more))
     add_hip(p, hip, a, pathology, canvas, streams["tissue"], patchy)
     vary_density(p, hip, a, canvas, more)
@@ -113,13 +113,13 @@ def make_pelvis(
     image = simulate_scanner(canvas, scanner, streams["noise"])
     is_bone = np.minimum(thigh.distance, pelvis) < MARGIN * spacing
     label = np.where(is_bone, np.where(thigh.distance < pelvis, 2, 1), 0).astype(np.uint8)
-    meta = {**parameters(drawn, pathology, scanner, seed), "side": "both"}
+    meta = {**meta_of(drawn, pathology, scanner, seed), "side": "both"}
     case_id = case_id or f"pelvis-{seed}"
     return Case(case_id, case_id, image, label, affine_of(spacing, grid[:, 0, 0, 0]), meta)
 
 
 def field_size(field: tuple[float, float, float], spacing: float) -> list[int]:
-    """Voxels a side. Raises ConfigError as ``make_pelvis``."""
+    """Voxels a side."""
     size = [round(extent / spacing) for extent in field]
     if size[0] != size[1] or min(size) < 16:
         fix = "make the first two sides equal and all at least 16"
@@ -128,10 +128,7 @@ def field_size(field: tuple[float, float, float], spacing: float) -> list[int]:
 
 
 def field_centre(height: float, confusers: float, place: Rng, more: Rng) -> np.ndarray:
-    """The centre (3,) of a field ``height`` mm high, mm from the head.
-
-    Raises ConfigError for a share of confusers that is none.
-    """
+    """The centre (3,) of a field ``height`` mm high, mm from the head."""
     if not 0.0 <= confusers <= 1.0:
         raise ConfigError(f"a share of {confusers}", fix="give a number from 0 to 1")
     across, depth = MIDLINE + place.uniform(-25, 25), place.uniform(-25, 15)
@@ -150,28 +147,16 @@ def tilt(points: Points, a: Anatomy, place: Rng) -> Points:
 
 
 def socket_factor(pelvis: Distance, share: float) -> np.ndarray:
-    """Factor of a femur's cortex (X, Y, Z): ``share`` within 6 mm of the hip bone, 1 from 12 mm on.
-
-    pelvis is the signed distance of the hip bone in mm.
-    """
+    """Factor of a femur's cortex: ``share`` within 6 mm of the hip bone, 1 from 12 mm on."""
     return np.interp(pelvis, (6.0, 12.0), (share, 1.0)).astype(np.float32)
 
 
-def add_confusers(
-    p: Points,
-    whole: Points,
-    pelvis: Distance,
-    a: Anatomy,
-    canvas: Canvas,
-    confusers: float,
-    streams: Mapping[str, Rng],
+def add_skeleton(
+    p: Points, pelvis: Distance, a: Anatomy, canvas: Canvas, bones: Rng, tissue: Rng
 ) -> None:
-    """Distractors, sacrum, spine and ribs; ``p`` is ``whole`` folded at the midline."""
-    others = axial_skeleton(p, streams["bones"]) if confusers else []
-    for _ in range(int(streams["more"].poisson(8 * confusers))):
-        add_distractor(whole, canvas, streams["more"])
-    for bone in others:
-        spongy = 0.75 * a.trabecular_hu + 45.0 * texture(pelvis.shape, 0.8, streams["tissue"])
+    """Sacrum, spine and ribs; ``p`` is folded at the midline."""
+    for bone in axial_skeleton(p, bones):
+        spongy = 0.75 * a.trabecular_hu + 45.0 * texture(pelvis.shape, 0.8, tissue)
         apart = subtract(bone, pelvis - 2.0)
         canvas.fill_bone(apart, np.float32(a.cortex_thin), spongy, a.cortex_hu)
 

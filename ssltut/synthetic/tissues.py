@@ -8,16 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng
 from ssltut.synthetic.bones import Femur, Hip
-from ssltut.synthetic.shapes import (
-    Distance,
-    Points,
-    along,
-    ball,
-    capsule,
-    ellipsoid,
-    norm,
-    occupancy,
-)
+from ssltut.synthetic.shapes import Distance, Points, along, ball, capsule, ellipsoid, occupancy
 
 AIR, FAT, SKIN, CARTILAGE, METAL = -1000.0, -100.0, 40.0, 75.0, 9000.0
 MIDLINE = -90.0  # lateral coordinate of the body's mid-sagittal plane, mm
@@ -65,12 +56,10 @@ class Canvas:
     voxel: float
 
     def fill(
-        self, distance: Distance, value: np.ndarray | float, among: np.ndarray | None = None
+        self, distance: Distance, value: np.ndarray | float, among: np.ndarray | bool = True
     ) -> None:
         """``value`` HU inside a signed ``distance`` (mm), over what was there, where ``among``."""
-        share = occupancy(distance, self.voxel)
-        if among is not None:
-            share = share * among
+        share = occupancy(distance, self.voxel) * among
         self.hu += share * (value - self.hu)
 
     def fill_bone(
@@ -184,7 +173,7 @@ def with_arthritis(
     """HU inside a bone with the sclerosis and the cysts of osteoarthritis above the head."""
     if pathology.osteoarthritis == 0:
         return value
-    surface = np.exp(-np.square((norm(p) - np.float32(a.head_radius)) / 7.0))
+    surface = np.exp(-np.square(ball(p, (0, 0, 0), a.head_radius) / 7.0))
     above = np.clip(along(p, (0.35, 0, 0.94)) / a.head_radius, 0, 1) ** 2
     value = value + 650.0 * pathology.osteoarthritis * (surface * above)
     for _ in range(int(4 * pathology.osteoarthritis)):
