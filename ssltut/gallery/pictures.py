@@ -124,10 +124,11 @@ def ersr(page: Page) -> Said:
 
 def m3hl(page: Page) -> Said:
     outs = page.method.forward(page.batch, page.nets, page.progress)
-    pasted, (mixed, target, true), (teacher, pseudo) = outs
+    mixed, target, true = outs["mix"]
+    student, teacher, pseudo = outs["student"], outs["teacher"], outs["pseudo"]
     parts = ("-", "from the labelled scan", "from the scan itself")
     source = LabelTable("source", parts, (BLACK, SERIES[2], SERIES[3]))
-    near = (pasted.feats["embedding"][:1] - teacher.feats["embedding"][:1]).abs().mean()
+    near = (student.feats["embedding"][:1] - teacher.feats["embedding"][:1]).abs().mean()
     right = (array(pseudo[0]) == page.truth).mean()
     half = len(mixed) // 2
     share, overlap = true[0].float().mean(), (true[0] & true[half]).float().mean()

@@ -190,11 +190,11 @@ class Method(ABC):
         return {}
 
     def acts(self, progress: Progress) -> bool:
-        """Whether any term on unlabelled patches has a weight.
+        """Whether any term on unlabelled patches has a weight; by default the option ``weight``.
 
         Where none has, these patches are in no pass, so that not even batch norm sees them.
         """
-        return True
+        return getattr(self, "weight", 1.0) > 0.0
 
     def parts(self, batch: Batch, progress: Progress) -> tuple[Part, ...]:
         """The parts of the batch that pass the trained networks."""
@@ -268,9 +268,6 @@ class Consistency(Method):
 
     weight: NotNegative = 0.1
     rampup: Fraction = 1.0
-
-    def acts(self, progress: Progress) -> bool:
-        return self.weight > 0.0
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         terms = self.labelled(batch, outs)

@@ -30,15 +30,6 @@ def draw_batch(
     if unlabelled is not None and plan.unlabelled:
         generator = generator_for(labelled.device, config.seed, "batch", "unlabelled", step)
         x_u, _, ids_u, locations_u = unlabelled.sample(plan.unlabelled, generator)
-    return Batch(
-        x_l,
-        y_l,
-        x_u,
-        ids_l,
-        ids_u,
-        n_classes,
-        derive_seed(config.seed, "views", step),
-        locations_l,
-        locations_u,
-        labelled.known(ids_l, n_classes),
-    )
+    seed = derive_seed(config.seed, "views", step)
+    known = labelled.known(ids_l, n_classes)
+    return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, seed, locations_l, locations_u, known)

@@ -58,10 +58,8 @@ class TrainConfig:
         halvings = self.depth - 1
         halved = self.patch[:2] if self.arch.endswith("2d") else self.patch
         if min(self.patch) < 1 or any(side % 2**halvings for side in halved):
-            raise ConfigError(
-                f"the patch is {self.patch} and the network halves it {halvings} times",
-                fix=f"choose patch sides that are multiples of {2**halvings}",
-            )
+            what = f"the patch is {self.patch} and the network halves it {halvings} times"
+            raise ConfigError(what, fix=f"choose patch sides that are multiples of {2**halvings}")
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "TrainConfig":

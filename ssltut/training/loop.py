@@ -209,11 +209,9 @@ class Training:
         """
         rule = self.config.select
         sign = 1.0 if HIGHER_IS_BETTER.get(rule, True) else -1.0
-        better = (
-            rule == "last" or self.best is None or sign * scores[rule] > sign * self.best["score"]
-        )
+        score = scores["dice" if rule == "last" else rule]
+        better = rule == "last" or self.best is None or sign * score > sign * self.best["score"]
         if better:
-            score = scores["dice" if rule == "last" else rule]
             self.best = {"step": self.done, "rule": rule, "score": score}
         meta = {
             "primary": next(iter(self.nets)),
@@ -223,9 +221,8 @@ class Training:
             "intensity": [self.intensity.mean, self.intensity.std],
         }
         if better:
-            save_checkpoint(
-                self.folder / "best.safetensors", states_of(precise), meta | {"history": []}
-            )
+            file = self.folder / "best.safetensors"
+            save_checkpoint(file, states_of(precise), meta | {"history": []})
         last = states_of(self.nets) | {"optimizer": flatten_optimizer(self.optimizer)}
         save_checkpoint(self.folder / "last.safetensors", last, meta)
         if self.done == self.config.steps:
@@ -249,11 +246,10 @@ class Training:
         row = self.history[-1]
         seconds_a_step = (time.monotonic() - self.started) / (self.done - self.first)
         minutes_left = seconds_a_step * (self.config.steps - self.done) / 60
-        return (
-            f"{self.method.title}: step {self.done}/{self.config.steps}, loss {row['total']:.3f},"
-            f" validation Dice {row['validation dice']:.3f}, HD95 {row['validation hd95']:.1f} mm,"
-            f" {minutes_left:.1f} min left"
-        )
+        step = f"{self.method.title}: step {self.done}/{self.config.steps}"
+        scores = f"Dice {row['validation dice']:.3f}, HD95 {row['validation hd95']:.1f} mm"
+        loss = f"loss {row['total']:.3f}"
+        return f"{step}, {loss}, validation {scores}, {minutes_left:.1f} min left"
 
 
 def open_run(
@@ -293,18 +289,12 @@ def open_run(
     for role, net in nets.items():
         nets[role] = net.to(fabric.device)
     optimizer = adam(nets, config)
+    semi = bool(unlabelled) and method.supervision is Supervision.SEMI
+    pools = pool(labelled), pool(unlabelled) if semi else None
+    table = cohort.table
+    scans = cohort.validation()
     training = Training(
-        method,
-        config,
-        folder,
-        cohort.table,
-        fabric,
-        pool(labelled),
-        pool(unlabelled) if unlabelled and method.supervision is Supervision.SEMI else None,
-        cohort.validation(),
-        intensity,
-        nets,
-        optimizer,
+        method, config, folder, table, fabric, *pools, scans, intensity, nets, optimizer
     )
 
     # Everything fits: from here on the folder is this run's.
@@ -332,12 +322,10 @@ def check_finite(terms: Terms, batch: Batch, step: int, folder: Path) -> None:
         "unlabelled": batch.ids_u,
     }
     write_atomically(folder / "nonfinite.json", json.dumps(report, indent=1))
-    raise TrainingError(
-        f"loss term {', '.join(bad)} is not finite at step {step} "
-        f"(labelled {', '.join(batch.ids_l)}; unlabelled {', '.join(batch.ids_u) or 'none'})",
-        where=folder,
-        fix="look at these scans, lower lr, or use precision 32-true",
-    )
+    scans = f"labelled {', '.join(batch.ids_l)}; unlabelled {', '.join(batch.ids_u) or 'none'}"
+    what = f"loss term {', '.join(bad)} is not finite at step {step} ({scans})"
+    fix = "look at these scans, lower lr, or use precision 32-true"
+    raise TrainingError(what, where=folder, fix=fix)
 
 
 def states_of(nets: Mapping[str, nn.Module]) -> dict[str, dict[str, torch.Tensor]]:

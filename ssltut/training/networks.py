@@ -60,10 +60,8 @@ def start_pretrained(
         if spec.weights:
             load_pretrained(nets[role], Path(spec.weights))
         elif spec.weights is not None:
-            log(
-                f"{method.title}: the network {role!r} starts at random, as no pre-trained weights"
-                " were given (option weights)"
-            )
+            why = "as no pre-trained weights were given (option weights)"
+            log(f"{method.title}: the network {role!r} starts at random, {why}")
 
 
 def adam(nets: Mapping[str, nn.Module], config: TrainConfig) -> torch.optim.Adam:

@@ -30,11 +30,8 @@ def predict_file(
     except SsltutError as error:
         return error
     except (RuntimeError, MemoryError, OSError) as error:
-        return DataError(
-            f"{type(error).__name__}: {' '.join(str(error).split())}",
-            where=scan,
-            fix="see to memory and disk, then predict it alone",
-        )
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return DataError(what, where=scan, fix="see to memory and disk, then predict it alone")
     return None
 
 
@@ -66,10 +63,8 @@ def predict_files(
     scans = list(targets)
     processes = n_workers(workers, len(scans), cluster=bool(dask))
     alone = not processes and not dask  # workers draw no bars
-    jobs = [
-        (scan.absolute(), target.absolute(), min_component, alone)
-        for scan, target in targets.items()
-    ]
+    paths = [(scan.absolute(), target.absolute()) for scan, target in targets.items()]
+    jobs = [(*pair, min_component, alone) for pair in paths]
     wrong: dict[Path, SsltutError] = {}
     with (
         open_workers(processes, dask, log) as run_jobs,

@@ -43,10 +43,8 @@ def hip(
         raise ConfigError(f"the recipe has no profile {profile!r}", fix=fix)
     scans, config = HIP[profile]
     cohort = pelvis_cohort(**scans, seed=seed)
-    log(
-        f"{scans['n']} synthetic pelves of {scans['spacing']:g} mm, {config.steps} steps of"
-        f" {config.labelled} randomised patches"
-    )
+    pelves = f"{scans['n']} synthetic pelves of {scans['spacing']:g} mm"
+    log(f"{pelves}, {config.steps} steps of {config.labelled} randomised patches")
     return train(make_method("all_labels"), cohort, replace(config, seed=seed), Path(out), log=log)
 
 

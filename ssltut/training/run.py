@@ -90,9 +90,8 @@ def run_identity(
     }
     given = [Path(spec.weights) for spec in method.networks.values() if spec.weights]
     if given:
-        identity["weights"] = [
-            digest_of(path / "best.safetensors" if path.is_dir() else path) for path in given
-        ]
+        files = [path / "best.safetensors" if path.is_dir() else path for path in given]
+        identity["weights"] = [digest_of(file) for file in files]
     text = json.dumps(identity, sort_keys=True)
     return identity | {"hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
@@ -100,17 +99,15 @@ def run_identity(
 def read_identity(folder: Path) -> dict[str, Any]:
     """The content of run.json. Raises CheckpointError when it is missing or damaged."""
     if not (folder / "run.json").is_file():
-        raise CheckpointError(
-            "there is no run here", where=folder, fix="give the folder that ssltut train wrote"
-        )
+        fix = "give the folder that ssltut train wrote"
+        raise CheckpointError("there is no run here", where=folder, fix=fix)
     try:
         content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         required = {key: content[key] for key in ("method", "options", "config", "table", "hash")}
         return required | content
     except (ValueError, KeyError, TypeError):
-        raise CheckpointError(
-            "run.json is damaged", where=folder, fix="delete the folder and train again"
-        ) from None
+        fix = "delete the folder and train again"
+        raise CheckpointError("run.json is damaged", where=folder, fix=fix) from None
 
 
 def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
@@ -154,14 +151,7 @@ def load_run(folder: Path) -> Run:
     for role, net in nets.items():
         load_net(net, groups.get(f"net.{role}", {}), folder)
         net.eval()
-    return Run(
-        method,
-        config,
-        nets,
-        Intensity(*meta["intensity"]),
-        table,
-        pd.DataFrame(last["history"]),
-        last["best"],
-        folder,
-        identity.get("spacing"),
-    )
+    intensity = Intensity(*meta["intensity"])
+    history = pd.DataFrame(last["history"])
+    spacing = identity.get("spacing")
+    return Run(method, config, nets, intensity, table, history, last["best"], folder, spacing)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
@@ -11,7 +12,7 @@ from ssltut.data.patches import Intensity
 from ssltut.methods.contract import Method
 from ssltut.metrics import score_case
 from ssltut.training.config import TrainConfig
-from ssltut.training.windows import predict_label
+from ssltut.training.windows import predict_probabilities
 
 
 def validation_scores(
@@ -26,10 +27,9 @@ def validation_scores(
     rows = []
     for case in cases:
         assert case.label is not None, "validation scans have labels"
-        label = predict_label(method, nets, case, intensity, config.patch)
+        p = predict_probabilities(method, nets, case, intensity, config.patch)
+        label = p.argmax(0).numpy().astype(np.uint8)
         rows += score_case(label, case.label, case.spacing, table.names)
     frame = pd.DataFrame(rows, columns=["class", "metric", "value", "status"])
-    return {
-        metric: float(frame.loc[frame.metric == metric, "value"].mean())
-        for metric in ("dice", "hd95")
-    }
+    of_metric = {name: frame.loc[frame.metric == name, "value"] for name in ("dice", "hd95")}
+    return {name: float(values.mean()) for name, values in of_metric.items()}

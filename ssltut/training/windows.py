@@ -1,6 +1,8 @@
 """Sliding-window prediction of whole scans, the same for validation, test and users' own."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from math import ceil, prod
 
 import numpy as np
@@ -10,6 +12,7 @@ from torch import Tensor
 from ssltut.data.case import Case
 from ssltut.data.patches import Intensity
 from ssltut.methods.contract import Method, Nets
+from ssltut.nets.modes import eval_mode
 from ssltut.progress import progress_bar
 
 OVERLAP = 0.5  # of neighbouring windows
@@ -33,9 +36,8 @@ def sliding_window(
     from monai.inferers import sliding_window_inference
 
     x = torch.from_numpy(np.ascontiguousarray(image))[None, None]
-    with progress_bar(
-        total=n_windows(image.shape, patch), unit="window", show=progress, leave=False
-    ) as bar:
+    total = n_windows(image.shape, patch)
+    with progress_bar(total=total, unit="window", show=progress, leave=False) as bar:
 
         def counted(windows: Tensor) -> Tensor:
             out = forward(windows)
@@ -77,23 +79,10 @@ def predict_probabilities(
     progress: bool = False,
 ) -> Tensor:
     """Class probabilities (C, X, Y, Z) of one scan; networks are put in eval mode and back."""
-    modes = {net: net.training for net in nets.values()}
-    device = next(next(iter(nets.values())).parameters()).device
     image = intensity.normalise(case.image)
-    for net in modes:
-        net.eval()
-    try:
-        return sliding_window(
-            lambda x: method.predict(nets, x), image, patch, device, progress=progress
-        )
-    finally:
-        for net, mode in modes.items():
-            net.train(mode)
-
-
-def predict_label(
-    method: Method, nets: Nets, case: Case, intensity: Intensity, patch: tuple[int, int, int]
-) -> np.ndarray:
-    """The most probable class of every voxel, (X, Y, Z) uint8."""
-    p = predict_probabilities(method, nets, case, intensity, patch)
-    return p.argmax(0).numpy().astype(np.uint8)
+    device = next(next(iter(nets.values())).parameters()).device
+    predict = partial(method.predict, nets)
+    with ExitStack() as modes:
+        for net in nets.values():
+            modes.enter_context(eval_mode(net))
+        return sliding_window(predict, image, patch, device, progress=progress)

@@ -7,10 +7,9 @@ from torch import Tensor
 
 from ssltut.data.batch import Batch
 from ssltut.data.components import largest_component
-from ssltut.methods.contract import PARTS, Method, Nets, Network, Plan, Progress, Term, Terms
+from ssltut.methods.contract import PARTS, Method, Nets, Network, Outs, Plan, Progress, Term, Terms
 from ssltut.methods.losses import supervised_loss
 from ssltut.methods.parts.masks import box_mask, halves
-from ssltut.nets.base import Out
 from ssltut.options import Fraction, NotNegative
 
 
@@ -26,21 +25,6 @@ class Mix(NamedTuple):
     x: Tensor
     target: Tensor
     true: Tensor | None = None
-
-
-class Taught(NamedTuple):
-    """What the teacher gives for the unlabelled patches, and its labels of them (B', X, Y, Z)."""
-
-    out: Out
-    pseudo: Tensor
-
-
-class Pasted(NamedTuple):
-    """What the student gives for pasted patches; ``teacher`` is None without unlabelled ones."""
-
-    out: Out
-    mix: Mix
-    teacher: Taught | None = None
 
 
 class BCP(Method):
@@ -77,20 +61,22 @@ class BCP(Method):
     def decay_at(self, progress: Progress) -> float:
         return 0.0 if progress.frac < self.pretrain else self.ema_decay
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Pasted:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """One pass of the student over patches that are pasted into each other."""
         if not self.weight:
             out = self.see(batch, nets, PARTS[:1]).whole
-            return Pasted(out, Mix(batch.x_l, batch.y_l))
-        teacher = None if batch.x_u is None else self.teach(batch, nets)
-        mix = self.mix_labelled(batch) if teacher is None else self.mix(batch, teacher.pseudo)
+            return {"student": out, "mix": Mix(batch.x_l, batch.y_l)}
+        outs = {} if batch.x_u is None else self.teach(batch, nets)
+        mix = self.mix(batch, outs["pseudo"]) if outs else self.mix_labelled(batch)
         noise = batch.noise(self.sigma_student, "student", "pasted")
-        return Pasted(nets["student"](noise(mix.x)), mix, teacher)
+        return outs | {"student": nets["student"](noise(mix.x)), "mix": mix}
 
     @torch.no_grad()
-    def teach(self, batch: Batch, nets: Nets) -> Taught:
+    def teach(self, batch: Batch, nets: Nets) -> Outs:
+        """What the teacher gives for unlabelled patches, and its labels of them (B', X, Y, Z)."""
         out = nets["teacher"](batch.unlabelled)
-        return Taught(out, largest_component(out.logits.argmax(1), batch.n_classes))
+        pseudo = largest_component(out.logits.argmax(1), batch.n_classes)
+        return {"teacher": out, "pseudo": pseudo}
 
     def mix_labelled(self, batch: Batch) -> Mix:
         """Half of the labelled patches with boxes of the other half."""
@@ -117,9 +103,9 @@ class BCP(Method):
         """(n or 1, X, Y, Z) bool: True where the patch that is pasted into stays as it is."""
         return box_mask(batch.x_l.shape[2:], self.box, batch.generator("box"))[None]
 
-    def terms(self, batch: Batch, nets: Nets, outs: Pasted, progress: Progress) -> Terms:
-        logits = outs.out.logits
-        _, target, true = outs.mix
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+        logits = outs["student"].logits
+        _, target, true = outs["mix"]
         if true is None:
             return {"supervised": Term(supervised_loss(logits, target))}
         return {
@@ -130,8 +116,6 @@ class BCP(Method):
 
 def loss_of_both(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy + Dice of X1 plus that of X2, over the voxels of ``mask``; all (2n, ...)."""
-    first = slice(None, len(target) // 2)
-    second = slice(len(target) // 2, None)
-    return supervised_loss(logits[first], target[first], mask[first]) + supervised_loss(
-        logits[second], target[second], mask[second]
-    )
+    parts = zip(logits.chunk(2), target.chunk(2), mask.chunk(2), strict=True)
+    first, second = (supervised_loss(*part) for part in parts)
+    return first + second

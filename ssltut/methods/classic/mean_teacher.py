@@ -6,16 +6,7 @@ import torch
 from torch import Tensor
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import (
-    Method,
-    Nets,
-    Network,
-    Outs,
-    Progress,
-    Term,
-    Terms,
-    supervised,
-)
+from ssltut.methods.contract import Method, Nets, Network, Outs, Progress, Term, Terms, supervised
 from ssltut.methods.schedules import ramp
 from ssltut.options import Fraction, NotNegative
 
@@ -39,9 +30,6 @@ class MeanTeacher(Method):
     ema_decay: Fraction = 0.99
     ema_warmup: bool = True
     sigma_teacher: NotNegative = 0.1
-
-    def acts(self, progress: Progress) -> bool:
-        return self.weight > 0.0
 
     def decay_at(self, progress: Progress) -> float:
         if not self.ema_warmup:

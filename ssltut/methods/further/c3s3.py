@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import Method, Nets, Network, Progress, Term, Terms
+from ssltut.methods.contract import Method, Nets, Network, Outs, Progress, Term, Terms
 from ssltut.methods.losses import dice_loss, mean_of, sharpen, sum_of
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.methods.schedules import ramp
@@ -83,9 +82,7 @@ class C3S3(Method):
         noises = {part: batch.noise(self.sigma_student, "second view", part) for part in patches}
         return torch.cat([noises[part](x) for part, x in patches.items()])
 
-    def terms(
-        self, batch: Batch, nets: Nets, outs: Mapping[str, Views], progress: Progress
-    ) -> Terms:
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         fits = {role: fit(views, batch.y_l) for role, views in outs.items()}
         terms = {}
         for role, name in (("student", "supervised"), ("rival", "rival supervised")):
@@ -95,10 +92,10 @@ class C3S3(Method):
             rise = ramp(progress.frac / self.rampup)
             taught = self.competition(outs, fits, len(batch.x_l))
             terms["competition"] = Term(taught, self.weight * rise)
-            distances = [
-                1.0 - F.cosine_similarity(first.logits.float(), second.logits.float()).mean()
-                for first, second in outs.values()
-            ]
+            distances = []
+            for views in outs.values():
+                first, second = (view.logits.float() for view in views)
+                distances.append(1.0 - F.cosine_similarity(first, second).mean())
             terms["agreement"] = Term(sum_of(distances), self.agreement)
             terms["contrast"] = Term(self.iuc(batch, nets, outs), self.contrast)
         return terms
@@ -130,12 +127,12 @@ class C3S3(Method):
         chosen = torch.randperm(n_voxels, generator=draws, device=batch.x_l.device)[: self.voxels]
         sides = []
         for role, views in outs.items():
-            net: Any = nets[role]
+            head = nets[role].heads["projection"]
             side = []
             for view in views:
                 vectors = voxel_vectors(view.feats["embedding"])[chosen]
                 label = view.logits.argmax(1).flatten()[chosen]
-                side.append((project(net.heads["projection"], vectors), label))
+                side.append((project(head, vectors), label))
             sides.append(side)
         losses = [
             iuc_loss(F.cosine_similarity(z, w), a, b, batch.n_classes, self.tau)

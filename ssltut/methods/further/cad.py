@@ -28,18 +28,8 @@ class Displaced(NamedTuple):
     where: Tensor
 
 
-class Seen(NamedTuple):
-    """What each trained network gives for labelled, unlabelled and displaced patches."""
-
-    outs: Outs
-    displaced: Displaced | None
-
-
 def low_confidence(p: Tensor, threshold: float) -> Tensor:
-    """(B, X, Y, Z) bool: the largest piece of the voxels whose confidence is below ``threshold``.
-
-    The confidence is the largest probability; pieces are those of a 26-neighbourhood.
-    """
+    """(B, X, Y, Z) bool: the largest piece of the voxels whose largest probability is too low."""
     return largest_component((p.amax(1) < threshold).long(), 2).bool()
 
 
@@ -129,24 +119,26 @@ class CAD(Consistency):
         side = (1.0 - r) * self.side_first + r * self.side_last
         return threshold, side
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Seen:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """One pass of each trained network, with the displaced patches after the others."""
         if len(self.parts(batch, progress)) == 1:
-            return Seen(super().forward(batch, nets, progress), None)
+            return super().forward(batch, nets, progress)
         with torch.no_grad():
             p = nets["teacher"](batch.unlabelled).logits.float().softmax(1)
         displaced = displace(batch.unlabelled, p, *self.limits(progress))
         longer = replace(batch, x_u=torch.cat([batch.unlabelled, displaced.x]))
-        return Seen(super().forward(longer, nets, progress), displaced)
+        return super().forward(longer, nets, progress) | {"displaced": displaced}
 
-    def terms(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> Terms:
-        terms = super().terms(batch, nets, outs.outs, progress)
-        if outs.displaced is not None:
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+        trained = {role: outs[role] for role in self.trained}
+        terms = super().terms(batch, nets, trained, progress)
+        if "displaced" in outs:
+            _, target, where = outs["displaced"]
             losses = []
-            for out in outs.outs.values():
+            for out in trained.values():
                 p = out.unlabelled.logits[len(batch.unlabelled) :].float().softmax(1)
-                losses.append((p - outs.displaced.p).square().mean())
-            share = outs.displaced.where.float().mean().item()
+                losses.append((p - target).square().mean())
+            share = where.float().mean().item()
             terms["displaced"] = Term(sum_of(losses), terms["consistency"].weight, share)
         return terms
 

@@ -1,7 +1,6 @@
 """Ellipse-constrained refinement with mirror symmetry, ERSR (JBHI 2025)."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,20 +15,14 @@ from ssltut.methods.contract import (
     NetOutput,
     Nets,
     Network,
+    Outs,
     Plan,
     Progress,
     Term,
     Terms,
     supervised,
 )
-from ssltut.methods.further.shapes import (
-    SURE,
-    Shape,
-    find_shape,
-    pieces,
-    regularity,
-    repair,
-)
+from ssltut.methods.further.shapes import SURE, Shape, find_shape, pieces, regularity, repair
 from ssltut.methods.losses import masked_mean, sum_of
 from ssltut.methods.parts.memory import ScoreTable, after_storing
 from ssltut.methods.parts.perturb import uniform
@@ -65,17 +58,6 @@ class Refined(NamedTuple):
         """
         own = (self.left if left else ~self.left)[:, None]
         return torch.where(self.region[:, None], torch.where(own, half, self.reflect(half)), v)
-
-
-class Seen(NamedTuple):
-    """What the student gives for the patches, and for the unlabelled ones with mirrored halves.
-
-    scores  the regularity of the teacher's mask by scan, which ``update`` remembers
-    """
-
-    out: NetOutput
-    refined: Refined | None = None
-    scores: Mapping[str, float] = {}
 
 
 class ERSR(Method):
@@ -132,17 +114,17 @@ class ERSR(Method):
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         return {"scores": ScoreTable()}
 
-    def acts(self, progress: Progress) -> bool:
-        return self.weight > 0.0
-
     def rise(self, progress: Progress) -> float:
         """The ramp of everything after the first stage."""
         return ramp((progress.frac - self.pretrain) / (1.0 - self.pretrain))
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Seen:
-        """One pass of the student: labelled and unlabelled patches, and both mirrored ones."""
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
+        """One pass of the student: labelled and unlabelled patches, and both mirrored ones.
+
+        And the score of each scan, which ``update`` remembers.
+        """
         if len(self.parts(batch, progress)) == 1:
-            return Seen(self.see(batch, nets, PARTS[:1]))
+            return super().forward(batch, nets, progress)
         refined, scores = self.refine(batch, nets, 0.5 + 0.5 * self.rise(progress))
         images = []
         for left in (True, False):
@@ -150,14 +132,16 @@ class ERSR(Method):
             images.append(refined.complete(batch.unlabelled, half, left))
         mirrored = batch.noise(self.sigma_student, "student", "mirror")(torch.cat(images))
         x = torch.cat([*(self.view(batch, part) for part in PARTS), mirrored])
-        return Seen(NetOutput(nets["student"](x), len(batch.x_l)), refined, scores)
+        out = NetOutput(nets["student"](x), len(batch.x_l))
+        return {"student": out, "refined": refined, "scores": scores}
 
-    def terms(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> Terms:
-        terms = {"supervised": supervised(outs.out, batch)}
-        refined = outs.refined
-        if refined is None:
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+        student = outs["student"]
+        terms = {"supervised": supervised(student, batch)}
+        if "refined" not in outs:
             return terms
-        probabilities = outs.out.unlabelled.logits.float().softmax(1)[:, self.target, None]
+        refined = outs["refined"]
+        probabilities = student.unlabelled.logits.float().softmax(1)[:, self.target, None]
         p, *mirrored = probabilities.split(len(batch.unlabelled))
         used = refined.used[:, None]
         half = (refined.region & refined.left)[:, None]
@@ -174,10 +158,10 @@ class ERSR(Method):
         terms["mirror halves"] = Term(halves, weight, share)
         return terms
 
-    def update(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> None:
+    def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
         super().update(batch, nets, outs, progress)
-        table: Any = nets["scores"]
-        table.store(list(outs.scores), list(outs.scores.values()))
+        scores = outs.get("scores", {})
+        nets["scores"].store(list(scores), list(scores.values()))
 
     @torch.no_grad()
     def refine(self, batch: Batch, nets: Nets, share: float) -> tuple[Refined, dict[str, float]]:
@@ -196,9 +180,8 @@ class ERSR(Method):
         stored = {batch.ids_u[i]: score for i, score in scores.items()}
         limit = after_storing(nets["scores"], list(stored), list(stored.values())).limit(share)
         ranked = sorted(scores, key=scores.__getitem__)
-        kept = [
-            i for place, i in enumerate(ranked) if place < int(share * len(p)) or scores[i] <= limit
-        ]
+        n = int(share * len(p))
+        kept = [i for place, i in enumerate(ranked) if place < n or scores[i] <= limit]
         mask, used, region, left = (np.zeros(p.shape, bool) for _ in range(4))
         itself = np.moveaxis(np.indices(p.shape[1:], np.float64), 0, -1)
         partner = np.broadcast_to(itself, (*p.shape, 3)).copy()
@@ -211,8 +194,7 @@ class ERSR(Method):
         where = batch.unlabelled.device
         masks = [torch.from_numpy(array).to(where) for array in (mask, used, region, left)]
         grid = torch.from_numpy(grid[..., ::-1].copy()).to(batch.unlabelled)
-        refined = Refined._make([*masks, grid])
-        return refined, stored
+        return Refined._make([*masks, grid]), stored
 
     def places(self, i: int, depth: int) -> list[tuple]:
         """Where patch ``i`` lies in a batch of ``depth`` slices: the whole of it, or its slices."""
@@ -221,27 +203,24 @@ class ERSR(Method):
         return [(i, slice(None), slice(None), z) for z in range(depth)]
 
     def shapes(self, p: np.ndarray) -> list[Shape]:
-        """The shape of the sure part of ``p``, with a sagittal mirror those of its two pieces.
-
-        None where one of them does not fit.
-        """
+        """The shape of the sure part of ``p``, or of its two pieces; empty where one fits none."""
         n = 2 if self.mirror == "sagittal" else 1
-        sphere = self.shape == "sphere"
-        fitted = [
-            find_shape(piece, sphere, self.reach, self.overlap) for piece in pieces(p >= SURE, n)
-        ]
-        shapes = [shape for shape in fitted if shape is not None]
+        shapes = []
+        for piece in pieces(p >= SURE, n):
+            shape = find_shape(piece, self.shape == "sphere", self.reach, self.overlap)
+            if shape is not None:
+                shapes.append(shape)
         return shapes if len(shapes) == n else []
 
 
-def photometric(x: Tensor, generator: torch.Generator, chance: float = 0.2) -> Tensor:
-    """Each with probability ``chance`` in every patch (B, 1, X, Y, Z): four changes of intensity.
+def photometric(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Each with probability 0.2 in every patch (B, 1, X, Y, Z): four changes of intensity.
 
     A power of 1.2 to 1.8 over the range of the patch, a shift of up to 0.1, a blur of 3 x 3 voxels
     in the plane, and noise of 0.05.
     """
     each = (len(x), 1, 1, 1, 1)
-    gamma, shift, blur, noise = (uniform(generator, each, 0.0, 1.0) < chance for _ in range(4))
+    gamma, shift, blur, noise = (uniform(generator, each, 0.0, 1.0) < 0.2 for _ in range(4))
     low = x.amin((1, 2, 3, 4), keepdim=True)
     size = (x.amax((1, 2, 3, 4), keepdim=True) - low).clamp(min=1e-6)
     powers = ((x - low) / size).clamp(0.0, 1.0) ** uniform(generator, each, 1.2, 1.8)

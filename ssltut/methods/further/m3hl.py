@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.classic.bcp import BCP, Pasted
-from ssltut.methods.contract import Nets, Progress, Term, Terms
+from ssltut.methods.classic.bcp import BCP
+from ssltut.methods.contract import Nets, Outs, Progress, Term, Terms
 from ssltut.methods.losses import mean_of
 from ssltut.methods.parts.masks import halves
 from ssltut.nets.base import Out
@@ -47,11 +47,12 @@ class M3HL(BCP):
         size, generator = batch.x_l.shape[2:], batch.generator("blocks")
         return block_masks(n, size, self.blocks, self.smallest, generator)
 
-    def terms(self, batch: Batch, nets: Nets, outs: Pasted, progress: Progress) -> Terms:
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         terms = super().terms(batch, nets, outs, progress)
-        if outs.teacher is not None and self.features:
-            terms["low"] = Term(self.low(outs.out, outs.teacher.out), self.features)
-            terms["high"] = Term(self.high(outs.out, outs.teacher.out), self.features)
+        if "teacher" in outs and self.features:
+            student, teacher = outs["student"], outs["teacher"]
+            terms["low"] = Term(self.low(student, teacher), self.features)
+            terms["high"] = Term(self.high(student, teacher), self.features)
         return terms
 
     def low(self, student: Out, teacher: Out) -> Tensor:

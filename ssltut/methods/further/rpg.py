@@ -109,10 +109,7 @@ class RPG(Method):
 
     @torch.no_grad()
     def targets(self, batch: Batch, nets: Nets) -> tuple[Tensor, Tensor]:
-        """Of the unlabelled patches, the votes of the references and the student's weak prediction.
-
-        Both (B', C, X, Y, Z).
-        """
+        """Votes of the references and the student's weak prediction, both (B', C, X, Y, Z)."""
         weak_view = super().view
         with eval_mode(nets["student"]):
             weak = nets["student"](torch.cat([weak_view(batch, part) for part in PARTS]))
@@ -121,13 +118,9 @@ class RPG(Method):
         queries = thin(unlabelled.feats["embedding"], self.stride)
         labels = thin_label(batch.y_l, batch.n_classes, self.stride).flatten()
         chosen = balanced(labels, batch.n_classes, self.references, batch.generator("references"))
-        votes = neighbour_vote(
-            voxel_vectors(queries),
-            references[chosen],
-            labels[chosen],
-            batch.n_classes,
-            min(self.neighbours, len(chosen)),
-        )
+        k = min(self.neighbours, len(chosen))
+        of_block = voxel_vectors(queries)
+        votes = neighbour_vote(of_block, references[chosen], labels[chosen], batch.n_classes, k)
         coarse = votes.unflatten(0, (len(queries), *queries.shape[2:])).movedim(-1, 1)
         q = F.interpolate(coarse, batch.unlabelled.shape[2:], mode="trilinear")
         return q, unlabelled.logits.float().softmax(1)

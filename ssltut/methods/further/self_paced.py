@@ -1,7 +1,7 @@
 """Self-paced contrastive learning with meta-labels (Peng et al. 2021)."""
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from ssltut.methods.contract import (
     Method,
     NetOutput,
     Nets,
+    Outs,
     Plan,
     Progress,
     Term,
@@ -26,44 +27,23 @@ from ssltut.nets.precision import full_precision
 from ssltut.options import Count, Fraction, NotNegative, Positive
 
 # Of each meta-label its weight, and its first and last age.
-META = {
-    "position": (1.0, 5.0, 60.0),
-    "patient": (0.1, 3.5, 50.0),
-    "side": (0.1, 2.0, 50.0),
-}
+META = {"position": (1.0, 5.0, 60.0), "patient": (0.1, 3.5, 50.0), "side": (0.1, 2.0, 50.0)}
 WIDTH = 256
 
 
-class Seen(NamedTuple):
-    """The bottleneck (2B, D, X, Y, Z) of two views of all patches; None: nothing unlabelled acts.
-
-    out  what the student gives for all views; None in the first stage, which trains the encoder
-    """
-
-    out: NetOutput | None
-    bottleneck: Tensor | None
-
-
 def meta_label(kind: str, batch: Batch, bins: int) -> Tensor:
-    """(B,) a number for the place of each patch, the labelled ones first.
-
-    The same number is the same kind of place.
-    """
+    """(B,) a number for the kind of place of each patch, the labelled ones first."""
     locations = batch.locations_l + batch.locations_u
     if kind == "position":  # along the body, foot to head
-        return torch.tensor(
-            [min(int(location.centre[2] * bins), bins - 1) for location in locations]
-        )
+        heights = [location.centre[2] for location in locations]
+        return torch.tensor([min(int(height * bins), bins - 1) for height in heights])
     values = [getattr(location, kind) for location in locations]
     return torch.tensor([values.index(value) for value in values])
 
 
 @full_precision
 def pair_losses(z: Tensor, temperature: float) -> Tensor:
-    """(M, M) l_ij = -log exp(z_i z_j / τ) / Σ_{a≠i} exp(z_i z_a / τ); the diagonal is infinite.
-
-    z (M, D) are embeddings of length 1.
-    """
+    """(M, M) l_ij = -log exp(z_i z_j / τ) / Σ_{a≠i} exp(z_i z_a / τ), infinite at i = j."""
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     similarity = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
     return similarity.logsumexp(1, keepdim=True) - similarity
@@ -125,9 +105,6 @@ class SelfPaced(Method):
             return Plan(default.labelled, max(default.unlabelled, self.patches))
         return default
 
-    def acts(self, progress: Progress) -> bool:
-        return self.weight > 0.0
-
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         channels = student.classifier.in_channels * student.factor
         layers: dict[str, nn.Module] = {
@@ -136,26 +113,26 @@ class SelfPaced(Method):
         }
         return {"projector": nn.ModuleDict(layers)}
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Seen:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """Two views of all patches in one pass, through the encoder alone in the first stage."""
         if len(self.parts(batch, progress)) == 1:
-            return Seen(self.see(batch, nets, PARTS[:1]), None)
-        student: Any = nets["student"]
+            return super().forward(batch, nets, progress)
+        student = nets["student"]
         x = torch.cat([*(self.view(batch, part) for part in PARTS), self.second_view(batch)])
         if progress.frac < self.pretrain:
-            return Seen(None, student.encode(x)[-1])
+            return {"bottleneck": student.encode(x)[-1]}
         out = student(x)
-        return Seen(NetOutput(out, len(batch.x_l)), out.feats["bottleneck"])
+        return {"student": NetOutput(out, len(batch.x_l)), "bottleneck": out.feats["bottleneck"]}
 
     def second_view(self, batch: Batch) -> Tensor:
         x = strong_view(torch.cat([batch.x_l, batch.unlabelled]), batch.generator("second"))
         return batch.noise(self.sigma_student, "second")(x)
 
-    def terms(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> Terms:
-        terms = {} if outs.out is None else {"supervised": supervised(outs.out, batch)}
-        if outs.bottleneck is None:
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+        terms = {"supervised": supervised(outs["student"], batch)} if "student" in outs else {}
+        if "bottleneck" not in outs:
             return terms
-        pooled = outs.bottleneck.float().mean((2, 3, 4))
+        pooled = outs["bottleneck"].float().mean((2, 3, 4))
         for kind in self.use:
             same, losses, weights = self.pairs(kind, pooled, batch, nets, progress)
             counted = torch.zeros_like(same, dtype=losses.dtype)
@@ -176,8 +153,7 @@ class SelfPaced(Method):
         label = meta_label(kind, batch, self.bins).to(pooled.device).repeat(2)
         itself = torch.eye(len(label), dtype=torch.bool, device=label.device)
         same = (label[:, None] == label) & ~itself
-        projector: Any = nets["projector"]
-        z = F.normalize(projector[kind](pooled).float(), dim=1)
+        z = F.normalize(nets["projector"][kind](pooled).float(), dim=1)
         losses = pair_losses(z, self.temperature)[same]
         return same, losses, self_paced_weights(losses, age_at(kind, progress), self.weights)
 

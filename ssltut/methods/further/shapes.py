@@ -44,18 +44,6 @@ class Mirror(NamedTuple):
         return x - 2.0 * height[..., None] * self.normal, height < 0
 
 
-class Repaired(NamedTuple):
-    """A repaired mask, the mask with its mirror image, the half before the mirror, and partners.
-
-    All (*size) bool, but ``partner`` (*size, D): where the mirror image of a voxel lies.
-    """
-
-    mask: np.ndarray
-    region: np.ndarray
-    left: np.ndarray
-    partner: np.ndarray
-
-
 def surface_points(mask: np.ndarray) -> np.ndarray:
     """The middles of all voxel faces between inside and outside, (N, D).
 
@@ -154,8 +142,12 @@ def repair_mask(p: np.ndarray, squared: np.ndarray, reach: float) -> np.ndarray:
     return repaired >= SURE
 
 
-def repair(p: np.ndarray, shapes: Sequence[Shape], reach: float) -> Repaired | None:
-    """Probabilities ``p`` of a slice or patch, repaired by their shapes; None without a mirror."""
+def repair(p: np.ndarray, shapes: Sequence[Shape], reach: float) -> tuple[np.ndarray, ...] | None:
+    """Probabilities ``p`` of a slice or patch, repaired by their shapes; None without a mirror.
+
+    Gives the mask, the mask with its mirror image and the half before the mirror, all (*size) bool,
+    and where the mirror image of each voxel lies (*size, D).
+    """
     mirror = mirror_through(shapes) if shapes else None
     if mirror is None:
         return None
@@ -165,7 +157,7 @@ def repair(p: np.ndarray, shapes: Sequence[Shape], reach: float) -> Repaired | N
     last = np.reshape(p.shape, (-1,) + (1,) * p.ndim) - 0.5
     in_patch = ((there >= -0.5) & (there <= last)).all(0)
     image = ndimage.map_coordinates(mask.astype(np.uint8), there, order=0, mode="nearest") > 0
-    return Repaired(mask, (mask | image) & in_patch, left, partner)
+    return mask, (mask | image) & in_patch, left, partner
 
 
 def pieces(mask: np.ndarray, n: int) -> list[np.ndarray]:

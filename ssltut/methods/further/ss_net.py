@@ -1,29 +1,20 @@
 """Smoothness and class separation, SS-Net (Wu et al. 2022)."""
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import (
-    PARTS,
-    Method,
-    NetOutput,
-    Nets,
-    Progress,
-    Term,
-    Terms,
-    supervised,
-)
+from ssltut.methods.contract import PARTS, Method, Nets, Outs, Progress, Term, Terms, supervised
 from ssltut.methods.further.adversarial import adversarial_direction, change, frozen_averages
 from ssltut.methods.losses import sum_of
 from ssltut.methods.matching.primitives import surface_shell, voxel_vectors
 from ssltut.methods.parts.memory import ReferenceMemory, after_storing
 from ssltut.methods.schedules import ramp
-from ssltut.nets.base import Out, SegNet
+from ssltut.nets.base import SegNet
 from ssltut.nets.modes import eval_mode
 from ssltut.nets.precision import full_precision
 from ssltut.options import Count, Fraction, NotNegative, Positive
@@ -44,13 +35,6 @@ class Drawn(NamedTuple):
     label: Tensor
     vectors: Tensor
     best: tuple[Tensor, Tensor]
-
-
-class Seen(NamedTuple):
-    """What the student gives, and the drawn voxels; None where nothing is compared."""
-
-    out: NetOutput
-    drawn: Drawn | None = None
 
 
 def mlp(channels: int) -> nn.Sequential:
@@ -77,10 +61,7 @@ def mean_one_scores(score: nn.Module, vectors: Tensor) -> Tensor:
 
 @full_precision
 def weighted_distance(vectors: Tensor, w: Tensor, memory: Tensor, v: Tensor) -> Tensor:
-    """Mean over all pairs of w_i v_j (1 - cos(f_i, m_j)).
-
-    vectors (N, D), w (N,), memory (M, D), v (M,).
-    """
+    """Mean over all pairs of w_i v_j (1 - cos(f_i, m_j)); f (N, D), w (N,), m (M, D), v (M,)."""
     cosine = F.normalize(vectors.float(), dim=1) @ F.normalize(memory, dim=1).T
     return (w[:, None] * v * (1.0 - cosine)).mean()
 
@@ -159,79 +140,67 @@ class SSNet(Method):
     band: Count = 2
     keep: Literal["highest", "lowest"] = "highest"
 
-    def acts(self, progress: Progress) -> bool:
-        return self.weight > 0.0
-
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         return {"separator": Separator(student.classifier.in_channels, n_classes, self.memory)}
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Seen:
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """One pass of the student, and one of the separator over drawn voxels."""
-        parts = self.parts(batch, progress)
-        out = self.see(batch, nets, parts)
-        if len(parts) == 1:
-            return Seen(out)
+        outs = super().forward(batch, nets, progress)
+        if len(self.parts(batch, progress)) == 1:
+            return outs
+        out = outs["student"]
         predicted = out.whole.logits.argmax(1)
         label = torch.cat([batch.y_l, predicted[len(batch.y_l) :]])
         index = self.draw_voxels(batch, label)
         if len(index) < 2:  # batch norm needs two; there is neither a surface nor a foreground
-            return Seen(out)
+            return outs
         of_voxel = label.flatten()[index]
         right = (index < batch.y_l.numel()) & (predicted.flatten()[index] == of_voxel)
         vectors = voxel_vectors(out.whole.feats["embedding"])[index]
-        separator: Any = nets["separator"]
+        separator = nets["separator"]
         best = separator.best(vectors[right], of_voxel[right], self.keep == "highest")
         features = separator.predict(separator.project(vectors))
-        return Seen(out, Drawn(index, of_voxel, features, best))
+        return outs | {"drawn": Drawn(index, of_voxel, features, best)}
 
-    def terms(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> Terms:
-        terms = {"supervised": supervised(outs.out, batch)}
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+        terms = {"supervised": supervised(outs["student"], batch)}
         if len(self.parts(batch, progress)) > 1:
             rise = self.weight * ramp(progress.frac / self.rampup)
-            terms["smoothness"] = Term(self.smoothness(batch, nets, outs.out.whole), rise)
-            separation = self.separation(batch, nets, outs)
-            terms["separation"] = Term(separation, self.contrast * rise)
+            terms["smoothness"] = Term(self.smoothness(batch, nets, outs), rise)
+            terms["separation"] = Term(self.separation(batch, nets, outs), self.contrast * rise)
         return terms
 
-    def update(self, batch: Batch, nets: Nets, outs: Seen, progress: Progress) -> None:
+    def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
         super().update(batch, nets, outs, progress)
-        if outs.drawn is not None:
-            separator: Any = nets["separator"]
-            separator.memory.store(*outs.drawn.best)
+        if "drawn" in outs:
+            nets["separator"].memory.store(*outs["drawn"].best)
 
-    def smoothness(self, batch: Batch, nets: Nets, out: Out) -> Tensor:
-        p = out.logits.detach().float().softmax(1)
+    def smoothness(self, batch: Batch, nets: Nets, outs: Outs) -> Tensor:
+        p = outs["student"].whole.logits.detach().float().softmax(1)
         with frozen_averages(nets["student"]):
             x, worst = self.attack(batch, nets, p)
             return change(nets["student"], x + worst, p)
 
     def attack(self, batch: Batch, nets: Nets, p: Tensor) -> tuple[Tensor, Tensor]:
-        """What the student sees of all patches (B, 1, X, Y, Z), and the worst change of it.
-
-        The one that changes its probabilities ``p`` most.
-        """
+        """What the student sees (B, 1, X, Y, Z), and the change of it that changes ``p`` most."""
         x = torch.cat([self.view(batch, part) for part in PARTS])
         length = self.radius * math.sqrt(x[0].numel())
         draws = batch.generator("adversarial")
         return x, length * adversarial_direction(nets["student"], x, p, length, draws)
 
-    def separation(self, batch: Batch, nets: Nets, outs: Seen) -> Tensor:
+    def separation(self, batch: Batch, nets: Nets, outs: Outs) -> Tensor:
         """The distance of the drawn voxels to the memory, which holds the best of this step too."""
-        if outs.drawn is None:
-            return outs.out.whole.logits.sum() * 0.0
-        separator: Any = nets["separator"]
-        memory = after_storing(separator.memory, *outs.drawn.best)
-        labelled = outs.drawn.places < batch.y_l.numel()
-        return sum_of(
-            separator.distance(outs.drawn.vectors[part], outs.drawn.label[part], memory)
-            for part in (labelled, ~labelled)
-        )
+        if "drawn" not in outs:
+            return outs["student"].whole.logits.sum() * 0.0
+        places, label, vectors, best = outs["drawn"]
+        separator = nets["separator"]
+        memory = after_storing(separator.memory, *best)
+        labelled = places < batch.y_l.numel()
+        parts = (labelled, ~labelled)
+        return sum_of(separator.distance(vectors[part], label[part], memory) for part in parts)
 
     def draw_voxels(self, batch: Batch, label: Tensor) -> Tensor:
-        """Positions in the flattened ``label`` (B, X, Y, Z), up to ``voxels`` a class.
-
-        So many of the labelled and of the unlabelled patches.
-        """
+        """Positions in ``label`` (B, X, Y, Z), flattened: ``voxels`` a class and kind of patch."""
         draws = batch.generator("voxels")
         n = batch.y_l.numel()
         usable = ((label > 0) | surface_shell(label, self.band)).flatten()

@@ -3,14 +3,12 @@
 After descriptions of it.
 """
 
-from typing import Any, NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.classic.bcp import BCP, Pasted
+from ssltut.methods.classic.bcp import BCP
 from ssltut.methods.contract import Nets, Network, Outs, Progress, Term, Terms
 from ssltut.methods.losses import masked_cross_entropy
 from ssltut.methods.matching.primitives import voxel_vectors
@@ -58,13 +56,6 @@ class ClassMoments(nn.Module):
             self.seen[c] = True
 
 
-class Moved(NamedTuple):
-    """What BCP pasted, and the moments of labelled and unlabelled embeddings after this step."""
-
-    pasted: Pasted
-    moments: dict[str, ClassMoments]
-
-
 class TransMedSeg(BCP):
     """Labelled embeddings get the means and the spread of the unlabelled ones, class by class.
 
@@ -109,59 +100,58 @@ class TransMedSeg(BCP):
         }
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
-        pasted = super().forward(batch, nets, progress)
-        if pasted.teacher is None or pasted.mix.true is None or not self.transfer:
-            return Moved(pasted, {})
-        true = pasted.mix.true.flatten()
-        source = voxel_vectors(pasted.out.feats["embedding"].detach())[true]
-        target = voxel_vectors(pasted.teacher.out.feats["embedding"])
+        """As BCP; and the moments of labelled and unlabelled embeddings after this step."""
+        outs = super().forward(batch, nets, progress)
+        if "teacher" not in outs or not self.transfer:
+            return outs
+        _, target, true = outs["mix"]
+        true = true.flatten()
+        labelled = voxel_vectors(outs["student"].feats["embedding"].detach())[true]
+        unlabelled = voxel_vectors(outs["teacher"].feats["embedding"])
         new = {
-            "labelled moments": (source, pasted.mix.target.flatten()[true]),
-            "unlabelled moments": (target, pasted.teacher.pseudo.flatten()),
+            "labelled moments": (labelled, target.flatten()[true]),
+            "unlabelled moments": (unlabelled, outs["pseudo"].flatten()),
         }
         decay = self.moments_decay
-        return Moved(pasted, {k: after_storing(nets[k], *v, decay) for k, v in new.items()})
+        moments = {name: after_storing(nets[name], *v, decay) for name, v in new.items()}
+        return outs | {"moments": moments}
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
-        pasted, moments = outs
-        terms = super().terms(batch, nets, pasted, progress)
-        if moments:
-            _, target, true = pasted.mix
+        terms = super().terms(batch, nets, outs, progress)
+        student = outs["student"]
+        if "moments" in outs:
+            _, target, true = outs["mix"]
+            moments = outs["moments"]
             shift = self.shift(nets, moments, progress)
-            logits = pasted.out.logits.float() + shift[target].movedim(-1, 1)
+            logits = student.logits.float() + shift[target].movedim(-1, 1)
             loss = masked_cross_entropy(logits, target, true)
             seen = both_seen(moments).float().mean().item()
             terms["transfer"] = Term(loss, self.transfer, seen)
-        if pasted.teacher is not None and self.clusters:
-            student: Any = nets["student"]
-            maps = pasted.out.feats["bottleneck"]
-            loss = cluster_loss(maps, student.heads["clusters"], self.tau)
+        if "teacher" in outs and self.clusters:
+            head = nets["student"].heads["clusters"]
+            loss = cluster_loss(student.feats["bottleneck"], head, self.tau)
             terms["clusters"] = Term(loss, self.clusters)
         return terms
 
     def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
-        super().update(batch, nets, outs.pasted, progress)
-        for name, moments in outs.moments.items():
+        super().update(batch, nets, outs, progress)
+        for name, moments in outs.get("moments", {}).items():
             nets[name].load_state_dict(moments.state_dict())
 
     def shift(self, nets: Nets, moments: Nets, progress: Progress) -> Tensor:
         """What a voxel of class y gets added to its outputs, (C, C) with y in rows."""
-        student: Any = nets["student"]
-        weight = student.classifier.weight.flatten(1).float()
+        weight = nets["student"].classifier.weight.flatten(1).float()
         return transport_logits(weight, *gap_and_covariance(moments), self.alpha * progress.frac)
 
 
 def both_seen(moments: Nets) -> Tensor:
     """(C,) bool, which classes were seen on labelled and on unlabelled patches."""
-    source: Any = moments["labelled moments"]
-    target: Any = moments["unlabelled moments"]
-    return source.seen & target.seen
+    return moments["labelled moments"].seen & moments["unlabelled moments"].seen
 
 
 def gap_and_covariance(moments: Nets) -> tuple[Tensor, Tensor]:
     """Δμ (C, D) and Σ (C, D, D) of the estimates; 0 for a class not seen on both sides."""
-    source: Any = moments["labelled moments"]
-    target: Any = moments["unlabelled moments"]
+    source, target = moments["labelled moments"], moments["unlabelled moments"]
     both = both_seen(moments).float()[:, None]
     return both * (target.mean - source.mean), both[..., None] * target.covariance
 
@@ -180,8 +170,7 @@ def transport_logits(weight: Tensor, gap: Tensor, covariance: Tensor, alpha: flo
 
 
 def cluster_loss(maps: Tensor, head: nn.Sequential, tau: float) -> Tensor:
-    """-Tr(W S Sᵀ) / N² of maps (B, D, X, Y, Z) >= 0, mean over the batch; ``head`` is Θ, PReLU,
-    output.
+    """-Tr(W S Sᵀ) / N² of maps (B, D, X, Y, Z) >= 0; ``head`` is Θ, PReLU, output.
 
     F Fᵀ, whose largest value is 1, is never formed: F (Fᵀ h) is the graph convolution, and the
     trace is |Fᵀ S|² - |Σ_i S_i|² / τ.
@@ -195,10 +184,7 @@ def cluster_loss(maps: Tensor, head: nn.Sequential, tau: float) -> Tensor:
 
 @full_precision
 def average(nodes: Tensor, values: Tensor) -> Tensor:
-    """Mean of ``values`` (B, E, N) over all nodes, weighted by the similarity of ``nodes`` to each.
-
-    nodes (B, D, N).
-    """
+    """Means of ``values`` (B, E, N), weighted by the similarity of the ``nodes`` (B, D, N)."""
     degree = torch.einsum("bdn,bd->bn", nodes, nodes.sum(2)).clamp(min=1e-6)
     summed = torch.einsum("bdm,bem->bde", nodes, values)
     return torch.einsum("bdn,bde->ben", nodes, summed) / degree[:, None]

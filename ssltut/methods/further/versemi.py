@@ -71,9 +71,6 @@ class VerSemi(Method):
             return Plan(default.labelled, 0)
         return default
 
-    def acts(self, progress: Progress) -> bool:
-        return self.weight > 0.0
-
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Answers:
         """One pass: labelled patches, two of them pasted together, unlabelled ones with a box."""
         draws = batch.generator("box")
@@ -89,17 +86,11 @@ class VerSemi(Method):
             noise = batch.noise(self.sigma_student, "student", "unlabelled")
             views.append(noise(torch.where(keep, batch.unlabelled[:n], batch.x_l[:n])))
         out = nets["student"](torch.cat(views), heads=True)
-        own, mixed, *pasted = out.heads["prompts"].float().split([len(view) for view in views])
-        return Answers(
-            own,
-            mixed,
-            pasted[0] if pasted else None,
-            y,
-            known,
-            torch.where(keep, *halves(y)),
-            torch.where(keep, *halves(everywhere(known))),
-            keep,
-        )
+        own, mixed, *rest = out.heads["prompts"].float().split([len(view) for view in views])
+        pasted = rest[0] if rest else None
+        y_mix = torch.where(keep, *halves(y))
+        known_mix = torch.where(keep, *halves(everywhere(known)))
+        return Answers(own, mixed, pasted, y, known, y_mix, known_mix, keep)
 
     def terms(self, batch: Batch, nets: Nets, outs: Answers, progress: Progress) -> Terms:
         answers, classes = outs, range(1, batch.n_classes)
@@ -138,10 +129,7 @@ class VerSemi(Method):
         }
 
     def counted(self, y: Tensor, known: Tensor) -> Tensor:
-        """Where it is known whether there is any foreground (B, X, Y, Z).
-
-        In what is labelled, and in scans with every class labelled.
-        """
+        """(B, X, Y, Z) where foreground would be known: in labels, and in scans of all classes."""
         if self.union == "labelled":
             return torch.ones_like(y, dtype=torch.bool)
         return (y > 0) | known[:, 1:].all(1)
