@@ -31,10 +31,7 @@ Matching = EmbeddingMatching | NeighbourVote  # what can be probed
 def assignment(
     method: Matching, nets: Nets, batch: Batch, progress: Progress
 ) -> tuple[Assignment, Tensor]:
-    """Where unlabelled voxels would get their labels from now, and the student's own labels.
-
-    The latter (B, X, Y, Z) int64.
-    """
+    """Where unlabelled voxels get their labels from now; the student's own (B, X, Y, Z) int64."""
     with dropout_on(nets["student"]):
         noise = batch.noise(method.sigma_student, "student", "unlabelled")
         out = nets["student"](noise(batch.unlabelled))
@@ -136,10 +133,7 @@ def probed_run(
     callbacks: Sequence[Callback] = (),
     log: Callable[[str], None] = print,
 ) -> tuple[Run, pd.DataFrame]:
-    """``cached_run`` of a matching method, and the table of its ``Probe``.
-
-    ``callbacks`` as in ``train``.
-    """
+    """``cached_run`` of a matching method, and the table of its ``Probe``."""
     folder = cached_folder(method, cohort, config, init)
     folder = folder.with_name(f"{folder.name}-probed-{every}")
     probe = Probe(method, cohort, config, every=every, file=folder / "probe.csv")

@@ -114,11 +114,7 @@ def train(
 def cached_run(
     method: Method, cohort: Cohort, config: TrainConfig, *, init: Path | None = None, **options: Any
 ) -> Run:
-    """``train`` in the cache: the notebooks' way to share runs.
-
-    What an earlier notebook trained is found, the rest is trained now. ``options`` are those of
-    ``train``.
-    """
+    """``train`` in the cache, where the notebooks share their runs; ``options`` as in ``train``."""
     folder = cached_folder(method, cohort, config, init)
     return train(method, cohort, config, folder, init=init, **options)
 
@@ -162,10 +158,7 @@ class Training:
         return self.method.plan(Progress(step, self.config.steps), default)
 
     def step(self, batch: Batch) -> Terms:
-        """One step of the optimiser: the named loss terms of ``batch``.
-
-        Raises TrainingError for a non-finite one.
-        """
+        """One step of the optimiser: the terms. Raises TrainingError for a non-finite one."""
         progress = Progress(self.done, self.config.steps)
 
         # The loss is the weighted sum of the terms. Dropout depends on the step alone.
@@ -308,10 +301,7 @@ def open_run(
 
 
 def check_finite(terms: Terms, batch: Batch, step: int, folder: Path) -> None:
-    """Stop at the first non-finite loss, naming the term and the scans.
-
-    The batch is described in nonfinite.json. Raises TrainingError.
-    """
+    """Raises TrainingError for a non-finite loss, and describes the batch in nonfinite.json."""
     bad = [name for name, term in terms.items() if not torch.isfinite(term.value)]
     if not bad:
         return

@@ -12,21 +12,17 @@ from ssltut.training.config import TrainConfig
 from ssltut.training.loop import train
 from ssltut.training.run import Run
 
-_SMOKE = TrainConfig(steps=4, patch=(16, 16, 16), width=4, depth=2, validate_every=2)
+_SMOKE = TrainConfig(
+    steps=4, patch=(16, 16, 16), width=4, depth=2, validate_every=2, norm="instance"
+)
 _CLASS = TrainConfig(
     steps=2000, patch=(48, 48, 48), width=8, depth=4, validate_every=500, decay=0.9
 )
 # Cohort and training by profile. Batch norm: instance norm takes its statistics from the window,
 # and finds a head in a whole scan, not in a crop.
 HIP: dict[str, tuple[dict[str, Any], TrainConfig]] = {
-    "smoke": (
-        {"n": 3, "spacing": 8.0, "validation": 1},
-        replace(_SMOKE, norm="instance", dropout=0.0, randomise=1.0),
-    ),
-    "class": (
-        {"n": 42, "spacing": 3.0, "validation": 2},
-        replace(_CLASS, dropout=0.0, randomise=1.0),
-    ),
+    "smoke": ({"n": 3, "spacing": 8.0, "validation": 1}, _SMOKE),
+    "class": ({"n": 42, "spacing": 3.0, "validation": 2}, _CLASS),
 }
 
 
@@ -45,7 +41,8 @@ def hip(
     cohort = pelvis_cohort(**scans, seed=seed)
     pelves = f"{scans['n']} synthetic pelves of {scans['spacing']:g} mm"
     log(f"{pelves}, {config.steps} steps of {config.labelled} randomised patches")
-    return train(make_method("all_labels"), cohort, replace(config, seed=seed), Path(out), log=log)
+    config = replace(config, seed=seed, dropout=0.0, randomise=1.0)
+    return train(make_method("all_labels"), cohort, config, Path(out), log=log)
 
 
 RECIPES: dict[str, Callable[..., Run]] = {"hip": hip}

@@ -5,16 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import (
-    PARTS,
-    Consistency,
-    NetOutput,
-    Nets,
-    Network,
-    Outs,
-    Progress,
-    Term,
-)
+from ssltut.methods.contract import Consistency, NetOutput, Nets, Network, Outs, Progress, Term
 from ssltut.methods.parts.perturb import uniform
 from ssltut.nets.heads import Head
 from ssltut.options import Fraction, NotNegative
@@ -28,10 +19,7 @@ def feature_noise(f: Tensor, logits: Tensor, generator: torch.Generator) -> Tens
 
 
 def feature_drop(f: Tensor, logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Without the most active voxels: their mean over channels exceeds a share of the largest.
-
-    The share is drawn from U(0.7, 0.9).
-    """
+    """Without the voxels whose mean over channels exceeds a share U(0.7, 0.9) of the largest."""
     activity = f.mean(1, keepdim=True)
     share = uniform(generator, (len(f), 1, 1, 1, 1), 0.7, 0.9)
     return f * (activity < share * activity.amax((2, 3, 4), keepdim=True))
@@ -92,7 +80,7 @@ class CCT(Consistency):
         parts = self.parts(batch, progress)
         x = torch.cat([self.view(batch, part) for part in parts])
         n = len(batch.x_l)
-        if parts != PARTS:
+        if len(parts) == 1:
             return {"student": NetOutput(nets["student"](x), n)}
         draws = {name: batch.generator("perturb", name) for name in PERTURBATIONS}
 

@@ -39,14 +39,11 @@ class MeanTeacher(Method):
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         outs = super().forward(batch, nets, progress)
         if len(self.parts(batch, progress)) > 1:
-            outs["teacher"] = self.teacher_probabilities(batch, nets)
+            noise = batch.noise(self.sigma_teacher, "teacher", "unlabelled")
+            with torch.no_grad():
+                logits = nets["teacher"](noise(batch.unlabelled)).logits
+            outs["teacher"] = logits.float().softmax(1)
         return outs
-
-    @torch.no_grad()
-    def teacher_probabilities(self, batch: Batch, nets: Nets) -> Tensor:
-        """Of the unlabelled patches, (B', C, X, Y, Z)."""
-        noise = batch.noise(self.sigma_teacher, "teacher", "unlabelled")
-        return nets["teacher"](noise(batch.unlabelled)).logits.float().softmax(1)
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         terms = {"supervised": supervised(outs["student"], batch)}

@@ -49,10 +49,7 @@ def target_box(region: Tensor, side: float) -> tuple[slice, ...] | None:
 
 
 def source_box(p: Tensor, goal: Tensor, sides: tuple[int, ...]) -> tuple[slice, ...]:
-    """Of the most confident tiles of ``sides`` in p (C, X, Y, Z), the one most like ``goal`` (C,).
-
-    That is the least KL(goal | mean probabilities of the tile) among CANDIDATES tiles.
-    """
+    """Of the CANDIDATES surest tiles of p (C, X, Y, Z), the least KL(goal (C,) | mean p)."""
     means = F.avg_pool3d(p, sides)
     confidence = F.avg_pool3d(p.amax(0, keepdim=True), sides).flatten()
     best = confidence.topk(min(CANDIDATES, len(confidence))).indices
@@ -63,10 +60,7 @@ def source_box(p: Tensor, goal: Tensor, sides: tuple[int, ...]) -> tuple[slice, 
 
 
 def displace(x: Tensor, p: Tensor, threshold: float, side: float) -> Displaced:
-    """Over the largest unsure region of every scan, a box from a sure place of the next scan.
-
-    A batch of one gives and takes its own.
-    """
+    """Over the largest unsure region of every scan, a sure box of the next (of one: its own)."""
     new_x, new_p = x.clone(), p.clone()
     where = torch.zeros_like(p[:, 0], dtype=torch.bool)
     for b, region in enumerate(low_confidence(p, threshold)):

@@ -52,10 +52,7 @@ class Refined(NamedTuple):
         return F.grid_sample(v, self.partner, padding_mode="border", align_corners=False)
 
     def complete(self, v: Tensor, half: Tensor, left: bool) -> Tensor:
-        """``v`` with its region redrawn: one side from ``half``, the other mirrored from that side.
-
-        Both are (B, 1, X, Y, Z).
-        """
+        """``v`` with its region redrawn: one side from ``half``, the other mirrored from it."""
         own = (self.left if left else ~self.left)[:, None]
         return torch.where(self.region[:, None], torch.where(own, half, self.reflect(half)), v)
 
@@ -119,10 +116,7 @@ class ERSR(Method):
         return ramp((progress.frac - self.pretrain) / (1.0 - self.pretrain))
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
-        """One pass of the student: labelled and unlabelled patches, and both mirrored ones.
-
-        And the score of each scan, which ``update`` remembers.
-        """
+        """One pass of the student: labelled and unlabelled patches, and both mirrored ones."""
         if len(self.parts(batch, progress)) == 1:
             return super().forward(batch, nets, progress)
         refined, scores = self.refine(batch, nets, 0.5 + 0.5 * self.rise(progress))
@@ -165,10 +159,7 @@ class ERSR(Method):
 
     @torch.no_grad()
     def refine(self, batch: Batch, nets: Nets, share: float) -> tuple[Refined, dict[str, float]]:
-        """The masks of the ``share`` of patches that are most regular, repaired by their shapes.
-
-        And the score of every patch that has the target, by the id of its scan.
-        """
+        """The ``share`` of masks that are most regular, repaired; and all scores, by scan."""
         taught = nets["teacher"](batch.unlabelled).logits.float().softmax(1)
         p = taught[:, self.target].cpu().numpy()
         places = [self.places(i, p.shape[-1]) for i in range(len(p))]

@@ -66,10 +66,7 @@ class MN(Method):
         object.__setattr__(self, "networks", self.networks | {"slices": slices})
 
     def stage(self, progress: Progress) -> float:
-        """The fraction of the second stage that is done, below 0 in the first.
-
-        Always below 0 where nothing unlabelled is learnt from.
-        """
+        """The fraction of the second stage that is done; below 0 before it, and at weight 0."""
         return (progress.frac - self.pretrain) / (1.0 - self.pretrain) if self.weight else -1.0
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
@@ -78,7 +75,6 @@ class MN(Method):
         return Plan(n - pseudo, pseudo, self.rates(progress))
 
     def learners(self, progress: Progress) -> tuple[str, ...]:
-        """The networks that learn in this step: both, or one in turn."""
         if self.stage(progress) < 0.0:
             return tuple(self.networks)
         return (("slices", "student")[progress.step // self.turn % 2],)
@@ -123,10 +119,7 @@ class MN(Method):
 
 
 def distillation_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Squared Dice loss to probabilities ``target`` (B, C, X, Y, Z) plus the mean of KL's terms.
-
-    KL(target | p) is a sum over classes; here it is the mean over voxels and classes.
-    """
+    """Squared Dice loss to ``target`` (B, C, X, Y, Z) + the mean of KL over voxels and classes."""
     log_p = logits.float().log_softmax(1)
     divergence = F.kl_div(log_p, target, reduction="none").mean()
     return squared_dice_loss(log_p.exp(), target) + divergence

@@ -146,10 +146,7 @@ class SelfPaced(Method):
     def pairs(
         self, kind: str, pooled: Tensor, batch: Batch, nets: Nets, progress: Progress
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Which pairs of the views (2B, D) have the same meta-label, and how hard these are.
-
-        (2B, 2B) bool; of these P pairs the losses and weights, (P,).
-        """
+        """Which pairs of views have one meta-label (2B, 2B), and their losses, weights (P,)."""
         label = meta_label(kind, batch, self.bins).to(pooled.device).repeat(2)
         itself = torch.eye(len(label), dtype=torch.bool, device=label.device)
         same = (label[:, None] == label) & ~itself

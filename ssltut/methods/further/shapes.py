@@ -45,20 +45,14 @@ class Mirror(NamedTuple):
 
 
 def surface_points(mask: np.ndarray) -> np.ndarray:
-    """The middles of all voxel faces between inside and outside, (N, D).
-
-    The array's border is none: what it cuts is still fitted.
-    """
+    """The middles (N, D) of all voxel faces between inside and outside, none at the border."""
     steps = 0.5 * np.eye(mask.ndim)
     faces = [np.argwhere(np.diff(mask, axis=axis)) + steps[axis] for axis in range(mask.ndim)]
     return np.concatenate(faces)
 
 
 def fit_shape(points: np.ndarray, sphere: bool = False) -> Shape | None:
-    """The least-squares ellipse or ellipsoid (or circle, sphere) through ``points`` (N, D).
-
-    None where there is none.
-    """
+    """The least-squares ellipse, ellipsoid, circle or sphere through ``points`` (N, D), or None."""
     scale = points.std() if len(points) else 0.0
     if not scale > 0.0:
         return None
