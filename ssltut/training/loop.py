@@ -43,7 +43,7 @@ from ssltut.training.run import (
     read_identity,
     run_identity,
 )
-from ssltut.training.validation import validation_scores
+from ssltut.training.windows import validation_scores
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

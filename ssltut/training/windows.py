@@ -1,19 +1,23 @@
 """Sliding-window prediction of whole scans, the same for validation, test and users' own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from math import ceil, prod
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from ssltut.data.case import Case
+from ssltut.data.labels import LabelTable
 from ssltut.data.patches import Intensity
 from ssltut.methods.contract import Method, Nets
+from ssltut.metrics import score_case
 from ssltut.nets.modes import eval_mode
 from ssltut.progress import progress_bar
+from ssltut.training.config import TrainConfig
 
 OVERLAP = 0.5  # of neighbouring windows
 
@@ -86,3 +90,23 @@ def predict_probabilities(
         for net in nets.values():
             modes.enter_context(eval_mode(net))
         return sliding_window(predict, image, patch, device, progress=progress)
+
+
+def validation_scores(
+    method: Method,
+    nets: Nets,
+    cases: Sequence[Case],
+    intensity: Intensity,
+    config: TrainConfig,
+    table: LabelTable,
+) -> dict[str, float]:
+    """Mean Dice and HD95 (mm) over the foreground classes of the validation scans."""
+    rows = []
+    for case in cases:
+        assert case.label is not None, "validation scans have labels"
+        p = predict_probabilities(method, nets, case, intensity, config.patch)
+        label = p.argmax(0).numpy().astype(np.uint8)
+        rows += score_case(label, case.label, case.spacing, table.names)
+    frame = pd.DataFrame(rows, columns=["class", "metric", "value", "status"])
+    of_metric = {name: frame.loc[frame.metric == name, "value"] for name in ("dice", "hd95")}
+    return {name: float(values.mean()) for name, values in of_metric.items()}

@@ -20,7 +20,7 @@ from ssltut.training.config import TrainConfig
 from ssltut.training.loop import train
 from ssltut.training.networks import build_nets
 from ssltut.training.run import Run
-from ssltut.training.validation import validation_scores
+from ssltut.training.windows import validation_scores
 
 SMALL = TrainConfig(steps=4, patch=(8, 8, 8), width=4, depth=2, validate_every=2, lr=1e-2)
 ON_HIPS = replace(SMALL, steps=30, validate_every=30, norm="instance", lr=6e-3, patch=(16, 16, 16))
