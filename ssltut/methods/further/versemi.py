@@ -1,37 +1,17 @@
 """One prompted network for partially labelled data sets, VerSemi (TMI 2025)."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import Method, Nets, Network, Plan, Progress, Term, Terms
+from ssltut.methods.contract import Method, Nets, Network, Outs, Plan, Progress, Term, Terms
 from ssltut.methods.losses import dice_loss, mean_of, squared_dice_loss, supervised_loss
 from ssltut.methods.parts.masks import box_mask, halves
 from ssltut.methods.parts.perturb import uniform
 from ssltut.nets.heads import Head
 from ssltut.options import Fraction, NotNegative
-
-
-class Answers(NamedTuple):
-    """The answers (., C, X, Y, Z) of all prompts, and what is known of the patches.
-
-    own, mixed, pasted  for the labelled patches, for two of them pasted together, and for
-                        unlabelled ones with a labelled box (None without these)
-    y, known            the visible labels (B, X, Y, Z), and which classes are labelled (B, C)
-    y_mix, known_mix    of the two patches pasted together, known_mix (B, C, X, Y, Z)
-    keep                (X, Y, Z) bool, False in the box
-    """
-
-    own: Tensor
-    mixed: Tensor
-    pasted: Tensor | None
-    y: Tensor
-    known: Tensor
-    y_mix: Tensor
-    known_mix: Tensor
-    keep: Tensor
 
 
 class VerSemi(Method):
@@ -71,57 +51,59 @@ class VerSemi(Method):
             return Plan(default.labelled, 0)
         return default
 
-    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Answers:
-        """One pass: labelled patches, two of them pasted together, unlabelled ones with a box."""
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
+        """One pass: labelled patches, two of them pasted together, unlabelled ones with a box.
+
+        The answers (., C, X, Y, Z) of all prompts to each; ``keep`` (X, Y, Z) is False in the box.
+        """
         draws = batch.generator("box")
         first = progress.frac < self.stage
         ratio = self.box if first else float(uniform(draws, (), 0.3, 0.6))
         keep = box_mask(batch.x_l.shape[2:], ratio, draws)
-        y, known = visible_labels(batch)
         mix = torch.where(keep, *halves(batch.x_l))
         mix_noise = batch.noise(self.sigma_student, "student", "mix")
-        views = [self.view(batch, "labelled"), mix_noise(mix)]
+        views = {"own": self.view(batch, "labelled"), "mixed": mix_noise(mix)}
         if len(self.parts(batch, progress)) > 1:
             n = min(len(batch.x_l), len(batch.unlabelled))
             noise = batch.noise(self.sigma_student, "student", "unlabelled")
-            views.append(noise(torch.where(keep, batch.unlabelled[:n], batch.x_l[:n])))
-        out = nets["student"](torch.cat(views), heads=True)
-        own, mixed, *rest = out.heads["prompts"].float().split([len(view) for view in views])
-        pasted = rest[0] if rest else None
-        y_mix = torch.where(keep, *halves(y))
-        known_mix = torch.where(keep, *halves(everywhere(known)))
-        return Answers(own, mixed, pasted, y, known, y_mix, known_mix, keep)
+            views["pasted"] = noise(torch.where(keep, batch.unlabelled[:n], batch.x_l[:n]))
+        out = nets["student"](torch.cat(list(views.values())), heads=True)
+        answers = out.heads["prompts"].float().split([len(view) for view in views.values()])
+        return dict(zip(views, answers, strict=True)) | {"keep": keep}
 
-    def terms(self, batch: Batch, nets: Nets, outs: Answers, progress: Progress) -> Terms:
-        answers, classes = outs, range(1, batch.n_classes)
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+        classes = range(1, batch.n_classes)
+        y, known = visible_labels(batch)
         own = []
         for c in classes:
-            rows = answers.known[:, c]
+            rows = known[:, c]
             if rows.any():
-                target = (answers.y[rows] == c).long()
-                own.append(supervised_loss(binary_logits(answers.own[rows, c]), target))
-        counted = self.counted(answers.y_mix, answers.known_mix)
-        union = dice_loss(binary_logits(answers.mixed[:, 0]), (answers.y_mix > 0).long(), counted)
+                target = (y[rows] == c).long()
+                own.append(supervised_loss(binary_logits(outs["own"][rows, c]), target))
+        keep, mixed = outs["keep"], outs["mixed"]
+        y_mix = torch.where(keep, *halves(y))
+        known_mix = torch.where(keep, *halves(everywhere(known)))
+        counted = self.counted(y_mix, known_mix)
+        union = dice_loss(binary_logits(mixed[:, 0]), (y_mix > 0).long(), counted)
         terms = {"supervised": Term(mean_of(own)), "any": Term(union)}
         if progress.frac < self.stage:
             pasted = []
             for c in classes:
-                counted = answers.known_mix[:, c]
+                counted = known_mix[:, c]
                 if counted.any():
-                    target = (answers.y_mix == c).long()
-                    pasted.append(dice_loss(binary_logits(answers.mixed[:, c]), target, counted))
+                    target = (y_mix == c).long()
+                    pasted.append(dice_loss(binary_logits(mixed[:, c]), target, counted))
             terms["pasted"] = Term(mean_of(pasted))
-        if answers.pasted is not None:
-            terms |= self.unlabelled(answers, answers.pasted)
+        if "pasted" in outs:
+            n = len(outs["pasted"])
+            terms |= self.unlabelled(outs["pasted"], y[:n], known[:n], keep)
         return terms
 
-    def unlabelled(self, answers: Answers, z: Tensor) -> Terms:
+    def unlabelled(self, z: Tensor, y: Tensor, known: Tensor, keep: Tensor) -> Terms:
         """The terms of unlabelled patches with a labelled box, whose answers are ``z``."""
-        n = len(z)
         p = z.sigmoid()
         consistency = squared_dice_loss(p[:, :1], p[:, 1:].amax(1, keepdim=True))
-        y = answers.y[:n]
-        counted = self.counted(y, everywhere(answers.known[:n])) & ~answers.keep
+        counted = self.counted(y, everywhere(known)) & ~keep
         in_box = dice_loss(binary_logits(z[:, 0]), (y > 0).long(), counted)
         return {
             "consistency": Term(consistency, self.weight),
