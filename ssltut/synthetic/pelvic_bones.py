@@ -7,7 +7,7 @@ import numpy as np
 from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng
 from ssltut.synthetic.bones import Cup, hip_bone
 from ssltut.synthetic.shapes import Distance, Points, capsule, ellipsoid, smooth_union, subtract
-from ssltut.synthetic.tissues import MIDLINE
+from ssltut.synthetic.tissues import MIDLINE, Canvas, texture
 
 
 def whole_hip_bone(
@@ -66,11 +66,16 @@ def iliac_wing(q: Points, rng: Rng) -> Distance:
     return np.maximum(wing, 20.0 - z).astype(np.float32)
 
 
-def axial_skeleton(p: Points, rng: Rng) -> list[Distance]:
-    """Sacrum with coccyx, and vertebrae with arches, processes and ribs."""
-    size = rng.uniform(0.9, 1.1)
-    tilt, base = rng.uniform(-6, 6), rng.uniform(98.0, 114.0)
-    return [sacrum_and_coccyx(p, size, tilt, base), spine_and_ribs(p, size, base, rng)]
+def add_skeleton(
+    p: Points, pelvis: Distance, a: Anatomy, canvas: Canvas, bones: Rng, tissue: Rng
+) -> None:
+    """Sacrum with coccyx, vertebrae and ribs; ``p`` is folded at the midline."""
+    size = bones.uniform(0.9, 1.1)
+    tilt, base = bones.uniform(-6, 6), bones.uniform(98.0, 114.0)
+    for bone in (sacrum_and_coccyx(p, size, tilt, base), spine_and_ribs(p, size, base, bones)):
+        spongy = 0.75 * a.trabecular_hu + 45.0 * texture(pelvis.shape, 0.8, tissue)
+        apart = subtract(bone, pelvis - 2.0)
+        canvas.fill_bone(apart, np.float32(a.cortex_thin), spongy, a.cortex_hu)
 
 
 def sacrum_and_coccyx(p: Points, size: float, tilt: float, base: float) -> Distance:
@@ -91,6 +96,7 @@ def sacrum_and_coccyx(p: Points, size: float, tilt: float, base: float) -> Dista
 
 
 def spine_and_ribs(p: Points, size: float, base: float, rng: Rng) -> Distance:
+    """Vertebrae with arches and processes, and ribs that slope down to the front."""
     at, parts = MIDLINE, []
     for i in range(8):
         z, y = base + 33.0 + 36.0 * i, -26.0 + 3.0 * min(i, 3)
@@ -106,7 +112,7 @@ def spine_and_ribs(p: Points, size: float, base: float, rng: Rng) -> Distance:
         )
         parts.append(smooth_union(3.0, trunk, arch))
     chest = (np.hypot((p[0] - at) / 138.0, (p[1] + 4.0) / 98.0) - 1.0) * 105.0
-    for i in range(6):  # ribs, which slope down to the front
+    for i in range(6):
         height = p[2] - np.float32(base + 150.0 + 27.0 * i) + 0.35 * (p[1] + 100.0)
         parts.append(np.hypot(chest, height) - np.float32(rng.uniform(4.5, 6.5)))
     return np.minimum.reduce(parts)

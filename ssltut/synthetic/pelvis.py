@@ -17,7 +17,7 @@ from ssltut.synthetic.abdomen import add_abdomen, add_distractor
 from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng, Scanner, draw, draw_pathology
 from ssltut.synthetic.assembly import affine_of, meta_of, random_streams, turn_leg
 from ssltut.synthetic.bones import Hip, femur
-from ssltut.synthetic.pelvic_bones import axial_skeleton, whole_hip_bone
+from ssltut.synthetic.pelvic_bones import add_skeleton, whole_hip_bone
 from ssltut.synthetic.scanner import add_metal, simulate_scanner
 from ssltut.synthetic.shapes import (
     Distance,
@@ -26,11 +26,10 @@ from ssltut.synthetic.shapes import (
     column,
     occupancy,
     rotation,
-    subtract,
     turned,
     voxel_centres,
 )
-from ssltut.synthetic.tissues import MIDLINE, Canvas, add_hip, implant, soft_tissue, texture
+from ssltut.synthetic.tissues import MIDLINE, Canvas, add_hip, implant, soft_tissue
 
 VERSION = 8
 STREAMS = ("anatomy", "place", "bones", "tissue", "noise", "more")
@@ -149,16 +148,6 @@ def tilt(points: Points, a: Anatomy, place: Rng) -> Points:
 def socket_factor(pelvis: Distance, share: float) -> np.ndarray:
     """Factor of a femur's cortex: ``share`` within 6 mm of the hip bone, 1 from 12 mm on."""
     return np.interp(pelvis, (6.0, 12.0), (share, 1.0)).astype(np.float32)
-
-
-def add_skeleton(
-    p: Points, pelvis: Distance, a: Anatomy, canvas: Canvas, bones: Rng, tissue: Rng
-) -> None:
-    """Sacrum, spine and ribs; ``p`` is folded at the midline."""
-    for bone in axial_skeleton(p, bones):
-        spongy = 0.75 * a.trabecular_hu + 45.0 * texture(pelvis.shape, 0.8, tissue)
-        apart = subtract(bone, pelvis - 2.0)
-        canvas.fill_bone(apart, np.float32(a.cortex_thin), spongy, a.cortex_hu)
 
 
 def vary_density(p: Points, hip: Hip, a: Anatomy, canvas: Canvas, rng: Rng) -> None:
