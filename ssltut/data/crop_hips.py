@@ -97,11 +97,7 @@ def _cube(case: Case, side: str, centre: np.ndarray, size_mm: float, found_by: s
     box = tuple(map(slice, low, high))
     affine = case.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ low
-    return replace(
-        case,
-        id=f"{case.id}-{side}",
-        image=case.image[box].copy(),
-        label=None if case.label is None else case.label[box].copy(),
-        affine=affine,
-        meta={**case.meta, "side": side, "found by": found_by},
-    )
+    name, image = f"{case.id}-{side}", case.image[box].copy()
+    label = None if case.label is None else case.label[box].copy()
+    meta = {**case.meta, "side": side, "found by": found_by}
+    return replace(case, id=name, image=image, label=label, affine=affine, meta=meta)

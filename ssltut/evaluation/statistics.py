@@ -37,7 +37,6 @@ def patient_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 def bootstrap_interval(
     values: np.ndarray,
     level: float = 0.95,
-    draws: int = 10_000,
     seed: int = 0,
     center: Callable[..., np.ndarray] = np.mean,
 ) -> tuple[float, float]:
@@ -49,7 +48,7 @@ def bootstrap_interval(
     values = values[~np.isnan(values)]
     if len(values) < 2:
         return float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
+    drawn = np.random.default_rng(seed).integers(len(values), size=(10_000, len(values)))
     low, high = np.quantile(center(values[drawn], axis=1), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -225,10 +224,8 @@ def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
         return "The runs failed: there is nothing to compare."
     significant = table[table["p Holm"] < level]
     if significant.empty:
-        return (
-            f"No difference to the baseline holds at p < {level} after Holm's correction: "
-            "on these patients the methods cannot be told apart."
-        )
+        none = f"No difference to the baseline holds at p < {level} after Holm's correction"
+        return f"{none}: on these patients the methods cannot be told apart."
     higher_is_better = HIGHER_IS_BETTER[table["metric"].iloc[0]]
     words = []
     for row in significant.itertuples():

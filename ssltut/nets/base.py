@@ -28,11 +28,9 @@ class Out(NamedTuple):
 
     def items(self, chosen: slice) -> "Out":
         """The outputs of some items of the batch."""
-        return Out(
-            self.logits[chosen],
-            {name: maps[chosen] for name, maps in self.feats.items()},
-            {name: maps[chosen] for name, maps in self.heads.items()},
-        )
+        feats = {name: maps[chosen] for name, maps in self.feats.items()}
+        heads = {name: maps[chosen] for name, maps in self.heads.items()}
+        return Out(self.logits[chosen], feats, heads)
 
     def split(self, n: int) -> tuple["Out", "Out"]:
         """The outputs of the first ``n`` items of the batch, and those of the others."""

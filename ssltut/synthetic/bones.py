@@ -124,9 +124,8 @@ def cup_of(a: Anatomy, pathology: Pathology) -> Cup:
     moved.
     """
     incline, turn, edge = np.radians([a.cup_inclination, a.cup_anteversion, a.centre_edge_angle])
-    normal = np.array(
-        [np.sin(incline) * np.cos(turn), np.sin(incline) * np.sin(turn), -np.cos(incline)]
-    )
+    across = np.sin(incline)
+    normal = np.array([across * np.cos(turn), across * np.sin(turn), -np.cos(incline)])
     radius = a.head_radius + a.joint_space
     shift = 0.5 * a.joint_space * pathology.osteoarthritis + 4.0 * pathology.dysplasia
     up_and_out = np.array([0.35, 0.0, 0.94])
