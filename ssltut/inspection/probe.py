@@ -25,6 +25,7 @@ from ssltut.training.loop import train
 from ssltut.training.run import Run, cached_folder
 
 Matching = EmbeddingMatching | NeighbourVote  # what can be probed
+PATCHES = 4  # how many are looked at
 
 
 @torch.no_grad()
@@ -80,23 +81,16 @@ class Probe(Callback):
     """
 
     def __init__(
-        self,
-        method: Matching,
-        cohort: Cohort,
-        config: TrainConfig,
-        *,
-        every: int,
-        file: Path,
-        patches: int = 4,
+        self, method: Matching, cohort: Cohort, config: TrainConfig, *, every: int, file: Path
     ) -> None:
         if not isinstance(method, Matching):
             fix = "probe embedding_matching or neighbour_vote"
             raise ConfigError(f"{method.title} matches no embeddings", fix=fix)
         known = cohort.known_unlabelled() or cohort.split.validation
         intensity = Intensity.of([*cohort.training("labelled"), *cohort.training("unlabelled")])
-        cases = [cohort.case(case_id) for case_id in known[:patches]]
+        cases = [cohort.case(case_id) for case_id in known[:PATCHES]]
         pool = PatchPool(cases, intensity, config.patch, "cpu")
-        drawn = pool.sample(patches, generator_for("cpu", config.seed, "probe"))
+        drawn = pool.sample(PATCHES, generator_for("cpu", config.seed, "probe"))
         self.x, self.ids, self.locations = drawn[0], drawn[2], drawn[3]
         self.truth = cast(Tensor, drawn[1])  # these scans have labels
         self.method = method

@@ -197,9 +197,7 @@ class Training:
         return scores
 
     def save(self, scores: Mapping[str, float], precise: Mapping[str, nn.Module]) -> None:
-        """Write last.safetensors, from which the run can go on, and best.safetensors with
-        ``precise`` where the selection rule prefers this step.
-        """
+        """Write last.safetensors, to go on from, and best.safetensors (``precise``) if better."""
         rule = self.config.select
         sign = 1.0 if HIGHER_IS_BETTER.get(rule, True) else -1.0
         score = scores["dice" if rule == "last" else rule]

@@ -62,9 +62,7 @@ class Run:
         return remove_small_components(batch, self.table.n_classes, min_component)[0].numpy()
 
     def probabilities(self, case: Case, *, progress: bool = False) -> np.ndarray:
-        """Class probabilities (C, X, Y, Z) float32 of a scan, on its own grid whatever voxel size
-        the run was trained at.
-        """
+        """Class probabilities (C, X, Y, Z) float32 of a scan, on its own grid."""
         scaled = case
         if self.spacing is not None:
             scaled = resample(case.without_label(), (self.spacing,) * 3, self.table.n_classes)

@@ -31,11 +31,10 @@ def sliding_window(
     *,
     progress: bool = False,
 ) -> Tensor:
-    """``forward`` on Gaussian-weighted windows of a normalised ``image`` (X, Y, Z) -> (C, X, Y, Z)
-    float32 on the CPU (MONAI).
+    """``forward`` on Gaussian-weighted windows of ``image`` (X, Y, Z), normalised (MONAI).
 
-    A scan smaller than the patch is padded with its least value, as in training
-    (ssltut.data.patches.PatchPool).
+    Returns (C, X, Y, Z) float32 on the CPU. A scan smaller than the patch is padded with its least
+    value, as in training (ssltut.data.patches.PatchPool).
     """
     from monai.inferers import sliding_window_inference
 
@@ -59,7 +58,6 @@ def sliding_window(
             cval=float(image.min()),
             sw_device=device,
             device="cpu",
-            progress=False,
         )
     return out[0].float()
 

@@ -246,15 +246,9 @@ def test_where_no_truth_is_kept_validation_scans_are_probed(tmp_path):
     cohort = toy_cohort()
     for case_id in cohort.split.unlabelled:
         cohort.sources[case_id] = cohort.sources[case_id]._replace(has_label=False)
-    probe = Probe(
-        make_method("embedding_matching"),
-        cohort,
-        SMALL,
-        every=1,
-        file=tmp_path / "p.csv",
-        patches=2,
-    )
-    assert probe.truth.shape == (2, 8, 8, 8)
+    method = make_method("embedding_matching")
+    probe = Probe(method, cohort, SMALL, every=1, file=tmp_path / "p.csv")
+    assert probe.truth.shape == (4, 8, 8, 8)
     assert probe.frame().empty
 
 

@@ -44,9 +44,7 @@ def fuse(first: Opinion, second: Opinion) -> Opinion:
 
 
 def reliability(fused: Opinion) -> Tensor:
-    """R = exp(-(u + H)), H = -Σ b log2 b in bits, (B, ...) in (0, 1]: 1 where one class has all
-    belief.
-    """
+    """R = exp(-(u + H)) (B, ...), H = -Σ b log2 b in bits; 1 where one class has all belief."""
     b = fused.belief
     negative_entropy = (b * b.clamp(min=torch.finfo(b.dtype).tiny).log2()).sum(1)
     return torch.exp(-fused.uncertainty + negative_entropy)

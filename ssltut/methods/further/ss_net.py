@@ -96,9 +96,8 @@ class Separator(nn.Module):
         """L_contr of predicted features (N, 32): their mean weighted distance over the classes."""
         remembered, classes = memory.recall()
         total = vectors.sum() * 0.0
-        for c, (feature, kept) in enumerate(
-            zip(self.feature_score, self.memory_score, strict=True)
-        ):
+        scores = zip(self.feature_score, self.memory_score, strict=True)
+        for c, (feature, kept) in enumerate(scores):
             own, stored = vectors[labels == c], remembered[classes == c]
             if len(own) and len(stored):
                 w = mean_one_scores(feature, own)
