@@ -1,47 +1,15 @@
 """Each baseline's own equation against float64 or hand-computed values."""
 
-import math
-from dataclasses import replace
-
 import pytest
 import torch
-from toy import SMALL, make_batch
+from toy_step import everything, rise, step
 
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import Progress
 from ssltut.methods.losses import dice_loss, supervised_loss
 from ssltut.methods.parts.perturb import strong_view
 from ssltut.methods.registry import make_method
 from ssltut.nets.modes import eval_mode
 from ssltut.seeding import generator_for
-from ssltut.training.networks import build_nets
-
-STILL = replace(
-    SMALL, dropout=0.0, norm="instance"
-)  # no draw and no memory of earlier patches: a pass can be repeated
-HALF = Progress(50, 100)
-
-
-def step(name, options=None, config=STILL, n_classes=3, progress=HALF):
-    """The terms of one step without noise, beside the networks and the batch they came from."""
-    method = make_method(name, {"sigma_student": 0.0} | (options or {}))
-    batch = make_batch(n_classes)
-    nets = build_nets(method, config, n_classes)
-    return method.losses(batch, nets, progress), nets, batch
-
-
-def everything(net, batch, **options):
-    """Float64 output for labelled, then unlabelled patches: main logits, and those of the heads by
-    name.
-    """
-    outs = [net(x, heads=True, **options) for x in (batch.x_l, batch.x_u)]
-    return torch.cat([o.logits for o in outs]).double(), {
-        n: torch.cat([o.heads[n] for o in outs]).double() for n in outs[0].heads
-    }
-
-
-def rise(r):
-    return math.exp(-5 * (1 - min(r, 1)) ** 2)
 
 
 @pytest.mark.parametrize("on", ["all", "unlabelled"])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from toy import SMALL, make_batch, total
+from toy_step import HALF, STILL, step
 
 from ssltut.data.components import largest_component, remove_small_components
 from ssltut.methods.contract import Plan, Progress
@@ -15,19 +16,6 @@ from ssltut.methods.parts.masks import box_mask
 from ssltut.methods.registry import make_method
 from ssltut.seeding import generator_for
 from ssltut.training.networks import build_nets
-
-STILL = replace(
-    SMALL, dropout=0.0, norm="instance"
-)  # no draw and no memory of earlier patches: a pass can be repeated
-HALF = Progress(50, 100)
-
-
-def step(name, options=None, config=STILL, n_classes=3, progress=HALF):
-    """The terms of one step without noise, beside the networks and the batch they came from."""
-    method = make_method(name, {"sigma_student": 0.0} | (options or {}))
-    batch = make_batch(n_classes)
-    nets = build_nets(method, config, n_classes)
-    return method.losses(batch, nets, progress), nets, batch
 
 
 def test_bcp_pastes_both_ways_and_weighs_the_regions():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from toy import SMALL, make_batch, toy_cohort
+from toy_step import HALF, STILL, everything, rise, step
 
 from ssltut.methods.classic import cct
 from ssltut.methods.classic.dtc import signed_distance
@@ -19,33 +20,6 @@ from ssltut.nets.heads import Head
 from ssltut.seeding import generator_for
 from ssltut.training.loop import train
 from ssltut.training.networks import build_nets, start_from
-
-STILL = replace(
-    SMALL, dropout=0.0, norm="instance"
-)  # no draw and no memory of earlier patches: a pass can be repeated
-HALF = Progress(50, 100)
-
-
-def step(name, options=None, config=STILL, n_classes=3, progress=HALF):
-    """The terms of one step without noise, beside the networks and the batch they came from."""
-    method = make_method(name, {"sigma_student": 0.0} | (options or {}))
-    batch = make_batch(n_classes)
-    nets = build_nets(method, config, n_classes)
-    return method.losses(batch, nets, progress), nets, batch
-
-
-def everything(net, batch, **options):
-    """Float64 output for labelled, then unlabelled patches: main logits, and those of the heads by
-    name.
-    """
-    outs = [net(x, heads=True, **options) for x in (batch.x_l, batch.x_u)]
-    return torch.cat([o.logits for o in outs]).double(), {
-        n: torch.cat([o.heads[n] for o in outs]).double() for n in outs[0].heads
-    }
-
-
-def rise(r):
-    return math.exp(-5 * (1 - min(r, 1)) ** 2)
 
 
 def test_urpc_rectifies_by_the_divergence_from_the_mean():
