@@ -250,16 +250,18 @@ def open_run(
     folder: Path,
     *,
     init: Path | None = None,
+    device: torch.device | None = None,
     log: Callable[[str], None] = print,
 ) -> Training:
     """Prepare the training of a run in ``folder``, or go on where its last checkpoint was written.
 
-    Raises as ``train`` does; nothing is written before everything fits.
+    ``device`` None: the best of this machine. Raises as ``train`` does; nothing is written before
+    everything fits.
     """
     from lightning_fabric import Fabric
 
     # Where to compute, and how precisely.
-    device = best_device()
+    device = device or best_device()
     precision: Any = auto_precision(device) if config.precision == "auto" else config.precision
     fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
 

@@ -7,9 +7,9 @@ from itertools import product
 import pytest
 import torch
 from torch.nn import functional as F
-from toy import SMALL, make_batch
+from toy import make_batch
+from toy_step import HALF, STILL
 
-from ssltut.methods.contract import Progress
 from ssltut.methods.further.c3s3 import iuc_loss, project
 from ssltut.methods.losses import dice_loss, supervised_loss
 from ssltut.methods.matching.primitives import voxel_vectors
@@ -17,9 +17,6 @@ from ssltut.methods.registry import make_method
 from ssltut.nets.resnet import ResNet
 from ssltut.nets.unet import UNet
 from ssltut.training.networks import build_nets
-
-STILL = replace(SMALL, dropout=0.0, norm="instance")
-HALF = Progress(50, 100)
 
 
 def fit(*pairs):

@@ -1,19 +1,17 @@
 """CAD: what is displaced, by what, and the terms recomputed."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
-from toy import SMALL, make_batch
+from toy import make_batch
+from toy_step import STILL
 
 from ssltut.methods.contract import Progress
 from ssltut.methods.further.cad import displace, low_confidence, source_box, target_box
 from ssltut.methods.losses import dice_loss, supervised_loss
 from ssltut.methods.registry import make_method
 from ssltut.training.networks import build_nets
-
-STILL = replace(SMALL, dropout=0.0, norm="instance")
 
 
 def sure(shape, confidence=0.95):

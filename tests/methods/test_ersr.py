@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from toy import SMALL, make_batch, trained_on_hips
+from toy_step import STILL
 
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort, Split
@@ -19,7 +20,6 @@ from ssltut.seeding import generator_for
 from ssltut.training.loop import train
 from ssltut.training.networks import build_nets
 
-STILL = replace(SMALL, dropout=0.0, norm="instance")
 HEAD = LabelTable("head", ("background", "femoral head"), ("#000000", "#56B4E9"))
 
 

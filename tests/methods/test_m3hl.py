@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from toy import SMALL, make_batch
+from toy_step import HALF, STILL
 
 from ssltut.data.components import largest_component
 from ssltut.methods.contract import Plan, Progress
@@ -16,9 +17,6 @@ from ssltut.methods.parts.masks import halves
 from ssltut.methods.registry import make_method
 from ssltut.seeding import generator_for
 from ssltut.training.networks import build_nets
-
-STILL = replace(SMALL, dropout=0.0, norm="instance")
-HALF = Progress(50, 100)
 
 
 @pytest.mark.parametrize(

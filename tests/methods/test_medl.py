@@ -1,11 +1,11 @@
 """MEDL: opinions, their fusion, the Fisher term and the curriculum against closed forms."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
-from toy import SMALL, make_batch
+from toy import make_batch
+from toy_step import STILL
 
 from ssltut.methods.contract import Progress
 from ssltut.methods.further.evidence import (
@@ -23,8 +23,6 @@ from ssltut.methods.registry import make_method
 from ssltut.nets.resnet import ResNet
 from ssltut.nets.unet import UNet
 from ssltut.training.networks import build_nets
-
-STILL = replace(SMALL, dropout=0.0, norm="instance")
 
 
 def of(belief, uncertainty):

@@ -22,7 +22,6 @@ from ssltut.training.batches import draw_batch
 from ssltut.training.loop import train
 from ssltut.training.networks import build_nets
 
-STILL = replace(SMALL, dropout=0.0, norm="instance")
 SLICES, VOLUMES = Progress(48, 100), Progress(56, 100)  # the 7th and the 8th turn of 8 steps
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from toy import SMALL, hips, make_batch, toy_cohort, trained_on_hips
+from toy_step import STILL
 
 from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.further.rpg import balanced, thin, thin_label
@@ -17,8 +18,6 @@ from ssltut.methods.registry import make_method
 from ssltut.nets.modes import eval_mode
 from ssltut.training.loop import train
 from ssltut.training.networks import build_nets
-
-STILL = replace(SMALL, dropout=0.0, norm="instance")
 
 
 def test_labels_are_thinned_to_the_most_frequent_of_a_block():

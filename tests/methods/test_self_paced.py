@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from toy import SMALL, make_batch, total, toy_cohort
+from toy_step import STILL
 
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import Plan, Progress
@@ -16,7 +17,6 @@ from ssltut.training.batches import draw_batch
 from ssltut.training.loop import train
 from ssltut.training.networks import build_nets
 
-STILL = replace(SMALL, dropout=0.0, norm="instance")
 SEMI, FIRST = Progress(50, 100), Progress(20, 100)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from toy import SMALL, make_batch, toy_cohort
+from toy_step import HALF, STILL
 
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import Progress
@@ -20,9 +21,6 @@ from ssltut.methods.matching.primitives import surface_shell, voxel_vectors
 from ssltut.methods.registry import make_method
 from ssltut.training.loop import train
 from ssltut.training.networks import build_nets
-
-STILL = replace(SMALL, dropout=0.0, norm="instance")
-HALF = Progress(50, 100)
 
 
 def step(options=None, n_classes=3, config=STILL, progress=HALF, batch=None):

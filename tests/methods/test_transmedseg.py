@@ -2,22 +2,17 @@
 against its plain form.
 """
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch.nn import functional as F
-from toy import SMALL, make_batch
+from toy import make_batch
+from toy_step import HALF, STILL
 
 from ssltut.data.components import largest_component
-from ssltut.methods.contract import Progress
 from ssltut.methods.further.transmedseg import ClassMoments, cluster_loss, transport_logits
 from ssltut.methods.parts.masks import box_mask, halves
 from ssltut.methods.registry import make_method
 from ssltut.training.networks import build_nets
-
-STILL = replace(SMALL, dropout=0.0, norm="instance")
-HALF = Progress(50, 100)
 
 
 def random_case(seed=0, n_classes=3, dim=4):

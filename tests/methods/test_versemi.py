@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from toy import SMALL, hips, make_batch, total, toy_cohort, trained_on_hips
+from toy_step import STILL
 
 from ssltut.data.case import LABELLED
 from ssltut.errors import ConfigError
@@ -22,7 +23,6 @@ from ssltut.training.batches import draw_batch
 from ssltut.training.loop import train
 from ssltut.training.networks import build_nets, start_from
 
-STILL = replace(SMALL, dropout=0.0, norm="instance")
 EARLY, LATE = Progress(10, 100), Progress(50, 100)
 ONE_EACH = torch.tensor(
     [[True, True, False], [True, False, True]]
