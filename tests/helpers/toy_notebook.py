@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+import nbformat
+import papermill
+import tool
+import tour
+
 MASTER = r'''# %% [markdown]
 # # First toy
 #
@@ -77,3 +82,18 @@ def write_master(here: Path, text: str = MASTER, name: str = "00_toy") -> Path:
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def run_solution(name: str, folder: Path) -> nbformat.NotebookNode:
+    """A solved notebook, run by papermill at profile smoke in ``folder``."""
+    papermill.execute_notebook(
+        tool.HERE / "solutions" / f"{name}.ipynb",
+        folder / "run.ipynb",
+        {"profile": "smoke", "seed": 0, "out": ""},
+        kernel_name="python3",
+        cwd=folder,
+        progress_bar=False,
+        execution_timeout=tour.TIMEOUT_S["smoke"],
+        extra_arguments=["--log-level=ERROR"],
+    )
+    return nbformat.read(folder / "run.ipynb", as_version=4)

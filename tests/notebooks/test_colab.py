@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import nbformat
-import papermill
 import pytest
-import tool
 import tour
+from toy_notebook import run_solution
 
 # What Colab does not have. plotly's FigureWidget needs anywidget, so it fails here too.
 FOREIGN = ("anywidget", "itkwidgets", "k3d", "ipyniivue", "ipympl", "imjoy_rpc", "imjoy_elfinder")
@@ -40,17 +38,7 @@ def colab(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "name", ["01_loading_hip_ct", "03_uncertainty_maps", "04_embedding_correspondences"]
 )
 def test_on_colab_every_view_works_without_a_foreign_widget(name: str, colab: Path) -> None:
-    papermill.execute_notebook(
-        tool.HERE / "solutions" / f"{name}.ipynb",
-        colab / "run.ipynb",
-        {"profile": "smoke", "seed": 0, "out": ""},
-        kernel_name="python3",
-        cwd=colab,
-        progress_bar=False,
-        execution_timeout=tour.TIMEOUT_S["smoke"],
-        extra_arguments=["--log-level=ERROR"],
-    )
-    book = nbformat.read(colab / "run.ipynb", as_version=4)
+    book = run_solution(name, colab)
     outputs = [
         output for cell in book.cells for output in cell.get("outputs", []) if output.get("data")
     ]

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import nbformat
-import papermill
 import pytest
-import tool
 import tour
+from toy_notebook import run_solution
 
 
 @pytest.mark.parametrize(
@@ -18,17 +17,7 @@ def test_papermill_keeps_every_output_of_the_live_views(
     tour.environment()
     # The viewers are imported, as in Lab: they must not swallow what comes after them.
     monkeypatch.setenv("SSLTUT_FRONTEND", "lab")
-    papermill.execute_notebook(
-        tool.HERE / "solutions" / f"{name}.ipynb",
-        tmp_path / "run.ipynb",
-        {"profile": "smoke", "seed": 0, "out": ""},
-        kernel_name="python3",
-        cwd=tmp_path,
-        progress_bar=False,
-        execution_timeout=tour.TIMEOUT_S["smoke"],
-        extra_arguments=["--log-level=ERROR"],
-    )
-    book = nbformat.read(tmp_path / "run.ipynb", as_version=4)
+    book = run_solution(name, tmp_path)
     # papermill keeps the state of every widget, which nobody reads: JupyterLab does not.
     book.metadata.pop("widgets", None)
     cells = [cell for cell in book.cells if cell.cell_type == "code"]
