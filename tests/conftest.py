@@ -14,7 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-golden",
         action="store_true",
-        help="write the terms to tests/methods/golden.json before they are compared",
+        help="write the terms to tests/methods/golden/ before they are compared",
     )
 
 

@@ -19,7 +19,7 @@ from ssltut.seeding import derive_seed
 from ssltut.training.batches import draw_batch
 from ssltut.training.networks import build_nets
 
-FILE = Path(__file__).parents[1] / "methods" / "golden.json"
+FOLDER = Path(__file__).parents[1] / "methods" / "golden"
 # Every stage of every method has begun in the last two, and none but the first in the first.
 STEPS = (Progress(5, 100), Progress(65, 100), Progress(95, 100))
 CONFIG = replace(SMALL, labelled=2, unlabelled=2)
@@ -74,9 +74,9 @@ def steps_of(method: Method) -> list[dict[str, list[float]]]:
     return found
 
 
-def golden() -> dict[str, list[dict[str, list[float]]]]:
-    return json.loads(FILE.read_text(encoding="utf-8"))
+def golden(name: str) -> list[dict[str, list[float]]]:
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def write(values: dict[str, list[dict[str, list[float]]]]) -> None:
-    FILE.write_text(json.dumps(dict(sorted(values.items())), indent=1) + "\n", encoding="utf-8")
+def write(name: str, values: list[dict[str, list[float]]]) -> None:
+    (FOLDER / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
