@@ -1,4 +1,4 @@
-"""The terms of every method are those of record: one file in golden/ each, made with ``--write-golden``."""
+"""The terms of every method are those of record: golden/, made with ``--write-golden``."""
 
 import pytest
 import torch
