@@ -153,8 +153,8 @@ def planned(
         method, own = methods[cell.method], replace(config, seed=cell.seed)
         every = method.supervision is Supervision.ALL
         drawn = cohort.with_budget("all" if every else cell.budget, cell.seed if draw else None)
-        known_as, options = method.identity["method"], method.identity["options"]
-        identity = [known_as, options, own.to_dict(), drawn.hash, drawn.split.hash]
+        known_as = method.identity["method"]
+        identity = [method.identity, own.to_dict(), drawn.hash, drawn.split.hash]
         key = json.dumps(identity, sort_keys=True)
         tag = hashlib.sha256(key.encode()).hexdigest()[:12]
         kept = "-largest" if largest else ""

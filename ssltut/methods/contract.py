@@ -5,7 +5,7 @@ pure function of what came out, and ``update`` alone changes anything: averages 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple, dataclass_transform
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ssltut.data.batch import Batch
-from ssltut.methods.losses import supervised_loss
+from ssltut.methods.losses import mean_of, supervised_loss
 from ssltut.methods.parts.ema import ema_update
 from ssltut.methods.schedules import ramp
 from ssltut.nets.base import Head, Out, SegNet
@@ -23,6 +23,7 @@ from ssltut.options import Fraction, NotNegative, check_options
 Nets = Mapping[str, Any]  # networks by role, and a method's further modules by name
 Part = Literal["labelled", "unlabelled"]
 PARTS: tuple[Part, ...] = ("labelled", "unlabelled")
+RULES = 2  # of the bench, in the identity of a run: runs made under others are not taken for ours
 IDEAS = {
     "consistency": "what two views, two moments or two outputs say of a scan must agree",
     "pseudo-labels": "what a network says of unlabelled voxels is learnt as if it were a label",
@@ -122,23 +123,27 @@ Outs = Any
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 @dataclass(frozen=True, kw_only=True)
-class Method(ABC):
+class Method:
     """A method is its options and these hooks; it knows no file, no device, no plot.
 
     Its annotated fields are its options, checked by their annotations (ssltut.options). No
-    decorator is needed: each subclass becomes a frozen dataclass.
+    decorator is needed: each subclass becomes a frozen dataclass. The hooks of this class are those
+    of *labels only, same batch*: a loss on the labelled patches, the unlabelled ones merely in the
+    pass. A method changes what it needs to.
 
     name, title, paper, year  what it is called here, in tables, and where it comes from
     exact                     True: after the published equations; False: a reconstruction or ours
     supervision               which scans it learns from
     networks                  the networks it needs, by role; the first one predicts
-    ideas                     which of IDEAS it uses; none in the two bounds
-    retired                   options it once had, with the values that now always hold: they stay
-                              in the identity of a run, so that old runs are found
+    ideas                     which of IDEAS it uses; none in the bounds
+    loss_weights              the options that weigh its own terms: where all are 0, it is labels
+                              only, same batch, bit for bit
+    retired                   options it once had, with the values that now always hold: old runs
+                              that name them can be read
     sigma_student             noise on what trained networks see, in units of the normalised image
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "method"
     title: ClassVar[str]
     paper: ClassVar[str]
     year: ClassVar[int]
@@ -146,6 +151,7 @@ class Method(ABC):
     supervision: ClassVar[Supervision] = Supervision.SEMI
     networks: ClassVar[Mapping[str, Network]] = {"student": Network()}
     ideas: ClassVar[tuple[str, ...]] = ()
+    loss_weights: ClassVar[tuple[str, ...]] = ()
     retired: ClassVar[Mapping[str, Any]] = {}
 
     sigma_student: NotNegative = 0.02
@@ -166,8 +172,8 @@ class Method(ABC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Name and options as they enter the identity of a run."""
-        return {"method": self.name, "options": dict(self.retired) | self.options}
+        """Name, options and rules as they enter the identity of a run."""
+        return {"method": self.name, "options": self.options, "rules": RULES}
 
     @property
     def trained(self) -> list[str]:
@@ -189,28 +195,48 @@ class Method(ABC):
         """
         return {}
 
-    def acts(self, progress: Progress) -> bool:
-        """Whether any term on unlabelled patches has a weight; by default the option ``weight``.
+    @property
+    def idle(self) -> bool:
+        """Whether all its ``loss_weights`` are 0, so that it is labels only, same batch."""
+        return bool(self.loss_weights) and not any(getattr(self, w) for w in self.loss_weights)
 
-        Where none has, these patches are in no pass, so that not even batch norm sees them.
+    def acts(self, batch: Batch, progress: Progress) -> bool:
+        """Whether it has terms of its own in this step: a weight, and unlabelled patches."""
+        return not self.idle and batch.x_u is not None
+
+    def acting(self, batch: Batch, progress: Progress) -> "Method":
+        """Whose hooks this step follows: its own, or those of labels only, same batch.
+
+        The latter train the same networks without their further outputs.
         """
-        return getattr(self, "weight", 1.0) > 0.0
-
-    def parts(self, batch: Batch, progress: Progress) -> tuple[Part, ...]:
-        """The parts of the batch that pass the trained networks."""
-        return PARTS if batch.x_u is not None and self.acts(progress) else PARTS[:1]
+        if self.acts(batch, progress):
+            return self
+        plain = Method(sigma_student=self.sigma_student)
+        networks = {role: spec._replace(heads={}) for role, spec in self.networks.items()}
+        object.__setattr__(plain, "networks", networks)
+        return plain
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """What the networks give for a batch: one pass a trained network, a ``NetOutput`` each.
 
         Further passes, such as those of a teacher, are further entries.
         """
-        parts = self.parts(batch, progress)
-        return {role: self.see(batch, nets, parts, role) for role in self.trained}
+        return {role: self.see(batch, nets, role) for role in self.trained}
 
-    @abstractmethod
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         """The named terms of this step. Pure: no memory is written and no network moved."""
+        return self.labelled(batch, outs)
+
+    def labelled(self, batch: Batch, outs: Outs) -> Terms:
+        """L_S of every trained network: the mean over its main output and its supervised heads."""
+        terms: Terms = {}
+        for role in self.trained:
+            heads = self.networks[role].heads
+            seen = outs[role].labelled
+            logits = [seen.logits, *(z for k, z in seen.heads.items() if heads[k].supervised)]
+            name = f"{role} supervised" if terms else "supervised"
+            terms[name] = Term(mean_of([supervised_loss(z, batch.y_l) for z in logits]))
+        return terms
 
     def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
         """After the optimiser step, the only writer: EMA for every network that asks for it."""
@@ -219,8 +245,9 @@ class Method(ABC):
                 ema_update(nets[role], nets[network.ema_of], self.decay_at(progress))
 
     def losses(self, batch: Batch, nets: Nets, progress: Progress) -> Terms:
-        """``terms`` of ``forward``: what a step would learn, with nothing changed by asking."""
-        return self.terms(batch, nets, self.forward(batch, nets, progress), progress)
+        """What a step would learn, with nothing changed by asking."""
+        acting = self.acting(batch, progress)
+        return acting.terms(batch, nets, acting.forward(batch, nets, progress), progress)
 
     def decay_at(self, progress: Progress) -> float:
         """EMA decay of this step."""
@@ -231,15 +258,14 @@ class Method(ABC):
         """Class probabilities (B, C, X, Y, Z) of normalised images; networks are in eval mode."""
         return nets[next(iter(self.networks))](x).logits.float().softmax(1)
 
-    def see(
-        self, batch: Batch, nets: Nets, parts: Sequence[Part] = PARTS, role: str = "student"
-    ) -> NetOutput:
-        """What a trained network gives for the named parts of a batch, with its heads, in one pass.
+    def see(self, batch: Batch, nets: Nets, role: str = "student") -> NetOutput:
+        """What a trained network gives for the whole batch, with its heads, in one pass.
 
         One pass, as in the published codes, so that batch norm has one set of statistics. In two
         passes each half was normalised by itself while the running averages, which prediction uses,
         mixed the two: that alone cost 0.12 Dice on the synthetic hips.
         """
+        parts = PARTS if batch.x_u is not None else PARTS[:1]
         x = torch.cat([self.view(batch, part) for part in parts])
         options = {"heads": True} if self.networks[role].heads else {}
         return NetOutput(nets[role](x, **options), len(batch.x_l))
@@ -250,44 +276,29 @@ class Method(ABC):
         return noise(batch.x_l if part == "labelled" else batch.unlabelled)
 
 
-FACTS = ("name", "title", "paper", "year", "exact", "supervision", "networks", "ideas", "retired")
+FACTS = (
+    *("name", "title", "paper", "year", "exact", "supervision", "networks"),
+    *("ideas", "loss_weights", "retired"),
+)
 
 
-def supervised(out: NetOutput, batch: Batch) -> Term:
-    """Cross-entropy + Dice of a network on the labelled patches (L_S)."""
-    return Term(supervised_loss(out.labelled.logits, batch.y_l))
-
-
-class Consistency(Method):
+class Consistency(Method, ABC):
     """A method with one unlabelled term: L = L_S + λ L_U with λ = weight * ramp(t / (rampup T)).
 
     It fills in ``unlabelled``; where rampup is 0, λ is weight at once. Every trained network learns
-    from the labels. At weight 0 nothing of the unlabelled patches acts: labels only, on the
-    networks with their heads.
+    from the labels.
     """
+
+    loss_weights = ("weight",)
 
     weight: NotNegative = 0.1
     rampup: Fraction = 1.0
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
-        terms = self.labelled(batch, outs)
-        if len(self.parts(batch, progress)) > 1:
-            rise = ramp(progress.frac / self.rampup) if self.rampup else 1.0
-            term = self.unlabelled(batch, nets, outs)
-            terms["consistency"] = term._replace(weight=self.weight * rise)
-        return terms
-
-    def labelled(self, batch: Batch, outs: Outs) -> Terms:
-        """L_S of every trained network: the mean over its main output and its supervised heads."""
-        terms: Terms = {}
-        for role, out in outs.items():
-            heads = self.networks[role].heads
-            seen = out.labelled
-            logits = [seen.logits, *(z for k, z in seen.heads.items() if heads[k].supervised)]
-            losses = [supervised_loss(z, batch.y_l) for z in logits]
-            name = f"{role} supervised" if terms else "supervised"
-            terms[name] = Term(sum(losses[1:], losses[0]) / len(losses))
-        return terms
+        rise = ramp(progress.frac / self.rampup) if self.rampup else 1.0
+        term = self.unlabelled(batch, nets, outs)
+        consistency = term._replace(weight=self.weight * rise)
+        return self.labelled(batch, outs) | {"consistency": consistency}
 
     @abstractmethod
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:

@@ -13,7 +13,7 @@ from ssltut.methods.classic.fixmatch import FixMatch
 from ssltut.methods.classic.mc_net_plus import MCNetPlus
 from ssltut.methods.classic.mean_teacher import MeanTeacher
 from ssltut.methods.classic.mtc import MTC
-from ssltut.methods.classic.supervised import AllLabels, LabelsOnly
+from ssltut.methods.classic.supervised import AllLabels, LabelsOnly, SameBatch
 from ssltut.methods.classic.ua_mt import UAMT
 from ssltut.methods.classic.urpc import URPC
 from ssltut.methods.contract import Method
@@ -34,7 +34,8 @@ from ssltut.methods.matching.vote import NeighbourVote, RegionVote
 from ssltut.options import chosen, near
 
 LISTED: tuple[type[Method], ...] = (
-    *(LabelsOnly, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus, BCP, CCT, MTC),
+    *(LabelsOnly, SameBatch, MeanTeacher, UAMT, CPS, FixMatch, URPC, DTC, MCNetPlus),
+    *(BCP, CCT, MTC),
     *(SSNet, CAD, RPG, SelfPaced, MEDL, TransMedSeg, M3HL, C3S3, ERSR, VerSemi, MN),
     *(EmbeddingMatching, NeighbourVote, RegionVote, VoteBeside, AllLabels),
 )

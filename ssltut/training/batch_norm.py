@@ -37,7 +37,7 @@ def precise_batch_norm(
     for batch in batches:
         # the dropout of the first pass does not depend on what a method adds
         torch.manual_seed(derive_seed(batch.seed, "settle"))
-        method.forward(batch, copies, progress)
+        method.acting(batch, progress).forward(batch, copies, progress)
     for norm, state in zip(norms, before, strict=True):
         if not norm.num_batches_tracked:  # its network was frozen in all of these steps
             norm.load_state_dict(state)

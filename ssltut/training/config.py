@@ -16,14 +16,17 @@ class TrainConfig:
 
     steps, lr, betas     Adam; Xie et al. 2024: lr 1e-4, betas (0.9, 0.99), no decay; short profiles
                          raise lr
-    patch                sides in voxels; labelled, unlabelled: patches of each kind a step
-    arch, width, depth, dropout, norm
+    patch                sides in voxels; labelled, unlabelled: patches of each kind a step (for
+                         the bounds their sum is labelled)
+    arch, width, depth, dropout
                          the network (ssltut.nets.build.build_net); a 2D one leaves the third side
                          as it is
     validate_every       steps between validations (each one also writes a checkpoint)
-    decay                the rate falls as (1 - t / T)^decay (0.9 in nnU-Net); 0: it stays
-    select               "dice" (highest mean on the validation split), "hd95" (lowest, as in the
-                         paper) or "last"
+    decay                the rate falls as (1 - t / T)^decay (0.9 as in nnU-Net); 0: it stays
+    select               "last", the weights at the end; or those with the highest "dice" or the
+                         lowest "hd95" (as in the paper) on the validation split, which a few scans
+                         make a lottery: give it six and more, as varied as the test
+    norm                 "batch" (as in the papers), "instance" or "group"
     randomise            strength of the domain randomisation of the patches, 0 (off) to 1
                          (ssltut.data.views.Randomisation)
     precision            "auto": bf16 on a GPU or a CPU with AMX, else fp32
@@ -41,13 +44,13 @@ class TrainConfig:
     width: Count = 8
     depth: Count = 3
     dropout: float = 0.15
-    norm: str = "batch"
+    norm: Literal["batch", "instance", "group"] = "batch"
     validate_every: Count = 100
-    select: Literal["dice", "hd95", "last"] = "dice"
+    select: Literal["dice", "hd95", "last"] = "last"
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     seed: int = 0
     randomise: Fraction = 0.0
-    decay: NotNegative = 0.0
+    decay: NotNegative = 0.9
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -63,8 +66,9 @@ class TrainConfig:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "TrainConfig":
+        """The configuration in a run.json; one without a decay is older than it and had none."""
         known = {field.name for field in fields(TrainConfig)}
-        given = {name: value for name, value in values.items() if name in known}
+        given = {"decay": 0.0} | {name: value for name, value in values.items() if name in known}
         for name in {"betas", "patch"} & set(given):
             given[name] = tuple(given[name])
         return TrainConfig(**given)
@@ -107,7 +111,7 @@ class Profile:
 _SMOKE = TrainConfig(steps=12, patch=(16, 16, 16), width=4, depth=2, validate_every=6, lr=3e-3)
 _CLASS = TrainConfig()
 _FULL = TrainConfig(
-    steps=40_000, lr=1e-4, patch=(96, 96, 96), width=16, depth=4, validate_every=1000, select="hd95"
+    steps=40_000, lr=1e-4, patch=(96, 96, 96), width=16, depth=4, validate_every=1000
 )
 _COHORTS = {
     "smoke": {"size": 32, "cases": 10, "labelled": 2, "validation": 1, "test": 3},

@@ -153,9 +153,10 @@ class Training:
         return draw_batch(*pools, self.plan(step), self.config, self.table.n_classes, step)
 
     def plan(self, step: int) -> Plan:
-        """The method's plan of one step."""
+        """The method's plan of one step; that of labels only, same batch, where it is idle."""
         default = Plan(self.config.labelled, self.config.unlabelled)
-        return self.method.plan(Progress(step, self.config.steps), default)
+        progress = Progress(step, self.config.steps)
+        return default if self.method.idle else self.method.plan(progress, default)
 
     def step(self, batch: Batch) -> Terms:
         """One step of the optimiser: the terms. Raises TrainingError for a non-finite one."""
@@ -163,9 +164,10 @@ class Training:
 
         # The loss is the weighted sum of the terms. Dropout depends on the step alone.
         torch.manual_seed(derive_seed(self.config.seed, "dropout", self.done))
+        acting = self.method.acting(batch, progress)
         with self.fabric.autocast():
-            outs = self.method.forward(batch, self.nets, progress)
-            terms = self.method.terms(batch, self.nets, outs, progress)
+            outs = acting.forward(batch, self.nets, progress)
+            terms = acting.terms(batch, self.nets, outs, progress)
         check_finite(terms, batch, self.done, self.folder)
 
         # The learning rate is that of this step and role.
@@ -178,7 +180,7 @@ class Training:
         self.optimizer.step()
 
         # What follows the trained networks: EMA teachers, memories.
-        self.method.update(batch, self.nets, outs, progress)
+        acting.update(batch, self.nets, outs, progress)
         self.history.append(history_row(self.done, terms))
         self.done += 1
         return terms

@@ -62,14 +62,15 @@ def steps_of(method: Method) -> list[dict[str, list[float]]]:
             torch.manual_seed(derive_seed(CONFIG.seed, "dropout", progress.step))
             plan = method.plan(progress, Plan(CONFIG.labelled, CONFIG.unlabelled))
             batch = draw_batch(*pools, plan, CONFIG, cohort.table.n_classes, progress.step)
-            outs = method.forward(batch, nets, progress)
-            terms = method.terms(batch, nets, outs, progress)
+            acting = method.acting(batch, progress)
+            outs = acting.forward(batch, nets, progress)
+            terms = acting.terms(batch, nets, outs, progress)
             for group in optimizer.param_groups:
                 group["lr"] = CONFIG.lr * plan.rates.get(group["role"], 1.0)
             optimizer.zero_grad(set_to_none=True)
             total(terms).backward()
             optimizer.step()
-            method.update(batch, nets, outs, progress)
+            acting.update(batch, nets, outs, progress)
             found.append({k: [float(t.value.detach()), float(t.weight)] for k, t in terms.items()})
     return found
 

@@ -9,25 +9,19 @@ import pytest
 import torch
 from toy import SMALL, make_batch, total, toy_case, toy_cohort, trained_on_hips
 
-from ssltut.methods.contract import Consistency, Method, Nets, Outs, Plan, Progress, Term
-from ssltut.methods.losses import entropy
+from ssltut.methods.contract import Consistency, Method, Nets, Outs, Progress, Term
+from ssltut.methods.losses import entropy, supervised_loss
 from ssltut.methods.registry import METHODS, make_method
-from ssltut.training.loop import train
+from ssltut.training.loop import open_run, train
 from ssltut.training.networks import build_nets
 
 ALL = list(METHODS)
 SEMI = [name for name, m in METHODS.items() if m.supervision == "labelled+unlabelled"]
 OWN_FORWARD = [name for name, m in METHODS.items() if m.forward is not Method.forward]
-OFF = {name: {"weight": 0.0} for name in SEMI} | {
-    "medl": {"weight": 0.0, "curriculum": 0.0, "evidence": 0.0},
-    "c3s3": {"weight": 0.0, "agreement": 0.0, "contrast": 0.0},
-    "dtc": {"weight": 0.0, "sdf_weight": 0.0},
-    "embedding_matching": {"w_ua": 0.0, "w_ps": 0.0},
-    "neighbour_vote": {"w_ua": 0.0, "w_ps": 0.0},
-    "region_vote": {"w_ua": 0.0, "w_ps": 0.0},
-    "vote_beside": {"weight": 0.0, "w_ps": 0.0},
-    "rpg": {"w_reference": 0.0, "w_consistency": 0.0},
-}
+OFF = {name: dict.fromkeys(METHODS[name].loss_weights, 0.0) for name in SEMI}
+# What the first pass of the predicting network holds: as many patches as in labels only, and
+# further views of them.
+VIEWS = {"c3s3": 8, "cad": 6, "ersr": 8, "fixmatch": 4, "self_paced": 8, "versemi": 5}
 HALF = Progress(50, 100)
 # A method in stages may be another one in its last steps only.
 LAST = replace(SMALL, select="last")
@@ -167,20 +161,35 @@ def test_a_step_is_finite_where_every_network_is_sure_and_where_none_is(name, ce
     )
 
 
-@pytest.mark.parametrize("name", SEMI)
-def test_weight_zero_is_labels_only_bit_for_bit(name, run_of, tmp_path, monkeypatch):
-    """Where heads learn from the labels, it is the same run without any unlabelled patch."""
+@pytest.mark.parametrize("name", sorted(set(SEMI) - {"versemi"}))
+def test_weights_of_zero_are_labels_only_same_batch_bit_for_bit(name, run_of, tmp_path):
     off = quietly(make_method(name, OFF[name]), toy_cohort(), LAST, tmp_path / "off")
-    on = run_of(name)
-    if any(head.supervised for head in METHODS[name].networks["student"].heads.values()):
-        labelled_alone = lambda self, progress, default: Plan(default.labelled, 0)  # noqa: E731
-        monkeypatch.setattr(METHODS[name], "plan", labelled_alone)
-        plain = quietly(make_method(name), toy_cohort(), LAST, tmp_path / "plain")
-    else:
-        plain = run_of("labels_only")
-    weights, off, on = (run.nets["student"].state_dict() for run in (plain, off, on))
-    assert all(torch.equal(value, off[key]) for key, value in weights.items())
-    assert any(not torch.equal(value, on[key]) for key, value in weights.items())
+    plain = run_of("same_batch").nets["student"].state_dict()
+    off = off.nets["student"].state_dict()
+    assert all(torch.equal(value, off[key]) for key, value in plain.items())
+    if name != "same_batch":
+        on = run_of(name).nets["student"].state_dict()
+        assert any(not torch.equal(value, on[key]) for key, value in plain.items())
+
+
+def test_weight_zero_on_a_prompted_network_is_its_labels_alone():
+    """VerSemi's network is one of its own, so no run of labels only has its weights."""
+    method, batch = make_method("versemi", OFF["versemi"]), make_batch()
+    nets = build_nets(method, replace(SMALL, dropout=0.0, norm="instance"), 3)
+    terms = method.losses(batch, nets, HALF)
+    logits = method.see(batch, nets).labelled.logits
+    assert list(terms) == ["supervised"]
+    assert torch.equal(terms["supervised"].value, supervised_loss(logits, batch.y_l))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_as_many_patches_as_in_any_other_method(name, tmp_path):
+    training, seen = open_run(make_method(name), toy_cohort(), LAST, tmp_path / "r"), []
+    for role in training.method.trained:
+        training.nets[role].register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    training.done = 3
+    training.step(training.draw(3))
+    assert seen[0] == VIEWS.get(name, LAST.labelled + LAST.unlabelled)
 
 
 @pytest.mark.parametrize("name", ALL)

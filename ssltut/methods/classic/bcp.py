@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ssltut.data.batch import Batch
 from ssltut.data.components import largest_component
-from ssltut.methods.contract import PARTS, Method, Nets, Network, Outs, Plan, Progress, Term, Terms
+from ssltut.methods.contract import Method, Nets, Network, Outs, Plan, Progress, Term, Terms
 from ssltut.methods.losses import supervised_loss
 from ssltut.methods.parts.masks import box_mask, halves
-from ssltut.options import Fraction, NotNegative
+from ssltut.options import Fraction, NotNegative, WholeNumber
 
 
 class Mix(NamedTuple):
@@ -34,38 +34,50 @@ class BCP(Method):
     teacher's labels (largest piece a class):
       X1 = a M + u (1 - M),  X2 = v M + b (1 - M)
       L = Σ over both of (CE + Dice)(true labels) + 0.5 (CE + Dice)(teacher's labels)
-    Before that, 2/17 of training paste labelled patches into each other, and the teacher follows
+    A step draws twice the patches of the configuration, so that as many pass the student as in any
+    other method: with 2 + 2 two mixes of each kind, as released. Before that, 2/17 of training, at
+    least 300 steps or half of it, paste labelled patches into each other, and the teacher follows
     the student at once; then EMA 0.99. No ramp. Departures: CE + Dice in place of half of it; the
     teacher runs in eval mode and its buffers are averaged too; no choice of a best model between
-    the stages; Adam. There is no loss on unpasted patches, so at weight 0 nothing is pasted either:
-    labels only.
+    the stages; Adam.
 
     weight    of the teacher's labels
-    pretrain  the fraction of training that pastes labelled patches alone
+    pretrain  the fraction of training that pastes labelled patches alone; 0: none does
+    least     the steps it has at least, where training is twice as long; half of a shorter one
     box       sides of the box relative to those of the patch
     """
 
     name, title, year = "bcp", "BCP", 2023
     paper = "Bai et al., CVPR 2023, arXiv:2305.00673"
     ideas: ClassVar[tuple[str, ...]] = ("pseudo-labels", "mixing")
+    loss_weights = ("weight",)
     networks = {"student": Network(), "teacher": Network(ema_of="student")}
 
     weight: NotNegative = 0.5
     pretrain: Fraction = 2 / 17
+    least: WholeNumber = 300
     box: Fraction = 2 / 3
     ema_decay: Fraction = 0.99
 
+    def first_stage(self, progress: Progress) -> bool:
+        """Whether labelled patches alone are pasted."""
+        least = min(self.least, progress.total / 2)
+        return self.pretrain > 0.0 and progress.step < max(self.pretrain * progress.total, least)
+
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        return Plan(default.labelled, 0) if progress.frac < self.pretrain else default
+        if self.first_stage(progress):
+            return Plan(2 * (default.labelled + default.unlabelled), 0)
+        return Plan(2 * default.labelled, 2 * default.unlabelled)
+
+    def acts(self, batch: Batch, progress: Progress) -> bool:
+        """Without unlabelled patches it pastes labelled ones."""
+        return not self.idle
 
     def decay_at(self, progress: Progress) -> float:
-        return 0.0 if progress.frac < self.pretrain else self.ema_decay
+        return 0.0 if self.first_stage(progress) else self.ema_decay
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """One pass of the student over patches that are pasted into each other."""
-        if not self.weight:
-            out = self.see(batch, nets, PARTS[:1]).whole
-            return {"student": out, "mix": Mix(batch.x_l, batch.y_l)}
         outs = {} if batch.x_u is None else self.teach(batch, nets)
         mix = self.mix(batch, outs["pseudo"]) if outs else self.mix_labelled(batch)
         noise = batch.noise(self.sigma_student, "student", "pasted")

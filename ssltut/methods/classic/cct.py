@@ -5,7 +5,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import Consistency, NetOutput, Nets, Network, Outs, Progress, Term
+from ssltut.methods.contract import (
+    PARTS,
+    Consistency,
+    NetOutput,
+    Nets,
+    Network,
+    Outs,
+    Progress,
+    Term,
+)
 from ssltut.methods.parts.perturb import uniform
 from ssltut.nets.heads import Head
 from ssltut.options import Fraction, NotNegative
@@ -77,11 +86,8 @@ class CCT(Consistency):
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """The auxiliary decoders see the unlabelled patches alone."""
-        parts = self.parts(batch, progress)
-        x = torch.cat([self.view(batch, part) for part in parts])
+        x = torch.cat([self.view(batch, part) for part in PARTS])
         n = len(batch.x_l)
-        if len(parts) == 1:
-            return {"student": NetOutput(nets["student"](x), n)}
         draws = {name: batch.generator("perturb", name) for name in PERTURBATIONS}
 
         def perturbed(name: str, feature: Tensor, logits: Tensor) -> Tensor:

@@ -6,15 +6,16 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Consistency, Nets, Network, Outs, Term
+from ssltut.options import NotNegative
 
 
 class CPS(Consistency):
     """Two networks, different in their first weights alone, learn from each other's hard labels.
 
     Term "consistency": CE(z_1, argmax z_2) + CE(z_2, argmax z_1), labels detached, over labelled
-    and unlabelled patches. Weight 0.1 ramp(t/T), the setting for 3D scans (SSL4MIS); the paper
-    weighs 1.5 to 6 throughout on pre-trained 2D networks. The first network predicts. Departure:
-    Adam. Started from one run (``init``) the two differ in their dropout alone.
+    and unlabelled patches. Weight 0.2 ramp(t/T), the setting for 3D scans (SSL4MIS: 0.1 beside half
+    of L_S); the paper weighs 1.5 to 6 throughout on pre-trained 2D networks. The first network
+    predicts. Departure: Adam. Started from one run (``init``) they differ in their dropout alone.
 
     on  "all" patches (the paper), or the "unlabelled" ones alone (SSL4MIS)
     """
@@ -24,6 +25,7 @@ class CPS(Consistency):
     ideas = ("pseudo-labels",)
     networks = {"student": Network(), "second": Network()}
 
+    weight: NotNegative = 0.2
     on: Literal["all", "unlabelled"] = "all"
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:

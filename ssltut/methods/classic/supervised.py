@@ -1,22 +1,12 @@
-"""The two bounds: training on labels alone."""
+"""The bounds: training on labels alone."""
 
-from ssltut.data.batch import Batch
-from ssltut.methods.contract import (
-    Method,
-    Nets,
-    Outs,
-    Plan,
-    Progress,
-    Supervision,
-    Terms,
-    supervised,
-)
+from ssltut.methods.contract import Method, Plan, Progress, Supervision
 
 
 class LabelsOnly(Method):
     """Cross-entropy + Dice on the labelled scans; the lower bound, *labels only (n)*.
 
-    Trained with every training scan labelled it is the upper bound, *all labels*.
+    A step has as many patches as that of any other method, all of them labelled.
     """
 
     name, title, year = "labels_only", "labels only", 2016
@@ -24,10 +14,19 @@ class LabelsOnly(Method):
     supervision = Supervision.LABELLED
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        return Plan(default.labelled, 0)
+        return Plan(default.labelled + default.unlabelled, 0)
 
-    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
-        return {"supervised": supervised(outs["student"], batch)}
+
+class SameBatch(Method):
+    """Labels only, with the unlabelled patches in the pass and in no loss: the control.
+
+    Batch norm sees them, and that alone can gain as much as a published method. What a method
+    gains by its unlabelled loss is what it has more than this. Every method with its weights at 0
+    is this one, bit for bit.
+    """
+
+    name, title, year = "same_batch", "labels only, same batch", 2016
+    paper = "Çiçek et al. 2016, 3D U-Net, arXiv:1606.06650; the control is ours"
 
 
 class AllLabels(LabelsOnly):

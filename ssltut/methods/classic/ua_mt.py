@@ -27,11 +27,9 @@ class UAMT(MeanTeacher):
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         outs = super().forward(batch, nets, progress)
-        if "teacher" in outs:
-            noises = (batch.noise(self.sigma_teacher, "mc", m) for m in range(self.passes))
-            views = (noise(batch.unlabelled) for noise in noises)
-            outs["uncertainty"] = mc_dropout(nets["teacher"], views).entropy_of_mean
-        return outs
+        noises = (batch.noise(self.sigma_teacher, "mc", m) for m in range(self.passes))
+        views = (noise(batch.unlabelled) for noise in noises)
+        return outs | {"uncertainty": mc_dropout(nets["teacher"], views).entropy_of_mean}
 
     def consistency(self, difference: Tensor, outs: Outs, progress: Progress) -> Term:
         sure = outs["uncertainty"] < published_threshold(progress.frac, difference.shape[1])

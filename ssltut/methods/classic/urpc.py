@@ -5,6 +5,7 @@ import torch
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Consistency, Nets, Network, Outs, Term
 from ssltut.nets.heads import Head
+from ssltut.options import NotNegative
 
 
 class URPC(Consistency):
@@ -12,10 +13,10 @@ class URPC(Consistency):
 
     With P the mean of the S outputs p_s and D_s = KL(P | p_s) a voxel: L_U is the mean over s of
       mean[(P - p_s)^2 e^-D_s] / mean[e^-D_s] + mean[D_s]
-    Supervised: the mean of cross-entropy + Dice over all outputs. Weight 0.1 ramp(t/T). The output
-    at full resolution predicts. Departures: the published network has five levels and four outputs
-    from its decoder; here the bottleneck of four levels gives one of them, and a network of fewer
-    levels has as many outputs as levels; Adam.
+    Supervised: the mean of cross-entropy + Dice over all outputs. Weight 0.2 ramp(t/T) (released:
+    0.1 beside half of L_S). The output at full resolution predicts. Departures: the published
+    network has five levels and four outputs from its decoder; here the bottleneck of four levels
+    gives one of them, and a network of fewer levels has as many outputs as levels; Adam.
     """
 
     name, title, year = "urpc", "URPC", 2021
@@ -26,6 +27,8 @@ class URPC(Consistency):
             heads={f"scale {level}": Head(level, supervised=True) for level in (1, 2, 3)}
         )
     }
+
+    weight: NotNegative = 0.2
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:
         student = outs["student"].unlabelled

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import Method, Nets, Network, Outs, Progress, Term, Terms
+from ssltut.methods.contract import PARTS, Method, Nets, Network, Outs, Progress, Term, Terms
 from ssltut.methods.losses import dice_loss, mean_of, sharpen, sum_of
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.methods.schedules import ramp
@@ -48,6 +48,7 @@ class C3S3(Method):
     name, title, year = "c3s3", "C3S3", 2025
     paper = "He et al., ICME 2025, arXiv:2506.07368"
     ideas = ("consistency", "pseudo-labels", "contrast")
+    loss_weights = ("weight", "agreement", "contrast")
     networks = {
         "student": Network(heads=PROJECTION),
         "rival": Network(heads=PROJECTION, arch="resnet"),
@@ -62,19 +63,10 @@ class C3S3(Method):
     tau: Positive = 0.1
     voxels: Count = 4096
 
-    def acts(self, progress: Progress) -> bool:
-        return any((self.weight, self.agreement, self.contrast))
-
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Views]:
-        """Two views of all patches, or one of the labelled patches alone, in one pass a network."""
-        parts = self.parts(batch, progress)
-        views = [torch.cat([self.view(batch, part) for part in parts])]
-        if len(parts) > 1:
-            views.append(self.second_view(batch))
-        x = torch.cat(views)
+        """Two views of all patches in one pass a network."""
+        x = torch.cat([*(self.view(batch, part) for part in PARTS), self.second_view(batch)])
         outs = {role: nets[role](x) for role in self.networks}
-        if len(parts) == 1:
-            return {role: (out,) for role, out in outs.items()}
         return {role: out.split(len(x) // 2) for role, out in outs.items()}
 
     def second_view(self, batch: Batch) -> Tensor:
@@ -88,16 +80,15 @@ class C3S3(Method):
         for role, name in (("student", "supervised"), ("rival", "rival supervised")):
             losses = [ce + dice for ce, dice in fits[role]]
             terms[name] = Term(mean_of(losses))
-        if len(self.parts(batch, progress)) > 1:
-            rise = ramp(progress.frac / self.rampup)
-            taught = self.competition(outs, fits, len(batch.x_l))
-            terms["competition"] = Term(taught, self.weight * rise)
-            distances = []
-            for views in outs.values():
-                first, second = (view.logits.float() for view in views)
-                distances.append(1.0 - F.cosine_similarity(first, second).mean())
-            terms["agreement"] = Term(sum_of(distances), self.agreement)
-            terms["contrast"] = Term(self.iuc(batch, nets, outs), self.contrast)
+        rise = ramp(progress.frac / self.rampup)
+        taught = self.competition(outs, fits, len(batch.x_l))
+        terms["competition"] = Term(taught, self.weight * rise)
+        distances = []
+        for views in outs.values():
+            first, second = (view.logits.float() for view in views)
+            distances.append(1.0 - F.cosine_similarity(first, second).mean())
+        terms["agreement"] = Term(sum_of(distances), self.agreement)
+        terms["contrast"] = Term(self.iuc(batch, nets, outs), self.contrast)
         return terms
 
     def competition(self, outs: Mapping[str, Views], fits: Mapping[str, Fits], n: int) -> Tensor:

@@ -115,8 +115,6 @@ class CAD(Consistency):
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """One pass of each trained network, with the displaced patches after the others."""
-        if len(self.parts(batch, progress)) == 1:
-            return super().forward(batch, nets, progress)
         with torch.no_grad():
             p = nets["teacher"](batch.unlabelled).logits.float().softmax(1)
         displaced = displace(batch.unlabelled, p, *self.limits(progress))
@@ -126,14 +124,13 @@ class CAD(Consistency):
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         trained = {role: outs[role] for role in self.trained}
         terms = super().terms(batch, nets, trained, progress)
-        if "displaced" in outs:
-            _, target, where = outs["displaced"]
-            losses = []
-            for out in trained.values():
-                p = out.unlabelled.logits[len(batch.unlabelled) :].float().softmax(1)
-                losses.append((p - target).square().mean())
-            share = where.float().mean().item()
-            terms["displaced"] = Term(sum_of(losses), terms["consistency"].weight, share)
+        _, target, where = outs["displaced"]
+        losses = []
+        for out in trained.values():
+            p = out.unlabelled.logits[len(batch.unlabelled) :].float().softmax(1)
+            losses.append((p - target).square().mean())
+        share = where.float().mean().item()
+        terms["displaced"] = Term(sum_of(losses), terms["consistency"].weight, share)
         return terms
 
     def unlabelled(self, batch: Batch, nets: Nets, outs: Outs) -> Term:

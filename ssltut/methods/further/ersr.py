@@ -20,7 +20,6 @@ from ssltut.methods.contract import (
     Progress,
     Term,
     Terms,
-    supervised,
 )
 from ssltut.methods.further.shapes import SURE, Shape, find_shape, pieces, regularity, repair
 from ssltut.methods.losses import masked_mean, sum_of
@@ -85,6 +84,7 @@ class ERSR(Method):
     name, title, year = "ersr", "ERSR", 2025
     paper = "ERSR, IEEE Journal of Biomedical and Health Informatics 2025, arXiv:2508.19815"
     ideas = ("consistency", "pseudo-labels", "shape")
+    loss_weights = ("weight",)
     networks = {"student": Network(), "teacher": Network(ema_of="student")}
 
     weight: NotNegative = 1.0
@@ -103,7 +103,8 @@ class ERSR(Method):
             raise ConfigError("a sagittal mirror needs a shape in 3D", where=self.name, fix=fix)
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        return Plan(default.labelled, 0) if progress.frac < self.pretrain else default
+        first = Plan(default.labelled + default.unlabelled, 0)
+        return first if progress.frac < self.pretrain else default
 
     def decay_at(self, progress: Progress) -> float:
         return 0.0 if progress.frac < self.pretrain else self.ema_decay
@@ -117,8 +118,6 @@ class ERSR(Method):
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """One pass of the student: labelled and unlabelled patches, and both mirrored ones."""
-        if len(self.parts(batch, progress)) == 1:
-            return super().forward(batch, nets, progress)
         refined, scores = self.refine(batch, nets, 0.5 + 0.5 * self.rise(progress))
         images = []
         for left in (True, False):
@@ -130,11 +129,8 @@ class ERSR(Method):
         return {"student": out, "refined": refined, "scores": scores}
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
-        student = outs["student"]
-        terms = {"supervised": supervised(student, batch)}
-        if "refined" not in outs:
-            return terms
-        refined = outs["refined"]
+        student, refined = outs["student"], outs["refined"]
+        terms = self.labelled(batch, outs)
         probabilities = student.unlabelled.logits.float().softmax(1)[:, self.target, None]
         p, *mirrored = probabilities.split(len(batch.unlabelled))
         used = refined.used[:, None]
@@ -154,7 +150,7 @@ class ERSR(Method):
 
     def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
         super().update(batch, nets, outs, progress)
-        scores = outs.get("scores", {})
+        scores = outs["scores"]
         nets["scores"].store(list(scores), list(scores.values()))
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import Method, Nets, Network, Outs, Progress, Term, Terms, supervised
+from ssltut.methods.contract import Method, Nets, Network, Outs, Progress, Term, Terms
 from ssltut.methods.further.evidence import (
     Opinion,
     dirichlet,
@@ -44,6 +44,7 @@ class MEDL(Method):
     name, title, year = "medl", "MEDL", 2024
     paper = "He et al., BIBM 2024, arXiv:2505.12418"
     ideas = ("pseudo-labels", "evidence")
+    loss_weights = ("weight", "curriculum", "evidence")
     networks = {"student": Network(), "second": Network(arch="resnet")}
 
     weight: NotNegative = 1.0
@@ -52,17 +53,9 @@ class MEDL(Method):
     xi: NotNegative = 0.5
     det_weight: NotNegative = 0.05
 
-    def acts(self, progress: Progress) -> bool:
-        return any((self.weight, self.curriculum, self.evidence))
-
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         student, second = outs["student"], outs["second"]
-        terms = {
-            "supervised": supervised(student, batch),
-            "second supervised": supervised(second, batch),
-        }
-        if len(self.parts(batch, progress)) == 1:
-            return terms
+        terms = self.labelled(batch, outs)
         n = len(batch.x_l)
         alphas = [dirichlet(out.whole.logits) for out in (student, second)]
         fused, omegas = self.fuse_opinions(alphas, n, progress)

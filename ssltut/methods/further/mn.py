@@ -16,9 +16,8 @@ from ssltut.methods.contract import (
     Progress,
     Term,
     Terms,
-    supervised,
 )
-from ssltut.methods.losses import squared_dice_loss
+from ssltut.methods.losses import squared_dice_loss, supervised_loss
 from ssltut.nets.modes import eval_mode
 from ssltut.options import Count, Fraction, NotNegative
 
@@ -38,8 +37,7 @@ class MN(Method):
     are not centred on pseudo-masks; gamma is not varied; Adam. As everywhere, unlabelled scans are
     training scans (released: also those of validation and test).
 
-    weight     of the unlabelled term; at 0 both networks learn from labels in every step, at a
-               constant rate
+    weight     of the unlabelled term; at 0 both networks learn from labels in every step
     backbone   the 2D network: "unet2d", or "package.module:function" that makes one, see
                ssltut.nets.slices
     weights    its pre-trained weights: a .safetensors file of its state dict, or the folder of a
@@ -51,6 +49,7 @@ class MN(Method):
     name, title, year = "mn", "M&N", 2025
     paper = "M&N, MLMI workshop at MICCAI 2025, arXiv:2509.15167"
     ideas = ("pseudo-labels", "other data")
+    loss_weights = ("weight",)
     networks = {"student": Network(), "slices": Network(arch="unet2d", weights="")}
 
     weight: NotNegative = 1.0
@@ -66,11 +65,11 @@ class MN(Method):
         object.__setattr__(self, "networks", self.networks | {"slices": slices})
 
     def stage(self, progress: Progress) -> float:
-        """The fraction of the second stage that is done; below 0 before it, and at weight 0."""
-        return (progress.frac - self.pretrain) / (1.0 - self.pretrain) if self.weight else -1.0
+        """The fraction of the second stage that is done; below 0 before it."""
+        return (progress.frac - self.pretrain) / (1.0 - self.pretrain)
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        n = default.labelled + default.unlabelled if self.weight else default.labelled
+        n = default.labelled + default.unlabelled
         pseudo = int(n * max(self.stage(progress), 0.0) + 1e-9)
         return Plan(n - pseudo, pseudo, self.rates(progress))
 
@@ -81,8 +80,6 @@ class MN(Method):
 
     def rates(self, progress: Progress) -> dict[str, float]:
         """The learning rates of this step, relative to that of the configuration."""
-        if not self.weight:
-            return {}
         done = self.stage(progress)
         warm_up = 0.0
         if done < 0.0:
@@ -94,21 +91,22 @@ class MN(Method):
             rate = 0.5 + 0.5 * math.cos(math.pi * (done - warm_up) / (1.0 - warm_up))
         return {"student": rate, "slices": rate * self.rate_2d}
 
-    def acts(self, progress: Progress) -> bool:
-        return self.stage(progress) >= 0.0
+    def acts(self, batch: Batch, progress: Progress) -> bool:
+        """The first steps need no unlabelled patches."""
+        return not self.idle
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
-        parts = self.parts(batch, progress)
-        return {role: self.see(batch, nets, parts, role) for role in self.learners(progress)}
+        return {role: self.see(batch, nets, role) for role in self.learners(progress)}
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         n = len(batch.x_l)
-        both = len(self.parts(batch, progress)) > 1
+        both = batch.x_u is not None
         share = n / (n + len(batch.unlabelled)) if both else 1.0
         terms: Terms = {}
         for role, out in outs.items():
             name = "supervised" if role == "student" else f"{role} supervised"
-            terms[name] = supervised(out, batch)._replace(weight=share)
+            loss = supervised_loss(out.labelled.logits, batch.y_l)
+            terms[name] = Term(loss, share)
             if both:
                 teacher = nets["slices" if role == "student" else "student"]
                 with torch.no_grad(), eval_mode(teacher):

@@ -15,7 +15,6 @@ from ssltut.methods.contract import (
     Progress,
     Term,
     Terms,
-    supervised,
 )
 from ssltut.methods.losses import masked_cross_entropy, masked_mean
 from ssltut.methods.matching.primitives import neighbour_vote, voxel_vectors
@@ -65,6 +64,7 @@ class RPG(Method):
     paper = "Seibold et al., AAAI 2022, arXiv:2112.00735"
     ideas = ("consistency", "pseudo-labels", "prototypes", "evidence")
     exact = False
+    loss_weights = ("w_reference", "w_consistency")
 
     w_reference: NotNegative = 1.0
     w_consistency: NotNegative = 1.0
@@ -76,11 +76,9 @@ class RPG(Method):
     confidence: Fraction = 0.95
     sigma_strong: NotNegative = 0.1
 
-    def acts(self, progress: Progress) -> bool:
-        return any((self.w_reference, self.w_consistency))
-
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        return Plan(default.labelled, 0) if progress.frac < self.warmup else default
+        first = Plan(default.labelled + default.unlabelled, 0)
+        return first if progress.frac < self.warmup else default
 
     def view(self, batch: Batch, part: Part) -> Tensor:
         """The student learns from strong views of unlabelled patches."""
@@ -91,9 +89,7 @@ class RPG(Method):
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         student = outs["student"]
-        terms = {"supervised": supervised(student, batch)}
-        if len(self.parts(batch, progress)) == 1:
-            return terms
+        terms = self.labelled(batch, outs)
         strong = student.unlabelled.logits
         q, weak = self.targets(batch, nets)
         if self.w_reference:

@@ -19,7 +19,6 @@ from ssltut.methods.contract import (
     Progress,
     Term,
     Terms,
-    supervised,
 )
 from ssltut.methods.parts.perturb import strong_view
 from ssltut.nets.base import SegNet
@@ -84,6 +83,7 @@ class SelfPaced(Method):
     name, title, year = "self_paced", "self-paced contrast", 2021
     paper = "Peng et al., NeurIPS 2021, arXiv:2107.13741"
     ideas = ("contrast", "other data")
+    loss_weights = ("weight",)
 
     weight: NotNegative = 1.0
     use: tuple[Literal["position", "patient", "side"], ...] = ("position", "patient", "side")
@@ -101,7 +101,7 @@ class SelfPaced(Method):
             raise ConfigError("use is empty", where=self.name, fix=fix)
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        if self.weight and progress.frac < self.pretrain:
+        if progress.frac < self.pretrain:
             return Plan(default.labelled, max(default.unlabelled, self.patches))
         return default
 
@@ -115,8 +115,6 @@ class SelfPaced(Method):
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """Two views of all patches in one pass, through the encoder alone in the first stage."""
-        if len(self.parts(batch, progress)) == 1:
-            return super().forward(batch, nets, progress)
         student = nets["student"]
         x = torch.cat([*(self.view(batch, part) for part in PARTS), self.second_view(batch)])
         if progress.frac < self.pretrain:
@@ -129,9 +127,7 @@ class SelfPaced(Method):
         return batch.noise(self.sigma_student, "second")(x)
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
-        terms = {"supervised": supervised(outs["student"], batch)} if "student" in outs else {}
-        if "bottleneck" not in outs:
-            return terms
+        terms = self.labelled(batch, outs) if "student" in outs else {}
         pooled = outs["bottleneck"].float().mean((2, 3, 4))
         for kind in self.use:
             same, losses, weights = self.pairs(kind, pooled, batch, nets, progress)

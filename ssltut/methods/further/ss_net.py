@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import PARTS, Method, Nets, Outs, Progress, Term, Terms, supervised
+from ssltut.methods.contract import PARTS, Method, Nets, Outs, Progress, Term, Terms
 from ssltut.methods.further.adversarial import adversarial_direction, change, frozen_averages
 from ssltut.methods.losses import sum_of
 from ssltut.methods.matching.primitives import surface_shell, voxel_vectors
@@ -129,6 +129,7 @@ class SSNet(Method):
     name, title, year = "ss_net", "SS-Net", 2022
     paper = "Wu et al., MICCAI 2022, arXiv:2203.01324"
     ideas = ("consistency", "prototypes")
+    loss_weights = ("weight",)
 
     weight: NotNegative = 1.0
     rampup: Fraction = 0.4
@@ -145,8 +146,6 @@ class SSNet(Method):
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """One pass of the student, and one of the separator over drawn voxels."""
         outs = super().forward(batch, nets, progress)
-        if len(self.parts(batch, progress)) == 1:
-            return outs
         out = outs["student"]
         predicted = out.whole.logits.argmax(1)
         label = torch.cat([batch.y_l, predicted[len(batch.y_l) :]])
@@ -162,12 +161,11 @@ class SSNet(Method):
         return outs | {"drawn": Drawn(index, of_voxel, features, best)}
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
-        terms = {"supervised": supervised(outs["student"], batch)}
-        if len(self.parts(batch, progress)) > 1:
-            rise = self.weight * ramp(progress.frac / self.rampup)
-            terms["smoothness"] = Term(self.smoothness(batch, nets, outs), rise)
-            terms["separation"] = Term(self.separation(batch, nets, outs), self.contrast * rise)
-        return terms
+        rise = self.weight * ramp(progress.frac / self.rampup)
+        return self.labelled(batch, outs) | {
+            "smoothness": Term(self.smoothness(batch, nets, outs), rise),
+            "separation": Term(self.separation(batch, nets, outs), self.contrast * rise),
+        }
 
     def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
         super().update(batch, nets, outs, progress)

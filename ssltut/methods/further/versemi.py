@@ -31,7 +31,7 @@ class VerSemi(Method):
     network of the configuration under the dynamic head (published: V-Net); no second head and no
     EMA copy, which nothing uses as released; Adam.
 
-    weight  of the two unlabelled terms; at 0 the labelled ones alone
+    weight  of the two unlabelled terms; at 0 there are no prompts either: labels only, same batch
     """
 
     name, title, year = "versemi", "VerSemi", 2025
@@ -39,6 +39,7 @@ class VerSemi(Method):
         "VerSemi (Segment Together), IEEE Transactions on Medical Imaging 2025, arXiv:2311.11686"
     )
     ideas = ("consistency", "mixing", "other data")
+    loss_weights = ("weight",)
     networks = {"student": Network(heads={"prompts": Head(prompts=True, supervised=True)})}
 
     weight: NotNegative = 1.0
@@ -47,9 +48,13 @@ class VerSemi(Method):
     union: Literal["known", "labelled"] = "known"
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        if progress.frac < self.stage or not self.weight:
-            return Plan(default.labelled, 0)
+        if progress.frac < self.stage:
+            return Plan(default.labelled + default.unlabelled, 0)
         return default
+
+    def acts(self, batch: Batch, progress: Progress) -> bool:
+        """The first stage needs no unlabelled patches."""
+        return not self.idle
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """One pass: labelled patches, two of them pasted together, unlabelled ones with a box.
@@ -63,7 +68,7 @@ class VerSemi(Method):
         mix = torch.where(keep, *halves(batch.x_l))
         mix_noise = batch.noise(self.sigma_student, "student", "mix")
         views = {"own": self.view(batch, "labelled"), "mixed": mix_noise(mix)}
-        if len(self.parts(batch, progress)) > 1:
+        if batch.x_u is not None:
             n = min(len(batch.x_l), len(batch.unlabelled))
             noise = batch.noise(self.sigma_student, "student", "unlabelled")
             views["pasted"] = noise(torch.where(keep, batch.unlabelled[:n], batch.x_l[:n]))

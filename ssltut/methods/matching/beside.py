@@ -45,6 +45,7 @@ class VoteBeside(RegionVote):
 
     name, title = "vote_beside", "embedding matching, vote beside a host"
     ideas = (*RegionVote.ideas, "other data")
+    loss_weights = ("weight", *RegionVote.loss_weights)
     retired = RegionVote.retired | {"ema_warmup": True}
 
     host: Literal["ua_mt", "medl"] = "ua_mt"
@@ -93,14 +94,10 @@ class VoteBeside(RegionVote):
 
     def voting(self, progress: Progress) -> bool:
         """Whether the vote has begun, and counts for anything."""
-        return progress.frac >= self.start and super().acts(progress)
-
-    def acts(self, progress: Progress) -> bool:
-        return self.voting(progress) or self.hosted.acts(self.at_host(progress))
+        return progress.frac >= self.start and bool(self.w_ua or self.w_ps)
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        slow = progress.frac >= self.slow and (self.weight or super().acts(progress))
-        rates = dict.fromkeys(self.trained, self.rate) if slow else {}
+        rates = dict.fromkeys(self.trained, self.rate) if progress.frac >= self.slow else {}
         return default._replace(rates=rates)
 
     def decay_at(self, progress: Progress) -> float:
@@ -110,16 +107,13 @@ class VoteBeside(RegionVote):
         return super().extra_modules(student, n_classes) | {"scores": ScoreTable()}
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
-        host, at = self.hosted, self.at_host(progress)
-        voting = batch.x_u is not None and self.voting(progress)
-        if host.acts(at) or not voting:
-            outs = host.forward(batch, nets, at)
-        else:  # its weights are 0: the vote needs the patches all the same
-            outs = {role: self.see(batch, nets, role=role) for role in self.trained}
-        return outs | self.teach(batch, nets) if voting else outs
+        at = self.at_host(progress)
+        outs = self.hosted.acting(batch, at).forward(batch, nets, at)
+        return outs | self.teach(batch, nets) if self.voting(progress) else outs
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
-        terms = self.hosted.terms(batch, nets, outs, self.at_host(progress))
+        at = self.at_host(progress)
+        terms = self.hosted.acting(batch, at).terms(batch, nets, outs, at)
         if "references" in outs:
             found = self.assign(batch, nets, outs, progress)
             logits = [outs[role].unlabelled.logits for role in self.trained]

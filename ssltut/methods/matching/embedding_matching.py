@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import Method, Nets, Network, Outs, Progress, Term, Terms, supervised
+from ssltut.methods.contract import Method, Nets, Network, Outs, Progress, Term, Terms
 from ssltut.methods.losses import entropy, masked_cross_entropy, masked_mean
 from ssltut.methods.matching.primitives import (
     Kernel,
@@ -75,6 +75,7 @@ class EmbeddingMatching(Method):
     name, title, year = "embedding_matching", "embedding matching", 2024
     paper = "Xie et al., MIDL 2024, PMLR 250:1741-1753, arXiv:2407.04638"
     ideas = ("pseudo-labels", "prototypes", "evidence")
+    loss_weights = ("w_ua", "w_ps")
     networks = {"student": Network(), "teacher": Network(ema_of="student")}
     retired = {
         **{"weight": 0.1, "ema_warmup": False, "rampup": 1.0, "uncertainty": "mean_of_entropies"},
@@ -100,17 +101,11 @@ class EmbeddingMatching(Method):
         weights = {"UA": self.w_ua, "NN": self.w_ps, "EN": self.w_ps}
         return [term for term in self.use if weights[term]]
 
-    def acts(self, progress: Progress) -> bool:
-        return bool(self.active_terms())
-
     def decay_at(self, progress: Progress) -> float:
         return self.ema_decay
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
-        outs = super().forward(batch, nets, progress)
-        if len(self.parts(batch, progress)) > 1:
-            outs |= self.teach(batch, nets)
-        return outs
+        return super().forward(batch, nets, progress) | self.teach(batch, nets)
 
     def teach(self, batch: Batch, nets: Nets) -> Outs:
         """What the teacher says: of the unlabelled patches in M passes, of the labelled in one."""
@@ -157,9 +152,7 @@ class EmbeddingMatching(Method):
         return scores.masked_fill(~drawn.present[:, None], float("-inf")).T
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
-        terms = {"supervised": supervised(outs["student"], batch)}
-        if len(self.parts(batch, progress)) == 1:
-            return terms
+        terms = self.labelled(batch, outs)
         use, rise = self.active_terms(), ramp(progress.frac)
         logits = outs["student"].unlabelled.logits
         found = self.assign(batch, nets, outs, progress)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from ssltut.data.batch import Batch, PatchLocation
-from ssltut.methods.contract import Method, Nets, Outs, Progress, Term, Terms, supervised
+from ssltut.methods.contract import Method, Nets, Outs, Progress, Term, Terms
 from ssltut.methods.losses import masked_cross_entropy
 from ssltut.methods.matching.embedding_matching import Assignment, EmbeddingMatching
 from ssltut.methods.matching.primitives import (
@@ -71,6 +71,7 @@ class NeighbourVote(Method):
     paper = EmbeddingMatching.paper
     exact = False
     ideas: ClassVar[tuple[str, ...]] = EmbeddingMatching.ideas
+    loss_weights: ClassVar[tuple[str, ...]] = EmbeddingMatching.loss_weights
     networks = EmbeddingMatching.networks
     retired = EmbeddingMatching.retired | {
         "use": ("UA", "NN"),
@@ -96,9 +97,6 @@ class NeighbourVote(Method):
     ema_decay: Fraction = 0.99
     sigma_teacher: NotNegative = 0.01
 
-    def acts(self, progress: Progress) -> bool:
-        return self.w_ua > 0.0 or self.w_ps > 0.0
-
     def decay_at(self, progress: Progress) -> float:
         return self.ema_decay
 
@@ -113,10 +111,7 @@ class NeighbourVote(Method):
         return {"memory": ReferenceMemory(n_classes, self.memory, width)}
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
-        outs = super().forward(batch, nets, progress)
-        if len(self.parts(batch, progress)) > 1:
-            outs |= self.teach(batch, nets)
-        return outs
+        return super().forward(batch, nets, progress) | self.teach(batch, nets)
 
     def teach(self, batch: Batch, nets: Nets) -> Outs:
         """What the teacher says, and whom it gives to vote."""
@@ -202,12 +197,9 @@ class NeighbourVote(Method):
         return neighbour_vote(query.detach(), vectors, labels, batch.n_classes, self.neighbours)
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
-        terms = {"supervised": supervised(outs["student"], batch)}
-        if len(self.parts(batch, progress)) > 1:
-            found = self.assign(batch, nets, outs, progress)
-            logits = [outs["student"].unlabelled.logits]
-            terms |= self.vote_terms(found, logits, ramp(progress.frac))
-        return terms
+        found = self.assign(batch, nets, outs, progress)
+        logits = [outs["student"].unlabelled.logits]
+        return self.labelled(batch, outs) | self.vote_terms(found, logits, ramp(progress.frac))
 
     def vote_terms(self, found: Assignment, logits: Sequence[Tensor], rise: float) -> Terms:
         """Cross-entropy to teacher and match of every network that is taught, added up."""
