@@ -1,32 +1,39 @@
-"""Pictures of the gallery with curves and numbers beside the scan; see ``pictures``."""
+"""Pictures of the gallery with curves and numbers beside the scan; the others: ``pictures``."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ssltut import show
 from ssltut.data.batch import Batch, PatchLocation
 from ssltut.data.labels import LabelTable
-from ssltut.gallery.figures import ClassShift, pairs_figure, transport_figure, turns_figure
-from ssltut.gallery.pages import Page, array
+from ssltut.gallery.pages import Drawn, Page, array
 from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.further.adversarial import unit
 from ssltut.methods.further.evidence import dirichlet, fuse, opinion, reliability
 from ssltut.methods.further.self_paced import age_at, meta_label, self_paced_weights
 from ssltut.methods.further.transmedseg import gap_and_covariance
 from ssltut.methods.matching.primitives import voxel_vectors
-from ssltut.show.static.pictures import SERIES, Picture, picture
-from ssltut.show.static.slices import Scene
+from ssltut.show.static.pictures import DASHES, SERIES, styled
+from ssltut.show.static.slices import Scene, colour_scale, draw_plane
 
-Said = tuple[str, Picture]
 BLACK = "#000000"
+# How the embeddings of a class are moved: their means (2,) in labelled and unlabelled scans, and
+# centre (2,) and covariance (2, 2) of what is moved from one to the other.
+Shift = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def ss_net(page: Page) -> Said:
+def ss_net(page: Page) -> Drawn:
     whole, net = page.batch, page.nets["student"]
     batch = replace(whole, x_l=whole.x_l[:1], y_l=whole.y_l[:1], x_u=whole.unlabelled[:1])
     p = net(torch.cat([batch.x_l, batch.unlabelled])).logits.softmax(1)
@@ -50,7 +57,7 @@ def ss_net(page: Page) -> Said:
         "random: labels change": page.areas(moved[1], changed),
     }
     alt = "The scan with the adversarial and a random perturbation as heat, and the voxels whose"
-    return said, show.grid(items, alt=f"{alt} label each changes. {said}")
+    return Drawn(said, f"{alt} label each changes.", items)
 
 
 def three_patches(page: Page, sides: list[int]) -> tuple[Batch, list[tuple[slice, ...]]]:
@@ -73,7 +80,7 @@ def three_patches(page: Page, sides: list[int]) -> tuple[Batch, list[tuple[slice
     return replace(batch, locations_l=places[0], locations_u=places[1]), boxes
 
 
-def self_paced(page: Page) -> Said:
+def self_paced(page: Page) -> Drawn:
     m, kind, student = page.method, "position", page.nets["student"]
     sides = [min(s, n) for s, n in zip(page.gallery.config.patch, page.truth.shape, strict=True)]
     batch, boxes = three_patches(page, sides)
@@ -99,12 +106,39 @@ def self_paced(page: Page) -> Said:
     heights = LabelTable("heights", ("-", "foot", "middle", "head"), colours)
     scene = Scene(**page.labels(layer, table=heights))
     alt = "The scan with three patches from foot to head; a matrix of pair weights; weight against"
-    return said, picture(
-        pairs_figure(scene, grid.numpy(), curves, (losses, w)), f"{alt} loss. {said}"
-    )
+    figure = pairs_figure(scene, grid.numpy(), curves, (losses, w))
+    return Drawn(said, f"{alt} loss.", figure)
 
 
-def mn(page: Page) -> Said:
+@styled
+def pairs_figure(
+    scene: Scene,
+    weights: np.ndarray,
+    curves: Mapping[str, tuple[Tensor, Tensor]],
+    points: tuple[Tensor, Tensor],
+) -> Figure:
+    """A scan with patches, the ``weights`` (N, N) of their pairs, and weight against loss.
+
+    curves   {name: (losses, weights)};  points  losses and weights of the pairs themselves
+    """
+    fig = Figure(figsize=(12, 4.4), layout="constrained")
+    left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
+    draw_plane(left, scene, "coronal", "three places in the scan")
+    image = middle.imshow(weights, cmap="viridis", vmin=0, vmax=1)
+    middle.set(title="weight of a pair (grey: no pair)", facecolor="#cccccc")
+    middle.set(xlabel="view of a patch", ylabel="view of a patch")
+    middle.grid(False)
+    fig.colorbar(image, ax=middle, shrink=0.8)
+    for (name, curve), dashes, colour in zip(curves.items(), DASHES, SERIES, strict=False):
+        right.plot(*curve, ls=dashes, color=colour, label=name)
+    right.plot(*points, ls="", marker="|", color="black", ms=18, mew=2, label="the pairs, now")
+    right.set(title="easy pairs first", xlabel="loss of the pair", ylabel="weight")
+    right.set_ylim(-0.03, 1.05)
+    right.legend()
+    return fig
+
+
+def mn(page: Page) -> Drawn:
     m, batch, config = page.method, page.batch, page.gallery.config
     p = {r: page.nets[r](batch.unlabelled[:1]).logits[0].softmax(0) for r in m.networks}
     default = Plan(config.labelled, config.unlabelled)
@@ -130,31 +164,62 @@ def mn(page: Page) -> Said:
     }
     alt = "Who learns when, with learning rate and share of unlabelled patches; the soft masks of"
     figure = turns_figure([t.frac for t in times], learning, series, scenes)
-    return said, picture(figure, f"{alt} both networks. {said}")
+    return Drawn(said, f"{alt} both networks.", figure)
+
+
+@styled
+def turns_figure(
+    t: Sequence[float],
+    learning: Mapping[str, Sequence[bool]],
+    series: Mapping[str, Sequence[float]],
+    scenes: Mapping[str, Scene],
+) -> Figure:
+    """Who is ``learning`` at ``t`` (share of training), over lines from 0 to 1; scans beside it."""
+    fig = Figure(figsize=(12, 4.4), layout="constrained")
+    ax, *others = fig.subplots(1, 1 + len(scenes), width_ratios=(2, *[1] * len(scenes)))
+    for row, (name, on) in enumerate(learning.items()):
+        low, colour = 1.1 + 0.16 * row, SERIES[row]
+        ax.fill_between(t, low, low + 0.12, where=on, color=colour, step="post", lw=0)
+        text = {"ha": "right", "va": "center", "weight": "bold"}
+        ax.text(-0.02, low + 0.06, name, color=colour, **text)
+    for (name, y), dashes, colour in zip(series.items(), DASHES, SERIES[::-2], strict=False):
+        ax.plot(t, y, color=colour, ls=dashes, label=name)
+    ax.set(xlim=(0, 1), ylim=(-0.03, 1.42), yticks=(0, 0.5, 1), title="who learns when")
+    ax.set_xlabel(f"fraction of training (of {len(t)} steps)")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=2, columnspacing=1)
+    for panel, (name, scene) in zip(others, scenes.items(), strict=True):
+        draw_plane(panel, scene, "coronal", name)
+    return fig
 
 
 def samples(batch: Batch, feats: Tensor, label: Tensor) -> list[Tensor]:
     """Up to 250 embeddings of every class."""
     vectors, flat = voxel_vectors(feats), label.flatten()
-    found = []
+    chosen = []
     for c in range(batch.n_classes):
         inside = (flat == c).nonzero()[:, 0]
         order = torch.randperm(len(inside), generator=batch.generator("cloud", c))[:250]
-        found.append(vectors[inside[order]])
-    return found
+        chosen.append(vectors[inside[order]])
+    return chosen
 
 
-def transmedseg(page: Page) -> Said:
+def transmedseg(page: Page) -> Drawn:
     m, batch, nets = page.method, page.batch, page.nets
     gap, sigma = gap_and_covariance(nets)
     out, teacher = nets["student"](batch.x_l), nets["teacher"](batch.unlabelled[:1])
     shifted = out.logits + m.shift(nets, nets, page.progress)[batch.y_l].movedim(-1, 1)
     losses = [cross_entropy(z, batch.y_l, reduction="none")[0] for z in (shifted, out.logits)]
     harder = losses[0] - losses[1]
-    labelled = samples(batch, out.feats["embedding"], batch.y_l)
-    unlabelled = samples(batch, teacher.feats["embedding"], teacher.logits.argmax(1))
-    axes = torch.pca_lowrank(torch.cat([*labelled, *unlabelled]), 2)[2]
-    flat = [[v @ axes for v in cloud] for cloud in (labelled, unlabelled)]
+    clouds = {
+        "labelled": samples(batch, out.feats["embedding"], batch.y_l),
+        "unlabelled": samples(batch, teacher.feats["embedding"], teacher.logits.argmax(1)),
+    }
+    axes = torch.pca_lowrank(torch.cat([v for cloud in clouds.values() for v in cloud]), 2)[2]
+    parts = {
+        (scan, name): pd.DataFrame((vectors @ axes).numpy(), columns=["x", "y"])
+        for scan, cloud in clouds.items()
+        for name, vectors in zip(page.run.table.names, cloud, strict=True)
+    }
     means = [nets[f"{part} moments"].mean @ axes for part in ("labelled", "unlabelled")]
     alpha = m.alpha * page.progress.frac
     lengths = zip(page.run.table.names, gap, strict=True)
@@ -166,15 +231,50 @@ def transmedseg(page: Page) -> Said:
     )
     scene = Scene(**page.heat(harder.clamp(min=0), "loss added (nats)", scan=0))
     shifts = [
-        ClassShift(a, b, a + alpha * (b - a), alpha * axes.T @ s @ axes)
+        (a, b, a + alpha * (b - a), alpha * axes.T @ s @ axes)
         for a, b, s in zip(*means, sigma, strict=True)
     ]
     alt = "Embeddings of labelled and unlabelled voxels in two dimensions with the way between"
-    figure = transport_figure(flat[0], flat[1], shifts, page.run.table, scene)
-    return said, picture(figure, f"{alt} their means; where that adds loss. {said}")
+    points = pd.concat(parts, names=["scan", "class"]).reset_index()
+    figure = transport_figure(points, shifts, page.run.table, scene)
+    return Drawn(said, f"{alt} their means; where that adds loss.", figure)
 
 
-def medl(page: Page) -> Said:
+@styled
+def transport_figure(
+    points: pd.DataFrame, shifts: Sequence[Shift], table: LabelTable, scene: Scene
+) -> Figure:
+    """Embeddings (columns scan, class, x, y) with the shift of each class, and a scan with heat."""
+    colours = dict(zip(table.names, ("#777777", *table.colours[1:]), strict=True))
+    fig = Figure(figsize=(12, 4.8), layout="constrained")
+    ax, right = fig.subplots(1, 2, width_ratios=(1.7, 1))
+    axes = {"x": "x", "y": "y", "hue": "class", "style": "scan", "palette": colours}
+    markers = {"labelled": "o", "unlabelled": "X"}
+    sns.scatterplot(points, ax=ax, markers=markers, s=36, alpha=0.6, **axes)
+    for shift, dashes, colour in zip(shifts, DASHES, colours.values(), strict=False):
+        draw_shift(ax, shift, {"ec": colour, "ls": dashes})
+    low, high = points[["x", "y"]].quantile([0.02, 0.98]).to_numpy()
+    left, bottom = low - 0.15 * (high - low)
+    ax.set(xlim=(left, high[0] + low[0] - left), ylim=(bottom, high[1] + low[1] - bottom))
+    ax.set(xlabel="first direction", ylabel="second direction")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=1.6)
+    draw_plane(right, scene, "coronal", "loss added to a scan")
+    fig.colorbar(colour_scale(scene), ax=right, label=scene.heat_label, shrink=0.85)
+    return fig
+
+
+def draw_shift(ax: Axes, shift: Shift, look: dict[str, Any]) -> None:
+    """An arrow from start to end, and an ellipse of two standard deviations on either side."""
+    start, end, centre = (tuple(point.tolist()) for point in shift[:3])
+    values, vectors = torch.linalg.eigh(shift[3])
+    short, long = (4 * values.clamp(min=0).sqrt()).tolist()
+    angle = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]))
+    for style in ({"ec": "black", "lw": 5}, {"lw": 2.5}):
+        ax.add_patch(Ellipse(centre, long, short, angle=angle, fill=False, **look | style))
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "lw": 3, "color": "black"})
+
+
+def medl(page: Page) -> Drawn:
     batch, networks = page.batch, page.method.networks
     x = torch.cat([batch.x_l, batch.unlabelled])
     alphas = [dirichlet(page.nets[role](x).logits) for role in networks]
@@ -199,4 +299,4 @@ def medl(page: Page) -> Said:
     table = LabelTable("wrong", ("right", "wrong"), (BLACK, SERIES[1]))
     items["where both are wrong"] = page.areas(wrong, table)
     alt = "Uncertainty of two networks and of their fused opinion, and where that is wrong."
-    return said, show.grid(items, alt=f"{alt} {said}")
+    return Drawn(said, alt, items)

@@ -1,15 +1,15 @@
-"""One page a method: what it was taught with, its picture on the one scan, its term in code, and
-its result beside mean teacher.
-"""
+"""One page a method: its training, its picture on one scan, its term in code, its result."""
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -19,23 +19,9 @@ from ssltut.data.cohort import Cohort
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import IDEAS, Method, Nets, Progress
-from ssltut.methods.further import (
-    adversarial,
-    c3s3,
-    cad,
-    evidence,
-    m3hl,
-    medl,
-    mn,
-    rpg,
-    self_paced,
-    shapes,
-    ss_net,
-    transmedseg,
-    versemi,
-)
 from ssltut.methods.registry import METHODS, make_method
-from ssltut.show.static.pictures import Picture
+from ssltut.show.static.pictures import Picture, picture
+from ssltut.show.static.slices import grid
 from ssltut.training.config import TrainConfig
 from ssltut.training.loop import cached_run
 from ssltut.training.run import Run
@@ -43,33 +29,42 @@ from ssltut.training.run import Run
 STEP = 8  # voxels: sides of a scan are cut to multiples of it
 LARGEST = 96  # voxels: and to this at most
 BASELINE = "mean_teacher"
-# The functions that define each method's term.
-TERMS: dict[str, tuple[Callable, ...]] = {
-    "rpg": (rpg.RPG.terms, rpg.soft_cross_entropy),
-    "ss_net": (adversarial.adversarial_direction, ss_net.weighted_distance),
-    "versemi": (versemi.VerSemi.unlabelled, versemi.VerSemi.counted),
-    "self_paced": (self_paced.pair_losses, self_paced.self_paced_weights),
-    "mn": (mn.MN.learners, mn.distillation_loss),
-    "ersr": (shapes.repair_mask, shapes.Mirror.partners),
-    "m3hl": (m3hl.block_masks, m3hl.M3HL.low, m3hl.M3HL.high),
-    "c3s3": (c3s3.iuc_loss,),
-    "transmedseg": (transmedseg.transport_logits, transmedseg.cluster_agreement),
-    "medl": (evidence.opinion, evidence.fuse, medl.MEDL.omega),
-    "cad": (cad.displace,),
+# The functions of ssltut.methods.further that define each method's term.
+TERMS = {
+    "rpg": ("rpg:RPG.terms", "rpg:soft_cross_entropy"),
+    "ss_net": ("adversarial:adversarial_direction", "ss_net:weighted_distance"),
+    "versemi": ("versemi:VerSemi.unlabelled", "versemi:VerSemi.counted"),
+    "self_paced": ("self_paced:pair_losses", "self_paced:self_paced_weights"),
+    "mn": ("mn:MN.learners", "mn:distillation_loss"),
+    "ersr": ("shapes:repair_mask", "shapes:Mirror.partners"),
+    "m3hl": ("m3hl:block_masks", "m3hl:M3HL.low", "m3hl:M3HL.high"),
+    "c3s3": ("c3s3:iuc_loss",),
+    "transmedseg": ("transmedseg:transport_logits", "transmedseg:cluster_agreement"),
+    "medl": ("evidence:opinion", "evidence:fuse", "medl:MEDL.omega"),
+    "cad": ("cad:displace",),
 }
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(str):
     """Python source in its colours where there is a front end, as text elsewhere."""
 
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text
+    __repr__ = str.__str__
 
     def _repr_markdown_(self) -> str:
-        return f"```python\n{self.text}\n```"
+        return f"```python\n{self}\n```"
+
+
+class Drawn(NamedTuple):
+    """The picture of a page before it is drawn.
+
+    said   a sentence with its numbers;  alt  what it shows, without these
+    shown  a figure, or {title: keywords of ``Scene``} cut in ``plane``
+    """
+
+    said: str
+    alt: str
+    shown: Figure | Mapping[str, Mapping[str, Any]]
+    plane: str = "coronal"
 
 
 def short(config: TrainConfig, seed: int = 0) -> TrainConfig:
@@ -95,7 +90,7 @@ class Gallery:
 
     cohort: Cohort
     config: TrainConfig
-    pictures: Mapping[str, Callable[["Page"], tuple[str, Picture]]]
+    pictures: Mapping[str, Callable[["Page"], Drawn]]
     scans: tuple[Case, ...] = field(init=False)
     baseline: Run = field(init=False)
 
@@ -225,20 +220,21 @@ class Page:
         return self.scene(heat=array(values, np.float32), **named | more)
 
     def picture(self) -> Picture:
-        """What the method perturbs, matches, mixes or weighs on the scan, from its own functions.
-
-        Says its numbers too.
-        """
+        """What the method does with the scan, from its own functions; prints its numbers too."""
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(self.gallery.config.seed)
-            said, drawn = self.gallery.pictures[self.method.name](self)
-        print(said)
-        return drawn
+            drawn = self.gallery.pictures[self.method.name](self)
+        print(drawn.said)
+        alt = f"{drawn.alt} {drawn.said}"
+        if isinstance(drawn.shown, Figure):
+            return picture(drawn.shown, alt)
+        return grid(drawn.shown, alt=alt, plane=drawn.plane)
 
     def term(self) -> Code:
         """The functions of the package that define the method's term."""
-        sources = [inspect.cleandoc("\n" + inspect.getsource(f)) for f in TERMS[self.method.name]]
-        return Code("\n\n".join(sources))
+        names = [f"ssltut.methods.further.{name}" for name in TERMS[self.method.name]]
+        sources = [inspect.getsource(resolve_name(name)) for name in names]
+        return Code("\n\n".join(inspect.cleandoc("\n" + source) for source in sources))
 
     def result(self) -> pd.DataFrame:
         """Its validation scores and those of mean teacher, a row each."""

@@ -1,30 +1,25 @@
 """The pictures of the gallery: each method's own values on one scan, from its own functions.
 
-Every function takes a ``pages.Page`` and returns a sentence with the numbers of the picture, and
-the picture. Here those that show areas of the scan; those with curves and numbers are in
-``measures``.
+Here those that show areas of the scan; those with curves and numbers are in ``measures``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssltut import show
 from ssltut.data.labels import LabelTable
 from ssltut.gallery import measures
-from ssltut.gallery.pages import Page, array
+from ssltut.gallery.pages import Drawn, Page, array
 from ssltut.methods.further.c3s3 import fit
 from ssltut.methods.further.cad import displace, low_confidence
 from ssltut.methods.further.rpg import thin_label
 from ssltut.methods.further.shapes import SURE
 from ssltut.methods.further.versemi import everywhere, visible_labels
-from ssltut.show.static.pictures import SERIES, Picture
+from ssltut.show.static.pictures import SERIES
 
-Said = tuple[str, Picture]
 BLACK, YELLOW = "#000000", "#F0E442"
 KEPT = LabelTable(
     "kept",
@@ -33,18 +28,13 @@ KEPT = LabelTable(
 )
 
 
-def four(said: str, items: Mapping[str, Mapping[str, Any]], alt: str, **more: Any) -> Said:
-    """The sentence, and its panels beside each other."""
-    return said, show.grid(items, alt=f"{alt} {said}", **more)
-
-
 def judged(label: Tensor, kept: Tensor, truth: np.ndarray) -> np.ndarray:
     """Classes of KEPT for hard labels (X, Y, Z); kept background that is right has no colour."""
     said, kept_ = array(label), array(kept, bool)
     return np.where(~kept_, 3, np.where(said != truth, 2, np.minimum(said, 1)))
 
 
-def rpg(page: Page) -> Said:
+def rpg(page: Page) -> Drawn:
     m, batch = page.method, page.batch
     q, weak = m.targets(batch, page.nets)
     thinned = thin_label(batch.y_l, batch.n_classes, m.stride)[0]
@@ -65,10 +55,10 @@ def rpg(page: Page) -> Said:
         "network against truth": page.areas(own[1], KEPT),
     }
     alt = "A labelled scan with labels in coarse blocks; the scan with its neighbours' labels;"
-    return four(said, items, f"{alt} where these and the network's are kept.")
+    return Drawn(said, f"{alt} where these and the network's are kept.", items)
 
 
-def versemi(page: Page) -> Said:
+def versemi(page: Page) -> Drawn:
     batch, names = page.batch, page.run.table.names
     known = torch.ones(2, batch.n_classes, dtype=torch.bool)
     known[0, 1:-1] = False  # the first scan is one in which only the last class is labelled
@@ -87,10 +77,10 @@ def versemi(page: Page) -> Said:
     items = {f"only {names[-1]} is known": page.areas(layer, table, scan=0)}
     for name, q in zip(("any", *names[1:]), p, strict=True):
         items[f"prompt: {name}"] = page.heat(q, "probability", heat_max=1.0)
-    return four(said, items, "A labelled scan without one class, and the scan under every prompt.")
+    return Drawn(said, "A labelled scan without one class, and the scan under every prompt.", items)
 
 
-def ersr(page: Page) -> Said:
+def ersr(page: Page) -> Drawn:
     m, batch, nets = page.method, page.batch, page.nets
     found, _ = m.refine(batch, nets, 1.0)
     p = array(nets["teacher"](batch.unlabelled[:1]).logits.softmax(1)[0, m.target], np.float32)
@@ -119,10 +109,10 @@ def ersr(page: Page) -> Said:
     }
     alt = "One axial slice: probability of the round organ, its sure mask with the fitted shape,"
     alt += " the repaired mask, and the halves that must mirror each other."
-    return four(said, items, alt, plane="axial")
+    return Drawn(said, alt, items, "axial")
 
 
-def m3hl(page: Page) -> Said:
+def m3hl(page: Page) -> Drawn:
     outs = page.method.forward(page.batch, page.nets, page.progress)
     mixed, target, true = outs["mix"]
     student, teacher, pseudo = outs["student"], outs["teacher"], outs["pseudo"]
@@ -144,10 +134,10 @@ def m3hl(page: Page) -> Said:
         "teacher's labels": page.labels(pseudo[0]),
     }
     alt = "A mask of blocks, two complementary mixes of labelled and unlabelled scans with their"
-    return four(said, items, f"{alt} labels, and the teacher's labels.")
+    return Drawn(said, f"{alt} labels, and the teacher's labels.", items)
 
 
-def c3s3(page: Page) -> Said:
+def c3s3(page: Page) -> Drawn:
     batch, nets = page.batch, page.nets
     x = torch.cat([batch.x_l, batch.unlabelled])
     outs = {role: nets[role](x) for role in page.method.networks}
@@ -174,10 +164,10 @@ def c3s3(page: Page) -> Said:
         "what contrast does": page.areas(both, pull),
     }
     alt = "The labels of two networks, who is right where they differ, and which voxels are pulled"
-    return four(said, items, f"{alt} together or pushed apart.")
+    return Drawn(said, f"{alt} together or pushed apart.", items)
 
 
-def cad(page: Page) -> Said:
+def cad(page: Page) -> Drawn:
     batch, (threshold, side) = page.batch, page.method.limits(page.progress)
     p = page.nets["teacher"](batch.unlabelled).logits.softmax(1)
     region, moved = low_confidence(p, threshold)[0], displace(batch.unlabelled, p, threshold, side)
@@ -205,10 +195,10 @@ def cad(page: Page) -> Said:
         "what is to be learnt": page.labels(moved.p[0].argmax(0), moved.x[0], at=at),
     }
     alt = "Where the teacher is unsure, the largest such region with the box over it, and the scan"
-    return four(said, items, f"{alt} and labels with the box pasted.")
+    return Drawn(said, f"{alt} and labels with the box pasted.", items)
 
 
-PICTURES: dict[str, Callable[[Page], Said]] = {
+PICTURES: dict[str, Callable[[Page], Drawn]] = {
     "rpg": rpg,
     "ss_net": measures.ss_net,
     "versemi": versemi,
