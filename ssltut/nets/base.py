@@ -56,11 +56,10 @@ class NetOptions(NamedTuple):
 
 
 class SegNet(nn.Module):
-    """A network of an encoder, a decoder and a 1x1x1 output.
+    """A network of an encoder, a decoder (``up`` and ``skips`` as in ``Head``) and a 1x1x1 output.
 
     A network adds ``encode`` (maps from full resolution to the bottleneck), ``decode`` (the same
     maps of the way back), the names of its ``encoder`` parts, and a ``classifier``.
-    Its decoder doubles the resolution by ``up`` and has ``skips``, as in ``Head``.
     """
 
     encoder: ClassVar[tuple[str, ...]]
@@ -87,11 +86,10 @@ class SegNet(nn.Module):
 
         Runs after initialisation, so that a network's own weights are the same with heads.
         """
-        self.specs = {
-            name: head for name, head in heads.items() if 2 ** (head.level or 0) <= self.factor
-        }
-        parts = {name: self.make_head(head, n_classes, twin) for name, head in self.specs.items()}
-        self.heads = nn.ModuleDict(parts)
+        self.specs = {i: head for i, head in heads.items() if 2 ** (head.level or 0) <= self.factor}
+        self.heads = nn.ModuleDict()
+        for name, head in self.specs.items():
+            self.heads[name] = self.make_head(head, n_classes, twin)
         he_init(self.heads)
 
     def make_head(self, head: Head, n_classes: int, twin: Callable[..., "SegNet"]) -> nn.Module:
@@ -101,8 +99,8 @@ class SegNet(nn.Module):
             for part in self.encoder:
                 delattr(decoder, part)
             return decoder
-        width = self.classifier.in_channels
-        width *= self.factor if head.level < 0 else 2**head.level
+        coarser = self.factor if head.level < 0 else 2**head.level
+        width = self.classifier.in_channels * coarser
         output = nn.Conv3d(width, head.project or channels, 1)
         if head.project:
             return nn.Sequential(nn.Conv3d(width, width, 1), nn.PReLU(width), output)
@@ -125,17 +123,14 @@ class SegNet(nn.Module):
         half = maps[min(1, len(maps) - 1)]
         feats = {"embedding": maps[0], "half": half, "bottleneck": features[-1]}
         further = {}
-        if heads:
-            for name, head in self.specs.items():
-                part: Any = self.heads[name]
-                if head.level is None:
-                    seen = features
-                    if perturb is not None:
-                        seen = [perturb(name, f, logits) for f in features]
-                    further[name] = part.classifier(part.decode(seen)[0])
-                else:
-                    coarse = part(maps[head.level])
-                    further[name] = F.interpolate(coarse, logits.shape[2:], mode="trilinear")
+        for name, head in self.specs.items() if heads else ():
+            part: Any = self.heads[name]
+            if head.level is None:
+                seen = [perturb(name, f, logits) for f in features] if perturb else features
+                further[name] = part.classifier(part.decode(seen)[0])
+            else:
+                coarse = part(maps[head.level])
+                further[name] = F.interpolate(coarse, logits.shape[2:], mode="trilinear")
         return Out(logits, feats, further)
 
 
@@ -153,11 +148,7 @@ def conv_unit(
 
 
 def upsampling(kind: str, c_in: int, c_out: int, step: Sides) -> nn.Module:
-    """Doubles the resolution of the sides that ``step`` has a 2 for.
-
-    "deconv" is a transposed convolution, "trilinear" and "nearest" an interpolation and a
-    convolution.
-    """
+    """Doubles the sides that ``step`` has a 2 for, by a ``kind`` as in ``Head.up``."""
     if kind == "deconv":
         return nn.ConvTranspose3d(c_in, c_out, step, stride=step)
     x, y, z = step

@@ -50,11 +50,10 @@ def build_net(
         options = NetOptions(width, depth, dropout, norm, flat=arch != kind)
         make = partial(ARCHITECTURES[kind], in_channels, options=options)
         heads = heads or {}
-        prompts = next((name for name, head in heads.items() if head.prompts), None)
-        channels = n_classes if prompts is None else FEATURES
-        net: SegNet = make(channels, up="deconv", skips=True)
+        prompts = [name for name, head in heads.items() if head.prompts]
+        net: SegNet = make(FEATURES if prompts else n_classes, up="deconv", skips=True)
         he_init(net)
-        if prompts is not None:
-            net = Prompted(net, n_classes, prompts)
+        if prompts:
+            net = Prompted(net, n_classes, prompts[0])
         net.add_heads(heads, n_classes, make)
     return net

@@ -35,9 +35,7 @@ def best_device() -> torch.device:
 
 
 def auto_precision(device: torch.device) -> str:
-    """bf16 where it is fast: CUDA that supports it (fp16 on older cards), a CPU with AMX; fp32
-    elsewhere.
-    """
+    """bf16 on CUDA (fp16 on older cards) and on a CPU with AMX, where it is fast; else fp32."""
     if device.type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     fast = device.type == "cpu" and torch.cpu._is_amx_tile_supported()

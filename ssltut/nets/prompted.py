@@ -34,8 +34,7 @@ class Prompted(SegNet):
         self.sides = body.sides
         self.factor = body.factor
         width = body.classifier.in_channels * body.factor
-        n_numbers = sum(o * i + o for o, i in LAYERS)
-        self.controller = nn.Conv3d(width + n_classes, n_numbers, 1)
+        self.controller = nn.Conv3d(width + n_classes, sum(o * i + o for o, i in LAYERS), 1)
 
     @property
     def classifier(self) -> nn.Conv3d:  # type: ignore[override]  # saved with the body alone
@@ -59,8 +58,7 @@ class Prompted(SegNet):
         A 2D network makes them for every slice.
         """
         c = self.n_classes
-        sides = (2, 3) if self.sides == 2 else (2, 3, 4)
-        seen = bottleneck.mean(sides, keepdim=True)  # (B, D, 1, 1, Z or 1)
+        seen = bottleneck.mean((2, 3, 4)[: self.sides], keepdim=True)  # (B, D, 1, 1, Z or 1)
         prompts = torch.eye(c, dtype=seen.dtype, device=seen.device).repeat(len(seen), 1)
         prompts = prompts[..., None, None, None].expand(-1, -1, 1, 1, seen.shape[-1])
         prompted = torch.cat([seen.repeat_interleave(c, 0), prompts], 1)
@@ -69,13 +67,11 @@ class Prompted(SegNet):
     def answer(self, features: Tensor, numbers: Tensor) -> Tensor:
         """The log-odds (B, C, X, Y, Z) that each prompt's layers give for ``features``."""
         # Slices (k) have numbers of their own, or share the only ones (z).
-        shared = numbers.shape[-1] == 1
-        product = "bcoiz,bcixyk->bcoxyk" if shared else "bcoik,bcixyk->bcoxyk"
+        product = "bcoiz,bcixyk->bcoxyk" if numbers.shape[-1] == 1 else "bcoik,bcixyk->bcoxyk"
         h = features[:, None].expand(-1, self.n_classes, -1, -1, -1, -1)
-        start = 0
+        rest = numbers
         for layer, (o, i) in enumerate(LAYERS):
-            weight, bias = numbers[:, :, start : start + o * i + o].split([o * i, o], 2)
-            start += o * i + o
+            weight, bias, rest = rest.tensor_split((o * i, o * i + o), 2)
             if layer:
                 h = h.relu()
             h = torch.einsum(product, weight.unflatten(2, (o, i)), h) + bias[:, :, :, None, None]

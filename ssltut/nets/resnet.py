@@ -1,7 +1,4 @@
-"""A V-Net with the encoder of a ResNet-34 (He et al. 2016, arXiv 1512.03385).
-
-The second network of methods that train two different ones.
-"""
+"""A V-Net with the encoder of a ResNet-34 (He et al. 2016, arXiv 1512.03385)."""
 
 from typing import Any
 
@@ -14,17 +11,14 @@ BLOCKS = (3, 4, 6, 3)  # residual blocks a stage, from half resolution down
 
 
 class Residual(nn.Module):
-    """Two 3x3x3 convolutions and a shortcut.
-
-    With a ``step`` it halves the resolution, by its first convolution and a 1x1x1 shortcut.
-    """
+    """Two 3x3x3 convolutions and a shortcut; both halve the resolution where ``step`` says so."""
 
     def __init__(
         self, c_in: int, c_out: int, norm: str, kernel: Sides, step: Sides = (1, 1, 1)
     ) -> None:
         super().__init__()
         first = conv_unit(c_in, c_out, norm, kernel, step)
-        second = conv_unit(c_out, c_out, norm, kernel)[:-1]
+        *second, _ = conv_unit(c_out, c_out, norm, kernel)
         self.body = nn.Sequential(*first, *second)
         self.shortcut: nn.Module = nn.Identity()
         if max(step) > 1:
@@ -44,15 +38,13 @@ class ResNet(VNet):
     ) -> None:
         super().__init__(in_channels, n_classes, options, **decoder)
         width, depth, _, norm, _ = options
-        downs = []
-        stages = [self.down_stages[0]]
+        self.downs = nn.ModuleList()
+        self.down_stages = self.down_stages[:1]
         for level, n in enumerate(BLOCKS[: depth - 1], start=1):
             c = width * 2**level
-            downs.append(Residual(c // 2, c, norm, self.kernel, self.step))
+            self.downs.append(Residual(c // 2, c, norm, self.kernel, self.step))
             blocks = [Residual(c, c, norm, self.kernel) for _ in range(n - 1)]
-            stages.append(nn.Sequential(*blocks))
-        self.downs = nn.ModuleList(downs)
-        self.down_stages = nn.ModuleList(stages)
+            self.down_stages.append(nn.Sequential(*blocks))
 
     def encode(self, x: Tensor) -> list[Tensor]:
         features = [self.down_stages[0](x)]

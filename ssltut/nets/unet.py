@@ -9,8 +9,7 @@ from ssltut.nets.base import NetOptions, SegNet, conv_unit, upsampling
 class UNet(SegNet):
     """Encoder levels of (w, 2w), (2w, 4w), (4w, 8w) ... channels, mirrored decoder, 1x1x1 output.
 
-    width    w, the channels of the very first convolution (16 in Xie et al., half the original: the
-             embedding then has 32 channels)
+    width    w, of the first convolution (16 in Xie et al., half the original; 2w in the embedding)
     depth    4 in both papers
     dropout  after every convolution but the output
     """
@@ -24,19 +23,17 @@ class UNet(SegNet):
         width, depth, dropout, norm, _ = options
 
         def unit(c_in: int, c_out: int) -> nn.Sequential:
-            layers = conv_unit(c_in, c_out, norm, self.kernel)
-            return nn.Sequential(*layers, nn.Dropout(dropout))
+            return nn.Sequential(*conv_unit(c_in, c_out, norm, self.kernel), nn.Dropout(dropout))
 
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
         self.merge = nn.ModuleList()
-        c_in = in_channels
-        for level in range(depth):
-            c = width * 2**level
-            self.down.append(nn.Sequential(unit(c_in, c), unit(c, 2 * c)))
-            c_in = 2 * c
-        for level in reversed(range(depth - 1)):
-            c = width * 2 ** (level + 1)
+        widths = [width * 2**level for level in range(depth)]
+        for c in widths:
+            self.down.append(
+                nn.Sequential(unit(c if self.down else in_channels, c), unit(c, 2 * c))
+            )
+        for c in reversed(widths[1:]):
             self.up.append(upsampling(up, 2 * c, 2 * c, self.step))
             self.merge.append(nn.Sequential(unit(3 * c if skips else 2 * c, c), unit(c, c)))
         self.classifier = nn.Conv3d(2 * width, n_classes, 1)

@@ -1,6 +1,6 @@
 """The 3D V-Net (Milletari et al. 2016, arXiv 1606.04797) as most semi-supervised papers use it."""
 
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from torch import Tensor, nn
 
@@ -27,27 +27,20 @@ class VNet(SegNet):
         widths = [width * 2**i for i in range(depth)]
 
         def stage(n_convs: int, c_in: int, c: int) -> nn.Sequential:
-            layers = conv_unit(c_in, c, norm, self.kernel)
-            for _ in range(n_convs - 1):
-                layers += conv_unit(c, c, norm, self.kernel)
-            return nn.Sequential(*layers)
+            layers = [conv_unit(c if i else c_in, c, norm, self.kernel) for i in range(n_convs)]
+            return nn.Sequential(*chain(*layers))
 
         def resample(conv: nn.Module, c: int) -> nn.Sequential:
             return nn.Sequential(conv, norm_layer(norm, c), nn.ReLU(inplace=True))
 
-        self.down_stages = nn.ModuleList(
-            stage(n, in_channels if i == 0 else c, c)
-            for i, (n, c) in enumerate(zip(CONVS, widths, strict=False))
-        )
-        self.downs = nn.ModuleList(
-            resample(nn.Conv3d(a, b, self.step, stride=self.step), b) for a, b in pairwise(widths)
-        )
-        self.ups = nn.ModuleList(
-            resample(upsampling(up, b, a, self.step), a) for a, b in pairwise(widths)
-        )
-        self.up_stages = nn.ModuleList(
-            stage(n, c, c) for n, c in zip(CONVS, widths[:-1], strict=False)
-        )
+        self.down_stages = nn.ModuleList(map(stage, CONVS, [in_channels, *widths[1:]], widths))
+        self.downs = nn.ModuleList()
+        for a, b in pairwise(widths):
+            self.downs.append(resample(nn.Conv3d(a, b, self.step, stride=self.step), b))
+        self.ups = nn.ModuleList()
+        for a, b in pairwise(widths):
+            self.ups.append(resample(upsampling(up, b, a, self.step), a))
+        self.up_stages = nn.ModuleList(map(stage, CONVS, widths[:-1], widths[:-1]))
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv3d(width, n_classes, 1)
 
