@@ -19,3 +19,7 @@ def derive_seed(seed: int, *keys: object) -> int:
 
 def generator_for(device: torch.device | str, seed: int, *keys: object) -> torch.Generator:
     return torch.Generator(device).manual_seed(derive_seed(seed, *keys))
+
+
+def rng_for(seed: int, *keys: object) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(seed, *keys))

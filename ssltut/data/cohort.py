@@ -15,7 +15,7 @@ from ssltut.data.projection import project
 from ssltut.data.resample import resample
 from ssltut.data.split import Split
 from ssltut.errors import ConfigError, DataError
-from ssltut.seeding import derive_seed
+from ssltut.seeding import rng_for
 
 
 class Source(NamedTuple):
@@ -128,7 +128,7 @@ class Cohort:
             problem = f"a budget of {n} labelled scans, but {len(known)} training scans have labels"
             raise ConfigError(problem, where=self.name, fix=f"choose 1 to {len(known)}")
         if seed is not None:
-            order = np.random.default_rng(derive_seed(seed, "budget")).permutation(len(known))
+            order = rng_for(seed, "budget").permutation(len(known))
             known = [known[i] for i in order]
         labelled = tuple(known[:n])
         rest = tuple(case_id for case_id in pool if case_id not in labelled)

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from ssltut.errors import DataError
-from ssltut.seeding import derive_seed
+from ssltut.seeding import rng_for
 
 PARTS = ("labelled", "unlabelled", "validation", "test")
 
@@ -98,7 +96,7 @@ def make_split(
     if len(patients) < 3:
         fix = "label at least three: one each to train, to validate and to test"
         raise DataError(f"{len(patients)} patients have labels", fix=fix)
-    order = np.random.default_rng(derive_seed(seed, "split")).permutation(len(patients))
+    order = rng_for(seed, "split").permutation(len(patients))
     drawn = [patients[i] for i in order]
     n_test, n_validation = (max(1, round(share * len(patients))) for share in (0.2, 0.1))
     tested, validated = set(drawn[:n_test]), set(drawn[n_test : n_test + n_validation])

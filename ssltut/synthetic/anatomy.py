@@ -1,7 +1,7 @@
 """Every parameter of the synthetic CT with its unit, range and source; each can be set or drawn."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ TOENNIS = "Tönnis and Heinecke 1999, J Bone Joint Surg Am 81:1747"
 WIBERG = "Wiberg 1939, Acta Chir Scand 83 Suppl 58"
 SCHREIBER = "Schreiber et al. 2011, J Bone Joint Surg Am 93:1057"
 OWN = "our choice, by eye on clinical CT"
+FROM_OFFSET = "head centre to shaft axis, from the offset"
 Rng = np.random.Generator
 ILLNESSES = ("osteoarthritis", "dysplasia", "osteoporosis")
 
@@ -29,9 +30,9 @@ class ParameterRange(NamedTuple):
     source: str
 
 
-def ranged(default: float, low: float, high: float, unit: str, source: str) -> Any:
-    """A parameter with its range."""
-    return field(default=default, metadata={"range": ParameterRange(low, high, unit, source)})
+def ranged(default: float, *about: Any) -> Any:
+    """A parameter with its ``ParameterRange``."""
+    return field(default=default, metadata={"range": ParameterRange(*about)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +43,7 @@ class Anatomy:
     head_radius: float = ranged(24.0, 20.0, 27.0, "mm", NOBLE)
     neck_shaft_angle: float = ranged(128.0, 120.0, 140.0, "deg", GILLIGAN)
     anteversion: float = ranged(15.0, 5.0, 25.0, "deg", TOENNIS)
-    neck_length: float = ranged(
-        2.2, 2.0, 2.35, "head radii", NOBLE + " (head centre to shaft axis, from the offset)"
-    )
+    neck_length: float = ranged(2.2, 2.0, 2.35, "head radii", f"{NOBLE} ({FROM_OFFSET})")
     shaft_radius: float = ranged(14.0, 12.5, 16.0, "mm", NOBLE)
     centre_edge_angle: float = ranged(33.0, 20.0, 45.0, "deg", WIBERG)
     cup_inclination: float = ranged(47.0, 42.0, 52.0, "deg", MURRAY)
@@ -114,28 +113,29 @@ RANGES: dict[str, ParameterRange] = {
     parameter.name: parameter.metadata["range"]
     for kind in (Anatomy, Scanner)
     for parameter in fields(kind)
-    if "range" in parameter.metadata
+    if parameter.metadata
 }
 Drawn = TypeVar("Drawn", Anatomy, Scanner)
 
 
-def draw(kind: type[Drawn], rng: Rng, fixed: Mapping[str, Any] | None = None) -> Drawn:
+def draw(kind: type[Drawn], rng: Rng, fixed: Drawn | Mapping[str, Any] | None = None) -> Drawn:
     """Draw every parameter of ``Anatomy`` or ``Scanner`` from its range; ``fixed`` ones are set.
 
     Raises ConfigError for an unknown name.
     """
-    fixed = dict(fixed or {})
+    if isinstance(fixed, kind):
+        return fixed
     drawn: dict[str, Any] = {}
     for parameter in fields(kind):
         if parameter.name == "side":
             drawn["side"] = rng.choice(["left", "right"]).item()
         else:
-            low, high, *_ = RANGES[parameter.name]
-            drawn[parameter.name] = float(rng.uniform(low, high))
-    if unknown := sorted(set(fixed) - set(drawn)):
+            drawn[parameter.name] = float(rng.uniform(*RANGES[parameter.name][:2]))
+    known = dict(fixed or {})
+    if unknown := sorted(set(known) - set(drawn)):
         fix = f"use one of {', '.join(drawn)}"
         raise ConfigError(f"{kind.__name__} has no parameter {', '.join(unknown)}", fix=fix)
-    return kind(**drawn | fixed)
+    return kind(**drawn | known)
 
 
 def draw_pathology(rng: Rng, rate: float) -> Pathology:
@@ -143,8 +143,11 @@ def draw_pathology(rng: Rng, rate: float) -> Pathology:
     is_ill = rng.random() < rate
     which = rng.choice(len(ILLNESSES) + 1, p=[0.4, 0.25, 0.2, 0.15])
     severity: Any = float(rng.uniform(0.4, 1.0))
-    if not is_ill:
-        return Pathology()
-    if which == len(ILLNESSES):
-        return Pathology(implant=True)
-    return replace(Pathology(), **{ILLNESSES[which]: severity})
+    illness = {ILLNESSES[which]: severity} if which < len(ILLNESSES) else {"implant": True}
+    return Pathology(**illness) if is_ill else Pathology()
+
+
+def meta_of(anatomy: Anatomy, pathology: Pathology, scanner: Scanner, seed: int) -> dict[str, Any]:
+    """What ``Case.meta`` keeps of how a scan was made."""
+    made = {"anatomy": anatomy, "pathology": pathology, "scanner": scanner}
+    return {**{name: asdict(part) for name, part in made.items()}, "seed": int(seed)}

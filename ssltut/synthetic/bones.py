@@ -22,6 +22,7 @@ from ssltut.synthetic.shapes import (
     rounded_box,
     smooth_union,
     subtract,
+    turned,
 )
 
 
@@ -65,6 +66,11 @@ class Hip(NamedTuple):
 def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
     t = np.clip((x - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
+
+
+def turn_leg(p: Points, a: Anatomy) -> Points:
+    """Points as the femur sees them, which is turned about its head."""
+    return turned(p, rotation(0, -a.hip_flexion), rotation(2, a.hip_rotation))
 
 
 def neck_axis(anatomy: Anatomy) -> np.ndarray:

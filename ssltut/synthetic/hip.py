@@ -11,11 +11,11 @@ import numpy as np
 
 from ssltut.data.case import Case
 from ssltut.errors import ConfigError
-from ssltut.synthetic.anatomy import Anatomy, Pathology, Scanner, draw, draw_pathology
-from ssltut.synthetic.assembly import affine_of, meta_of, random_streams, turn_leg
-from ssltut.synthetic.bones import Hip, femur, hip_bone
+from ssltut.seeding import rng_for
+from ssltut.synthetic.anatomy import Anatomy, Pathology, Scanner, draw, draw_pathology, meta_of
+from ssltut.synthetic.bones import Hip, femur, hip_bone, turn_leg
 from ssltut.synthetic.scanner import add_metal, simulate_scanner
-from ssltut.synthetic.shapes import column, occupancy, rotation, turned, voxel_centres
+from ssltut.synthetic.shapes import affine_of, column, occupancy, rotation, turned, voxel_centres
 from ssltut.synthetic.tissues import add_hip, implant, soft_tissue
 
 VERSION = 1
@@ -47,13 +47,10 @@ def make_case(
     """
     if size < 16:
         raise ConfigError(f"a scan of {size} voxels a side", fix="ask for at least 16")
-    streams = random_streams(seed, *STREAMS)
-    if not isinstance(anatomy, Anatomy):
-        anatomy = draw(Anatomy, streams["anatomy"], anatomy)
-    if not isinstance(scanner, Scanner):
-        scanner = draw(Scanner, streams["scanner"], scanner)
-    if pathology is None:
-        pathology = draw_pathology(streams["pathology"], pathology_rate)
+    streams = {name: rng_for(seed, name) for name in STREAMS}
+    anatomy = draw(Anatomy, streams["anatomy"], anatomy)
+    scanner = draw(Scanner, streams["scanner"], scanner)
+    pathology = pathology or draw_pathology(streams["pathology"], pathology_rate)
     a = pathology.applied_to(anatomy)
     voxel = FIELD_OF_VIEW / size if spacing is None else float(spacing)
 
@@ -74,16 +71,12 @@ def make_case(
     score = difficulty(a, pathology, scanner, voxel)
     meta = {"difficulty": score, **meta_of(anatomy, pathology, scanner, seed)}
     case_id = case_id or f"hip-{seed}"
-    origin = [-(size - 1) / 2 * voxel] * 3
-    return Case(case_id, case_id, image, label, affine_of(voxel, origin), meta)
+    affine = affine_of(voxel, -(size - 1) / 2 * voxel)
+    return Case(case_id, case_id, image, label, affine, meta)
 
 
 def difficulty(a: Anatomy, pathology: Pathology, scanner: Scanner, voxel: float) -> float:
-    """How hard the scan should be to segment, 0 to 1: a score of our own.
-
-    It counts a narrow joint, bone that is faint in the noise, a cortex thin beside the voxel,
-    illness and metal.
-    """
+    """How hard the scan should be to segment, 0 to 1: a score of our own."""
     narrow = np.clip(1.5 - a.joint_space / max(voxel, 1.0), 0.0, 1.0)
     faint = np.clip(4.0 * scanner.noise / max(a.trabecular_hu - a.muscle_hu, 20.0), 0.0, 1.0)
     thin = np.clip(1.0 - a.cortex_thin / (voxel + scanner.fwhm_plane), 0.0, 1.0)

@@ -1,27 +1,25 @@
-"""A whole synthetic pelvis, with what confuses a network on real scans.
+"""A whole synthetic pelvis with what confuses a network on real scans, and an end anywhere.
 
-That is sacrum, spine, the other hip, contrast medium, a scan that ends anywhere. Both sides are one
-anatomy, folded at the midline. Frame as in bones.py: origin at the centre of the right femoral
-head, mm.
+Both sides are one anatomy, folded at the midline. Frame as in bones.py: origin at the centre of the
+right femoral head, mm.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from ssltut.data.case import Case
 from ssltut.errors import ConfigError
+from ssltut.seeding import rng_for
 from ssltut.synthetic.abdomen import add_abdomen, add_distractor
-from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng, Scanner, draw, draw_pathology
-from ssltut.synthetic.assembly import affine_of, meta_of, random_streams, turn_leg
-from ssltut.synthetic.bones import Hip, femur
+from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng, Scanner, draw, draw_pathology, meta_of
+from ssltut.synthetic.bones import Hip, femur, turn_leg
 from ssltut.synthetic.pelvic_bones import add_skeleton, whole_hip_bone
 from ssltut.synthetic.scanner import add_metal, simulate_scanner
 from ssltut.synthetic.shapes import (
     Distance,
     Points,
+    affine_of,
     along,
     column,
     occupancy,
@@ -35,21 +33,16 @@ VERSION = 8
 STREAMS = ("anatomy", "place", "bones", "tissue", "noise", "more")
 FIELD = (336.0, 336.0, 192.0)  # mm
 HALF_DEPTH = (90.0, 145.0)  # of the body without its fat, mm at a head radius of 24 mm
-# mm from the heads, where the lowest slice may lie: some scans end at the symphysis
-BOTTOM = (-115.0, -18.0)
+BOTTOM = (-115.0, -18.0)  # mm from the heads, of the lowest slice: some scans end at the symphysis
 MIN_HU = -80.0  # inside a bone
 CORTEX_MM = (0.1, 1.2)  # around spongy bone
-# Standard deviation of the logarithm of the cortex within a bone: on CT it is thick here and gone
-# there.
-CORTEX_SD = 0.5
+CORTEX_SD = 0.5  # of the logarithm within a bone: on CT the cortex is thick here and gone there
 # Share of its cortex that a head keeps where it meets the socket: in many CT the plate of the
 # socket is the only bright line there.
 CORTEX_AT_SOCKET = (0.0, 1.0)
-# Voxels by which labels reach beyond a bone's surface: references of real CT take in what bone
-# fills in part.
+# Voxels by which labels go beyond a bone: references of real CT take in what it fills in part.
 MARGIN = 0.45
-# Share of scans that hold metal whatever else is ill: few real scans do, but a model that has not
-# met it fails on them.
+# Share of scans with metal whatever else is ill: few real ones, but without it a model fails there.
 METAL_RATE = 0.2
 ABDOMEN_RATE = 0.35  # share of scans that begin above the joints
 ABDOMEN_BOTTOM = (20.0, 100.0)  # mm from the heads, where those begin
@@ -61,7 +54,6 @@ def make_pelvis(
     spacing: float = 3.0,
     field: tuple[float, float, float] = FIELD,
     pathology: Pathology | None = None,
-    anatomy: Mapping[str, Any] | None = None,
     confusers: float = 0.7,
     pathology_rate: float = 0.5,
     case_id: str | None = None,
@@ -77,10 +69,11 @@ def make_pelvis(
     confusers  share, 0 to 1, of what else may be in the scan (0: soft tissue, hips and femurs only)
     Raises ConfigError for a field that is not square or under 16 voxels a side, and a wrong share.
     """
-    size = field_size(field, spacing)
-    streams = random_streams(seed, *STREAMS, of=("pelvis",))
+    size = [round(extent / spacing) for extent in field]
+    check_field(size, confusers)
+    streams = {name: rng_for(seed, "pelvis", name) for name in STREAMS}
     place, bones, more = streams["place"], streams["bones"], streams["more"]
-    drawn = draw(Anatomy, streams["anatomy"], anatomy)
+    drawn = draw(Anatomy, streams["anatomy"])
     scanner = draw(Scanner, streams["noise"])
     if pathology is None:
         ill = draw_pathology(streams["anatomy"], pathology_rate)
@@ -117,19 +110,16 @@ def make_pelvis(
     return Case(case_id, case_id, image, label, affine_of(spacing, grid[:, 0, 0, 0]), meta)
 
 
-def field_size(field: tuple[float, float, float], spacing: float) -> list[int]:
-    """Voxels a side."""
-    size = [round(extent / spacing) for extent in field]
+def check_field(size: list[int], confusers: float) -> None:
     if size[0] != size[1] or min(size) < 16:
         fix = "make the first two sides equal and all at least 16"
         raise ConfigError(f"a field of {' x '.join(map(str, size))} voxels", fix=fix)
-    return size
+    if not 0.0 <= confusers <= 1.0:
+        raise ConfigError(f"a share of {confusers}", fix="give a number from 0 to 1")
 
 
 def field_centre(height: float, confusers: float, place: Rng, more: Rng) -> np.ndarray:
     """The centre (3,) of a field ``height`` mm high, mm from the head."""
-    if not 0.0 <= confusers <= 1.0:
-        raise ConfigError(f"a share of {confusers}", fix="give a number from 0 to 1")
     across, depth = MIDLINE + place.uniform(-25, 25), place.uniform(-25, 15)
     bottom = place.uniform(*BOTTOM)
     if more.random() < ABDOMEN_RATE * confusers:

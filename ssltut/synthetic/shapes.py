@@ -1,6 +1,7 @@
 """Signed distance fields: negative inside, in mm. Points ``p`` are (3, X, Y, Z) float32 in mm."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -72,24 +73,25 @@ def rotation(axis: int, degrees: float) -> np.ndarray:
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     i, j = [(1, 2), (2, 0), (0, 1)][axis]
     matrix = np.eye(3)
-    matrix[[i, j], [i, j]] = c
-    matrix[i, j] = -s
-    matrix[j, i] = s
+    matrix[np.ix_((i, j), (i, j))] = [[c, -s], [s, c]]
     return matrix
 
 
 def turned(p: Points, *rotations: np.ndarray) -> Points:
     """Points turned by the product of ``rotations``, the last one first."""
-    matrix = rotations[0]
-    for other in rotations[1:]:
-        matrix = matrix @ other
-    return np.tensordot(matrix.astype(np.float32), p, 1)
+    return np.tensordot(reduce(np.matmul, rotations).astype(np.float32), p, 1)
 
 
 def voxel_centres(size: Sequence[int], voxel: float) -> Points:
     """Points (3, *size) of a grid around the origin, ``voxel`` mm apart."""
     axes = [((np.arange(n) - (n - 1) / 2) * voxel).astype(np.float32) for n in size]
     return np.stack(np.meshgrid(*axes, indexing="ij"))
+
+
+def affine_of(voxel: float, origin: ArrayLike) -> np.ndarray:
+    affine = np.diag([voxel, voxel, voxel, 1.0])
+    affine[:3, 3] = origin
+    return affine
 
 
 def occupancy(distance: Distance, voxel: float) -> np.ndarray:
