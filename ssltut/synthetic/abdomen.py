@@ -44,17 +44,14 @@ def replace_fat(distance: Distance, value: np.ndarray, canvas: Canvas) -> None:
 
 
 def add_distractor(p: Points, canvas: Canvas, rng: Rng) -> None:
-    """Something that is no bone of the hip, anywhere in the body.
-
-    A bright vessel, bowel with contrast medium or air, a kidney, a calcification or a rib.
-    """
+    """Something that is no bone of the hip, anywhere in the body."""
     centre = np.array([MIDLINE, -5.0, 60.0]) + rng.uniform(-1, 1, 3) * [130.0, 55.0, 110.0]
     kinds = ["vessel", "bowel", "kidney", "calcification", "rib"]
     kind = rng.choice(kinds, p=[0.2, 0.3, 0.2, 0.15, 0.15])
     if kind == "vessel":
         shape = capsule(p, centre, centre + rng.normal(0, 45, 3), rng.uniform(2, 8))
         value = rng.uniform(90, 350)
-    elif kind == "bowel":
+    elif kind == "bowel":  # with fluid, contrast medium or gas
         shape = ellipsoid(p, centre, rng.uniform(10, 28, 3))
         value = rng.choice([rng.uniform(-60, 60), rng.uniform(100, 500), -900.0])
     elif kind == "kidney":
@@ -63,7 +60,7 @@ def add_distractor(p: Points, canvas: Canvas, rng: Rng) -> None:
     elif kind == "calcification":
         shape = ball(p, centre, rng.uniform(1.5, 5))
         value = rng.uniform(200, 1200)
-    else:
+    else:  # a rib
         rod = capsule(p, centre, centre + rng.normal(0, 50, 3), rng.uniform(4, 7))
         shape = np.abs(rod) - 1.5
         value = rng.uniform(300, 1000)

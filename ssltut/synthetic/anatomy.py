@@ -69,8 +69,7 @@ class Pathology:
     osteoarthritis  narrow, eccentric joint space, osteophytes, sclerosis, cysts
     dysplasia       small centre-edge angle, steep cup, lateral head, steep neck
     osteoporosis    thin cortex, faint trabecular bone, wide canal
-    implant         a nail with a lag screw and its streaks, present or not; it lies inside the
-                    bone, whose label runs through it
+    implant         a nail with a lag screw and its streaks; the label of the bone runs through it
     """
 
     osteoarthritis: float = 0.0
@@ -123,7 +122,7 @@ def draw(kind: type[Drawn], rng: Rng, fixed: Drawn | Mapping[str, Any] | None = 
 
     Raises ConfigError for an unknown name.
     """
-    if isinstance(fixed, kind):
+    if not isinstance(fixed, Mapping | None):
         return fixed
     drawn: dict[str, Any] = {}
     for parameter in fields(kind):
@@ -149,5 +148,5 @@ def draw_pathology(rng: Rng, rate: float) -> Pathology:
 
 def meta_of(anatomy: Anatomy, pathology: Pathology, scanner: Scanner, seed: int) -> dict[str, Any]:
     """What ``Case.meta`` keeps of how a scan was made."""
-    made = {"anatomy": anatomy, "pathology": pathology, "scanner": scanner}
-    return {**{name: asdict(part) for name, part in made.items()}, "seed": int(seed)}
+    made = {"anatomy": asdict(anatomy), "pathology": asdict(pathology), "scanner": asdict(scanner)}
+    return {**made, "seed": int(seed)}

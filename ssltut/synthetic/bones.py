@@ -1,7 +1,6 @@
-"""Femur and hip bone as signed distance fields.
+"""Femur and hip bone as signed distance fields, the same for a left and a right hip.
 
-Frame: origin at the centre of the femoral head, axes lateral, anterior, superior (mm), the same for
-a left and a right hip.
+Frame: origin at the centre of the femoral head, axes lateral, anterior, superior (mm).
 """
 
 from collections.abc import Callable
@@ -24,6 +23,8 @@ from ssltut.synthetic.shapes import (
     subtract,
     turned,
 )
+
+Parts = Callable[[Points, Rng], list[Distance]]
 
 
 class Femur(NamedTuple):
@@ -126,16 +127,14 @@ def osteophytes(
 def cup_of(a: Anatomy, pathology: Pathology) -> Cup:
     """The acetabulum from the centre-edge angle (Wiberg 1939) and how its opening is turned.
 
-    The head rides up and outwards with osteoarthritis and dysplasia: the cavity, not the head, is
-    moved.
+    Osteoarthritis and dysplasia move the cavity where really the head rides up and outwards.
     """
     incline, turn, edge = np.radians([a.cup_inclination, a.cup_anteversion, a.centre_edge_angle])
     across = np.sin(incline)
     normal = np.array([across * np.cos(turn), across * np.sin(turn), -np.cos(incline)])
     radius = a.head_radius + a.joint_space
     shift = 0.5 * a.joint_space * pathology.osteoarthritis + 4.0 * pathology.dysplasia
-    up_and_out = np.array([0.35, 0.0, 0.94])
-    centre = -up_and_out * shift
+    centre = -np.array([0.35, 0.0, 0.94]) * shift
     if pathology.dysplasia:
         radius += 0.6 * float(np.linalg.norm(centre))
     # The rim as seen from the head, in the frontal plane.
@@ -165,12 +164,7 @@ def hip_parts(q: Points, rng: Rng) -> list[Distance]:
 
 
 def hip_bone(
-    p: Points,
-    a: Anatomy,
-    pathology: Pathology,
-    femur_distance: Distance,
-    rng: Rng,
-    parts: Callable[[Points, Rng], list[Distance]] = hip_parts,
+    p: Points, a: Anatomy, pathology: Pathology, femur: Distance, rng: Rng, parts: Parts = hip_parts
 ) -> tuple[Distance, Cup]:
     """The acetabulum with fossa and notch, and ``parts`` beside it, as signed distance and cup.
 
@@ -189,4 +183,4 @@ def hip_bone(
     upper, lower = np.array([-0.60, -0.10, -0.32]), np.array([-0.35, 0.02, -0.95])
     fossa = capsule(q * np.float32(s), upper * cup.radius, lower * cup.radius, 0.52 * cup.radius)
     bone = subtract(bone, np.minimum(ball(p, cup.centre, cup.radius), fossa))
-    return subtract(bone, femur_distance - np.float32(a.joint_space)), cup
+    return subtract(bone, femur - np.float32(a.joint_space)), cup

@@ -19,8 +19,7 @@ from ssltut.files import cache_dir, whole_file
 from ssltut.seeding import derive_seed
 from ssltut.synthetic import hip, pelvis
 
-# What is left of the pelves in turn: the whole, or one hip, as users' scans often are. The edge of
-# a scan is then near, and less of it is air.
+# What is left of the pelves in turn: users often have one hip, with near edges and little air.
 CROPS = ("whole", "whole", "left", "whole", "whole", "right")
 
 
@@ -99,10 +98,7 @@ def cropped_pelvis(
 
 
 def cached_case(file: Path, make: Callable[[], Case]) -> Case:
-    """The labelled case kept in ``file``, an npz; made and written first where there is none.
-
-    Whoever reads the file meanwhile sees nothing or all of it.
-    """
+    """The labelled case kept in ``file``, an npz; made and written first where there is none."""
     if not file.exists():
         case = make()
         label, meta = np.asarray(case.label), json.dumps(case.meta)

@@ -11,11 +11,11 @@ from ssltut.synthetic.tissues import MIDLINE, Canvas, texture
 
 
 def whole_hip_bone(
-    p: Points, a: Anatomy, pathology: Pathology, femur_distance: Distance, rng: Rng
+    p: Points, a: Anatomy, pathology: Pathology, femur: Distance, rng: Rng
 ) -> tuple[Distance, Cup]:
     """``hip_bone`` with a whole ilium and a pubis that ends at the symphysis."""
     parts = partial(whole_hip_parts, s=a.head_radius / 24.0)
-    bone, cup = hip_bone(p, a, pathology, femur_distance, rng, parts)
+    bone, cup = hip_bone(p, a, pathology, femur, rng, parts)
     symphysis = np.float32(MIDLINE + rng.uniform(1.5, 3.5)) - p[0]
     return np.maximum(bone, symphysis), cup
 
@@ -53,17 +53,11 @@ def iliac_wing(q: Points, rng: Rng) -> Distance:
     wide = (y + 8.0 + 4 * jitter[4]) / (74.0 + 5.0 * jitter[5])
     tall = (z - 92.0) / (60.0 + 7.0 * jitter[6])
     outline = (np.sqrt(np.square(wide) + np.square(tall)) - 1.0) * np.float32(62.0)
-    half = (
-        3.2
-        + 0.8 * jitter[7]
-        + 5.5 / (1.0 + np.exp((y + 52.0) / 7.0))
-        + 3.0 * np.exp(outline / 9.0)
-        + 5.0 * np.exp(-np.square((z - 45.0) / 18.0))
-    )
+    half = 3.2 + 0.8 * jitter[7] + 5.5 / (1.0 + np.exp((y + 52.0) / 7.0))
+    half = half + 3.0 * np.exp(outline / 9.0) + 5.0 * np.exp(-np.square((z - 45.0) / 18.0))
     notch = np.hypot(y + 66.0, z - 24.0) - np.float32(27.0)
     flat = np.abs(q[0] - sheet) / np.sqrt(1.0 + slope**2) - half
-    wing = subtract(np.maximum(flat, outline), notch)
-    return np.maximum(wing, 20.0 - z).astype(np.float32)
+    return np.maximum.reduce([flat, outline, -notch, 20.0 - z]).astype(np.float32)
 
 
 def add_skeleton(
@@ -80,19 +74,18 @@ def add_skeleton(
 
 def sacrum_and_coccyx(p: Points, size: float, tilt: float, base: float) -> Distance:
     """``base`` is the height of the first sacral vertebra above the head, mm."""
-    vertebrae = []
+    at, vertebrae = MIDLINE, []
     for i in range(5):
-        centre = (MIDLINE, -34 - 13 * i - tilt * (i > 1), base - 19 * i)
+        centre = (at, -34 - 13 * i - tilt * (i > 1), base - 19 * i)
         vertebrae.append(ellipsoid(p, centre, (size * (70 - 12 * i), 19 - 2.4 * i, 17 - i)))
-    crest = capsule(p, (MIDLINE, -58, base), (MIDLINE, -102, base - 62), 6.0, 4.0)
-    canal = capsule(p, (MIDLINE, -46, base + 14), (MIDLINE, -86, base - 52), 7.0, 3.0)
+    crest = capsule(p, (at, -58, base), (at, -102, base - 62), 6.0, 4.0)
+    canal = capsule(p, (at, -46, base + 14), (at, -86, base - 52), 7.0, 3.0)
     sacrum = subtract(smooth_union(8.0, *vertebrae, crest), canal)
     for i in range(1, 4):  # the holes of the nerves
-        height = base - 10 - 19 * i
-        front, back = (MIDLINE + 19, -20 - 13 * i), (MIDLINE + 21, -70 - 12 * i)
-        sacrum = subtract(sacrum, capsule(p, (*front, height), (*back, height), 3.5))
-    coccyx = capsule(p, (MIDLINE, -88, base - 88), (MIDLINE, -80, base - 112), 6.0, 3.0)
-    return np.minimum(sacrum, coccyx)
+        z = base - 10 - 19 * i
+        hole = capsule(p, (at + 19, -20 - 13 * i, z), (at + 21, -70 - 12 * i, z), 3.5)
+        sacrum = subtract(sacrum, hole)
+    return np.minimum(sacrum, capsule(p, (at, -88, base - 88), (at, -80, base - 112), 6.0, 3.0))
 
 
 def spine_and_ribs(p: Points, size: float, base: float, rng: Rng) -> Distance:

@@ -20,9 +20,9 @@ def add_metal(canvas: Canvas, share: np.ndarray, rng: Rng) -> None:
 def metal_streaks(share: np.ndarray, body: np.ndarray, voxel: float, rng: Rng) -> np.ndarray:
     """What metal adds to the HU of every voxel (X, Y, Z): beam hardening and photon starvation.
 
-    share (X, Y, Z) is the metal's part of a voxel, body (X, Y, Z) attenuation relative to water. As
-    reconstruction is linear, only the error of the projections through metal is reconstructed (De
-    Man et al. 1999, IEEE Trans Nucl Sci 46:691, for the mechanisms).
+    share (X, Y, Z) is the metal's part of a voxel, body (X, Y, Z) attenuation relative to water.
+    Only the error of the projections through metal is reconstructed, as reconstruction is linear.
+    Mechanisms: De Man et al. 1999, IEEE Trans Nucl Sci 46:691.
     """
     from skimage.transform import iradon, radon
 
@@ -47,30 +47,29 @@ def metal_streaks(share: np.ndarray, body: np.ndarray, voxel: float, rng: Rng) -
     return gaussian_filter(full, 1.0).astype(np.float32)
 
 
-def quantum_noise(
-    shape: tuple[int, ...], spacing: tuple[float, float, float], scanner: Scanner, rng: Rng
-) -> np.ndarray:
+def quantum_noise(shape: tuple[int, ...], voxel: float, scanner: Scanner, rng: Rng) -> np.ndarray:
     """Noise of standard deviation 1 whose power in a slice rises with frequency and then falls.
 
     After Riederer et al. 1978, Phys Med Biol 23:446.
     """
     white = rng.standard_normal(shape, dtype=np.float32)
-    fx, fy = np.fft.fftfreq(shape[0], spacing[0]), np.fft.rfftfreq(shape[1], spacing[1])
+    fx, fy = np.fft.fftfreq(shape[0], voxel), np.fft.rfftfreq(shape[1], voxel)
     frequency = np.hypot(fx[:, None], fy[None])  # cycles per mm
     power = (frequency + 0.02) * np.exp(-np.square(frequency * scanner.fwhm_plane * 1.4))
     spectrum = np.fft.rfft2(white, axes=(0, 1)) * np.sqrt(power)[..., None].astype(np.float32)
     noise = np.fft.irfft2(spectrum, s=shape[:2], axes=(0, 1)).astype(np.float32)
-    noise = gaussian_filter(noise, (0, 0, 0.35 * scanner.fwhm_z / spacing[2]))
+    noise = gaussian_filter(noise, (0, 0, 0.35 * scanner.fwhm_z / voxel))
     return noise / max(float(noise.std()), 1e-6)
 
 
 def simulate_scanner(canvas: Canvas, scanner: Scanner, rng: Rng) -> np.ndarray:
     """The image (X, Y, Z) int16 HU that this scanner makes of the true HU."""
     hu, voxel = canvas.hu, canvas.voxel
-    widths = (scanner.fwhm_plane, scanner.fwhm_plane, scanner.fwhm_z)
-    # A Gaussian is 2.355 standard deviations wide at half maximum.
-    blurred = gaussian_filter(hu, [width / 2.355 / voxel for width in widths])
+    fwhm = np.array([scanner.fwhm_plane, scanner.fwhm_plane, scanner.fwhm_z])
+    blurred = gaussian_filter(
+        hu, fwhm / 2.355 / voxel
+    )  # a Gaussian is 2.355 sd wide at half height
     gained = np.where(blurred > 0, blurred * np.float32(scanner.hu_gain), blurred)
-    noise = quantum_noise(hu.shape, (voxel, voxel, voxel), scanner, rng)
+    noise = quantum_noise(hu.shape, voxel, scanner, rng)
     noisy = gained + np.float32(scanner.hu_shift) + np.float32(scanner.noise) * noise
     return np.clip(np.rint(noisy), -1024, 3071).astype(np.int16)

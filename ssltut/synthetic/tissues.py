@@ -12,6 +12,7 @@ from ssltut.synthetic.shapes import Distance, Points, along, ball, capsule, elli
 
 AIR, FAT, SKIN, CARTILAGE, METAL = -1000.0, -100.0, 40.0, 75.0, 9000.0
 MIDLINE = -90.0  # lateral coordinate of the body's mid-sagittal plane, mm
+Values = np.ndarray | float
 
 # Centre and radii, mm, for a head radius of 24 mm.
 ELLIPSOID_MUSCLES = {
@@ -55,9 +56,7 @@ class Canvas:
     hu: np.ndarray
     voxel: float
 
-    def fill(
-        self, distance: Distance, value: np.ndarray | float, among: np.ndarray | bool = True
-    ) -> None:
+    def fill(self, distance: Distance, value: Values, among: np.ndarray | bool = True) -> None:
         """``value`` HU inside a signed ``distance`` (mm), over what was there, where ``among``."""
         share = occupancy(distance, self.voxel) * among
         self.hu += share * (value - self.hu)
@@ -78,10 +77,9 @@ class Canvas:
 def soft_tissue(
     p: Points, a: Anatomy, voxel: float, rng: Rng, half_depth: float = 54.0
 ) -> tuple[Canvas, Distance]:
-    """Everything but bone and metal, and the fascia, which lies under skin and fat.
+    """Everything but bone and metal, and the signed distance (X, Y, Z, mm) of the fascia under fat.
 
-    The fascia is roughly its signed distance (X, Y, Z) in mm. half_depth is that of the body
-    without its fat, mm at a head radius of 24 mm.
+    half_depth is that of the body without its fat, mm at a head radius of 24 mm.
     """
     s, fat = a.head_radius / 24.0, a.fat_thickness
     across = np.abs(p[0] - np.float32(MIDLINE)) / np.float32(163.0 * s + fat)
@@ -138,33 +136,26 @@ def add_pelvic_organs(q: Points, canvas: Canvas, rng: Rng) -> None:
 
 
 def add_hip(
-    p: Points,
-    hip: Hip,
-    a: Anatomy,
-    pathology: Pathology,
-    canvas: Canvas,
-    rng: Rng,
-    thickness: ArrayLike = 1.0,
+    p: Points, hip: Hip, a: Anatomy, ill: Pathology, canvas: Canvas, rng: Rng, factor: ArrayLike = 1
 ) -> None:
     """Cartilage, then cortex over trabecular bone and marrow of hip bone and femur.
 
-    The cortex is ``thickness`` times as thick as the anatomy says, a number or one a voxel.
+    The cortex is ``factor`` times as thick as the anatomy says, a number or one a voxel.
     """
     femur, cup = hip.femur, hip.cup
     opening = along(p, cup.normal) - np.float32(cup.depth + 4.0)
     canvas.fill(np.maximum(ball(p, cup.centre, cup.radius + 1.0), opening), CARTILAGE)
     mesh = canvas.texture(0.9, rng) * 45.0 + canvas.texture(2.5, rng) * 35.0
-    # The primary compressive group: trabeculae run from the top of the head to the calcar and carry
-    # most of the load.
+    # The trabeculae from the top of the head to the calcar carry most of the load.
     group = capsule(p, (-2, 0, a.head_radius), femur.base * 0.62, 0.0)
     load = np.exp(-np.square(group / np.float32(0.55 * a.head_radius)))
     spongy = a.trabecular_hu * (0.55 + 0.7 * load) + mesh * (0.35 + a.trabecular_hu / 400.0)
-    thickness = np.asarray(thickness, np.float32)
-    inside = with_arthritis(0.8 * a.trabecular_hu + mesh, p, a, pathology, canvas.voxel, rng)
-    canvas.fill_bone(hip.pelvis, np.float32(a.cortex_thin) * thickness, inside, a.cortex_hu)
+    factor = np.asarray(factor, np.float32)
+    inside = with_arthritis(0.8 * a.trabecular_hu + mesh, p, a, ill, canvas.voxel, rng)
+    canvas.fill_bone(hip.pelvis, np.float32(a.cortex_thin) * factor, inside, a.cortex_hu)
     inside = spongy + femur.canal * (a.marrow_hu - spongy)
-    inside = with_arthritis(inside, p, a, pathology, canvas.voxel, rng)
-    canvas.fill_bone(femur.distance, femur.cortex * thickness, inside, a.cortex_hu)
+    inside = with_arthritis(inside, p, a, ill, canvas.voxel, rng)
+    canvas.fill_bone(femur.distance, femur.cortex * factor, inside, a.cortex_hu)
 
 
 def with_arthritis(
@@ -177,8 +168,7 @@ def with_arthritis(
     above = np.clip(along(p, (0.35, 0, 0.94)) / a.head_radius, 0, 1) ** 2
     value = value + 650.0 * pathology.osteoarthritis * (surface * above)
     for _ in range(int(4 * pathology.osteoarthritis)):
-        across, forward = rng.uniform(-8, 12), rng.uniform(-8, 8)
-        centre = np.array([across, forward, a.head_radius + rng.uniform(-11, 9)])
+        centre = rng.uniform((-8, -8, -11), (12, 8, 9)) + (0, 0, a.head_radius)
         cyst = ball(p, centre, rng.uniform(2.0, 4.5))
         value = value + occupancy(cyst, voxel) * (25.0 - value)
     return value

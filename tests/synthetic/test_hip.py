@@ -166,9 +166,7 @@ def test_harder_scans_have_a_higher_difficulty():
 
 
 def test_noise_has_its_spectrum_and_standard_deviation():
-    noise = quantum_noise(
-        (64, 64, 24), (1.0, 1.0, 1.0), Scanner(fwhm_plane=1.0), np.random.default_rng(0)
-    )
+    noise = quantum_noise((64, 64, 24), 1.0, Scanner(fwhm_plane=1.0), np.random.default_rng(0))
     power = np.square(np.abs(np.fft.fft2(noise, axes=(0, 1)))).mean(-1)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64)))
     low, middle = (
