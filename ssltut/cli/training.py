@@ -111,7 +111,7 @@ def evaluate(args: argparse.Namespace) -> int:
     cohort = open_cohort(args)
     if cohort.table != run.table:
         what = f"the run knows the classes {run.table.names}, the cohort has {cohort.table.names}"
-        fix = "evaluate on a cohort with the same classes, or add --bone"
+        fix = "evaluate on a cohort with the same classes; --bone makes all of them one"
         raise ConfigError(what, where=args.run, fix=fix)
     if args.csv:
         if args.csv.exists():
@@ -184,7 +184,8 @@ def add_cohort(add: Add) -> None:
     add("--spacing", type=float, help="resample every scan to this voxel size, mm")
     words = "the left atrium's own test scans, with their test.list"
     add("--test-list", type=Path, metavar="FOLDER", help=words)
-    add("--bone", action="store_true", help="the binary task of the paper: bone against rest")
+    words = "all classes as one: of hips the binary task of the paper, bone against rest"
+    add("--bone", action="store_true", help=words)
 
 
 def add_training(add: Add) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ssltut.data.case import LABELLED, Case
-from ssltut.data.labels import BONE, HIP, LabelTable, to_bone
+from ssltut.data.labels import BONE, FOREGROUND, HIP, LabelTable
 from ssltut.data.projection import project
 from ssltut.data.resample import resample
 from ssltut.data.split import Split
@@ -159,14 +159,16 @@ class Cohort:
         return replace(self, sources=sources, _loaded={}, **fields)
 
     def as_bone(self) -> "Cohort":
-        """The binary task of the paper, bone against rest.
+        """All foreground classes as one: of hips the binary task of the paper, bone against rest.
 
-        Raises ConfigError for a cohort that is not of hips.
+        That class is called bone where all are bones of ``HIP``, else foreground: a pelvis with
+        organs, or other bones. A cohort of two classes stays as it is. A scan that lacks the labels
+        of some classes is refused with a ConfigError when it is loaded.
         """
-        if self.table != HIP:
-            problem = f"the classes {self.table.names} are no hip"
-            raise ConfigError(problem, where=self.name, fix="leave out the bone view")
-        return self._changed(_as_bone, "bone", table=BONE)
+        if self.table.n_classes == 2:
+            return self
+        is_bone = set(self.table.names) <= set(HIP.names)
+        return self._changed(_one_class, "bone", table=BONE if is_bone else FOREGROUND)
 
     def resampled(self, spacing: float) -> "Cohort":
         """Every scan on voxels of ``spacing`` mm a side. Raises ConfigError for 0 or less."""
@@ -199,11 +201,11 @@ def _changed_source(source: Source, change: Callable[[Case], Case], note: str) -
     return source._replace(fingerprint=f"{source.fingerprint}, {note}", load=load)
 
 
-def _as_bone(case: Case) -> Case:
+def _one_class(case: Case) -> Case:
     if LABELLED in case.meta:
         problem = "a scan that lacks labels of some bones has no bone view"
         raise ConfigError(problem, where=case.id, fix="take that of whole labels")
-    return case if case.label is None else replace(case, label=to_bone(case.label))
+    return case if case.label is None else replace(case, label=(case.label > 0).astype(np.uint8))
 
 
 def _keep_classes(case: Case, classes: tuple[int, ...]) -> Case:

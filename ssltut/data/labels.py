@@ -35,6 +35,7 @@ class LabelTable:
 HIP = LabelTable("hip", ("background", "hip bone", "femur"), ("#000000", "#E69F00", "#56B4E9"))
 BONE = LabelTable("bone", ("background", "bone"), ("#000000", "#E69F00"))
 ATRIUM = LabelTable("atrium", ("background", "left atrium"), ("#000000", "#CC79A7"))
+FOREGROUND = LabelTable("foreground", ("background", "foreground"), BONE.colours)
 TABLES = {table.name: table for table in (HIP, BONE, ATRIUM)}
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
@@ -56,11 +57,6 @@ def table_named(table: object) -> LabelTable:
         raise ConfigError(f"a label table with the names {list(names)}", fix=fix)
     colours = table.get("colours") or ("#000000", *OKABE_ITO)[: len(names)]
     return LabelTable(str(table.get("name", "own")), names, tuple(colours))
-
-
-def to_bone(label: np.ndarray) -> np.ndarray:
-    """The binary task of the paper: every bone is 1, the rest 0 (``label`` uint8, any shape)."""
-    return (label > 0).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Uncertainty and embeddings of whole scans, as a trained network gives them."""
 
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from ssltut.data.case import Case
 from ssltut.data.views import Noise
 from ssltut.errors import ConfigError
-from ssltut.methods.uncertainty import mc_dropout
+from ssltut.methods.uncertainty import Classes, mc_dropout
 from ssltut.seeding import derive_seed
 from ssltut.training.run import Run
 from ssltut.training.windows import sliding_window
@@ -31,18 +32,18 @@ def uncertainty_map(
     passes: int = 5,
     sigma: float = 0.01,
     seed: int = 0,
+    classes: Classes = "all",
 ) -> UncertaintyMap:
     """MC-dropout uncertainty of a scan by sliding window, the same for one ``seed``.
 
-    Raises ConfigError for an unknown ``role``.
+    Entropies are those of ``class_entropy``. Raises ConfigError for an unknown ``role``.
     """
-    net, window = net_of(run, role), 0
+    net, windows = net_of(run, role), count(1)
 
     def forward(x: Tensor) -> Tensor:
-        nonlocal window
-        window += 1
+        window = next(windows)
         noise = [Noise(sigma, derive_seed(seed, window, m)) for m in range(passes)]
-        found = mc_dropout(net, (view(x) for view in noise))
+        found = mc_dropout(net, (view(x) for view in noise), classes)
         entropies = found.mean_of_entropies[:, None], found.entropy_of_mean[:, None]
         return torch.cat([found.mean, *entropies], dim=1)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from ssltut.methods.losses import entropy
 from ssltut.methods.schedules import ramp
 from ssltut.nets.modes import dropout_on
 
+Classes = Literal["two", "all"]  # over which an entropy is taken: the two most probable, or all
+
 
 class MCResult(NamedTuple):
     """Probabilities ``mean`` (B, C, X, Y, Z) and two entropies (B, X, Y, Z) in nats."""
@@ -22,13 +24,28 @@ class MCResult(NamedTuple):
     entropy_of_mean: Tensor
 
 
+def class_entropy(p: Tensor, classes: Classes) -> Tensor:
+    """Entropy in nats of ``p`` (B, C, X, Y, Z), as (B, X, Y, Z), over all classes or two.
+
+    The two are the most probable of each voxel, divided by their sum. On a border of two classes,
+    p = (1/2, 1/2, 0), it is ln 2 either way: of C > 2 classes it never reaches .75 ln C.
+    """
+    if classes == "two" and p.shape[1] > 2:
+        first, second = p[:, 0], torch.zeros_like(p[:, 0])
+        for q in p[:, 1:].unbind(1):  # five times as fast as topk
+            second = torch.maximum(second, torch.minimum(first, q))
+            first = torch.maximum(first, q)
+        p = torch.stack([first, second], 1) / (first + second)[:, None]
+    return entropy(p)
+
+
 @torch.no_grad()
-def mc_dropout(net: nn.Module, inputs: Iterable[Tensor]) -> MCResult:
+def mc_dropout(net: nn.Module, inputs: Iterable[Tensor], classes: Classes = "all") -> MCResult:
     """One stochastic pass per input (the same scan under fresh noise), combined as they come.
 
     The mean of the entropies is Xie et al. 2024's uncertainty, -(1/M) Σ_m Σ_c p_m log p_m; the
-    entropy of the mean is UA-MT's (Yu et al. 2019). By concavity the first is never larger: it
-    leaves out what the passes disagree about. Raises ConfigError without inputs.
+    entropy of the mean is UA-MT's (Yu et al. 2019). Over all classes the first is never larger, by
+    concavity: it leaves out what the passes disagree about. Raises ConfigError without inputs.
     """
     total = total_entropy = torch.zeros(())
     passes = 0
@@ -36,17 +53,17 @@ def mc_dropout(net: nn.Module, inputs: Iterable[Tensor]) -> MCResult:
         for x in inputs:
             p = net(x).logits.float().softmax(1)
             total = total + p
-            total_entropy = total_entropy + entropy(p)
+            total_entropy = total_entropy + class_entropy(p, classes)
             passes += 1
     if not passes:
         raise ConfigError("MC dropout got no pass", fix="use at least one pass")
     mean = total / passes
-    return MCResult(mean, total_entropy / passes, entropy(mean))
+    return MCResult(mean, total_entropy / passes, class_entropy(mean, classes))
 
 
-def published_threshold(frac: float, n_classes: int) -> float:
-    """λ_T = (0.75 + 0.25 ramp(t/T)) ln C in nats (Xie et al. 2024; ln C for their ln 2 is ours)."""
-    return (0.75 + 0.25 * ramp(frac)) * math.log(n_classes)
+def published_threshold(frac: float, n_classes: int, classes: Classes = "all") -> float:
+    """λ_T = (0.75 + 0.25 ramp(t/T)) ln 2 in nats (Xie et al. 2024); over all classes ln C, ours."""
+    return (0.75 + 0.25 * ramp(frac)) * math.log(2 if classes == "two" else n_classes)
 
 
 def quantile_threshold(uncertainty: Tensor, share: float) -> float:

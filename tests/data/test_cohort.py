@@ -7,7 +7,7 @@ import pytest
 from toy import toy_case, toy_cohort
 
 from ssltut.data.cohort import Cohort, fingerprint
-from ssltut.data.labels import BONE, HIP
+from ssltut.data.labels import ATRIUM, BONE, HIP, table_named
 from ssltut.data.split import Split
 from ssltut.errors import ConfigError, DataError
 
@@ -95,8 +95,30 @@ def test_bone_against_rest():
     assert set(np.unique(bone.case("case0").label)) == {0, 1}
     assert np.array_equal(bone.case("case0").label > 0, toy_case(0).label > 0)
     assert bone.training("unlabelled")[0].label is None
-    with pytest.raises(ConfigError, match="are no hip"):
-        bone.as_bone()
+    assert bone.hash == "9846badf1c47"  # runs on hips stay those they were
+    assert bone.as_bone() is bone
+
+
+@pytest.mark.parametrize(
+    ("names", "name"),
+    [
+        (("background", "femur", "hip bone"), "bone"),
+        (("background", "hip bone", "bladder"), "foreground"),
+        (("background", "liver", "spleen", "kidney"), "foreground"),
+    ],
+)
+def test_all_classes_of_any_table_become_one_that_is_called_what_it_is(names, name):
+    whole = replace(toy_cohort(), table=table_named({"name": "own", "names": names}))
+    one = whole.as_bone()
+    assert one.table == table_named(one.table.to_dict())
+    assert one.table.names == ("background", name)
+    assert set(np.unique(one.case("case0").label)) == {0, 1}
+    assert one.hash != whole.hash
+
+
+def test_a_cohort_of_two_classes_is_its_own_binary_view():
+    atrium = replace(toy_cohort(), table=ATRIUM)
+    assert atrium.as_bone() is atrium
 
 
 def test_unlabelled_scans_whose_label_is_there_are_known():

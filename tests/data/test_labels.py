@@ -14,7 +14,6 @@ from ssltut.data.labels import (
     TABLES,
     label_map,
     table_named,
-    to_bone,
 )
 from ssltut.errors import ConfigError, DataError
 
@@ -25,7 +24,6 @@ def test_tables_by_name_and_by_their_classes():
     own = table_named({"names": ["background", "liver", "spleen", "kidney"]})
     assert own.n_classes == 4 == len(set(own.colours))
     assert own.name == "own"
-    assert to_bone(np.array([0, 1, 2], np.uint8)).tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize(

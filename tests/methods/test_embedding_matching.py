@@ -7,6 +7,7 @@ import pytest
 import torch
 from toy import SMALL, make_batch
 
+from ssltut.errors import ConfigError
 from ssltut.methods.contract import NetOutput, Progress
 from ssltut.methods.losses import entropy
 from ssltut.methods.matching.embedding_matching import EmbeddingMatching
@@ -17,7 +18,7 @@ from ssltut.methods.matching.primitives import (
     voxel_vectors,
 )
 from ssltut.methods.registry import make_method
-from ssltut.methods.uncertainty import mc_dropout
+from ssltut.methods.uncertainty import class_entropy, mc_dropout
 from ssltut.training.networks import build_nets
 
 PLAIN = {"sigma_teacher": 0.0, "sigma_student": 0.0, "passes": 2, "k": 4, "redraws": 3, "band": 1}
@@ -31,15 +32,18 @@ def nets_without_dropout(method, n_classes=3):
     return nets
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_every_unlabelled_term_follows_its_equation(n_classes):
-    method, batch = make_method("embedding_matching", PLAIN), make_batch(n_classes)
+@pytest.mark.parametrize(("n_classes", "classes"), [(2, "two"), (3, "two"), (3, "all")])
+def test_every_unlabelled_term_follows_its_equation(n_classes, classes):
+    method = make_method("embedding_matching", PLAIN | {"classes": classes})
+    batch = make_batch(n_classes)
     nets = nets_without_dropout(method, n_classes)
     terms = method.losses(batch, nets, Progress(30, 100))
     out = nets["student"](torch.cat([batch.x_l, batch.x_u])).split(2)[1]
     q = nets["teacher"](batch.x_u).logits.double().softmax(1)
     log_p = out.logits.double().log_softmax(1)
-    unreliable = entropy(q) >= (0.75 + 0.25 * math.exp(-5 * 0.7**2)) * math.log(n_classes)
+    largest = math.log(2 if classes == "two" else n_classes)
+    limit = (0.75 + 0.25 * math.exp(-5 * 0.7**2)) * largest
+    unreliable = class_entropy(q, classes) >= limit
     assert 0 < unreliable.sum() < unreliable.numel()
     ce = -log_p.gather(1, q.argmax(1)[:, None])[:, 0]
     assert terms["reliable"].value.item() == pytest.approx(ce[~unreliable].mean().item(), rel=1e-4)
@@ -108,8 +112,31 @@ def test_a_share_as_threshold_makes_that_share_unreliable():
     assert torch.equal(found.trusted, found.unreliable)
 
 
+def test_a_border_of_two_classes_is_unreliable_until_the_end_but_never_over_all_three_classes():
+    """The teacher is torn between two classes everywhere: p = (1/2, 1/2, 0)."""
+    batch, shares = make_batch(), {}
+    for classes in ("two", "all"):
+        method = make_method("embedding_matching", {"classes": classes})
+        nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
+        with torch.no_grad():
+            nets["teacher"].classifier.weight.zero_()
+            nets["teacher"].classifier.bias.copy_(torch.tensor([0.0, 0.0, -50.0]))
+        terms = [method.losses(batch, nets, Progress(step, 100)) for step in (0, 50, 99)]
+        shares[classes] = [term["match"].share for term in terms]
+    assert shares == {"two": [1.0, 1.0, 1.0], "all": [0.0, 0.0, 0.0]}
+
+
+@pytest.mark.parametrize("name", ["embedding_matching", "ua_mt"])
+def test_the_entropy_is_that_of_two_classes_unless_all_are_asked_for(name):
+    assert make_method(name).options["classes"] == "two"
+    assert make_method(name, {"classes": "all"}).options["classes"] == "all"
+    with pytest.raises(ConfigError, match="classes"):
+        make_method(name, {"classes": "three"})
+
+
 def test_uncertainty_is_the_mean_of_the_entropies_of_the_passes():
-    method, batch = make_method("embedding_matching", {"sigma_teacher": 0.5}), make_batch()
+    options = {"sigma_teacher": 0.5, "classes": "all"}
+    method, batch = make_method("embedding_matching", options), make_batch()
     nets = build_nets(method, SMALL, 3)
     outs = {"student": NetOutput(nets["student"](batch.x_u), 0)} | method.teach(batch, nets)
     found = method.assign(batch, nets, outs, Progress(0, 1))

@@ -7,11 +7,10 @@ import torch
 from toy import SMALL, make_batch
 
 from ssltut.methods.contract import Progress
-from ssltut.methods.losses import entropy
 from ssltut.methods.parts.ema import ema_update
 from ssltut.methods.parts.memory import ReferenceMemory, after_storing
 from ssltut.methods.registry import make_method
-from ssltut.methods.uncertainty import published_threshold
+from ssltut.methods.uncertainty import class_entropy, published_threshold
 from ssltut.nets.build import build_net
 from ssltut.training.networks import build_nets
 
@@ -35,8 +34,10 @@ def test_mean_teacher_consistency_by_hand():
     assert term.weight == pytest.approx(0.1)
 
 
-def test_ua_mt_counts_only_sure_voxels():
-    method = make_method("ua_mt", {"sigma_teacher": 0.0, "sigma_student": 0.0, "passes": 2})
+@pytest.mark.parametrize("classes", ["two", "all"])
+def test_ua_mt_counts_only_sure_voxels(classes):
+    quiet = {"sigma_teacher": 0.0, "sigma_student": 0.0, "passes": 2}
+    method = make_method("ua_mt", quiet | {"classes": classes})
     batch = make_batch()
     nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
     with torch.no_grad():
@@ -44,7 +45,7 @@ def test_ua_mt_counts_only_sure_voxels():
     term = method.losses(batch, nets, Progress(0, 100))["consistency"]
     p = on_unlabelled(nets, batch).logits.double().softmax(1)
     q = nets["teacher"](batch.x_u).logits.double().softmax(1)
-    mask = entropy(q) < published_threshold(0.0, 3)
+    mask = class_entropy(q, classes) < published_threshold(0.0, 3, classes)
     assert 0 < mask.sum() < mask.numel()
     assert term.value.item() == pytest.approx(
         (p - q).square().mean(1)[mask].mean().item(), rel=1e-4

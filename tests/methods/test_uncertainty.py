@@ -7,8 +7,14 @@ import torch
 from torch import nn
 
 from ssltut.errors import ConfigError
+from ssltut.methods.losses import entropy
 from ssltut.methods.schedules import ramp
-from ssltut.methods.uncertainty import mc_dropout, published_threshold, quantile_threshold
+from ssltut.methods.uncertainty import (
+    class_entropy,
+    mc_dropout,
+    published_threshold,
+    quantile_threshold,
+)
 from ssltut.nets.base import Out
 from ssltut.nets.build import build_net
 from ssltut.nets.modes import dropout_on
@@ -22,7 +28,7 @@ class Scripted(nn.Module):
         self.passes = iter(passes)
 
     def forward(self, x):
-        return Out(torch.log(torch.tensor(next(self.passes))).view(1, 2, 1, 1, 1), {}, {})
+        return Out(torch.log(torch.tensor(next(self.passes))).view(1, -1, 1, 1, 1), {}, {})
 
 
 def binary_entropy(p):
@@ -42,6 +48,69 @@ def test_mean_of_entropies_never_exceeds_entropy_of_mean():
     result = mc_dropout(net, [torch.randn(1, 1, 8, 8, 8) for _ in range(4)])
     assert (result.mean_of_entropies <= result.entropy_of_mean + 1e-6).all()
     assert (result.mean_of_entropies < result.entropy_of_mean - 1e-6).any()
+
+
+def voxel(*p):
+    """Probabilities of one voxel, (1, C, 1, 1, 1) float64."""
+    return torch.tensor(p, dtype=torch.float64).view(1, -1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("p", "two"),
+    [
+        ((0.1, 0.6, 0.3), (2 / 3, 1 / 3)),
+        ((0.6, 0.2, 0.2), (0.75, 0.25)),
+        ((0.5, 0.5, 0.0), (0.5, 0.5)),
+        ((0.0, 0.0, 1.0), (1.0, 0.0)),
+        ((0.1, 0.2, 0.3, 0.4), (4 / 7, 3 / 7)),
+        ((0.25, 0.25, 0.25, 0.25), (0.5, 0.5)),
+    ],
+)
+def test_entropy_of_the_two_most_probable_of_three_and_four_classes_by_hand(p, two):
+    expected = -sum(q * math.log(q) for q in two if q)
+    assert class_entropy(voxel(*p), "two").item() == pytest.approx(expected, abs=1e-14)
+    of_all = -sum(q * math.log(q) for q in p if q)
+    assert class_entropy(voxel(*p), "all").item() == pytest.approx(of_all, abs=1e-14)
+
+
+def test_of_two_classes_both_entropies_are_the_same_to_the_last_bit():
+    p = torch.randn(2, 2, 4, 4, 4, generator=torch.Generator().manual_seed(0)).softmax(1)
+    assert torch.equal(class_entropy(p, "two"), class_entropy(p, "all"))
+    assert published_threshold(0.3, 2, "two") == published_threshold(0.3, 2, "all")
+
+
+@pytest.mark.parametrize("n_classes", [3, 4, 5])
+def test_the_two_most_probable_are_those_of_topk(n_classes):
+    p = torch.randn(2, n_classes, 4, 5, 6, generator=torch.Generator().manual_seed(0)).softmax(1)
+    top = p.topk(2, dim=1).values
+    assert torch.equal(class_entropy(p, "two"), entropy(top / top.sum(1, keepdim=True)))
+
+
+def test_a_voxel_on_the_border_of_two_classes_is_out_of_reach_of_ln_3_from_the_start():
+    border = voxel(0.5, 0.5, 0.0)
+    for classes in ("two", "all"):
+        assert class_entropy(border, classes).item() == pytest.approx(0.693, abs=5e-4)  # ln 2
+    assert published_threshold(0.0, 3, "all") == pytest.approx(0.826, abs=5e-4)
+    assert published_threshold(1.0, 3, "all") == pytest.approx(1.099, abs=5e-4)  # ln 3
+    for t in (0.0, 0.25, 0.5, 0.75, 0.99):
+        assert class_entropy(border, "two").item() >= published_threshold(t, 3, "two")
+        assert class_entropy(border, "all").item() < published_threshold(t, 3, "all")
+
+
+def test_mc_dropout_takes_the_two_most_probable_of_each_pass_and_of_the_mean():
+    x, passes = torch.zeros(1, 1, 1, 1, 1), [[0.6, 0.2, 0.2], [0.1, 0.6, 0.3]]
+    result = mc_dropout(Scripted(passes), [x, x], "two")
+    assert result.mean.flatten().tolist() == pytest.approx([0.35, 0.4, 0.25])
+    of_each = (binary_entropy(0.75) + binary_entropy(2 / 3)) / 2
+    assert result.mean_of_entropies.item() == pytest.approx(of_each)
+    assert result.entropy_of_mean.item() == pytest.approx(binary_entropy(0.4 / 0.75))
+
+
+@pytest.mark.parametrize("classes", ["two", "all"])
+def test_no_gradient_flows_through_the_passes(classes):
+    net = build_net("unet", 1, 3, width=4, depth=2, dropout=0.5, norm="instance", seed=0)
+    result = mc_dropout(net, [torch.randn(1, 1, 8, 8, 8, requires_grad=True)], classes)
+    assert not any(part.requires_grad for part in result)
 
 
 def test_no_pass_is_refused():

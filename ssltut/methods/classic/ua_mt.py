@@ -7,7 +7,7 @@ from ssltut.methods.classic.mean_teacher import MeanTeacher
 from ssltut.methods.contract import Nets, Outs, Progress, Term
 from ssltut.methods.losses import masked_mean
 from ssltut.methods.schedules import ramp
-from ssltut.methods.uncertainty import mc_dropout, published_threshold
+from ssltut.methods.uncertainty import Classes, mc_dropout, published_threshold
 from ssltut.options import Count
 
 
@@ -15,8 +15,9 @@ class UAMT(MeanTeacher):
     """Mean teacher whose consistency counts only where the teacher is sure.
 
     Mask: entropy of the mean of ``passes`` dropout + noise passes below (0.75 + 0.25 ramp(t/T))
-    ln C. Term: the masked squared difference, averaged over the masked voxels and the classes (the
-    published sum(m d) / (2 sum(m)) with two classes). Departures as in mean teacher.
+    ln 2. Term: the masked squared difference, averaged over the masked voxels and the classes (the
+    published sum(m d) / (2 sum(m)) with two classes). ``classes``: of more than two the entropy of
+    the "two" most probable, or of "all" against ln C. Departures as in mean teacher.
     """
 
     name, title, year = "ua_mt", "UA-MT", 2019
@@ -24,14 +25,17 @@ class UAMT(MeanTeacher):
     ideas = ("consistency", "evidence")
 
     passes: Count = 8
+    classes: Classes = "two"
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         outs = super().forward(batch, nets, progress)
         noises = (batch.noise(self.sigma_teacher, "mc", m) for m in range(self.passes))
         views = (noise(batch.unlabelled) for noise in noises)
-        return outs | {"uncertainty": mc_dropout(nets["teacher"], views).entropy_of_mean}
+        found = mc_dropout(nets["teacher"], views, self.classes)
+        return outs | {"uncertainty": found.entropy_of_mean}
 
     def consistency(self, difference: Tensor, outs: Outs, progress: Progress) -> Term:
-        sure = outs["uncertainty"] < published_threshold(progress.frac, difference.shape[1])
+        limit = published_threshold(progress.frac, difference.shape[1], self.classes)
+        sure = outs["uncertainty"] < limit
         value = masked_mean(difference.square().mean(1), sure)
         return Term(value, self.weight * ramp(progress.frac), sure.float().mean().item())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Method, Nets, Network, Outs, Progress, Term, Terms
-from ssltut.methods.losses import entropy, masked_cross_entropy, masked_mean
+from ssltut.methods.losses import entropy, masked_cross_entropy
 from ssltut.methods.matching.primitives import (
     Kernel,
     draw_references,
@@ -21,7 +21,7 @@ from ssltut.methods.matching.primitives import (
 )
 from ssltut.methods.matching.teacher import teacher_on_labelled, teacher_passes
 from ssltut.methods.schedules import ramp
-from ssltut.methods.uncertainty import MCResult, published_threshold, quantile_threshold
+from ssltut.methods.uncertainty import Classes, MCResult, published_threshold, quantile_threshold
 from ssltut.nets.base import Out
 from ssltut.options import Count, Fraction, NotNegative, OpenShare
 
@@ -53,23 +53,25 @@ class EmbeddingMatching(Method):
 
       L = L_S + w_UA L_UA + w_PS (L_NN + L_EN), with w_UA = 0.25 ramp(t/T), w_PS = 0.125 ramp(t/T)
 
-    The steps are those of the paper's method section, in its order. With more than two classes
-    (our extension) there is one set of references a class, ln C stands for ln 2, and a class
-    that is absent from the labelled patches is left out. Unpublished, decided here: the teacher's
-    label is the argmax of the mean of the passes; references come from the labelled half of the
-    batch, embedded by the teacher in eval mode under its noise; the surface band is 2 voxels; L_EN
-    runs over the unreliable voxels.
+    The steps are those of the paper's method section, in its order; its task is bone against rest
+    (``Cohort.as_bone``). With more than two classes, our extension, there is one set of references
+    a class, and a class that is absent from the labelled patches is left out.
 
-    option         published     meaning
-    w_ua, w_ps     0.25, 0.125   heights of the two weights
-    use            all three     which unlabelled terms are on
-    passes         5             M, dropout passes of the teacher
-    threshold      "published"   λ_T, or the share of the most uncertain voxels that is unreliable
-    kernel         mean_cosine   the similarity K; the other three are those the paper compares
-    k, redraws     16, 5         references a class, and how often they are drawn anew (l)
-    band           unpublished   voxels on either side of a surface that count as the surface
-    ema_decay      0.99          of the teacher
-    sigma_teacher  0.01          noise on what the teacher sees (``sigma_student``: 0.02)
+    option         published           ours                why
+    w_ua           0.25                0.25                height of the weight of L_UA
+    w_ps           0.125               0.125               of L_NN and L_EN, both where unreliable
+    use            ('UA', 'NN', 'EN')  ('UA', 'NN', 'EN')  the terms that are on
+    passes         5                   5                   M; the argmax of their mean is the label
+    threshold      'published'         'published'         λ_T, or the share of unreliable voxels
+    classes        -                   'two'               of more than two the most probable 'two',
+                                                           against ln 2, or 'all', against ln C
+    kernel         'mean_cosine'       'mean_cosine'       K; the paper compares all four
+    k              16                  16                  references a class from the labelled
+                                                           patches, by the teacher in eval mode
+    redraws        5                   5                   l, how often they are drawn anew
+    band           -                   2                   voxels on either side of a surface
+    ema_decay      0.99                0.99                of the teacher
+    sigma_teacher  0.01                0.01                noise on what the teacher sees
     """
 
     name, title, year = "embedding_matching", "embedding matching", 2024
@@ -89,6 +91,7 @@ class EmbeddingMatching(Method):
     use: tuple[Literal["UA", "NN", "EN"], ...] = ("UA", "NN", "EN")
     passes: Count = 5
     threshold: Literal["published"] | OpenShare = "published"
+    classes: Classes = "two"
     kernel: Kernel = "mean_cosine"
     k: Count = 16
     redraws: Count = 5
@@ -109,19 +112,18 @@ class EmbeddingMatching(Method):
 
     def teach(self, batch: Batch, nets: Nets) -> Outs:
         """What the teacher says: of the unlabelled patches in M passes, of the labelled in one."""
-        return {
-            "passes": teacher_passes(batch, nets, self.passes, self.sigma_teacher),
-            "references": teacher_on_labelled(batch, nets, self.sigma_teacher),
-        }
+        passes = teacher_passes(batch, nets, self.passes, self.sigma_teacher, self.classes)
+        references = teacher_on_labelled(batch, nets, self.sigma_teacher)
+        return {"passes": passes, "references": references}
 
     def assign(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Assignment:
         """Split the unlabelled voxels and label them."""
         # Step 1: H(x), the mean over the passes of their entropies.
         passes: MCResult = outs["passes"]
         uncertainty = passes.mean_of_entropies
-        # Step 2: unreliable where H >= λ_T = (0.75 + 0.25 ramp(t/T)) ln C.
+        # Step 2: unreliable where H >= λ_T = (0.75 + 0.25 ramp(t/T)) ln 2.
         if self.threshold == "published":
-            limit = published_threshold(progress.frac, batch.n_classes)
+            limit = published_threshold(progress.frac, batch.n_classes, self.classes)
         else:
             limit = quantile_threshold(uncertainty, self.threshold)
         unreliable = uncertainty >= limit
@@ -165,7 +167,6 @@ class EmbeddingMatching(Method):
             terms["match"] = Term(value, self.w_ps * rise, found.trusted.float().mean().item())
         if "EN" in use and found.scores is not None:  # L_EN: entropy of softmax(K) there
             unsure = entropy(found.scores.softmax(1))
-            voxels = torch.zeros_like(found.uncertainty).masked_scatter(found.unreliable, unsure)
-            value = masked_mean(voxels, found.unreliable)
+            value = unsure.sum() / max(len(unsure), 1)
             terms["entropy"] = Term(value, self.w_ps * rise, found.unreliable.float().mean().item())
         return terms

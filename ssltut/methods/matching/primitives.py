@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import PatchLocation
@@ -49,13 +49,7 @@ def surface_shell(label: Tensor, band: int = 1) -> Tensor:
 
 
 def draw_references(
-    label: Tensor,
-    region: Tensor,
-    n_classes: int,
-    *,
-    k: int,
-    redraws: int,
-    generator: torch.Generator,
+    label: Tensor, region: Tensor, n_classes: int, *, k: int, redraws: int, generator: Generator
 ) -> References:
     """Draw ``redraws`` times ``k`` reference voxels of every class inside ``region``.
 
@@ -100,9 +94,8 @@ def place_vectors(
     parts = []
     for place in places:
         axes = []
-        for axis, (centre, extent, n) in enumerate(
-            zip(place.centre, place.extent, shape, strict=True)
-        ):
+        along = zip(place.centre, place.extent, shape, strict=True)
+        for axis, (centre, extent, n) in enumerate(along):
             at = centre + extent * ((torch.arange(n, device=device) + 0.5) / n - 0.5)
             axes.append(torch.pi * (1.0 - at if axis == 0 and place.side == "right" else at))
         angle = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
@@ -150,8 +143,6 @@ def nearest(
         fix = "use fewer neighbours or more references"
         raise ConfigError(f"{k} neighbours asked of {len(references)} references", fix=fix)
     bank = F.normalize(references, dim=-1).T.contiguous()
-    if len(query) == 0:
-        return query.new_zeros(0, k), torch.zeros(0, k, dtype=torch.int64, device=query.device)
     found = [(F.normalize(part, dim=-1) @ bank).topk(k, dim=1) for part in query.split(chunk)]
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 

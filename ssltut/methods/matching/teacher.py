@@ -4,14 +4,16 @@ import torch
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Nets
-from ssltut.methods.uncertainty import MCResult, mc_dropout
+from ssltut.methods.uncertainty import Classes, MCResult, mc_dropout
 from ssltut.nets.base import Out
 
 
-def teacher_passes(batch: Batch, nets: Nets, passes: int, sigma: float) -> MCResult:
+def teacher_passes(
+    batch: Batch, nets: Nets, passes: int, sigma: float, classes: Classes = "all"
+) -> MCResult:
     """``passes`` dropout passes over the unlabelled patches, each under fresh noise."""
     views = (batch.noise(sigma, "mc", m)(batch.unlabelled) for m in range(passes))
-    return mc_dropout(nets["teacher"], views)
+    return mc_dropout(nets["teacher"], views, classes)
 
 
 @torch.no_grad()
