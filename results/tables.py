@@ -20,6 +20,7 @@ from ssltut.evaluation.statistics import (
     title_of,
     verdict,
 )
+from ssltut.methods.registry import fidelity_of
 
 UNITS = {"dice": ("Dice", 3), "hd95": ("HD95, mm", 1)}
 
@@ -34,6 +35,7 @@ def markdown(rows: pd.DataFrame, metric: str) -> str:
     )
     head = [
         "",
+        "fidelity",
         name,
         "95 % interval",
         "sd over seeds",
@@ -43,7 +45,12 @@ def markdown(rows: pd.DataFrame, metric: str) -> str:
     ]
     lines = []
     for row in table.to_dict("records"):
-        values = [row["title"], *mean_of(row, digits), f"{row['sd over seeds']:.{digits}f}"]
+        values = [
+            row["title"],
+            row["fidelity"],
+            *mean_of(row, digits),
+            f"{row['sd over seeds']:.{digits}f}",
+        ]
         if pd.notna(row["difference"]):
             values += [
                 f"{row['difference']:+.{digits}f}",
@@ -58,7 +65,7 @@ def beside_costs(rows: pd.DataFrame, costs: pd.DataFrame) -> str:
     """A row a method: mean of each metric with its interval and the corrected p of its difference
     to labels only, then what a step costs.
     """
-    head, lines = [""], {name: [title_of(name)] for name in order_of(rows["method"].unique())}
+    head, lines = named(rows)
     for metric, (name, digits) in UNITS.items():
         head += [name, "95 % interval", "p (Holm)"]
         table = summary(rows, metric).merge(paired(rows, metric)[["method", "p Holm"]], how="left")
@@ -82,7 +89,7 @@ def across_budgets(rows: pd.DataFrame) -> str:
     """
     budgets = sorted(rows["budget"].unique())
     rows = rows.groupby("method").filter(lambda part: part["budget"].nunique() == len(budgets))
-    head, lines = [""], {name: [title_of(name)] for name in order_of(rows["method"].unique())}
+    head, lines = named(rows)
     for metric, (name, digits) in UNITS.items():
         head += [f"{name}: {budgets[0]}", *map(str, budgets[1:])]
         table = (
@@ -98,6 +105,12 @@ def across_budgets(rows: pd.DataFrame) -> str:
             )
             lines[row["method"]].append(f"{row['mean']:.{digits}f} {sign}".strip())
     return lines_of(head, lines.values())
+
+
+def named(rows: pd.DataFrame) -> tuple[list[str], dict[str, list[str]]]:
+    """The first columns, title and fidelity: their heads, and a line for each method."""
+    methods = order_of(rows["method"].unique())
+    return ["", "fidelity"], {name: [title_of(name), fidelity_of(name)] for name in methods}
 
 
 def mean_of(row: dict, digits: int) -> list[str]:

@@ -33,7 +33,8 @@ import torch
 from ssltut import profile_named, read_cohort, show, synthetic_cohort
 from ssltut import gallery
 from ssltut.evaluation.record import COSTS, recorded
-from ssltut.methods.contract import IDEAS
+from ssltut.methods.contract import FIDELITIES, IDEAS
+from ssltut.methods.registry import METHODS
 
 P = profile_named(profile)
 scans = read_cohort(Path(cohort)) if cohort else synthetic_cohort(**P.cohort)
@@ -319,6 +320,9 @@ cad.result()
 # %%
 for idea, meaning in IDEAS.items():
     print(f"{idea}: {meaning}")
+print()
+for word, meaning in FIDELITIES.items():
+    print(f"{word} ({meaning}): {', '.join(m.title for m in METHODS.values() if m.fidelity == word)}")
 has = gallery.ideas()
 print(f"\nMost used: {has.sum().idxmax()}, by {has.sum().max()} of {len(has)}.")
 cost = recorded("costs").reindex(columns=["title", *COSTS]).set_index("title").reindex(has.index).dropna()

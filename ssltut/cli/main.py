@@ -12,11 +12,14 @@ from ssltut.errors import SsltutError
 
 def methods(args: argparse.Namespace) -> int:
     """List the methods."""
+    from ssltut.methods.contract import FIDELITIES
     from ssltut.methods.registry import method_table
 
     table = method_table()
-    row = "{name:20} {title:38} {year}  {kind:15} {paper}"
-    print_result(args, table, "\n".join(row.format(**method) for method in table))
+    row = "{name:20} {title:38} {year}  {fidelity:15} {paper}"
+    lines = [row.format(**method) for method in table]
+    lines += ["", *(f"{word}: {meaning}" for word, meaning in FIDELITIES.items())]
+    print_result(args, table, "\n".join(lines))
     return 0
 
 

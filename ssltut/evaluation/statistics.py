@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ssltut.errors import ConfigError
-from ssltut.methods.registry import METHODS, title_of
+from ssltut.methods.registry import METHODS, fidelity_of, title_of
 from ssltut.metrics import HIGHER_IS_BETTER
 
 LOWER_BOUND, UPPER_BOUND = "labels_only", "all_labels"
@@ -95,6 +95,7 @@ def summary(rows: pd.DataFrame, metric: str, *, by_class: bool = False) -> pd.Da
             row = {
                 "method": name,
                 "title": title_of(name),
+                "fidelity": fidelity_of(name),
                 "budget": budget,
                 "metric": metric,
                 "mean": patients.mean(),

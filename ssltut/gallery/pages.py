@@ -18,7 +18,7 @@ from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import IDEAS, Method, Nets, Progress
+from ssltut.methods.contract import FIDELITIES, IDEAS, Method, Nets, Progress
 from ssltut.methods.registry import METHODS, make_method
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.slices import grid
@@ -129,8 +129,8 @@ class Gallery:
             fix = f"use one of {', '.join(TERMS)}"
             raise ConfigError(f"the gallery has no page of {name!r}", fix=fix)
         method = make_method(name, options)
-        kind = "after its published equations" if method.exact else "our reconstruction"
-        print(f"{method.title} ({method.year}), {kind}. {method.paper}")
+        source = f"{method.paper}; {method.fidelity}: {FIDELITIES[method.fidelity]}"
+        print(f"{method.title} ({method.year}), {source}.")
         return Page(self, self.train(method))
 
 
@@ -242,6 +242,7 @@ class Page:
         scores = {"validation Dice": "validation dice", "HD95 (mm)": "validation hd95"}
         rows = [{name: run.history[of].iloc[-1] for name, of in scores.items()} for run in runs]
         table = pd.DataFrame(rows, index=[run.method.title for run in runs])
+        table.insert(0, "fidelity", [run.method.fidelity for run in runs])
         dice = table["validation Dice"]
         return table.assign(**{"Dice against mean teacher": dice - dice.iloc[0]}).round(3)
 

@@ -22,6 +22,7 @@ from ssltut.options import Fraction, NotNegative, check_options
 
 Nets = Mapping[str, Any]  # networks by role, and a method's further modules by name
 Part = Literal["labelled", "unlabelled"]
+Fidelity = Literal["published", "adapted", "reconstruction"]
 PARTS: tuple[Part, ...] = ("labelled", "unlabelled")
 RULES = 2  # of the bench, in the identity of a run: runs made under others are not taken for ours
 IDEAS = {
@@ -34,6 +35,12 @@ IDEAS = {
     "evidence": "how sure a voxel is decides what it counts",
     "other data": "more than scans and whole label maps: geometry, partial labels, other networks' "
     "weights",
+}
+# The bench prescribes network, optimiser, patches and learning rate to every method.
+FIDELITIES: dict[Fidelity, str] = {
+    "published": "equations, feeding, weights and defaults of the paper or the released code",
+    "adapted": "the published equations with a choice of ours that may matter, or ours after them",
+    "reconstruction": "rebuilt from a description, not from the whole paper or its code",
 }
 
 
@@ -132,7 +139,7 @@ class Method:
     pass. A method changes what it needs to.
 
     name, title, paper, year  what it is called here, in tables, and where it comes from
-    exact                     True: after the published equations; False: a reconstruction or ours
+    fidelity                  how near it is to its source, a word of FIDELITIES
     supervision               which scans it learns from
     networks                  the networks it needs, by role; the first one predicts
     ideas                     which of IDEAS it uses; none in the bounds
@@ -147,7 +154,7 @@ class Method:
     title: ClassVar[str]
     paper: ClassVar[str]
     year: ClassVar[int]
-    exact: ClassVar[bool] = True
+    fidelity: ClassVar[Fidelity] = "published"
     supervision: ClassVar[Supervision] = Supervision.SEMI
     networks: ClassVar[Mapping[str, Network]] = {"student": Network()}
     ideas: ClassVar[tuple[str, ...]] = ()
@@ -277,7 +284,7 @@ class Method:
 
 
 FACTS = (
-    *("name", "title", "paper", "year", "exact", "supervision", "networks"),
+    *("name", "title", "paper", "year", "fidelity", "supervision", "networks"),
     *("ideas", "loss_weights", "retired"),
 )
 

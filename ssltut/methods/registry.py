@@ -54,6 +54,11 @@ def title_of(name: str) -> str:
     return METHODS[name].title if name in METHODS else GONE.get(name, name)
 
 
+def fidelity_of(name: str) -> str:
+    """How near a method is to its source; what is gone was ours, and of others nothing is known."""
+    return METHODS[name].fidelity if name in METHODS else "adapted" if name in GONE else ""
+
+
 def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
     """The method called ``name`` with ``options`` in place of its defaults.
 
@@ -81,14 +86,14 @@ def as_json(value: Any) -> Any:
 
 
 def method_table() -> list[dict[str, object]]:
-    """What ``ssltut methods --json`` says: name, title, source, kind, ideas and options of each."""
+    """What ``ssltut methods --json`` says: what each method is and what it can be told."""
     return [
         {
             "name": method.name,
             "title": method.title,
             "paper": method.paper,
             "year": method.year,
-            "kind": "exact" if method.exact else "reconstruction",
+            "fidelity": method.fidelity,
             "uses": str(method.supervision),
             "ideas": method.ideas,
             "options": method().options,

@@ -129,7 +129,7 @@ def test_methods_and_doctor(monkeypatch):
     code, out, _ = ssltut("methods", "--json")
     assert code == 0
     assert [m["name"] for m in json.loads(out)] == list(METHODS)
-    assert {"paper", "year", "kind"} <= set(json.loads(out)[0])
+    assert {"paper", "year", "fidelity"} <= set(json.loads(out)[0])
     assert all(name in ssltut("methods")[1] for name in METHODS)
     code, out, _ = ssltut("doctor", "--json")
     found = json.loads(out)

@@ -143,7 +143,11 @@ def test_ideas_are_among_those_that_are_defined_and_only_the_bounds_have_none():
     assert all(set(m.ideas) <= set(IDEAS) for m in METHODS.values())
     assert list(table.columns) == list(IDEAS)
     assert table.any().all()
-    assert [name for name, m in METHODS.items() if not m.ideas] == ["labels_only", "all_labels"]
+    assert [name for name, m in METHODS.items() if not m.ideas] == [
+        "labels_only",
+        "same_batch",
+        "all_labels",
+    ]
     assert [row["ideas"] for row in method_table()] == [m.ideas for m in METHODS.values()]
     assert table.loc["CAD"].sum() == 4
     assert table.loc["mean teacher", "consistency"]

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import Method
-from ssltut.methods.registry import METHODS, make_method, method_table, title_of
+from ssltut.methods.contract import FIDELITIES, Method
+from ssltut.methods.registry import METHODS, fidelity_of, make_method, method_table, title_of
 
 FORMS = [make_method(name) for name in METHODS] + [
     make_method("vote_beside", {"host": "medl", "place": 0.0}),
@@ -26,7 +26,7 @@ def test_a_method_comes_back_from_the_identity_of_its_run(method):
         ("embeding_matching", {}, "did you mean embedding_matching"),
         ("zzz", {}, "labels_only"),
         ("mean_teacher", {"wight": 1.0}, "there is no option 'wight'"),
-        ("mean_teacher", {"weight": "much"}, "give a value like 0.1"),
+        ("mean_teacher", {"weight": "much"}, "give a value like 0.2"),
         ("mean_teacher", {"weight": -1.0}, "weight is -1.0"),
         ("embedding_matching", {"kernel": "cosine"}, "kernel is 'cosine'"),
         ("embedding_matching", {"use": ["UA", "XX"]}, "choose among UA, NN, EN"),
@@ -84,7 +84,7 @@ def test_a_subclass_needs_no_decorator():
 def test_the_method_table_names_every_method():
     table = method_table()
     assert [row["name"] for row in table] == list(METHODS)
-    assert all(row["paper"] and row["kind"] in ("exact", "reconstruction") for row in table)
+    assert all(row["paper"] and row["fidelity"] in FIDELITIES for row in table)
 
 
 def test_titles_of_results_outlive_their_methods():
@@ -92,3 +92,6 @@ def test_titles_of_results_outlive_their_methods():
     assert title_of("place_vote") == "embedding matching, place vote"
     assert title_of("evidential_vote") == "embedding matching, vote beside MEDL"
     assert title_of("my own") == "my own"
+    names = ("ua_mt", "medl", "rpg", "region_vote", "late_vote", "my own")
+    words = ["published", "adapted", "reconstruction", "adapted", "adapted", ""]
+    assert [fidelity_of(name) for name in names] == words

@@ -78,7 +78,7 @@ class CCT(Consistency):
     name, title, year = "cct", "CCT", 2020
     paper = "Ouali et al., CVPR 2020, arXiv:2003.09005"
     ideas = ("consistency",)
-    exact = False
+    fidelity = "reconstruction"
     networks = {"student": Network(heads={name: Head() for name in PERTURBATIONS})}
 
     weight: NotNegative = 30 / 21

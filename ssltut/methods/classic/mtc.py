@@ -24,7 +24,7 @@ class MTC(Consistency):
     name, title, year = "mtc", "MTC", 2019
     paper = "Chen et al., MICCAI 2019, arXiv:1907.12303"
     ideas = ("consistency",)
-    exact = False
+    fidelity = "reconstruction"
     networks = {"student": Network(heads={"reconstruction": Head(skips=False)})}
 
     rampup: Fraction = 0.0

@@ -27,6 +27,7 @@ class SameBatch(Method):
 
     name, title, year = "same_batch", "labels only, same batch", 2016
     paper = "Çiçek et al. 2016, 3D U-Net, arXiv:1606.06650; the control is ours"
+    fidelity = "adapted"
 
 
 class AllLabels(LabelsOnly):

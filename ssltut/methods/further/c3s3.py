@@ -47,6 +47,7 @@ class C3S3(Method):
 
     name, title, year = "c3s3", "C3S3", 2025
     paper = "He et al., ICME 2025, arXiv:2506.07368"
+    fidelity = "adapted"
     ideas = ("consistency", "pseudo-labels", "contrast")
     loss_weights = ("weight", "agreement", "contrast")
     networks = {

@@ -98,7 +98,7 @@ class CAD(Consistency):
     name, title, year = "cad", "CAD", 2025
     paper = "Confidence-aware adaptive displacement, arXiv:2502.00536; ABD: Chi et al., CVPR 2024"
     ideas = ("consistency", "pseudo-labels", "mixing", "evidence")
-    exact = False
+    fidelity = "reconstruction"
     networks = {"student": Network(), "second": Network(), "teacher": Network(ema_of="student")}
 
     threshold_first: Fraction = 0.6

@@ -83,6 +83,7 @@ class ERSR(Method):
 
     name, title, year = "ersr", "ERSR", 2025
     paper = "ERSR, IEEE Journal of Biomedical and Health Informatics 2025, arXiv:2508.19815"
+    fidelity = "adapted"
     ideas = ("consistency", "pseudo-labels", "shape")
     loss_weights = ("weight",)
     networks = {"student": Network(), "teacher": Network(ema_of="student")}

@@ -35,6 +35,7 @@ class M3HL(BCP):
 
     name, title, year = "m3hl", "M3HL", 2025
     paper = "Liu et al., MICCAI 2025, arXiv:2508.03752"
+    fidelity = "adapted"
     ideas = ("consistency", "pseudo-labels", "mixing")
 
     pretrain: Fraction = 0.0

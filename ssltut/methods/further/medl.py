@@ -43,6 +43,7 @@ class MEDL(Method):
 
     name, title, year = "medl", "MEDL", 2024
     paper = "He et al., BIBM 2024, arXiv:2505.12418"
+    fidelity = "adapted"
     ideas = ("pseudo-labels", "evidence")
     loss_weights = ("weight", "curriculum", "evidence")
     networks = {"student": Network(), "second": Network(arch="resnet")}

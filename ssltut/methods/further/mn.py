@@ -48,6 +48,7 @@ class MN(Method):
 
     name, title, year = "mn", "M&N", 2025
     paper = "M&N, MLMI workshop at MICCAI 2025, arXiv:2509.15167"
+    fidelity = "adapted"
     ideas = ("pseudo-labels", "other data")
     loss_weights = ("weight",)
     networks = {"student": Network(), "slices": Network(arch="unet2d", weights="")}

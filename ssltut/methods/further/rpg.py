@@ -63,7 +63,7 @@ class RPG(Method):
     name, title, year = "rpg", "RPG", 2022
     paper = "Seibold et al., AAAI 2022, arXiv:2112.00735"
     ideas = ("consistency", "pseudo-labels", "prototypes", "evidence")
-    exact = False
+    fidelity = "reconstruction"
     loss_weights = ("w_reference", "w_consistency")
 
     w_reference: NotNegative = 1.0

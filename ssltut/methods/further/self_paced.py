@@ -82,6 +82,7 @@ class SelfPaced(Method):
 
     name, title, year = "self_paced", "self-paced contrast", 2021
     paper = "Peng et al., NeurIPS 2021, arXiv:2107.13741"
+    fidelity = "adapted"
     ideas = ("contrast", "other data")
     loss_weights = ("weight",)
 

@@ -128,6 +128,7 @@ class SSNet(Method):
 
     name, title, year = "ss_net", "SS-Net", 2022
     paper = "Wu et al., MICCAI 2022, arXiv:2203.01324"
+    fidelity = "adapted"
     ideas = ("consistency", "prototypes")
     loss_weights = ("weight",)
 

@@ -79,8 +79,9 @@ class TransMedSeg(BCP):
     transfer, clusters  β and κ; at weight 0 nothing is pasted, and these are off too
     """
 
-    name, title, year, exact = "transmedseg", "TransMedSeg", 2025, False
+    name, title, year = "transmedseg", "TransMedSeg", 2025
     paper = "Wang et al., 2025, arXiv:2505.14753"
+    fidelity = "reconstruction"
     ideas = ("pseudo-labels", "mixing", "prototypes", "contrast")
     networks = {
         "student": Network(heads={"clusters": Head(level=-1, project=8)}),

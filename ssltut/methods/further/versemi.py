@@ -38,6 +38,7 @@ class VerSemi(Method):
     paper = (
         "VerSemi (Segment Together), IEEE Transactions on Medical Imaging 2025, arXiv:2311.11686"
     )
+    fidelity = "adapted"
     ideas = ("consistency", "mixing", "other data")
     loss_weights = ("weight",)
     networks = {"student": Network(heads={"prompts": Head(prompts=True, supervised=True)})}

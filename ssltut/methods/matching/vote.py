@@ -68,8 +68,8 @@ class NeighbourVote(Method):
     """
 
     name, title, year = "neighbour_vote", "embedding matching, neighbour vote", 2024
-    paper = EmbeddingMatching.paper
-    exact = False
+    paper = f"ours, after {EmbeddingMatching.paper}"
+    fidelity = "adapted"
     ideas: ClassVar[tuple[str, ...]] = EmbeddingMatching.ideas
     loss_weights: ClassVar[tuple[str, ...]] = EmbeddingMatching.loss_weights
     networks = EmbeddingMatching.networks
