@@ -5,7 +5,7 @@ import pytest
 from toy_views import DOUBT, SHAPE, WRONG, uncertainty_view
 
 from ssltut.errors import ConfigError
-from ssltut.show.static.reliability import ReliabilityCounts, counts_in_words
+from ssltut.show.static.reliability import ReliabilityCounts
 
 pytestmark = pytest.mark.usefixtures("lab")
 
@@ -26,7 +26,7 @@ def test_reliability_counts_by_hand():
     )
     assert part.sides(0.25) == [("reliable", 1, 0.5, 1.0), ("unreliable", 1, 0.5, 1.0)]
     assert (
-        counts_in_words(part, 0.0)
+        part.in_words(0.0)
         == "At 0.000 nats\nreliable: 0 voxels (0.0%)\nunreliable: 2 voxels (100.0%),\n    100.0% of"
         " them right"
     )

@@ -15,7 +15,7 @@ from ssltut.methods.matching.primitives import KERNELS
 from ssltut.show.frontends import frontend
 from ssltut.show.live.planes import LinkedPlanes, crossed, framed, legend, position
 from ssltut.show.live.scene3d import layout, plotly_widget, traces
-from ssltut.show.live.widgets import classed, int_slider, plane_image
+from ssltut.show.live.widgets import classed, dropdown, int_slider, plane_image
 from ssltut.show.static.correspondence import (
     correspondence_figure,
     known_surfaces,
@@ -105,9 +105,8 @@ class MatchExplorer(LinkedPlanes):
         self.meshes: dict[str, list[Mesh]] = {}  # of each labelled scan that was looked at
         self.reference = {plane: plane_image(plane, "", clickable=False) for plane in PLANES}
         scans, kernels = list(finder.labelled), list(KERNELS)
-        self.scan = classed(ipywidgets.Dropdown(options=scans, description="labelled"), "scan")
-        kernel = {"options": kernels, "value": question.kernel, "description": "kernel"}
-        self.kernel = classed(ipywidgets.Dropdown(**kernel), "kernel")
+        self.scan = dropdown("scan", scans, "labelled")
+        self.kernel = dropdown("kernel", kernels, "kernel", value=question.kernel)
         self.k = int_slider("k", question.k, 1, max(MOST, question.k), "k")
         self.band = int_slider("band", question.band, 1, max(4, question.band), "band")
         self.draw = int_slider("draw", question.draw, 0, max(9, question.draw), "draw")

@@ -12,7 +12,15 @@ from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.live.scene3d import plotly_widget
 from ssltut.show.live.slices import SliceExplorer, scenes_of
-from ssltut.show.live.widgets import WIDE, LiveView, RingedFigure, announced, classed, int_slider
+from ssltut.show.live.widgets import (
+    WIDE,
+    LiveView,
+    RingedFigure,
+    announced,
+    classed,
+    dropdown,
+    int_slider,
+)
 from ssltut.show.static.embedding import RELIABLE, RIGHT, EmbeddingMap, flatten, map_figure
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.slices import Scene
@@ -47,18 +55,16 @@ def explore_embeddings(
     seed: int = 0,
     title: str | None = None,
     layers: Mapping[str, np.ndarray] | None = None,
-    mouse: bool = True,
     **scene: Any,
 ) -> "Picture | EmbeddingExplorer":
     """A map of voxel embeddings by class, reliability and right or wrong, over a slice explorer.
 
     vectors  (N, D) of the voxels ``places`` (N, 3) of ``image``
     classes  (N,) label values that ``table`` names;  reliable, right (N,) bool, where known
-    method, seed   as in ``flatten``;  layers, mouse and ``scene`` as for ``slices``
+    method, seed   as in ``flatten``;  layers and ``scene`` as for ``slices``
     A click on a point (in JupyterLab), or the slider below (arrow keys), takes the crosshair to its
     voxel. Returns a widget that carries its picture, or, in the static frontend, the picture alone.
-    Raises ConfigError when the numbers of vectors, places and classes differ, and what ``flatten``
-    raises.
+    Raises ConfigError when the numbers of vectors, places and classes differ, and as ``flatten``.
     """
     voxels = np.asarray(places, int).reshape(-1, 3)
     panels = {"class": (np.asarray(classes, int), table)}
@@ -75,7 +81,7 @@ def explore_embeddings(
     if frontend() == "static":
         return still
     scenes = scenes_of(Scene(image, spacing, table=table, at=voxels[0], **scene), layers or {})
-    return EmbeddingExplorer(embedding_map, scenes, still, title=title, mouse=mouse)
+    return EmbeddingExplorer(embedding_map, scenes, still, title)
 
 
 class EmbeddingExplorer(LiveView):
@@ -91,21 +97,18 @@ class EmbeddingExplorer(LiveView):
         embedding_map: EmbeddingMap,
         scenes: Mapping[str, Scene],
         still: Picture,
-        *,
         title: str | None,
-        mouse: bool,
     ) -> None:
         super().__init__(still, "embeddings")
         self.embedding_map = embedding_map
-        self.explorer = SliceExplorer(scenes, still, title=None, mouse=mouse)
+        self.explorer = SliceExplorer(scenes, still)
         last = len(embedding_map.points) - 1
         self.point = int_slider("point", 0, 0, last, "point", **WIDE)
         panels = list(embedding_map.panels)
-        dropdown = ipywidgets.Dropdown(options=panels, description="colour by")
-        self.colour = classed(dropdown, "colour")
+        self.colour = dropdown("colour", panels, "colour by")
         self.description = classed(ipywidgets.HTML(), "description")
         controls = [self.point]
-        if frontend() == "lab" and mouse:
+        if frontend() == "lab":
             plot = PlotlyMap(embedding_map, panels[0], self.point)
             self.map, self.ring = plot.figure, plot.ring
             self.colour.observe(lambda change: plot.paint(change["new"]), names="value")
@@ -115,13 +118,8 @@ class EmbeddingExplorer(LiveView):
             self.ringed_figure = RingedFigure(map_figure(embedding_map, title))
             self.ring = self.ring_picture
         self.point.observe(lambda _: self.redraw(), names="value")
-        rows = [
-            classed(ipywidgets.VBox([self.map]), "map"),
-            ipywidgets.HBox(controls),
-            self.description,
-            self.explorer,
-        ]
-        self.fill(rows, title)
+        box = classed(ipywidgets.VBox([self.map]), "map")
+        self.fill([box, ipywidgets.HBox(controls), self.description, self.explorer], title)
         self.redraw()
 
     def redraw(self) -> None:
@@ -149,33 +147,30 @@ class PlotlyMap:
         import plotly.graph_objects as go
 
         self.map, self.point = embedding_map, point
-        size = {"marker_size": max(6, embedding_map.size**0.5 + 2), "marker_opacity": 0.75}
-        look = {"mode": "markers", "hoverinfo": "text"} | size
-        traces = [go.Scatter(**trace).update(**look) for trace in self.traces(panel)]
-        ring = {"size": 20, "symbol": "circle-open", "color": "black", "line": {"width": 4}}
-        look = {"mode": "markers", "name": "chosen", "hoverinfo": "skip", "marker": ring}
+        look = {"marker_size": max(6, embedding_map.size**0.5 + 2), "marker_opacity": 0.75}
+        traces = [go.Scatter(**trace).update(look) for trace in self.traces(panel)]
         x, y = embedding_map.points[:1].T
-        traces.append(go.Scatter(x=x, y=y, **look))
-        xaxis, yaxis = ({"title": name} for name in embedding_map.axes)
-        self.figure = plotly_widget(traces, LAYOUT | {"xaxis": xaxis, "yaxis": yaxis})
+        ring = {"size": 20, "symbol": "circle-open", "color": "black", "line": {"width": 4}}
+        traces.append(go.Scatter(x=x, y=y, name="chosen", hoverinfo="skip", marker=ring))
+        titles = dict(zip(("xaxis_title", "yaxis_title"), embedding_map.axes, strict=True))
+        layout = LAYOUT | titles
+        self.figure = plotly_widget([trace.update(mode="markers") for trace in traces], layout)
         for trace in self.figure.data[:-1]:
             trace.on_click(self.clicked)
 
     def traces(self, panel: str) -> list[dict[str, Any]]:
         values, table = self.map.panels[panel]
-        n_traces = max(table.n_classes for _, table in self.map.panels.values())
         colours = self.map.colours(panel)
         traces = []
-        for c in range(n_traces):
+        for c in range(max(table.n_classes for _, table in self.map.panels.values())):
             members = np.flatnonzero(values == c)
             x, y = self.map.points[members].T
-            marker = {"color": colours[c % len(colours)], "symbol": SYMBOLS[c % len(SYMBOLS)]}
-            words = {
-                "name": table.names[c] if len(members) else "",
-                "text": [self.map.describe(int(i)) for i in members],
-                "showlegend": bool(len(members)),
-            }
-            traces.append({"x": x, "y": y, "marker": marker, "customdata": members} | words)
+            trace = {"x": x, "y": y, "customdata": members, "showlegend": bool(len(members))}
+            trace["name"] = table.names[c] if len(members) else ""
+            trace["text"] = [self.map.describe(int(i)) for i in members]
+            trace["marker_color"] = colours[c % len(colours)]
+            trace["marker_symbol"] = SYMBOLS[c % len(SYMBOLS)]
+            traces.append(trace | {"hoverinfo": "text"})
         return traces
 
     def paint(self, panel: str) -> None:

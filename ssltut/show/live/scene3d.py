@@ -1,7 +1,7 @@
 """Two scans side by side with their matches, to be turned by hand: plotly's half of scene3d."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
-from ssltut.show.static.pictures import Bundle, Illustrated, Picture, described, picture
+from ssltut.show.static.pictures import Illustrated, Picture, described, picture
 from ssltut.show.static.scene3d import (
     MATCHES,
     MatchScene,
@@ -39,10 +39,8 @@ def correspondences(
     """Two scans side by side, and a line from each voxel to its match.
 
     surface_a, surface_b   meshes of each scan, as ``surface`` makes them
-    points_a, points_b     (N, 3) mm, in the frame of each scan's meshes: voxels times spacing, or
-                           through the affine
-    agree                  (N,) bool; agreeing matches are thin solid blue lines, others thick
-                           dashed orange ones
+    points_a, points_b     (N, 3) mm in the frame of each scan's meshes
+    agree                  (N,) bool: thin solid blue lines; the others are thick dashed orange ones
     Returns a plotly FigureWidget that carries its picture, a page with its own script in Colab, or,
     in the static frontend, the picture alone. Raises ConfigError when the points do not pair up.
     """
@@ -61,7 +59,7 @@ def correspondences(
 
         figure = go.Figure(traces(scene), layout(title))
         page = figure.to_html(full_html=False, include_plotlyjs="cdn")
-        return ColabPage(still.png, still.alt, page=page)
+        return replace(still, page=page)
     return plotly_widget(traces(scene), layout(title), still)
 
 
@@ -98,21 +96,16 @@ def traces(scene: MatchScene) -> "list[BaseTraceType]":
 
 
 def layout(title: str | None) -> dict[str, Any]:
-    axis = {"visible": False}
     return {
         "title": title,
         "height": 560,
-        "font": {"size": 15},
+        "font_size": 15,
         "legend": {"orientation": "h", "y": 0},
         "margin": {"l": 0, "r": 0, "b": 0, "t": 40},
         "uirevision": "kept",
-        "scene": {
-            "xaxis": axis,
-            "yaxis": axis,
-            "zaxis": axis,
-            "aspectmode": "data",
-            "camera": {"eye": {"x": 0.2, "y": 1.6, "z": 0.2}},
-        },
+        "scene": {f"{axis}axis_visible": False for axis in "xyz"},
+        "scene_aspectmode": "data",
+        "scene_camera_eye": {"x": 0.2, "y": 1.6, "z": 0.2},
     }
 
 
@@ -142,15 +135,3 @@ def plotly_widget(
     figure._complete = True
     figure.open()
     return figure
-
-
-@dataclass(frozen=True, repr=False)
-class ColabPage(Picture):
-    """A picture with a page that shows the same live where scripts run, as Colab's outputs do."""
-
-    page: str = ""
-
-    def _repr_mimebundle_(self, **kwargs: object) -> Bundle:
-        data, metadata = super()._repr_mimebundle_()
-        still = f"<details><summary>still picture</summary>{data['text/html']}</details>"
-        return data | {"text/html": self.page + still}, metadata

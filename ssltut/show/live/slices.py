@@ -12,7 +12,7 @@ import numpy as np
 from ssltut.data.labels import LabelTable
 from ssltut.show.frontends import frontend
 from ssltut.show.live.planes import LinkedPlanes, legend
-from ssltut.show.live.widgets import announced, classed
+from ssltut.show.live.widgets import announced, classed, dropdown
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.slices import Scene, limits_of, planes_figure
 
@@ -42,22 +42,20 @@ def slices(
     mouse    False: pictures of core ipywidgets without click and wheel, as in Colab
     scene    keywords of ``Scene``, as for ``planes``
     Returns a widget that carries its picture, or, in the static frontend, the picture alone.
-    Raises ConfigError when a layer does not fit the image, or holds whole numbers that no table
-    names.
+    Raises ConfigError when a layer does not fit the image, or no table names its whole numbers.
     """
     scenes = scenes_of(Scene(image, spacing, **scene), layers or {})
     still = picture(planes_figure(next(iter(scenes.values())), title), alt)
     if frontend() == "static":
         return still
-    return SliceExplorer(scenes, still, title=title, unit=unit, mouse=mouse)
+    return SliceExplorer(scenes, still, title, unit=unit, mouse=mouse)
 
 
 def scenes_of(scene: Scene, layers: Mapping[str, np.ndarray]) -> dict[str, Scene]:
     """What the explorer can switch between, as {name: scene}.
 
     That is ``scene`` itself when it has layers of its own, each of ``layers``, and the image alone.
-    Raises ConfigError when a layer does not fit the image, or holds whole numbers that no table
-    names.
+    Raises ConfigError as ``Scene`` does.
     """
     scenes = {"as given": scene} if scene.labels or scene.heat is not None else {}
     bare = replace(scene, overlay=None, heat=None)
@@ -86,18 +84,17 @@ class SliceExplorer(LinkedPlanes):
         self,
         scenes: Mapping[str, Scene],
         still: Picture,
+        title: str | None = None,
         *,
-        title: str | None,
         unit: str | None = None,
-        mouse: bool,
+        mouse: bool = True,
     ) -> None:
         first = next(iter(scenes.values()))
         super().__init__(first, still, "explorer", mouse=mouse)
         self.scenes, self.image = dict(scenes), first.image
         default = "" if first.window in (None, "percentile") else "HU"
         self.unit = default if unit is None else unit
-        names = list(scenes)
-        self.layer = classed(ipywidgets.Dropdown(options=names, description="layer"), "layer")
+        self.layer = dropdown("layer", list(scenes), "layer")
         opacity = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.1, description="opacity")
         self.opacity = classed(opacity, "opacity")
         self.grey = grey_slider(first)
@@ -111,13 +108,9 @@ class SliceExplorer(LinkedPlanes):
         self.key = classed(ipywidgets.HTML(), "legend")
         for control in (self.opacity, self.grey, self.layer):
             control.observe(self.changed, names="value")
-        rows = [
-            self.columns,
-            self.readout,
-            ipywidgets.HBox([self.layer, self.opacity, self.key]),
-            ipywidgets.HBox([self.grey, *self.windows.values()]),
-        ]
-        self.fill(rows, title)
+        layers = ipywidgets.HBox([self.layer, self.opacity, self.key])
+        greys = ipywidgets.HBox([self.grey, *self.windows.values()])
+        self.fill([self.columns, self.readout, layers, greys], title)
         self.redraw()
 
     @property

@@ -11,12 +11,7 @@ from ssltut.show.frontends import frontend
 from ssltut.show.live.slices import SliceExplorer, scenes_of
 from ssltut.show.live.widgets import WIDE, LiveView, RingedFigure, announced, classed
 from ssltut.show.static.pictures import Picture, picture
-from ssltut.show.static.reliability import (
-    ReliabilityCounts,
-    counts_in_words,
-    curve_figure,
-    reliability_figure,
-)
+from ssltut.show.static.reliability import ReliabilityCounts, curve_figure, reliability_figure
 from ssltut.show.static.slices import Scene, check_shapes
 
 
@@ -31,7 +26,6 @@ def explore_uncertainty(
     threshold: float | None = None,
     title: str | None = None,
     layers: Mapping[str, np.ndarray] | None = None,
-    mouse: bool = True,
     **scene: Any,
 ) -> "Picture | UncertaintyExplorer":
     """Threshold an uncertainty map in nats or as a percentile, over a slice explorer.
@@ -39,10 +33,9 @@ def explore_uncertainty(
     image, uncertainty  (X, Y, Z), in nats
     wrong      (X, Y, Z) bool where the truth is known: adds how right either side is, and the
                risk-coverage curve
-    where      (X, Y, Z) bool, the voxels that are counted (default: all), for example those near a
-               surface
-    threshold  to begin with, in nats (default: the 95th percentile);  layers, mouse and ``scene``
-               as for ``slices``
+    where      (X, Y, Z) bool, the voxels that are counted (default: all)
+    threshold  to begin with, in nats (default: the 95th percentile)
+    layers and ``scene`` as for ``slices``
     Returns a widget that carries its picture, or, in the static frontend, the picture alone. Raises
     ConfigError when an array has another shape than the image, or no voxel counts.
     """
@@ -57,7 +50,7 @@ def explore_uncertainty(
         return still
     heat = {"uncertainty (nats)": np.asarray(uncertainty, np.float32)}
     scenes = {UncertaintyExplorer.LAYER: first} | scenes_of(base, heat | dict(layers or {}))
-    return UncertaintyExplorer(scenes, reliability, threshold, still, title=title, mouse=mouse)
+    return UncertaintyExplorer(scenes, reliability, threshold, still, title)
 
 
 class UncertaintyExplorer(LiveView):
@@ -76,16 +69,15 @@ class UncertaintyExplorer(LiveView):
         reliability: ReliabilityCounts,
         threshold: float,
         still: Picture,
-        *,
         title: str | None,
-        mouse: bool,
     ) -> None:
         super().__init__(still, "uncertainty")
         self.reliability = reliability
-        self.explorer = SliceExplorer(scenes, still, title=title, mouse=mouse)
+        self.explorer = SliceExplorer(scenes, still, title)
         top = 1.001 * max(float(reliability.uncertainty.max()), threshold)
-        self.nats = self.slider("nats", "threshold (nats)", top, top / 500, ".3f")
-        self.percentile = self.slider("percentile", "percentile", 100, 0.5, ".1f")
+        nats, percent = {"max": top, "step": top / 500}, {"max": 100, "step": 0.5}
+        self.nats = self.slider("nats", "threshold (nats)", **nats, readout_format=".3f")
+        self.percentile = self.slider("percentile", "percentile", **percent, readout_format=".1f")
         self.counts = classed(ipywidgets.HTML(layout={"width": "30em"}), "counts")
         self.curve = classed(ipywidgets.Image(format="png"), "curve")
         self.ringed_figure = RingedFigure(curve_figure(reliability))
@@ -94,12 +86,8 @@ class UncertaintyExplorer(LiveView):
         self.fill([sliders, self.explorer, ipywidgets.HBox([self.curve, self.counts])])
         self.settle(threshold)
 
-    def slider(
-        self, name: str, words: str, top: float, step: float, digits: str
-    ) -> ipywidgets.FloatSlider:
-        slider = ipywidgets.FloatSlider(
-            0, min=0, max=top, step=step, description=words, readout_format=digits, **WIDE
-        )
+    def slider(self, name: str, words: str, **scale: Any) -> ipywidgets.FloatSlider:
+        slider = ipywidgets.FloatSlider(0, min=0, description=words, **scale, **WIDE)
         slider.observe(self.moved, names="value")
         return classed(slider, name)
 
@@ -121,4 +109,4 @@ class UncertaintyExplorer(LiveView):
         explorer.redraw()
         ring = (self.ringed_figure.axes[0], *reliability.point(threshold))
         self.curve.value = self.ringed_figure.ringed([ring])
-        self.counts.value = announced(counts_in_words(reliability, threshold).replace("\n", "<br>"))
+        self.counts.value = announced(reliability.in_words(threshold).replace("\n", "<br>"))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import ipywidgets
+from ipywidgets import Dropdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,6 +26,10 @@ def int_slider(
     name: str, value: int, low: int, high: int, description: str, **more: Any
 ) -> ipywidgets.IntSlider:
     return classed(ipywidgets.IntSlider(value, low, high, description=description, **more), name)
+
+
+def dropdown(name: str, options: Sequence[str], description: str, **more: Any) -> Dropdown:
+    return classed(Dropdown(options=options, description=description, **more), name)
 
 
 def announced(text: str) -> str:

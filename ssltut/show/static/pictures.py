@@ -78,13 +78,16 @@ class Picture:
 
     JupyterLab 4.6 and nbconvert's lab pages drop the alt text of an image/png output, so the
     picture comes as an HTML <img> too; viewers that take the PNG find the text in its metadata.
-    Before a widget its ``role`` is "still" (hidden in JupyterLab for as long as the widget lives)
-    or "beside". Raises ConfigError when ``alt`` is empty.
+
+    role   before a widget: "still" (hidden in JupyterLab for as long as it lives) or "beside"
+    page   HTML that shows the same live where scripts run, as Colab's outputs do: comes first
+    Raises ConfigError when ``alt`` is empty.
     """
 
     png: bytes
     alt: str
     role: str = field(default="", kw_only=True)
+    page: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alt", described(self.alt))
@@ -98,6 +101,8 @@ class Picture:
         tag = f'<img alt="{html.escape(self.alt)}" style="max-width: 100%" src="{source}">'
         if self.role:
             tag = f'{ONE_OF_TWO}<div class="ssltut-{self.role}">{tag}</div>'
+        if self.page:
+            tag = f"{self.page}<details><summary>still picture</summary>{tag}</details>"
         data = {"text/plain": self.alt, "text/html": tag, "image/png": code}
         return data, {"alt": self.alt, "image/png": {"alt": self.alt}}
 

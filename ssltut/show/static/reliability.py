@@ -75,9 +75,9 @@ class ReliabilityCounts:
     def labels(self, threshold: float) -> np.ndarray:
         """Label values (X, Y, Z) uint8 of ``table``."""
         unreliable = (self.uncertainty >= threshold).astype(np.uint8)
-        return (
-            unreliable if self.wrong is None else np.where(self.wrong, 3 - unreliable, unreliable)
-        )
+        if self.wrong is None:
+            return unreliable
+        return np.where(self.wrong, 3 - unreliable, unreliable)
 
     def caught(self, threshold: float) -> float:
         """Share of all errors that is on the unreliable side; NaN without errors."""
@@ -92,6 +92,18 @@ class ReliabilityCounts:
         if self.errors is None:
             return threshold, coverage
         return coverage, float(self.errors[n] / max(n, 1))
+
+    def in_words(self, threshold: float) -> str:
+        """The counts at ``threshold``, a line for each side."""
+        text = [f"At {threshold:.3f} nats"]
+        for name, voxels, share, right in self.sides(threshold):
+            text.append(f"{name}: {voxels:,} voxels ({share:.1%})")
+            if not np.isnan(right):
+                text[-1] += f",\n    {right:.1%} of them right"
+        caught = self.caught(threshold)
+        if not np.isnan(caught):
+            text.append(f"{caught:.0%} of all errors are called unreliable")
+        return "\n".join(text)
 
     def draw_curve(self, ax: Axes) -> None:
         """The risk-coverage curve (El-Yaniv and Wiener 2010).
@@ -113,19 +125,6 @@ class ReliabilityCounts:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
 
 
-def counts_in_words(counts: ReliabilityCounts, threshold: float) -> str:
-    """The counts at ``threshold``, a line for each side."""
-    text = [f"At {threshold:.3f} nats"]
-    for name, voxels, share, right in counts.sides(threshold):
-        text.append(f"{name}: {voxels:,} voxels ({share:.1%})")
-        if not np.isnan(right):
-            text[-1] += f",\n    {right:.1%} of them right"
-    caught = counts.caught(threshold)
-    if not np.isnan(caught):
-        text.append(f"{caught:.0%} of all errors are called unreliable")
-    return "\n".join(text)
-
-
 @styled
 def reliability_figure(
     scene: Scene, counts: ReliabilityCounts, threshold: float, title: str | None
@@ -139,8 +138,7 @@ def reliability_figure(
     counts.draw_curve(ax)
     ax.plot(*counts.point(threshold), ls="", marker="o", ms=16, mfc="none", mec="black", mew=3)
     words.axis("off")
-    text = counts_in_words(counts, threshold)
-    words.text(0, 0.5, text, va="center", fontsize=15, linespacing=1.5)
+    words.text(0, 0.5, counts.in_words(threshold), va="center", fontsize=15, linespacing=1.5)
     if title:
         fig.suptitle(title, fontsize=16)
     return fig
