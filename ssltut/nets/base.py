@@ -17,8 +17,9 @@ class Out(NamedTuple):
     """What a network gives back.
 
     logits  (B, C, X, Y, Z) before the softmax
-    feats   "embedding" (B, D, X, Y, Z), the last decoder map before the 1x1x1 output; "half", the
-            one before it, at half resolution; "bottleneck", the deepest map of the encoder
+    feats   "embedding" (B, D, X, Y, Z), the last decoder map before the 1x1x1 output; "undropped",
+            the same before the last dropout; "half", the one before it, at half resolution;
+            "bottleneck", the deepest map of the encoder
     heads   further outputs by name, at full resolution (empty unless asked for)
     """
 
@@ -59,7 +60,8 @@ class SegNet(nn.Module):
     """A network of an encoder, a decoder (``up`` and ``skips`` as in ``Head``) and a 1x1x1 output.
 
     A network adds ``encode`` (maps from full resolution to the bottleneck), ``decode`` (the same
-    maps of the way back), the names of its ``encoder`` parts, and a ``classifier``.
+    maps of the way back, the first one before the last dropout), the names of its ``encoder``
+    parts, and a ``classifier``.
     """
 
     encoder: ClassVar[tuple[str, ...]]
@@ -68,6 +70,7 @@ class SegNet(nn.Module):
     def __init__(self, options: NetOptions, skips: bool) -> None:
         super().__init__()
         self.factor = 2 ** (options.depth - 1)
+        self.last_dropout = nn.Dropout(options.dropout)
         self.sides = 2 if options.flat else 3
         self.step = (2, 2, 1) if options.flat else (2, 2, 2)
         self.kernel = (3, 3, 1) if options.flat else (3, 3, 3)
@@ -118,16 +121,18 @@ class SegNet(nn.Module):
             fix = f"choose patch sides that are multiples of {self.factor}, or a smaller depth"
             raise ConfigError(f"{problem} {tuple(x.shape[2:])}", fix=fix)
         features = self.encode(x)
-        maps = self.decode(features)
-        logits = self.classifier(maps[0])
-        half = maps[min(1, len(maps) - 1)]
-        feats = {"embedding": maps[0], "half": half, "bottleneck": features[-1]}
+        undropped, *coarser = self.decode(features)
+        embedding = self.last_dropout(undropped)
+        maps = [embedding, *coarser]
+        logits = self.classifier(embedding)
+        feats = {"embedding": embedding, "undropped": undropped}
+        feats |= {"half": maps[min(1, len(coarser))], "bottleneck": features[-1]}
         further = {}
         for name, head in self.specs.items() if heads else ():
             part: Any = self.heads[name]
             if head.level is None:
                 seen = [perturb(name, f, logits) for f in features] if perturb else features
-                further[name] = part.classifier(part.decode(seen)[0])
+                further[name] = part.classifier(part.last_dropout(part.decode(seen)[0]))
             else:
                 coarse = part(maps[head.level])
                 further[name] = F.interpolate(coarse, logits.shape[2:], mode="trilinear")

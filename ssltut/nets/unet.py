@@ -1,5 +1,7 @@
 """The 3D U-Net of Çiçek et al. 2016 (arXiv 1606.06650), narrower, as in Xie et al. 2024."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +38,8 @@ class UNet(SegNet):
         for c in reversed(widths[1:]):
             self.up.append(upsampling(up, 2 * c, 2 * c, self.step))
             self.merge.append(nn.Sequential(unit(3 * c if skips else 2 * c, c), unit(c, c)))
+        last: Any = (self.merge or self.down)[-1]
+        last[-1][-1] = nn.Identity()  # the last dropout is that of SegNet
         self.classifier = nn.Conv3d(2 * width, n_classes, 1)
 
     def encode(self, x: Tensor) -> list[Tensor]:

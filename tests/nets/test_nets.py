@@ -22,6 +22,18 @@ def test_shapes(arch, norm, n_classes):
     assert torch.allclose(net.classifier(out.feats["embedding"]), out.logits)
 
 
+@pytest.mark.parametrize("arch", ["unet", "vnet", "resnet", "unet2d"])
+def test_the_undropped_map_is_the_embedding_before_the_last_dropout(arch):
+    net = build_net(arch, 1, 2, **DEFAULTS | {"dropout": 0.5})
+    feats = net(torch.randn(1, 1, 8, 8, 8)).feats
+    kept = feats["embedding"] != 0
+    assert torch.allclose(feats["embedding"][kept], 2 * feats["undropped"][kept])
+    lost = (feats["undropped"] != 0) & ~kept
+    assert 0.4 < lost.sum() / (feats["undropped"] != 0).sum() < 0.6
+    feats = net.eval()(torch.randn(1, 1, 8, 8, 8)).feats
+    assert torch.equal(feats["embedding"], feats["undropped"])
+
+
 def test_the_half_width_unet_has_the_channels_of_the_paper():
     net = build_net("unet", 1, 2, **DEFAULTS | {"width": 16, "depth": 4})
     convs = [m for m in net.down.modules() if isinstance(m, torch.nn.Conv3d)]
