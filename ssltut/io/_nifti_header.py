@@ -1,7 +1,7 @@
 """Read and check what a NIfTI file holds: header, affine and numbers, with nothing repaired.
 
-The header is checked here because nibabel repairs a bad one silently, invents a missing affine and
-allocates whatever the header asks for. After the checks nibabel reads; affines are its work too.
+nibabel itself repairs a bad header silently, invents a missing affine and allocates whatever the
+header asks for; after the checks it does the reading.
 """
 
 import gzip
@@ -43,7 +43,13 @@ def read_volume(
         raw = _read_voxels(path, header)
         with collecting(note, path):
             affine = _affine_of(header, assume_spacing)
-            _check_flatness(affine, path, note)
+            spacing = spacing_of(affine)
+            if (flatness := max(spacing) / min(spacing)) > MAX_FLATNESS:
+                what = f"voxels are {flatness:.3g} times longer one way than another"
+                fix = (
+                    "check the spacing in the header; if it is right, expect little from 3D methods"
+                )
+                note(DataWarning(f"{what} ({in_mm(spacing)})", where=path, fix=fix))
         values = _scaled(raw, header, path, note)
         with collecting(note, path):
             values = _filled(values, fill)
@@ -74,12 +80,11 @@ def read_header(path: Path) -> nib.Nifti1Header:
     if bytes(header["magic"])[:2] != b"n+":
         what = "this is the header of a .hdr/.img pair or an Analyze file"
         raise DataError(what, fix="convert it to .nii.gz")
-    _check_dimensions(header)
-    _check_storage(header)
+    _check_contents(header)
     return header
 
 
-def _check_dimensions(header: nib.Nifti1Header) -> None:
+def _check_contents(header: nib.Nifti1Header) -> None:
     n_axes = int(header["dim"][0])
     sizes = [int(n) for n in header["dim"][1:]]
     if not 1 <= n_axes <= 7 or min(sizes[:n_axes]) < 1:
@@ -91,17 +96,13 @@ def _check_dimensions(header: nib.Nifti1Header) -> None:
     if (n_volumes := math.prod(sizes[3:n_axes])) > 1:
         what = f"the file holds {n_volumes} volumes of {sizes[:3]} voxels"
         raise DataError(what, fix="save the one to use as a 3D file")
-
-
-def _check_storage(header: nib.Nifti1Header) -> None:
     offset = float(header["vox_offset"])
     try:
         is_grey = header.get_data_dtype().kind in "iuf"
     except (KeyError, HeaderDataError):
         is_grey = False
     if not is_grey or not header.sizeof_hdr <= offset < 2**40:
-        code = int(header["datatype"])
-        what = f"the header has data type {code} and voxels from byte {offset:g}"
+        what = f"the header has data type {int(header['datatype'])} and voxels from byte {offset:g}"
         raise DataError(what, fix="save it as grey values: int16 or float32")
 
 
@@ -116,7 +117,7 @@ def _read_voxels(path: Path, header: nib.Nifti1Header) -> np.ndarray:
 
     Nothing is allocated before the file is known to be long enough.
     """
-    shape = tuple(int(n) for n in header["dim"][1:4])
+    shape = tuple(header["dim"][1:4].tolist())
     dtype = header.get_data_dtype()
     n_voxels, offset = math.prod(shape), int(header["vox_offset"])
     need, size = n_voxels * dtype.itemsize, path.stat().st_size
@@ -134,10 +135,10 @@ def _read_voxels(path: Path, header: nib.Nifti1Header) -> np.ndarray:
         try:
             raw = array_from_file(shape, dtype, file, offset, mmap=False)
             file.read(1)  # a gzip stream compares its checksum at its end
+            return raw
         except DAMAGED as error:
             what = f"the voxels ({voxels}, {need} bytes) are cut off or damaged: {error}"
             raise DataError(what, fix=AGAIN) from None
-    return raw
 
 
 def _scaled(raw: np.ndarray, header: nib.Nifti1Header, path: Path, note: Note) -> np.ndarray:
@@ -183,18 +184,16 @@ def _affine_of(header: nib.Nifti1Header, assume_spacing: Spacing | None) -> np.n
         if assume_spacing is not None:
             return _diagonal(assume_spacing)
         what = "the file says neither how large its voxels are nor how they lie"
-        what += " (qform and sform codes are 0)"
-        raise DataError(what, fix="export it again, or give assume_spacing= in mm if you know it")
+        fix = "export it again, or give assume_spacing= in mm if you know it"
+        raise DataError(f"{what} (qform and sform codes are 0)", fix=fix)
     affine, name = (sform, "sform") if has_sform else (qform, "qform")
     if flaw := flaw_of(affine):
         raise DataError(f"the {name} {flaw}", fix="export the scan again, with its geometry")
-    if has_sform and has_qform and not flaw_of(qform):
-        apart = np.abs(qform - sform).max()
-        if apart > 1e-3:
-            what = f"qform says voxels of {in_mm(spacing_of(qform))}, sform says"
-            what += f" {in_mm(spacing_of(sform))}; their numbers differ by up to {apart:.4g} mm"
-            fix = "find out which is right and save the file with that one in both"
-            raise DataError(what, fix=fix)
+    are_both = has_sform and has_qform and not flaw_of(qform)
+    if are_both and (apart := np.abs(qform - sform).max()) > 1e-3:
+        what = f"qform says voxels of {in_mm(spacing_of(qform))}, sform says"
+        what += f" {in_mm(spacing_of(sform))}; their numbers differ by up to {apart:.4g} mm"
+        raise DataError(what, fix="find out which is right and save the file with that one in both")
     return affine
 
 
@@ -224,11 +223,3 @@ def flaw_of(affine: np.ndarray) -> str | None:
     if min(spacing) <= 0 or abs(determinant) < 1e-3 * np.prod(spacing):
         return f"is singular: voxels of {in_mm(spacing)}, determinant {determinant:.3g}"
     return None
-
-
-def _check_flatness(affine: np.ndarray, path: Path, note: Note) -> None:
-    spacing = spacing_of(affine)
-    if (flatness := max(spacing) / min(spacing)) > MAX_FLATNESS:
-        what = f"voxels are {flatness:.3g} times longer one way than another ({in_mm(spacing)})"
-        fix = "check the spacing in the header; if it is right, expect little from 3D methods"
-        note(DataWarning(what, where=path, fix=fix))

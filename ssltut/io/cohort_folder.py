@@ -5,10 +5,10 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort, Source
@@ -73,8 +73,7 @@ def write_description(
         (folder / file).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """What a cohort folder says of its scans before any voxel is read; all by scan id."""
 
     images: Mapping[str, Path]
@@ -97,8 +96,7 @@ def read_layout(folder: Path, note: Note) -> Layout:
     file, table, patients, split = folder / "split.json", HIP, {i: i for i in images}, None
     description: dict[str, Any] = {}
     try:
-        if file.exists():
-            description = read_json(file)
+        description = read_json(file) if file.exists() else {}
         table = table_named(description.get("table", HIP.name))
         named = description.get("patients", {})
         if not isinstance(named, dict):
@@ -137,18 +135,15 @@ def read_cohort(folder: Path, test_list: Path | None = None) -> Cohort:
     split = layout.split or make_split(labelled, bare)
     meta = read_json(folder / "cases.json") if (folder / "cases.json").exists() else {}
     modality = str(description.get("modality", "CT"))
+    read = partial(read_case, table=layout.table, modality=modality)
     sources = {}
     for i, image in layout.images.items():
         label = labels[i].absolute() if i in labels else None
-        known = {"table": layout.table, "modality": modality, "case_id": i, "patient": patients[i]}
-        load = partial(_load, image.absolute(), label, meta.get(i, {}), **known)
+        known = {"case_id": i, "patient": patients[i], "meta": meta.get(i, {})}
+        load = partial(read, image.absolute(), label, **known)
         sources[i] = Source(patients[i], i in labels, digest_of(image, label), load)
     name = str(description.get("name", folder.name))
     return Cohort(name, layout.table, modality, split, sources)
-
-
-def _load(image: Path, label: Path | None, meta: Mapping[str, object], **known: Any) -> Case:
-    return replace(read_case(image, label, **known), meta=meta)
 
 
 def by_id(folder: Path) -> dict[str, Path]:

@@ -1,15 +1,15 @@
 """DICOM in: the series of a folder, each put together as one volume in HU, or refused.
 
-pydicom gives every header as it stands, so that gaps, tilt, doubles and padding are judged here one
-by one; ITK's readers assemble a volume silently. For JPEG, JPEG-LS and JPEG 2000 pydicom uses the
-decoder that is installed (Pillow reads JPEG 2000), and what none can decode is refused by its name.
-HU are computed in float32; pydicom's own rescaling in float64 gives other numbers.
+pydicom gives every header as it stands, so that gaps, tilt, doubles and padding are judged here;
+ITK's readers assemble a volume silently. Compressed pixels need a decoder that is installed. HU are
+computed in float32; pydicom's own rescaling in float64 gives other numbers.
 
 Only the tags of ``NEEDED`` travel on. Those of ``IDENTITY`` group files by patient and series.
 """
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,35 +143,30 @@ def read_series(series: Series, note: Note) -> Volume | None:
     (PixelPaddingValue, and all CT numbers below -1024 HU) becomes -1024 HU.
     """
     with collecting(note, series.where):
-        return _put_together(series, note)
+        first = series.slices[0]
+        rows, columns = int(first["Rows"]), int(first["Columns"])
+        turn = np.array(first["ImageOrientationPatient"], float).reshape(2, 3)
+        if not np.allclose(turn @ turn.T, np.eye(2), atol=1e-3):
+            what = f"the directions of rows and columns are not at right angles ({turn.tolist()})"
+            raise DataError(what, fix="export it again")
+        if rows * columns * len(series.slices) > MAX_VOXELS:
+            size = f"{rows} x {columns} x {len(series.slices)} voxels"
+            raise DataError(f"{size}; the limit is {MAX_VOXELS:.3g}", fix="crop it")
+        normal = np.cross(*turn)
+        slices, step = _stack(series, normal, note)
+        down, across = map(float, first["PixelSpacing"])
+        if not min(across, down) > 0:
+            raise DataError(f"pixels of {down} x {across} mm", fix=AGAIN)
+        affine = np.eye(4)
+        affine[:3, :3] = np.column_stack([turn[0] * across, turn[1] * down, normal * step])
+        affine[:3, 3] = slices[0].position
+        values, padded = np.empty((columns, rows, len(slices)), np.float32), 0
+        for k, one in enumerate(slices):
+            hu, padding = _pixels_of(one)
+            padded += int(np.count_nonzero(padding))
+            values[..., k] = np.where(padding, AIR, hu).T
+        return as_ras(as_stored(values), LPS_TO_RAS @ affine, padded)
     return None
-
-
-def _put_together(series: Series, note: Note) -> Volume:
-    first = series.slices[0]
-    rows, columns = int(first["Rows"]), int(first["Columns"])
-    turn = np.array(first["ImageOrientationPatient"], float).reshape(2, 3)
-    if not np.allclose(turn @ turn.T, np.eye(2), atol=1e-3):
-        what = f"the directions of rows and columns are not at right angles ({turn.tolist()})"
-        raise DataError(what, fix="export it again")
-    if rows * columns * len(series.slices) > MAX_VOXELS:
-        size = f"{rows} x {columns} x {len(series.slices)} voxels"
-        raise DataError(f"{size}; the limit is {MAX_VOXELS:.3g}", fix="crop it")
-    normal = np.cross(*turn)
-    slices, step = _stack(series, normal, note)
-    down, across = map(float, first["PixelSpacing"])
-    if not min(across, down) > 0:
-        raise DataError(f"pixels of {down} x {across} mm", fix=AGAIN)
-    affine = np.eye(4)
-    affine[:3, :3] = np.column_stack([turn[0] * across, turn[1] * down, normal * step])
-    affine[:3, 3] = slices[0].position
-    values = np.empty((columns, rows, len(slices)), np.float32)
-    padded = 0
-    for k, one in enumerate(slices):
-        hu, padding = _pixels_of(one)
-        padded += int(np.count_nonzero(padding))
-        values[..., k] = np.where(padding, AIR, hu).T
-    return as_ras(as_stored(values), LPS_TO_RAS @ affine, padded)
 
 
 def _stack(series: Series, normal: np.ndarray, note: Note) -> tuple[list[Slice], float]:
@@ -193,8 +188,7 @@ def _stack(series: Series, normal: np.ndarray, note: Note) -> tuple[list[Slice],
     step = float(np.median(steps))
     wide = steps > 1.5 * step
     if wide.any():
-        at = int(np.argmax(wide))
-        lost = int(np.sum(np.rint(steps[wide] / step) - 1))
+        at, lost = int(np.argmax(wide)), int(np.sum(np.rint(steps[wide] / step) - 1))
         what = f"about {lost} slices are missing: slices are {step:.4g} mm apart, but"
         what += f" {steps[at]:.4g} mm between {slices[at].path.name} and {slices[at + 1].path.name}"
         raise DataError(what, fix="export the whole series again")
@@ -230,10 +224,9 @@ def _without_doubles(slices: list[Slice], normal: np.ndarray) -> list[Slice]:
 def _same_pixels(one: Slice, other: Slice) -> bool:
     if one.path.read_bytes() == other.path.read_bytes():
         return True
-    try:
+    with suppress(DataError):
         return np.array_equal(_pixels_of(one)[0], _pixels_of(other)[0])
-    except DataError:
-        return False
+    return False
 
 
 def _pixels_of(one: Slice) -> tuple[np.ndarray, np.ndarray]:
@@ -274,8 +267,7 @@ def _rescaling_of(one: Slice) -> tuple[float, float]:
     if one["Modality"] == "CT" and not is_hu:
         what = f"RescaleSlope {slope}, RescaleIntercept {intercept}, RescaleType {unit}"
         raise DataError(f"the numbers are no HU ({what})", fix="export the original CT images")
-    slope = float(1 if slope is None else slope)
-    intercept = float(intercept or 0)
+    slope, intercept = float(1 if slope is None else slope), float(intercept or 0)
     if not np.isfinite([slope, intercept]).all() or slope == 0:
         raise DataError(f"RescaleSlope is {slope}, RescaleIntercept {intercept}", fix=AGAIN)
     return slope, intercept

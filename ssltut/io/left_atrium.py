@@ -1,9 +1,8 @@
 """The left-atrium benchmark: 80 cardiac MR scans of the 2018 Atrial Segmentation Challenge.
 
-(Xiong et al. 2020.) The scans are those preprocessed in github.com/yulequan/UA-MT, in the order of
-its training list, either as its .h5 files (``ssltut fetch left_atrium``) or kept as 8-bit .npz
-files. The 20 scans of its test list are files of the same kinds in a folder of their own, beside a
-test.list.
+(Xiong et al. 2020.) The scans are those preprocessed in github.com/yulequan/UA-MT, as its .h5 files
+(``ssltut fetch left_atrium``) or kept as 8-bit .npz files, in the order of its training list. The
+20 scans of its test list lie in a folder of their own, beside a test.list.
 """
 
 import json
@@ -92,7 +91,7 @@ def load_atrium(folder: Path, name: str) -> Case:
         fix = "download the left-atrium scans again, or take its name out of train.list"
         raise DataError("the scan is missing", where=file, fix=fix)
     try:
-        image, label = _read_h5(file) if file.suffix == ".h5" else _read_npz(file)
+        image, label = _read_arrays(file)
     except UNREADABLE as error:
         what = f"the scan cannot be read ({file.stat().st_size} bytes: {error})"
         raise DataError(what, where=file, fix="download it again") from None
@@ -107,15 +106,13 @@ def load_atrium(folder: Path, name: str) -> Case:
     return Case(name, name, image, label.astype(np.uint8, copy=False), affine, meta, file)
 
 
-def _read_npz(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """8-bit images are kept as (value - offset) / scale."""
-    with np.load(file, allow_pickle=False) as arrays:
-        offset, scale = np.float32(arrays["offset"]), np.float32(arrays["scale"])
-        return offset + scale * arrays["image"].astype(np.float32), arrays["label"]
+def _read_arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Image and label; the 8-bit images of an .npz are kept as (value - offset) / scale."""
+    if file.suffix == ".h5":
+        import h5py
 
-
-def _read_h5(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    import h5py
-
-    with h5py.File(file) as arrays:
-        return np.asarray(arrays["image"], np.float32), np.asarray(arrays["label"])
+        with h5py.File(file) as arrays:
+            return np.asarray(arrays["image"], np.float32), np.asarray(arrays["label"])
+    with np.load(file, allow_pickle=False) as kept:
+        offset, scale = np.float32(kept["offset"]), np.float32(kept["scale"])
+        return offset + scale * kept["image"].astype(np.float32), kept["label"]

@@ -1,7 +1,8 @@
 """NIfTI in and out: cases read from files, labels and images written and read back."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -22,6 +23,7 @@ def read_case(
     modality: str = "CT",
     case_id: str | None = None,
     patient: str | None = None,
+    meta: Mapping[str, Any] | None = None,
     assume_spacing: Spacing | None = None,
     fill: float | None = None,
 ) -> Case:
@@ -33,17 +35,16 @@ def read_case(
     DataError with the first thing that is wrong, warns with DataWarning.
     """
     path = Path(path)
-    image = read_volume(path, strict, assume_spacing=assume_spacing, fill=fill)
-    assert image is not None, "strict raises what stops the reading"
+    image = cast(Volume, read_volume(path, strict, assume_spacing=assume_spacing, fill=fill))
     values = image.values if modality == "CT" else image.values.astype(np.float32, copy=False)
     label = None
     if label_path is not None:
-        mask = read_volume(Path(label_path), strict, assume_spacing=assume_spacing)
-        assert mask is not None, "strict raises what stops the reading"
+        mask = cast(Volume, read_volume(Path(label_path), strict, assume_spacing=assume_spacing))
         check_grid(image, mask, label_path)
         check_label(mask.values, label_path, table, note=strict)
         label = as_label(mask.values)
-    name, meta = case_id or scan_id(path), {"modality": modality}
+    name = case_id or scan_id(path)
+    meta = {"modality": modality} if meta is None else meta
     affine, axes = image.affine, image.orientation
     return Case(name, patient or name, values, label, affine, meta, path, axes)
 
@@ -55,16 +56,13 @@ def scan_id(path: Path) -> str:
 
 def check_grid(image: Volume, mask: Volume, where: Path) -> None:
     """Raise DataError unless shapes are equal and corners less than 0.1 voxel apart."""
-    shape = image.values.shape
-    fix = "resample the label onto the image's grid"
+    shape, fix = image.values.shape, "resample the label onto the image's grid"
     if mask.values.shape != shape:
         what = f"the label has shape {mask.values.shape}, the image {shape} (RAS order)"
         raise DataError(what, where=where, fix=fix)
-    if not (image.has_affine and mask.has_affine):
-        return
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
     image_mm, mask_mm = (nib.affines.apply_affine(v.affine, corners) for v in (image, mask))
-    apart = np.linalg.norm(image_mm - mask_mm, axis=1).max()
+    apart = np.linalg.norm(image_mm - mask_mm, axis=1).max()  # NaN without a usable affine
     voxel = min(spacing_of(image.affine))
     if apart >= 0.1 * voxel:
         what = "label and image lie on different grids: corner voxels are up to"

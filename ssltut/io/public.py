@@ -1,8 +1,7 @@
 """Public scans: fetched from where their authors put them, checked, never part of this package.
 
-The table is public.json beside this file. A checksum there is of bytes we read, or as the publisher
-or others quote it; ``PublicSet.checksums`` says which. Where none is known the first download
-records its own in checksums.json, and later ones must agree with it.
+The table is public.json beside this file; ``PublicSet.checksums`` says whose checksums these are.
+Where none is known the first download records its own in checksums.json for later ones.
 """
 
 import json
@@ -68,9 +67,8 @@ class PublicSet:
 
 
 def _read_table() -> dict[str, PublicSet]:
-    table = json.loads(Path(__file__).with_name("public.json").read_text(encoding="utf-8"))
     sets = {}
-    for name, entry in table.items():
+    for name, entry in read_json(Path(__file__).with_name("public.json")).items():
         files = tuple(PublicFile(**file) for file in entry.pop("files"))
         sets[name] = PublicSet(name=name, files=files, **entry)
     return sets
@@ -129,8 +127,7 @@ def _fetch_file(name: str, file: PublicFile, folder: Path, mirror: Path | None) 
     checksum = file.checksum or recorded.get(file.path)
     part = target.with_name(f".{target.name}.part")
     get = partial(_copy, mirror, name, file) if mirror else partial(_download, part)
-    where = mirror or file.url
-    retries = 0 if mirror else RETRIES
+    where, retries = mirror or file.url, 0 if mirror else RETRIES
     pup = pooch.create(folder, "", registry={file.path: checksum}, retry_if_failed=retries)
     pup.urls = {file.path: file.url}
     try:

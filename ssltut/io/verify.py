@@ -9,10 +9,10 @@ import numpy as np
 
 from ssltut.data.case import spacing_of
 from ssltut.data.labels import LabelTable
-from ssltut.data.split import PARTS, Split
+from ssltut.data.split import PARTS
 from ssltut.errors import DataError
 from ssltut.io._nifti_header import read_volume
-from ssltut.io.cohort_folder import Layout, read_layout
+from ssltut.io.cohort_folder import read_layout
 from ssltut.io.dicom import Series, find_series, is_dicom, read_series
 from ssltut.io.left_atrium import atrium_ids, is_atrium, load_atrium
 from ssltut.io.nifti import check_grid, check_label
@@ -85,7 +85,7 @@ def _add_facts(report: Report, volume: Volume | None) -> None:
     if volume is None:
         return
     report.facts["shape"] = list(volume.values.shape)
-    if volume.has_affine:
+    if np.isfinite(volume.affine).all():
         report.facts["spacing (mm)"] = [round(mm, 6) for mm in spacing_of(volume.affine)]
         report.facts["axes in the file"] = "".join(volume.orientation)
     finite = volume.values[np.isfinite(volume.values)]
@@ -122,19 +122,15 @@ def _cohort_jobs(folder: Path) -> list[Job]:
         report.facts = {"scans": len(layout.images), "labels": len(layout.labels)}
         for i, path in layout.images.items():
             jobs.append(partial(verify_scan, path, layout.labels.get(i), layout.table))
-        if layout.split is not None:
-            _verify_split(layout, layout.split, folder / "split.json", report)
+        if split := layout.split:
+            report.facts["split"] = {part: len(getattr(split, part)) for part in PARTS}
+            need_labels = (*split.labelled, *split.validation, *split.test)
+            if bare := [i for i in need_labels if i in layout.images and i not in layout.labels]:
+                what = f"{len(bare)} scans that need a label have none, the first is {bare[0]}"
+                fix = "add the labels, or list the scans as unlabelled"
+                report.note(DataError(what, where=folder / "split.json", fix=fix))
+            split.check(layout.patients, folder / "split.json")
     return jobs
-
-
-def _verify_split(layout: Layout, split: Split, file: Path, report: Report) -> None:
-    report.facts["split"] = {part: len(getattr(split, part)) for part in PARTS}
-    need_labels = (*split.labelled, *split.validation, *split.test)
-    if bare := [i for i in need_labels if i in layout.images and i not in layout.labels]:
-        what = f"{len(bare)} scans that need a label have none, the first is {bare[0]}"
-        fix = "add the labels, or list the scans as unlabelled"
-        report.note(DataError(what, where=file, fix=fix))
-    split.check(layout.patients, file)
 
 
 def _verify_atrium(folder: Path) -> Report:

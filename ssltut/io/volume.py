@@ -34,10 +34,6 @@ class Volume:
     orientation: tuple[str, ...]
     padding: int = 0
 
-    @property
-    def has_affine(self) -> bool:
-        return bool(np.isfinite(self.affine).all())
-
 
 def as_ras(values: np.ndarray, affine: np.ndarray, padding: int = 0) -> Volume:
     """The volume turned to RAS+; ``affine`` (4, 4) says how the axes of ``values`` lie."""
