@@ -1,5 +1,5 @@
-"""SS-Net: the adversarial direction against finite differences, the memory's contents, the weighted
-distance in float64.
+"""SS-Net: the adversarial direction against finite differences, the memory's contents, values and
+gradients of both terms against a reference with explicit detach.
 """
 
 import math
@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from golden import in_float64
+from teaching import gradients_of, taught
 from torch.nn import functional as F
 from toy import SMALL, make_batch, toy_cohort
 from toy_step import HALF, STILL
@@ -15,8 +17,7 @@ from toy_step import HALF, STILL
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import Progress
 from ssltut.methods.further.adversarial import adversarial_direction, change, frozen_averages
-from ssltut.methods.further.ss_net import Separator, mean_one_scores, scorers
-from ssltut.methods.losses import soft_dice_loss
+from ssltut.methods.further.ss_net import Separator, mean_one_scores, selector
 from ssltut.methods.matching.primitives import surface_shell, voxel_vectors
 from ssltut.methods.registry import make_method
 from ssltut.training.loop import train
@@ -33,12 +34,17 @@ def step(options=None, n_classes=3, config=STILL, progress=HALF, batch=None):
     return method, terms, nets, batch
 
 
+def one_dice(p, q):
+    """Soft Dice loss with one ratio for all classes, the background among them."""
+    return 1 - 2 * (p * q).sum() / (p.sum() + q.sum())
+
+
 def test_the_direction_is_the_gradient_by_finite_differences():
     batch = make_batch()
     net, x = build_nets(make_method("ss_net"), STILL, 3)["student"].double(), batch.x_u.double()
 
     def dice(x):
-        return soft_dice_loss(net(x).logits.softmax(1)[:, 1:], target[:, 1:])
+        return one_dice(net(x).logits.softmax(1), target)
 
     with torch.no_grad():
         target = net(x).logits.softmax(1)
@@ -67,23 +73,8 @@ def test_the_worst_change_is_worse_than_a_random_one_of_the_same_length():
     random = change(
         nets["student"], x + length * d / d.flatten(1).norm(dim=1).view(-1, 1, 1, 1, 1), p
     )
-    still = soft_dice_loss(p[:, 1:], p[:, 1:])
+    still = one_dice(p, p)
     assert terms["smoothness"].value > random > still
-
-
-def test_smoothness_in_float64():
-    _, terms, nets, batch = step()
-    x = torch.cat([batch.x_l, batch.x_u])
-    p = nets["student"](x).logits.detach().softmax(1)
-    length = 0.01 * math.sqrt(512)
-    d = adversarial_direction(nets["student"], x, p, length, batch.generator("adversarial"))
-    q, p = nets["student"](x + length * d).logits.double().softmax(1)[:, 1:], p.double()[:, 1:]
-    over = (0, 2, 3, 4)
-    expected = 1 - ((2 * (p * q).sum(over) + 1e-5) / (p.sum(over) + q.sum(over) + 1e-5)).mean()
-    assert terms["smoothness"].value.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert 0.01 * math.sqrt(112 * 112 * 80) == pytest.approx(
-        10, rel=2e-3
-    )  # the published radius, at the published size
 
 
 def test_adversarial_passes_leave_the_averages_and_their_switch_alone():
@@ -150,51 +141,6 @@ def test_drawn_voxels_are_of_every_class_limited_and_fixed_by_the_batch():
     assert (index < batch.y_l.numel()).all()
 
 
-def test_separation_in_float64():
-    _, terms, nets, batch = step()
-    method, module = make_method("ss_net", {"sigma_student": 0.0}), nets["separator"]
-    out = nets["student"](torch.cat([batch.x_l, batch.x_u]))
-    label = torch.cat([batch.y_l, out.logits.argmax(1)[2:]])
-    index = method.draw_voxels(batch, label)
-    q = module.predict(module.project(voxel_vectors(out.feats["embedding"])[index])).double()
-    y, expected = label.flatten()[index], 0.0
-    memory, classes = (t.double() if t.is_floating_point() else t for t in module.memory.recall())
-    assert classes.bincount(minlength=3).max() == 32
-    for known in (index < 1024, index >= 1024):
-        for c in range(3):
-            f, m = q[known & (y == c)], memory[classes == c]
-            if not len(f) or not len(m):
-                continue
-            w, v = (
-                s[c](a.float()).double().sigmoid()[:, 0]
-                for s, a in ((module.feature_score, f), (module.memory_score, m))
-            )
-            cosine = (f @ m.T) / f.norm(dim=1)[:, None] / m.norm(dim=1)
-            expected += ((w / w.mean())[:, None] * (v / v.mean()) * (1 - cosine)).mean() / 3
-    assert terms["separation"].value.item() == pytest.approx(expected.item(), rel=1e-4)
-
-
-def test_weights_and_who_learns():
-    _, terms, nets, _ = step(progress=Progress(20, 100))
-    rise = math.exp(-5 * 0.5**2)  # the ramp ends after 0.4 of training
-    assert terms["smoothness"].weight == pytest.approx(rise)
-    assert terms["separation"].weight == pytest.approx(0.1 * rise)
-    terms["separation"].value.backward()
-    separator, student = nets["separator"], nets["student"]
-    assert all(
-        p.grad is not None and p.grad.abs().sum() > 0
-        for m in (separator.project, separator.predict)
-        for p in list(m.parameters())[-2:]
-    )
-    assert all(
-        m[c][-1].weight.grad.abs().sum() > 0
-        for m in (separator.feature_score, separator.memory_score)
-        for c in (1, 2)
-    )
-    assert student.down[0][0][0].weight.grad.abs().sum() > 0
-    assert student.classifier.weight.grad is None
-
-
 def test_what_a_method_adds_to_the_networks_learns_and_starts_from_the_seed(tmp_path):
     config, log = replace(SMALL, steps=6), lambda line: None
     method = make_method("ss_net")
@@ -219,18 +165,125 @@ def test_wrong_options_are_refused_and_right_ones_are_not():
     assert make_method("ss_net", {"keep": "lowest"}).keep == "lowest"
 
 
-def test_weights_of_low_scores_and_their_gradients_stay_finite():
-    vectors = torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
-    for bias in (
-        0.0,
-        -60.0,
-        -200.0,
-    ):  # at -60 the squared mean of the sigmoids is 0 in float32, at -200 every sigmoid
-        score = scorers(1)[0]
-        with torch.no_grad():
-            score[-1].bias.fill_(bias)
-        found = mean_one_scores(score, vectors)
-        expected = deepcopy(score).double()(vectors.double()).sigmoid()[:, 0]
-        torch.testing.assert_close(found.double(), expected / expected.mean(), rtol=1e-3, atol=0.0)
-        found[0].backward()
-        assert all(p.grad.isfinite().all() for p in score.parameters()), bias
+def smoothness(method, nets, batch):
+    x = torch.cat([batch.x_l, batch.x_u])
+    p = nets["student"](x).logits.softmax(1).detach()
+    length = 0.01 * math.sqrt(512)
+    d = adversarial_direction(nets["student"], x, p, length, batch.generator("adversarial"))
+    return one_dice(nets["student"](x + length * d).logits.softmax(1), p)
+
+
+def separation(method, nets, batch):
+    """With the memory that the step left; a mean over pairs for every class and kind of voxel."""
+    module, out = nets["separator"], nets["student"](torch.cat([batch.x_l, batch.x_u]))
+    label = torch.cat([batch.y_l, out.logits.argmax(1)[2:]])
+    index = method.draw_voxels(batch, label)
+    found = module.predict(module.project(voxel_vectors(out.feats["embedding"])[index]))
+    y, value = label.flatten()[index], 0.0
+    memory, classes = module.memory.recall()
+    for kind in (index < 1024, index >= 1024):
+        for c in range(3):
+            f, m = found[kind & (y == c)], memory[classes == c].detach()
+            m = m / m.norm(dim=1, keepdim=True)
+            if len(f) < 2 or len(m) < 2:
+                continue
+            w = module.feature_score[c](f.detach())[:, 0].sigmoid()
+            v = module.memory_score[c](m)[:, 0].sigmoid()
+            cosine = (f / f.norm(dim=1, keepdim=True)) @ m.T
+            value = value + (torch.outer(w / w.mean(), v / v.mean()) * (1 - cosine)).mean() / 3
+    return value
+
+
+@pytest.mark.parametrize("reference", [smoothness, separation], ids=lambda f: f.__name__)
+def test_values_and_gradients_with_batch_norm_and_dropout(reference):
+    """Target, memory and the features that are scored are fixed; all else learns."""
+    with in_float64():
+        torch.manual_seed(0)
+        method, terms, nets, batch = step(config=replace(SMALL, norm="batch", dropout=0.15))
+        assert nets["separator"].memory.filled.tolist() == [32, 32, 32]
+        torch.manual_seed(0)
+        expected = reference(method, nets, batch)
+        found = terms[reference.__name__].value
+        assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+        ours, theirs = gradients_of(found, nets), gradients_of(expected, nets)
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], rtol=1e-6, atol=1e-12)
+
+
+def test_who_learns_from_which_term():
+    _, terms, nets, _ = step()
+    assert taught(terms["smoothness"].value, nets) == {"student"}
+    names = gradients_of(terms["separation"].value, nets)
+    parts = {name.split(".")[1] for name in names if name.startswith("separator")}
+    assert parts == {"project", "predict", "feature_score", "memory_score"}
+    assert any(name.startswith("student.down") for name in names)
+    assert not any(name.startswith("student.classifier") for name in names)
+
+
+@pytest.mark.parametrize(("t", "r"), [(0, 0.0), (20, 0.5), (40, 1.0), (90, 1.0)])
+def test_the_weights_rise_until_two_fifths_of_training(t, r):
+    _, terms, _, _ = step({"weight": 0.5}, progress=Progress(t, 100))
+    rise = 0.5 * math.exp(-5 * (1 - r) ** 2)
+    assert terms["smoothness"].weight == pytest.approx(rise)
+    assert terms["separation"].weight == pytest.approx(0.1 * rise)
+    assert terms["supervised"].weight == 1.0
+
+
+@pytest.mark.parametrize(("options", "sign"), [({}, 1), ({"keep": "lowest"}, -1)])
+def test_a_step_remembers_the_highest_scores_of_projections_in_eval_mode(options, sign):
+    """Unless the option asks for the lowest, as in the released code."""
+    batch, method = (
+        make_batch(),
+        make_method("ss_net", {"sigma_student": 0.0, "memory": 3, **options}),
+    )
+    nets = build_nets(method, STILL, 3)
+    before = deepcopy(nets["separator"]).eval()
+    outs = method.forward(batch, nets, HALF)
+    method.update(batch, nets, outs, HALF)
+    out = nets["student"](torch.cat([batch.x_l, batch.x_u]))
+    label = torch.cat([batch.y_l, out.logits.argmax(1)[2:]]).flatten()
+    index = method.draw_voxels(batch, label.view(4, 8, 8, 8))
+    right = index[(index < 1024) & (label == out.logits.argmax(1).flatten())[index]]
+    projected = before.project(voxel_vectors(out.feats["embedding"])[right])
+    for c in range(3):
+        own = projected[label[right] == c]
+        best = (sign * before.feature_score[c](own)[:, 0]).topk(3).indices
+        kept = nets["separator"].memory.vectors[c]
+        assert kept.sort(0).values.allclose(own[best].sort(0).values, atol=1e-5)
+
+
+def test_scores_have_a_mean_of_one_at_any_scale_of_the_features():
+    """Batch norm in the selector keeps the sigmoids away from 0, so that no quotient is 0 / 0."""
+    score, vectors = selector(), torch.randn(6, 32, requires_grad=True)
+    assert [type(layer).__name__ for layer in score] == [
+        "Linear",
+        "BatchNorm1d",
+        "LeakyReLU",
+        "Linear",
+    ]
+    assert score[2].negative_slope == 0.2
+    for scale in (1.0, 1e4, 1e8):
+        found = mean_one_scores(score, scale * vectors)
+        plain = score(scale * vectors)[:, 0].sigmoid()
+        torch.testing.assert_close(found, plain / plain.mean())
+        gradients = torch.autograd.grad(found[0], list(score.parameters()))
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize(("own", "stored"), [(1, 4), (4, 1), (0, 4), (4, 0)])
+def test_a_class_with_a_single_voxel_counts_nothing(own, stored):
+    """Batch norm has no spread of one voxel; two are enough."""
+    separator = Separator(4, 2, 8)
+    vectors, label = torch.randn(own + 2, 32), torch.tensor([1] * own + [0, 0])
+    remembered = torch.randn(stored + 2, 32), torch.tensor([1] * stored + [0, 0])
+    separator.memory.store(*remembered)
+    alone = separator.distance(vectors[own:], label[own:], separator.memory)
+    assert separator.distance(vectors, label, separator.memory) == alone > 0
+
+
+def test_a_single_correct_voxel_can_be_remembered():
+    separator = Separator(4, 2, 1)
+    kept, labels = separator.best(torch.randn(1, 4), torch.tensor([1]), highest=True)
+    assert kept.shape == (1, 32)
+    assert labels.tolist() == [1]

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ssltut.methods.losses import soft_dice_loss
-
 
 @contextmanager
 def frozen_averages(net: nn.Module) -> Iterator[None]:
@@ -31,9 +29,9 @@ def unit(d: Tensor) -> Tensor:
 
 
 def change(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-    """Soft Dice loss of the foreground of ``x`` against probabilities ``target`` (B, C, ...)."""
+    """1 - 2 Σ p q / (Σ p + Σ q), p of ``x`` and q ``target`` (B, C, ...), sums over all classes."""
     p = net(x).logits.float().softmax(1)
-    return soft_dice_loss(p[:, 1:], target[:, 1:])
+    return 1.0 - 2.0 * (p * target).sum() / (p.sum() + target.sum())
 
 
 def adversarial_direction(

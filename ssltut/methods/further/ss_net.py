@@ -43,26 +43,28 @@ def mlp(channels: int) -> nn.Sequential:
     )
 
 
-def scorers(n_classes: int) -> nn.ModuleList:
-    return nn.ModuleList(
-        nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, 1))
-        for _ in range(n_classes)
-    )
+def selector() -> nn.Sequential:
+    """Scores features (N, 32), N > 1, as (N, 1) logits.
+
+    It is always trained on and never used to predict, so its batch norm keeps no averages.
+    """
+    norm = nn.BatchNorm1d(WIDTH, track_running_stats=False)
+    return nn.Sequential(nn.Linear(WIDTH, WIDTH), norm, nn.LeakyReLU(0.2), nn.Linear(WIDTH, 1))
 
 
 def mean_one_scores(score: nn.Module, vectors: Tensor) -> Tensor:
-    """(N,) sigmoid scores of fixed vectors, rescaled to a mean of 1.
-
-    By a softmax of their logarithms, so that it holds where every sigmoid is 0 in float32.
-    """
-    log_scores = F.logsigmoid(score(vectors.detach()).float())[:, 0]
-    return len(log_scores) * log_scores.softmax(0)
+    """(N,) sigmoid scores of fixed vectors, divided by their mean."""
+    scores = score(vectors.detach()).float().sigmoid()[:, 0]
+    return scores / scores.mean()
 
 
 @full_precision
 def weighted_distance(vectors: Tensor, w: Tensor, memory: Tensor, v: Tensor) -> Tensor:
-    """Mean over all pairs of w_i v_j (1 - cos(f_i, m_j)); f (N, D), w (N,), m (M, D), v (M,)."""
-    cosine = F.normalize(vectors.float(), dim=1) @ F.normalize(memory, dim=1).T
+    """Mean over all pairs of w_i v_j (1 - cos(f_i, m_j)).
+
+    f (N, D), w (N,), m (M, D) of length 1, v (M,)
+    """
+    cosine = F.normalize(vectors.float(), dim=1) @ memory.T
     return (w[:, None] * v * (1.0 - cosine)).mean()
 
 
@@ -73,8 +75,8 @@ class Separator(nn.Module):
         super().__init__()
         self.project = mlp(channels)
         self.predict = mlp(WIDTH)
-        self.feature_score = scorers(n_classes)
-        self.memory_score = scorers(n_classes)
+        self.feature_score = nn.ModuleList(selector() for _ in range(n_classes))
+        self.memory_score = nn.ModuleList(selector() for _ in range(n_classes))
         self.memory = ReferenceMemory(n_classes, size, WIDTH)
 
     @torch.no_grad()
@@ -87,19 +89,24 @@ class Separator(nn.Module):
         kept = []
         for c in labels.unique().tolist():
             own = (labels == c).nonzero()[:, 0]
-            scores = self.feature_score[c](projected[own])[:, 0]
-            kept.append(own[scores.argsort(descending=highest)[: self.memory.size]])
+            if len(own) > self.memory.size:
+                scores = self.feature_score[c](projected[own])[:, 0]
+                own = own[scores.argsort(descending=highest)[: self.memory.size]]
+            kept.append(own)
         chosen = torch.cat(kept)
         return projected[chosen], labels[chosen]
 
     def distance(self, vectors: Tensor, labels: Tensor, memory: ReferenceMemory) -> Tensor:
-        """L_contr of predicted features (N, 32): their mean weighted distance over the classes."""
+        """L_contr of predicted features (N, 32): their mean weighted distance over the classes.
+
+        As in the released code a class with one feature or one remembered vector counts 0.
+        """
         remembered, classes = memory.recall()
         total = vectors.sum() * 0.0
         scores = zip(self.feature_score, self.memory_score, strict=True)
         for c, (feature, kept) in enumerate(scores):
-            own, stored = vectors[labels == c], remembered[classes == c]
-            if len(own) and len(stored):
+            own, stored = vectors[labels == c], F.normalize(remembered[classes == c], dim=1)
+            if len(own) > 1 and len(stored) > 1:
                 w = mean_one_scores(feature, own)
                 v = mean_one_scores(kept, stored)
                 total = total + weighted_distance(own, w, stored, v)
@@ -109,21 +116,30 @@ class Separator(nn.Module):
 class SSNet(Method):
     """The worst small change must change no segmentation; voxels lie near the best of their class.
 
-    L = L_S + λ (L_LDS + 0.1 (L_contr of labelled + of unlabelled voxels)), λ = ramp(t / (0.4 T)).
-      LDS    soft Dice loss of p(x + ε d) against p(x), fixed, over all patches; d by one step of
-             the power iteration from x + ε random
+    L = L_S + λ (L_LDS + c (L_contr of labelled + of unlabelled voxels)), λ = w ramp(t / (rampup T)).
+      LDS    1 - 2 Σ p q / (Σ p + Σ q) over all voxels and classes, p of x + ε d, q of x and fixed;
+             d by one step of the power iteration from x + ε random
       contr  mean of w_i v_j (1 - cos(predict(project(f_i)), m_j)) over the features f of a class
-             (its label, or the student's for unlabelled voxels) and the 32 vectors m of its memory,
-             w and v learned scores with mean 1; classes averaged
+             (its label, or the student's for unlabelled voxels) and the vectors m of its memory,
+             w and v learned sigmoid scores divided by their mean; classes averaged
     The memory takes, every step, the best scored labelled voxels that are classified correctly.
-    Departures: ε is given a voxel, 10 over the square root of the published 112 x 112 x 80 voxels,
-    so that it does not depend on the patch; at most 2,000 voxels a class, those of the background
-    within ``band`` voxels of a surface; the background has a memory (the released filter leaves it
-    empty); the memory keeps the highest scores, as the paper says, and not the lowest, as its code
-    does (``keep``); the clean pass is that of the step; cross-entropy + Dice where the 3D code has
-    Dice alone; Adam.
 
-    radius  ε / sqrt(voxels), in units of the normalised image
+    option         published  ours       why
+    weight         1          1.0
+    rampup         0.4        0.4        40 of the 100 epochs of 150 steps
+    radius         0.01       0.01       ε a voxel in units of the normalised image: published is 10
+                                         over the whole patch of 112 x 112 x 80 voxels, any patch
+                                         here
+    contrast       0.1        0.1
+    memory         32         32         vectors a class; the released code has none for background
+    voxels         -          2000       a class and kind of patch; all published, which needs
+                                         memory
+    band           -          2          background counts within so many voxels of a surface; all
+                                         published
+    keep           "highest"  "highest"  scores the memory keeps: the paper; released code: "lowest"
+
+    Ours too: one pass of the projections over labelled and unlabelled voxels, not one each; the
+    clean pass of L_LDS is that of the step; cross-entropy in L_S (released 3D code: Dice alone).
     """
 
     name, title, year = "ss_net", "SS-Net", 2022
