@@ -32,7 +32,6 @@ WITHOUT_TABLE = {
     "bcp",
     "cct",
     "mtc",
-    "ss_net",
     "cad",
     "rpg",
     "self_paced",
