@@ -2,10 +2,18 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 from ssltut.errors import ConfigError
 
-FRONTENDS = ("static", "colab", "lab")
+
+def chosen_by(variable: str, names: Sequence[str]) -> str:
+    """What a variable of the environment chooses of ``names``, or "". Raises ConfigError else."""
+    chosen = os.environ.get(variable, "")
+    if chosen and chosen not in names:
+        fix = f"set it to one of {', '.join(names)}, or unset it"
+        raise ConfigError(f"{variable} is {chosen!r}", fix=fix)
+    return chosen
 
 
 def frontend() -> str:
@@ -14,11 +22,7 @@ def frontend() -> str:
     The environment variable SSLTUT_FRONTEND decides; without it Colab is known by its module and
     JupyterLab by JPY_SESSION_NAME. Raises ConfigError when SSLTUT_FRONTEND names something else.
     """
-    chosen = os.environ.get("SSLTUT_FRONTEND")
-    if chosen and chosen not in FRONTENDS:
-        fix = f"set it to one of {', '.join(FRONTENDS)}, or unset it"
-        raise ConfigError(f"SSLTUT_FRONTEND is {chosen!r}", fix=fix)
-    if chosen:
+    if chosen := chosen_by("SSLTUT_FRONTEND", ("static", "colab", "lab")):
         return chosen
     if "google.colab" in sys.modules:
         return "colab"

@@ -99,7 +99,7 @@ class MatchExplorer(LinkedPlanes):
     ) -> None:
         self.target_scene = target_scene(finder.target, table, at)
         of = f" of {name}; a click picks a voxel"
-        super().__init__(self.target_scene, still, "matches", mouse=True, of=of)
+        super().__init__(self.target_scene, still, "matches", of=of)
         self.finder, self.table, self.name = finder, table, name
         self.target_meshes = known_surfaces(finder.target, table)
         self.meshes: dict[str, list[Mesh]] = {}  # of each labelled scan that was looked at

@@ -34,7 +34,7 @@ class LinkedPlanes(LiveView):
     """
 
     def __init__(
-        self, scene: Scene, still: Picture, name: str, *, mouse: bool, of: str = ""
+        self, scene: Scene, still: Picture, name: str, mouse: bool = True, of: str = ""
     ) -> None:
         super().__init__(still, name)
         self.shape, self.held = scene.image.shape, False

@@ -1,5 +1,6 @@
 """Watching a run while it trains: curves that grow, and slices of what the networks answer."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -36,10 +37,8 @@ class LiveCurves(Callback):
     steps          of the whole run: adds how many are done and the time left
     learning_rate  is named beside them
     look           look(nets, batch) -> {title: keywords of Scene}, called at each redraw: one slice
-                   of each is drawn in ``plane`` below the curves, for example the pseudo-labels of
-                   a fixed patch as they change
-    groups         panels as in ``curves`` (default: loss terms, weights, shares of voxels,
-                   validation scores)
+                   of each is drawn in ``plane`` below the curves
+    groups         panels as in ``curves``
     At most one redraw per ``every`` seconds, and as few as it takes to spend no more than 1.5 % of
     the run on them; the final picture stays in the notebook. In the static frontend only that one
     is drawn. ``spent`` are the seconds all of it took. Raises ConfigError for an empty alt text.
@@ -61,7 +60,7 @@ class LiveCurves(Callback):
         self.live = frontend() != "static"
         self.rows: list[dict[str, float]] = []
         self.latest: tuple[Networks, Batch] | None = None
-        self.began: float | None = None
+        self.began = math.nan
         self.last_redraw, self.last_cost, self.spent = -np.inf, 0.0, 0.0
         self.board: Board | None = None
         self.display: Any = None
@@ -83,7 +82,7 @@ class LiveCurves(Callback):
     def add(self, row: Mapping[str, float]) -> None:
         """One row of a history, with its "step"."""
         now = time.monotonic()
-        if self.began is None:
+        if not self.rows:
             self.began = now
         self.rows.append(dict(row))
         if self.live and (self.display is None or now - self.last_redraw >= self.pause(now)):
@@ -94,16 +93,13 @@ class LiveCurves(Callback):
 
         Three redraws are put aside for the first and the last.
         """
-        whole = self.elapsed(now)
+        whole = now - self.began
         if self.steps:
             whole += whole / len(self.rows) * max(0, self.steps - 1 - self.rows[-1]["step"])
         redraws_left = LIMIT * whole / max(self.last_cost, 1e-6) - 3
         if redraws_left <= 0 or self.spent >= LIMIT * whole:
             return np.inf
         return max(self.every, whole / redraws_left)
-
-    def elapsed(self, now: float) -> float:
-        return 0.0 if self.began is None else now - self.began
 
     def status(self) -> str:
         """Step, learning rate, last validation and time left, in one line."""
@@ -117,7 +113,7 @@ class LiveCurves(Callback):
             dice, step = validated[-1]["validation dice"], int(validated[-1]["step"]) + 1
             parts.append(f"validation Dice {dice:.3f} at step {step}")
         if self.steps and len(self.rows) > 1:
-            a_step = self.elapsed(time.monotonic()) / (len(self.rows) - 1)
+            a_step = (time.monotonic() - self.began) / (len(self.rows) - 1)
             left = a_step * (self.steps - done)
             parts.append(f"{left / 60:.1f} min left" if left > 0 else "done")
         return ", ".join(parts)
@@ -125,8 +121,7 @@ class LiveCurves(Callback):
     def picture(self, *, quick: bool = False) -> Picture:
         """What there is to see now; ``quick`` draws on the board of the picture before.
 
-        Raises ConfigError for a column of ``groups`` that no row has, unless it is a validation
-        score.
+        Raises ConfigError for a column of ``groups`` that no row has, but for validation scores.
         """
         history = pd.DataFrame(self.rows)
         groups = self.groups or default_groups([c for c in history.columns if c != "step"])
@@ -138,14 +133,13 @@ class LiveCurves(Callback):
         if self.look and self.latest:
             looks = self.look(*self.latest)
             scenes = {title: Scene(**keywords) for title, keywords in looks.items()}
-        form = (tuple(groups), tuple(scenes))
-        if self.board is None or not quick or self.board.form != form:
-            self.board = Board(groups, scenes)
-        status = self.status()
-        self.board.draw(history, groups, scenes, self.plane)
-        self.board.head.suptitle(status, x=0.01, ha="left", fontsize=15)
-        shown = picture(self.board.figure, f"{self.alt} {status}", quick=quick)
-        self.board.figure.set_layout_engine("none")
+        board, status = self.board, self.status()
+        if board is None or not quick or board.form != (tuple(groups), tuple(scenes)):
+            board = self.board = Board(groups, scenes)
+        board.draw(history, groups, scenes, self.plane)
+        board.head.suptitle(status, x=0.01, ha="left", fontsize=15)
+        shown = picture(board.figure, f"{self.alt} {status}", quick=quick)
+        board.figure.set_layout_engine("none")
         return shown
 
     def redraw(self, *, final: bool = False) -> None:
@@ -166,9 +160,9 @@ class LiveCurves(Callback):
 
 
 class Board:
-    """A figure that is drawn on again and again: its layout takes most of the time of a picture.
+    """Panels of curves, and below them a slice of each scene with their key.
 
-    It has panels of curves, and below them one for a slice of each scene, with their key.
+    It is drawn on again and again: the layout takes most of the time of a picture.
     """
 
     @styled

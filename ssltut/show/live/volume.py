@@ -1,10 +1,6 @@
-"""A whole scan in three dimensions: a picture, and in JupyterLab the best viewer that works below.
-
-Best first: itkwidgets (image, labels, points), k3d (the same), plotly (surfaces and points).
-"""
+"""A whole scan in three dimensions: a picture, and in JupyterLab the best viewer that works."""
 
 import json
-import os
 import socket
 import sys
 import warnings
@@ -25,12 +21,14 @@ from numpy.typing import ArrayLike
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.files import cache_dir
-from ssltut.show.frontends import frontend
+from ssltut.show.frontends import chosen_by, frontend
+from ssltut.show.live.scene3d import layout, mesh_trace, plotly_widget
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.slices import check_shapes
 from ssltut.show.static.volume import POINT, VolumeScene, volume_figure
 
-VIEWERS = ("itkwidgets", "k3d", "plotly")  # the best first; plotly is always there
+# The best first: image, labels and points; the same; surfaces and points. plotly is always there.
+VIEWERS = ("itkwidgets", "k3d", "plotly")
 HOSTS = ("cdn.jsdelivr.net", "lib.imjoy.io")  # two of those that itkwidgets loads its scripts from
 EXTENSION = "imjoy-jupyterlab-extension"  # of itkwidgets
 
@@ -47,8 +45,7 @@ def volume(
 ) -> Picture:
     """A whole scan from the front: its brightest values, and its labels as surfaces.
 
-    In JupyterLab a viewer follows: itkwidgets, where it can work, else k3d, else plotly (surfaces
-    and points only), and one line says why.
+    In JupyterLab the first of ``VIEWERS`` that works follows, and one line says why.
 
     image, label_image  (X, Y, Z);  spacing  mm
     point_set           (N, 3) mm from the centre of voxel (0, 0, 0)
@@ -77,8 +74,7 @@ class VolumePicture(Picture):
             try:
                 OPENERS[name](self.scene)
                 break
-            # Whatever an alpha release and its browser scripts may raise, the lesson goes on.
-            except Exception as problem:
+            except Exception as problem:  # whatever an alpha release may raise, the lesson goes on
                 why = f"{name} did not open ({type(problem).__name__}: {problem})"
         else:
             print(f"No 3D viewer opened: {why}; the picture above shows the same.")
@@ -91,15 +87,12 @@ class VolumePicture(Picture):
 
 
 def scripts_place() -> tuple[Path, Path]:
-    """Folder of itkwidgets' offline scripts, and the JupyterLab configuration that names it.
-
-    data_scripts/install_viewer.py writes both. A virtual environment keeps its own configuration,
-    any other Python that of its user.
-    """
+    """Where install_viewer.py puts itkwidgets' scripts, and the JupyterLab configuration for it."""
     from jupyter_core.paths import jupyter_config_dir
 
-    in_environment = sys.prefix != sys.base_prefix
-    root = Path(sys.prefix) / "etc" / "jupyter" if in_environment else Path(jupyter_config_dir())
+    root = Path(jupyter_config_dir())
+    if sys.prefix != sys.base_prefix:  # a virtual environment keeps its own configuration
+        root = Path(sys.prefix) / "etc" / "jupyter"
     return cache_dir() / "viewer", root / "jupyter_lab_config.json"
 
 
@@ -115,10 +108,7 @@ def scripts_installed() -> bool:
 
 @cache
 def reachable(hosts: tuple[str, ...] = HOSTS, seconds: float = 2.0) -> bool:
-    """Whether this machine reaches ``hosts``, asked once and never for longer than ``seconds``.
-
-    Some networks swallow what they do not allow.
-    """
+    """Whether this machine reaches ``hosts``, asked once and never for longer than ``seconds``."""
     answered = []
 
     def connect() -> None:
@@ -127,7 +117,8 @@ def reachable(hosts: tuple[str, ...] = HOSTS, seconds: float = 2.0) -> bool:
                 socket.create_connection((host, 443), timeout=seconds).close()
                 answered.append(host)
 
-    # In a thread: a name server may keep one waiting for longer than any time-out of ours.
+    # Some networks swallow what they do not allow. In a thread: a name server may keep one waiting
+    # for longer than any time-out of ours.
     asking = Thread(target=connect, daemon=True)
     asking.start()
     asking.join(seconds)
@@ -135,10 +126,7 @@ def reachable(hosts: tuple[str, ...] = HOSTS, seconds: float = 2.0) -> bool:
 
 
 def obstacles() -> dict[str, str]:
-    """What keeps each of VIEWERS from working here, "" where nothing does.
-
-    That the browser has the kernel's network is assumed.
-    """
+    """What keeps each of VIEWERS from working here ("": nothing), on the kernel's network."""
     found = {name: "" if find_spec(name) else f"{name} is not installed" for name in VIEWERS}
     if not found["itkwidgets"] and not scripts_installed() and not reachable():
         found["itkwidgets"] = (
@@ -153,11 +141,7 @@ def candidates() -> tuple[list[str], str]:
 
     The environment's SSLTUT_VIEWER names the one to take. Raises ConfigError when it names none.
     """
-    chosen = os.environ.get("SSLTUT_VIEWER")
-    if chosen and chosen not in VIEWERS:
-        fix = f"set it to one of {', '.join(VIEWERS)}, or unset it"
-        raise ConfigError(f"SSLTUT_VIEWER is {chosen!r}", fix=fix)
-    if chosen:
+    if chosen := chosen_by("SSLTUT_VIEWER", VIEWERS):
         return [chosen], "" if chosen == VIEWERS[0] else "SSLTUT_VIEWER asks for it"
     found = obstacles()
     return [name for name in VIEWERS if not found[name]], found[VIEWERS[0]]
@@ -169,9 +153,9 @@ def candidates() -> tuple[list[str], str]:
 def itk_view() -> Callable[..., Any]:
     """itkwidgets' ``view``; the one place that imports it.
 
-    Importing it puts a watcher in the place of the kernel's execute_request handler, which then
-    waits for a browser for ever and loses every output under papermill: the kernel's own handler is
-    put back at once. Its demand for imjoy_elfinder is met by an empty module.
+    The import puts a watcher in the place of the kernel's execute_request handler, which waits for
+    a browser for ever and loses every output under papermill: the kernel's own is put back at once.
+    Its demand for imjoy_elfinder is met by an empty module.
     """
     sys.modules.setdefault("imjoy_elfinder", ModuleType("imjoy_elfinder"))
     try:
@@ -213,17 +197,16 @@ def open_k3d(scene: VolumeScene) -> None:
     from IPython.display import display
 
     shape, spacing = np.array(scene.image.shape), np.array(scene.spacing, float)
-    low, high = np.percentile(scene.image, (60, 99.8))
     plot = k3d.plot(camera_auto_fit=False, grid_visible=False, height=480)
     bounds = np.stack([-0.5 * spacing, (shape - 0.5) * spacing], -1).ravel()
+    low, high = np.percentile(scene.image, (60, 99.8))
     grey = {"color_range": [float(low), float(max(high, low + 1e-6))], "alpha_coef": 8}
     grey["color_map"] = k3d.colormaps.matplotlib_color_maps.Gray
     values = np.ascontiguousarray(scene.image.T, np.float32)
     plot += k3d.volume(values, bounds=bounds, name="image", **grey)
     for mesh in scene.meshes:
-        vertices, faces = mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32)
         look = {"color": packed(mesh.colour), "opacity": 0.6, "name": mesh.name}
-        plot += k3d.mesh(vertices, faces, **look)
+        plot += k3d.mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32), **look)
     if scene.points is not None:
         look = {"color": packed(POINT["color"]), "point_size": 2 * float(spacing.max())}
         plot += k3d.points(scene.points.astype(np.float32), name="points", **look)
@@ -243,8 +226,6 @@ def open_plotly(scene: VolumeScene) -> None:
     """Surfaces and points by plotly; the image itself it cannot show."""
     import plotly.graph_objects as go
     from IPython.display import display
-
-    from ssltut.show.live.scene3d import layout, mesh_trace, plotly_widget
 
     traces = [mesh_trace(mesh, opacity=0.7, showlegend=True) for mesh in scene.meshes]
     if scene.points is not None:

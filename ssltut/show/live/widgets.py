@@ -66,10 +66,7 @@ class LiveView(Illustrated, ipywidgets.VBox):
 
 
 class RingedFigure:
-    """A matplotlib figure drawn once, on which points are ringed again and again.
-
-    To draw it anew would take a hundred times as long.
-    """
+    """A figure drawn once, on which points are ringed again and again: 100 times quicker."""
 
     def __init__(self, fig: Figure) -> None:
         self.image: Any = rendered(fig)

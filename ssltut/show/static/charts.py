@@ -9,18 +9,21 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+from pandas import DataFrame
 
 from ssltut.errors import ConfigError
 from ssltut.metrics import HIGHER_IS_BETTER
 from ssltut.show.static.pictures import SERIES, Picture, line_style, picture, styled
 
+Names = Sequence[str]
 BOUND = "#555555"  # the two bounds are grey lines, dashed and dash-dotted
 BOUND_DASHES = ("--", "-.")
+NOTHING: Mapping[str, str] = {}
 NO_VALUE = "no value"
 MOST_POINTS = 60  # of one row
 
 
-def check_table(table: pd.DataFrame, *names: str) -> None:
+def check_table(table: DataFrame, *names: str) -> None:
     """Raises ConfigError for a missing column, or for two rows that agree in the first two."""
     if missing := set(names) - set(table.columns):
         fix = f"it needs {', '.join(names)}"
@@ -33,11 +36,8 @@ def check_table(table: pd.DataFrame, *names: str) -> None:
 
 
 def usual_range(values: ArrayLike, anchors: Sequence[float] = ()) -> tuple[float, float]:
-    """Least and greatest of the ``values`` that are not far out (Tukey 1977).
-
-    Far out is more than three interquartile ranges, or the span of the ``anchors``, beyond the
-    quartiles and the anchors.
-    """
+    """Least and greatest of the ``values`` that are not far out (Tukey 1977)."""
+    # Far out: more than three interquartile ranges, or the span of the anchors, beyond both.
     known = np.asarray(values, float)
     known = known[~np.isnan(known)]
     if not len(known):
@@ -79,12 +79,10 @@ def mark_beyond(ax: Axes, row: int, values: np.ndarray) -> None:
         ax.annotate(text, (edge, row), (start, row), ax.get_yaxis_transform(), **look)
 
 
-def draw_points(ax: Axes, table: pd.DataFrame, known_by: list[str], **looks: Any) -> None:
-    """A point at each mean, with its interval.
-
-    seaborn computes intervals from samples; ours are known. Of the three numbers low, mean, high it
-    draws the median (the mean) and the whole range (the interval).
-    """
+def draw_points(ax: Axes, table: DataFrame, known_by: list[str], **looks: Any) -> None:
+    """A point at each mean, with its interval."""
+    # seaborn computes intervals from samples; ours are known. Of the three numbers low, mean, high
+    # it draws the median (the mean) and the whole range (the interval).
     long = table.melt(known_by, ["low", "mean", "high"])
     interval = {"estimator": "median", "errorbar": ("pi", 100), "err_kws": {"linewidth": 3}}
     sns.pointplot(long, ax=ax, **interval, **looks)
@@ -97,7 +95,7 @@ def write_margin(ax: Axes, heading: str, words: Sequence[str]) -> None:
         ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), fontsize=13, va="center")
 
 
-def ranked(table: pd.DataFrame, bounds: Sequence[str]) -> list[str]:
+def ranked(table: DataFrame, bounds: Names) -> list[str]:
     """Methods from the best to the worst in the first metric, between the two bounds."""
     first = table["metric"].iloc[0]
     rows = table[table["metric"] == first]
@@ -108,9 +106,7 @@ def ranked(table: pd.DataFrame, bounds: Sequence[str]) -> list[str]:
     return [*here[1:], *(name for name in methods if name not in bounds), *here[:1]]
 
 
-def draw_intervals(
-    ax: Axes, rows: pd.DataFrame, order: Sequence[str], bounds: Sequence[str]
-) -> None:
+def draw_intervals(ax: Axes, rows: DataFrame, order: Names, bounds: Names) -> None:
     """One panel of ``intervals``."""
     marked = rows.assign(bound=rows["method"].isin(bounds))
     axes = {"x": "value", "y": "method", "order": order, "hue": "bound", "hue_order": [False, True]}
@@ -136,17 +132,12 @@ def draw_intervals(
 
 @styled
 def intervals(
-    table: pd.DataFrame,
-    *,
-    alt: str,
-    bounds: Sequence[str] = (),
-    titles: Mapping[str, str] | None = None,
+    table: DataFrame, *, alt: str, bounds: Names = (), titles: Mapping[str, str] = NOTHING
 ) -> Picture:
     """Mean and interval of every method, one panel per metric, the best on top.
 
     table    columns method, metric, mean, low, high
-    bounds   the lower and the upper bound, *labels only (n)* and *all labels (upper bound)*: the
-             last and the first row, and a line through all of them
+    bounds   the lower and the upper bound: the last and the first row, and a line through all rows
     titles   {metric: panel title}, with unit and direction
     A mean that is far out is an arrow at the edge with its value. Raises ConfigError when a column
     is missing, or a method has two rows of one metric.
@@ -157,7 +148,7 @@ def intervals(
     axes = fig.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for ax, metric in zip(axes, metrics, strict=True):
         draw_intervals(ax, table[table["metric"] == metric], order, bounds)
-        ax.set(title=(titles or {}).get(metric, metric), xlabel="", ylabel="")
+        ax.set(title=titles.get(metric, metric), xlabel="", ylabel="")
     return picture(fig, alt)
 
 
@@ -190,9 +181,7 @@ def paired_strip(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str)
     return picture(fig, alt)
 
 
-def draw_groups(
-    ax: Axes, table: pd.DataFrame, along: str, order: list[Any], bounds: Sequence[str]
-) -> None:
+def draw_groups(ax: Axes, table: DataFrame, along: str, order: list[Any], bounds: Names) -> None:
     """The methods next to each other at each value of ``along``; bounds as bars."""
     methods = [name for name in table["method"].unique() if name not in bounds]
     styles = [line_style(k) for k in range(len(methods))]
@@ -215,12 +204,7 @@ def draw_groups(
 
 @styled
 def side_by_side(
-    table: pd.DataFrame,
-    along: str,
-    ticks: Mapping[Any, str],
-    xlabel: str,
-    ylabel: str,
-    bounds: Sequence[str],
+    table: DataFrame, along: str, ticks: Mapping[Any, str], xlabel: str, ylabel: str, bounds: Names
 ) -> Figure:
     """The figure behind the next two; ``ticks`` {value of ``along``: label}."""
     bounds = [bound for bound in bounds if bound in set(table["method"])]
@@ -241,9 +225,7 @@ def side_by_side(
     return fig
 
 
-def budget_curves(
-    table: pd.DataFrame, *, ylabel: str, alt: str, bounds: Sequence[str] = ()
-) -> Picture:
+def budget_curves(table: DataFrame, *, ylabel: str, alt: str, bounds: Names = ()) -> Picture:
     """Mean and interval of every method at each number of labelled scans.
 
     table    columns method, budget, mean, low, high; one metric
@@ -255,29 +237,23 @@ def budget_curves(
     return picture(side_by_side(table, "budget", ticks, "labelled scans", ylabel, bounds), alt)
 
 
-def strata_curves(
-    table: pd.DataFrame, *, ylabel: str, alt: str, bounds: Sequence[str] = ()
-) -> Picture:
-    """Mean and interval of every method on the easiest to the hardest cases.
+def strata_curves(table: DataFrame, *, ylabel: str, alt: str, bounds: Names = ()) -> Picture:
+    """The same on the easiest to the hardest cases, of one metric and one budget.
 
-    table    columns part, easiest, hardest, cases, method, mean, low, high
-             (ssltut.evaluation.statistics.strata); one metric, one budget
-    bounds   methods drawn as grey bars at each value: the two bounds
-    Raises ConfigError when a column is missing, or a method has two rows at one value.
+    table    columns part, easiest, hardest, cases, method, mean, low, high, as from
+             ``ssltut.evaluation.statistics.strata``
     """
     check_table(table, "method", "part", "easiest", "hardest", "cases", "mean", "low", "high")
-    ticks = {
-        row.part: f"{row.easiest:.2f}\n1 case"
-        if row.cases == 1
-        else f"{row.easiest:.2f} to {row.hardest:.2f}\n{row.cases} cases"
-        for row in table.drop_duplicates("part").sort_values("part").itertuples()
-    }
+    ticks = {}
+    for row in table.drop_duplicates("part").sort_values("part").itertuples():
+        one, several = f"{row.easiest:.2f}\n1 case", f"{row.easiest:.2f} to {row.hardest:.2f}"
+        ticks[row.part] = one if row.cases == 1 else f"{several}\n{row.cases} cases"
     xlabel = "difficulty, from the easiest cases to the hardest"
     return picture(side_by_side(table, "part", ticks, xlabel, ylabel, bounds), alt)
 
 
 @styled
-def dot_matrix(has: pd.DataFrame, costs: pd.DataFrame, *, alt: str) -> Picture:
+def dot_matrix(has: DataFrame, costs: DataFrame, *, alt: str) -> Picture:
     """A matrix of dots beside bars: what each row has, and what it costs.
 
     has     True or False in every column: dots

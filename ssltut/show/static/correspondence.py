@@ -63,8 +63,7 @@ def correspondence_figure(
     """The voxel in its scan, its neighbours in the other, answers, and lines between them."""
     head = 0.6 if title else 0.0
     fig = Figure(figsize=(13, 13.6 + head))
-    heights = (head + 0.01, 4, 4, 5.6)
-    parts = fig.subfigures(4, 1, squeeze=False, height_ratios=heights)
+    parts = fig.subfigures(4, 1, squeeze=False, height_ratios=(head + 0.01, 4, 4, 5.6))
     head_part, top, middle, bottom = parts[:, 0]
     if title:
         head_part.text(0.01, 0.3, title, fontsize=20)

@@ -1,6 +1,7 @@
 """Curves over training steps or any other x; they differ in dashes and markers too."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,10 +44,7 @@ def add_line(ax: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str) -> None
 
 
 def draw_panels(axes: Sequence[Axes], history: pd.DataFrame, groups: Groups) -> None:
-    """The panels of ``curves``.
-
-    Single batches are noisy: of a long loss the thick line is the running mean.
-    """
+    """The panels of ``curves``; of a long loss, whose batches are noisy, the running mean."""
     for ax, (title, names) in zip(axes, groups.items(), strict=False):
         ending = ENDINGS.get(title, "")
         for k, name in enumerate(names):
@@ -76,8 +74,7 @@ def curves(history: pd.DataFrame | Named, *, alt: str, groups: Groups | None = N
 
     history   one row per step; columns like "total", "supervised", "supervised weight", "matching
               share", "validation dice"; gaps are NaN
-    groups    {panel title: columns} (default: loss terms, weights, shares, and a panel for each
-              validation score)
+    groups    {panel title: columns} (default: as in ``default_groups``)
     Raises ConfigError for a column that is not there.
     """
     history = pd.DataFrame(history)
@@ -97,13 +94,10 @@ def lines(
     xlabel: str,
     ylabel: str,
     alt: str,
-    title: str | None = None,
+    title: str = "",
     bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
 ) -> Picture:
-    """Named lines over one x, or over an x of their own ({name: x}).
-
-    bands   {name: (low, high)} shades an interval
-    """
+    """Named lines over one x, or an x of their own ({name: x}); ``bands`` {name: (low, high)}."""
     fig = Figure(figsize=(8, 4.6), layout="constrained")
     ax = fig.subplots()
     for k, (name, y) in enumerate(series.items()):
@@ -111,21 +105,17 @@ def lines(
         add_line(ax, k, own_x, np.asarray(y, float), name)
         if bands and name in bands:
             ax.fill_between(own_x, *bands[name], color=line_style(k)["color"], alpha=0.2, lw=0)
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title or "")
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     if len(series) > 1:
         ax.legend()
     return picture(fig, alt)
 
 
 def risk_coverage(
-    coverage: ArrayLike, risk: ArrayLike | Named, *, alt: str, title: str | None = None
+    coverage: ArrayLike, risk: ArrayLike | Named, *, alt: str, title: str = ""
 ) -> Picture:
-    """Error rate among the most certain voxels against the share of voxels kept.
-
-    coverage  (N,) share kept, the most certain first
-    risk      (N,) or {name: (N,)}
-    """
+    """Error rate (N,) or {name: (N,)} against the share of voxels kept (N,), most certain first."""
     risks = risk if isinstance(risk, Mapping) else {"risk": risk}
-    xlabel = "coverage: share of voxels kept, most certain first"
-    ylabel = "error rate among them"
-    return lines(coverage, risks, xlabel=xlabel, ylabel=ylabel, alt=alt, title=title)
+    axes: dict[str, Any] = {"xlabel": "coverage: share of voxels kept, most certain first"}
+    axes["ylabel"] = "error rate among them"
+    return lines(coverage, risks, **axes, alt=alt, title=title)

@@ -22,13 +22,10 @@ from ssltut.show.static.slices import Scene, check_shapes
 class EmbeddedScan:
     """One scan of the correspondence explorer, which takes these as keywords.
 
-    image, spacing  (X, Y, Z) HU or MR values, mm
+    image, spacing  (X, Y, Z) HU or MR values, mm;  window  as in ``Scene``
     embedding       (D, X, Y, Z)
-    label           (X, Y, Z): the labels of a labelled scan; of the unlabelled one its truth, where
-                    known
-    answer          (X, Y, Z) what the teacher says
-    heat            (X, Y, Z) for example its entropy
-    window          as in ``Scene``
+    label           (X, Y, Z) of a labelled scan; of the unlabelled one its truth, where known
+    answer, heat    (X, Y, Z) what the teacher says, and for example its entropy
     Raises ConfigError when the arrays do not share one grid.
     """
 
@@ -53,6 +50,9 @@ class EmbeddedScan:
     def scene(self, **layers: Any) -> Scene:
         """The scan with ``layers``, keywords of ``Scene``."""
         return Scene(self.image, self.spacing, window=self.window, **layers)
+
+
+Scans = Mapping[str, EmbeddedScan]
 
 
 class Question(NamedTuple):
@@ -118,25 +118,22 @@ class MatchFinder:
     """
 
     def __init__(
-        self,
-        target: EmbeddedScan,
-        labelled: Mapping[str, EmbeddedScan],
-        n_classes: int,
-        references: int = 120,
+        self, target: EmbeddedScan, labelled: Scans, n_classes: int, references: int = 120
     ) -> None:
         if not labelled:
-            fix = "give at least one"
-            raise ConfigError("there is no labelled scan to look for matches in", fix=fix)
+            problem = "there is no labelled scan to look for matches in"
+            raise ConfigError(problem, fix="give at least one")
         channels = len(target.embedding)
         for name, scan in labelled.items():
             if scan.label is None:
-                fix = "give its label"
-                raise ConfigError("a scan to look for matches in has no label", where=name, fix=fix)
+                problem = "a scan to look for matches in has no label"
+                raise ConfigError(problem, where=name, fix="give its label")
             if len(scan.embedding) != channels:
-                found = f"its embedding has {len(scan.embedding)} channels"
-                problem = f"{found}, that of the unlabelled scan {channels}"
-                fix = "take both from the same network"
-                raise ConfigError(problem, where=name, fix=fix)
+                problem = (
+                    f"its embedding has {len(scan.embedding)} channels, that of the unlabelled"
+                )
+                problem += f" scan {channels}"
+                raise ConfigError(problem, where=name, fix="take both from the same network")
         self.target, self.labelled = target, labelled
         self.n_classes, self.n_references = n_classes, references
         self.vectors: dict[str, Tensor] = {}
@@ -150,11 +147,9 @@ class MatchFinder:
         key = (scan, band, draw)
         if key not in self.drawn:
             label = torch.as_tensor(np.asarray(self.labelled[scan].label, np.int64))[None]
-            shell, k = surface_shell(label, band), self.n_references
-            random = torch.Generator().manual_seed(draw)
-            index, present = draw_references(
-                label, shell, self.n_classes, k=k, redraws=5, generator=random
-            )
+            region = label, surface_shell(label, band), self.n_classes
+            random, k = torch.Generator().manual_seed(draw), self.n_references
+            index, present = draw_references(*region, k=k, redraws=5, generator=random)
             if not present.any():
                 fix = "take a scan with more than one class"
                 problem = "its label has no surface to draw references from"

@@ -34,11 +34,9 @@ class VolumeScene:
         """The surface of each class."""
         if self.label is None:
             return []
-        table = self.table
-        if table is None:
-            classes = range(int(self.label.max()) + 1)
-            colours = [SERIES[(c - 1) % len(SERIES)] for c in classes]
-            table = LabelTable("", tuple(f"class {c}" for c in classes), tuple(colours))
+        classes = range(int(self.label.max()) + 1)
+        colours = tuple(SERIES[(c - 1) % len(SERIES)] for c in classes)
+        table = self.table or LabelTable("", tuple(f"class {c}" for c in classes), colours)
         return surfaces(self.label, self.spacing, table)
 
 
