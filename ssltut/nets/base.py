@@ -164,7 +164,7 @@ def upsampling(kind: str, c_in: int, c_out: int, step: Sides) -> nn.Module:
 def norm_layer(kind: str, channels: int) -> nn.Module:
     """Normalisation by name. "batch" keeps running statistics, which EMA then copies too."""
     if kind == "instance":
-        return nn.InstanceNorm3d(channels, affine=True)
+        return nn.GroupNorm(channels, channels)  # the same numbers as InstanceNorm3d, quicker
     if kind == "batch":
         return nn.BatchNorm3d(channels)
     if kind == "group":

@@ -281,7 +281,10 @@ def open_run(
         start_from(nets, method, Path(init))
     if not (folder / "last.safetensors").exists():
         start_pretrained(nets, method, log)
+    # Apple's convolutions have been wrong with channels last (ssltut.nets.build).
+    layout = torch.contiguous_format if device.type == "mps" else torch.preserve_format
     for role, net in nets.items():
+        net.to(memory_format=layout)  # type: ignore[call-overload]  # torch has no hint
         nets[role] = net.to(fabric.device)
     optimizer = adam(nets, config)
     semi = bool(unlabelled) and method.supervision is Supervision.SEMI

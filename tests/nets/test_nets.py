@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ssltut.errors import ConfigError
+from ssltut.nets.base import norm_layer
 from ssltut.nets.build import build_net
 from ssltut.nets.heads import Head
 
@@ -135,3 +136,31 @@ def test_a_projection_of_the_embedding_and_of_the_deepest_map():
         )
         assert net.heads["deep"](out.feats["bottleneck"]).shape[:3] == (1, 5, 2)
         assert torch.equal(net.heads["near"](out.feats["embedding"]), out.heads["near"])
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "group"])
+@pytest.mark.parametrize("arch", ["unet", "vnet", "resnet", "unet2d", "vnet2d"])
+def test_every_map_between_layers_has_its_channels_innermost(arch, norm):
+    heads = {"decoder": Head(), "coarse": Head(level=1)}
+    net = build_net(arch, 1, 2, **DEFAULTS | {"norm": norm}, heads=heads)
+    layouts = {}
+
+    def look(name, layer, inputs):
+        if inputs[0].ndim == 5:
+            layouts[name] = inputs[0].is_contiguous(memory_format=torch.channels_last_3d)
+
+    for name, layer in net.named_modules():
+        layer.register_forward_pre_hook(lambda *seen, name=name: look(name, *seen))
+    net(torch.randn(2, 1, 8, 8, 8), heads=True)
+    assert len(layouts) > 20
+    assert [name for name, innermost in layouts.items() if not innermost] == []
+
+
+def test_instance_normalisation_is_that_of_torch():
+    torch.manual_seed(0)
+    ours, theirs = norm_layer("instance", 5), torch.nn.InstanceNorm3d(5, affine=True)
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 5, 4, 6, 3)
+    assert torch.allclose(ours(x), theirs(x), atol=1e-6)
