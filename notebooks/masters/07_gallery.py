@@ -194,7 +194,7 @@ ersr.result()
 # Half of the blocks come from a labelled scan, the others from an unlabelled one, and the other way round. Features of a mix must agree
 # with those of the whole.
 #
-# *Published:* paper and code. *Ours:* blocks of at least 16 voxels.
+# *Published:* paper and code. *Ours:* both mixes in one pass, and a teacher without dropout.
 
 # %%
 m3hl = book.page("m3hl")
@@ -207,7 +207,7 @@ m3hl.term()
 m3hl.result()
 
 # %% [markdown]
-# *Something to try:* `smallest=4`. From which size on does a block say nothing?
+# *Something to try:* `blocks=8`. From which size on does a block say nothing?
 #
 # ## 8. C3S3: the winner teaches
 #

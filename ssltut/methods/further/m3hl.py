@@ -19,34 +19,44 @@ from ssltut.options import Count, Fraction, NotNegative
 class M3HL(BCP):
     """Copy-paste block by block, as a masked autoencoder hides them; features must agree too.
 
-    M is False in half of the blocks, drawn for each pair; X1, X2 and their loss are those of BCP,
-    without its first stage: each mix has of one kind of patch what the other has not. With f of the
-    student for X1, X2 and g of the teacher for u, v as they are:
-      low   mean over the four pairs of |f - g|, of the last decoder map
+    M is False in half of the blocks, drawn for each pair: each mix has of one kind of patch what
+    the other has not. X1, X2 and their loss are those of BCP, whose teacher starts as a copy of the
+    student: there is no first stage. With f of the student for X1, X2 and g of the teacher, which
+    learns nothing from them, for u, v as they are:
+      low   mean over the four pairs of |f - g|, of the last decoder map before its dropout
       high  the same of 1 - cos(f, g), of the flattened deepest map
-    No ramp. Departures: as of BCP, where CE + Dice is twice the paper's, so the weight of low and
-    high is so too (half there); blocks have at least 16 voxels a side, so that bones keep their
-    surroundings (the paper cuts 112 x 112 x 80 into 4 x 4 x 4).
+    No ramp.
 
-    features  weight of "low" and of "high"; at weight 0 nothing is mixed, and these are off too
-    pool      True: the deepest map goes through 3x3x3 max pooling with stride 2 first, as released
-              for the V-Net; its U-Net has none
+    option     published  ours   why
+    weight     0.5        0.5    as in BCP
+    pretrain   -          0.0    the released scripts have no first stage
+    least      -          300    of no effect without a first stage
+    box        -          2/3    of no effect: blocks take its place
+    ema_decay  0.99       0.99
+    features   0.5        1.0    of low and of high; published beside half of CE + Dice, ours the
+                                 whole
+    blocks     4          4      along every side, whatever its length; a side with fewer voxels
+                                 has one a voxel
+    pool       -          False  True: the deepest map through 3x3x3 max pooling with stride 2, as
+                                 released for the V-Net; the released U-Net has none
+
+    Ours, as in BCP: X1 and X2 in one pass, a teacher in eval mode. The released script for the left
+    atrium mixes nothing (it never writes the mask); that for ACDC does, and is followed.
     """
 
     name, title, year = "m3hl", "M3HL", 2025
     paper = "Liu et al., MICCAI 2025, arXiv:2508.03752"
-    fidelity = "adapted"
     ideas = ("consistency", "pseudo-labels", "mixing")
+    loss_weights = ("weight", "features")
 
     pretrain: Fraction = 0.0
     features: NotNegative = 1.0
     blocks: Count = 4
-    smallest: Count = 16
     pool: bool = False
 
     def mask(self, batch: Batch, n: int) -> Tensor:
         size, generator = batch.x_l.shape[2:], batch.generator("blocks")
-        return block_masks(n, size, self.blocks, self.smallest, generator)
+        return block_masks(n, size, self.blocks, generator)
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         terms = super().terms(batch, nets, outs, progress)
@@ -57,7 +67,7 @@ class M3HL(BCP):
         return terms
 
     def low(self, student: Out, teacher: Out) -> Tensor:
-        pairs = feature_pairs("embedding", student, teacher)
+        pairs = feature_pairs("undropped", student, teacher)
         return mean_of([(f - g).abs().mean() for f, g in pairs])
 
     def high(self, student: Out, teacher: Out) -> Tensor:
@@ -76,15 +86,12 @@ def feature_pairs(name: str, student: Out, teacher: Out) -> list[tuple[Tensor, T
     return [(f, g[: len(f)].float()) for f, g in product(mixed, plain)]
 
 
-def block_masks(
-    n: int, size: tuple[int, ...], blocks: int, smallest: int, generator: torch.Generator
-) -> Tensor:
+def block_masks(n: int, size: tuple[int, ...], blocks: int, generator: torch.Generator) -> Tensor:
     """(n, X, Y, Z) bool, False in half of the blocks of each of the ``n``.
 
-    Every side is cut into ``blocks``, fewer where they would have less than ``smallest`` voxels,
-    but 2 at least (1 where the side is one voxel long).
+    Every side is cut into ``blocks``, or into its voxels where it has fewer.
     """
-    counts = [min(s, max(2, min(blocks, s // smallest))) for s in size]
+    counts = [min(side, blocks) for side in size]
     total = int(np.prod(counts))
     device = generator.device
     orders = [torch.randperm(total, generator=generator, device=device) for _ in range(n)]
