@@ -49,6 +49,16 @@ def test_train_from_a_teacher_on_bone(made, tmp_path):
     assert found["options"]["use"] == ["UA", "NN"]
     assert found["init"]
     assert found["config"]["seed"] == 5
+    code, out, err = ssltut("evaluate", student, made[0] / "cohort", "--bone --json")
+    assert code == 0, err
+    assert {row["class"] for row in json.loads(out)["rows"]} == {"bone"}
+
+
+def test_compare_on_bone(made, tmp_path):
+    setting = "--bone --methods labels_only --budgets 2 --seeds 0 --workers 0 --json --out"
+    code, out, err = ssltut("compare", made[0] / "cohort", setting, tmp_path / "c", *QUICK)
+    assert code == 0, err
+    assert [row["class"] for row in json.loads(out)["classes"]] == ["bone"]
 
 
 def test_predictions_lie_on_the_grid_of_their_scan(made, tmp_path):
