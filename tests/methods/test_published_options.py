@@ -23,7 +23,6 @@ HEAD = re.compile(r"option {2,}published {2,}ours {2,}why$", re.MULTILINE)
 # Those of which nobody has written the table yet: none, when all are done.
 WITHOUT_TABLE = {
     "mean_teacher",
-    "ua_mt",
     "cps",
     "fixmatch",
     "urpc",

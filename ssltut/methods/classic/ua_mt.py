@@ -14,10 +14,18 @@ from ssltut.options import Count
 class UAMT(MeanTeacher):
     """Mean teacher whose consistency counts only where the teacher is sure.
 
-    Mask: entropy of the mean of ``passes`` dropout + noise passes below (0.75 + 0.25 ramp(t/T))
-    ln 2. Term: the masked squared difference, averaged over the masked voxels and the classes (the
-    published sum(m d) / (2 sum(m)) with two classes). ``classes``: of more than two the entropy of
-    the "two" most probable, or of "all" against ln C. Departures as in mean teacher.
+    Mask: entropy of the mean of dropout + noise passes below (0.75 + 0.25 ramp(t/T)) ln 2. Term:
+    the masked squared difference, averaged over the masked voxels and the classes (the published
+    sum(m d) / (2 sum(m)) with two classes). Departures as in mean teacher.
+
+    option         published  ours   why
+    weight         0.1        0.2    published beside half of cross-entropy + Dice, ours the whole
+    ema_decay      0.99       0.99
+    ema_warmup     True       True   the decay is at most 1 - 1/(t+1)
+    sigma_teacher  0.1        0.1    published clipped at 0.2
+    passes         8          8
+    classes        -          'two'  two classes published; of more, the most probable 'two' against
+                                     ln 2, or 'all' against ln C
     """
 
     name, title, year = "ua_mt", "UA-MT", 2019
