@@ -15,8 +15,7 @@ class PatchLocation(NamedTuple):
     """Where a patch comes from, as the geometry of every scan tells it, labelled or not.
 
     patient  whose scan it is
-    side     "left" or "right": the side of the body it shows. The scan says it in ``meta`` (as
-             cropped hips do), else the half it lies in
+    side     "left" or "right", of the body: as ``meta`` of the scan says, else the half it lies in
     centre   of the patch, 0 to 1 along each axis of the scan (right, anterior, superior)
     extent   its sides as shares of those of the scan
     A mirrored patch shows the other side.

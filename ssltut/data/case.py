@@ -9,8 +9,7 @@ import numpy as np
 
 from ssltut.errors import DataError
 
-# The entry of ``Case.meta`` that lists the classes labelled in a scan that lacks some.
-LABELLED = "labelled classes"
+LABELLED = "labelled classes"  # in ``Case.meta`` of a scan that lacks some: those it has
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
@@ -46,9 +45,8 @@ class Case:
             problem = f"the image has {self.image.ndim} dimensions, expected 3"
             raise DataError(problem, where=self.id, fix="give one 3D volume per case")
         if self.label is not None and self.label.shape != self.image.shape:
-            shapes = f"shape {self.label.shape} but the image has {self.image.shape}"
-            fix = "resample the label onto the image's grid"
-            raise DataError(f"the label has {shapes}", where=self.id, fix=fix)
+            problem = f"the label has shape {self.label.shape} but the image has {self.image.shape}"
+            raise DataError(problem, where=self.id, fix="resample the label onto the image's grid")
 
     @property
     def spacing(self) -> tuple[float, float, float]:

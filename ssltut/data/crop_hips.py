@@ -11,10 +11,8 @@ GRID = 4.0  # mm, of the search without labels
 HEAD = 24.0  # mm, the radius of a femoral head
 ASIDE = (50.0, 130.0)  # mm from the middle of the bones, where hip joints lie
 BONE, CORTEX = 150, 350  # HU
-# Least share above BONE of the ball of HEAD mm; 0.73 to 0.94 in four real hips, porous ones too.
-FILLED = 0.6
-# Least share above CORTEX within 8 mm more; 0.11 to 0.46 in those hips, none in a kidney full of
-# contrast medium.
+FILLED = 0.6  # least share above BONE in the ball of HEAD mm; four real hips: 0.73 to 0.94
+# Least share above CORTEX within 8 mm more; those hips: 0.11 to 0.46, a kidney with contrast: none.
 SHELL = 0.04
 # mm from that ball to the middle of the upper femur: outwards, back, down (mean of two hips).
 TO_CENTRE = (15.0, -10.0, -18.0)
@@ -50,10 +48,7 @@ def _by_label(case: Case) -> dict[str, np.ndarray]:
 
 
 def _share_in_ball(case: Case, above: float, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """What of the scan is ``above`` a HU value, and its share of the ball around every voxel.
-
-    Both on voxels of GRID mm; ``radius`` in mm.
-    """
+    """What is ``above`` a HU value, and its share of the ball around each voxel, on GRID mm."""
     from scipy.ndimage import zoom
     from scipy.signal import fftconvolve
 
@@ -66,10 +61,7 @@ def _share_in_ball(case: Case, above: float, radius: float) -> tuple[np.ndarray,
 
 
 def _by_bone(case: Case) -> dict[str, np.ndarray]:
-    """On each side the ball of the size of a femoral head that is fullest of bone.
-
-    There must be cortical bone in or near it.
-    """
+    """On each side the ball of a femoral head's size fullest of bone, with cortical bone near."""
     bone, filled = _share_in_ball(case, BONE, HEAD)
     _, shell = _share_in_ball(case, CORTEX, HEAD + 8)
     across = np.arange(len(bone))

@@ -1,7 +1,4 @@
-"""Class names and colours, and how others number the same bones.
-
-Nothing else knows how many classes there are.
-"""
+"""Class names and colours, and how others number the same bones."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
@@ -90,32 +87,25 @@ class LabelMap:
         Raises DataError that lists the values which are in neither ``values`` nor ``rest``.
         """
         values, inverse, counts = np.unique(label, return_inverse=True, return_counts=True)
-        unknown = []
-        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            if self.rest is not None and value not in self.values and value not in self.rest:
-                unknown.append(f"{value:.10g} ({count} voxels)")
+        found = dict(zip(values.tolist(), counts.tolist(), strict=True))
+        known = found if self.rest is None else {*self.values, *self.rest}
+        unknown = [f"{v:.10g} ({n} voxels)" for v, n in found.items() if v not in known]
         if unknown:
             problem = f"{len(unknown)} label values are not in the mapping"
             fix = f"map them to {', '.join(self.table.names)}, or list them as background"
             raise DataError(f"{problem}: {', '.join(unknown[:8])}", where=where, fix=fix)
-        classes = np.array([self.values.get(value, 0) for value in values.tolist()], np.uint8)
+        classes = np.array([self.values.get(value, 0) for value in found], np.uint8)
         return classes[inverse].reshape(label.shape)
 
 
+HIP_BONE = LabelTable("hip bone", ("background", "hip bone"), HIP.colours[:2])
+BONE_FILES = {"hip_left": 1, "hip_right": 1, "femur_left": 2, "femur_right": 2}
 LABEL_MAPS = {
     "hip": LabelMap(HIP, {1: 1, 2: 2}),
     # Version 2, with 117 classes.
-    "totalsegmentator": LabelMap(
-        HIP,
-        {77: 1, 78: 1, 75: 2, 76: 2},
-        range(118),
-        {"hip_left": 1, "hip_right": 1, "femur_left": 2, "femur_right": 2},
-    ),
-    # Liu et al. 2021: 1 sacrum, 2 right hip, 3 left hip, 4 lumbar spine. Femurs are background
-    # there, so the table has none.
-    "ctpelvic1k": LabelMap(
-        LabelTable("hip bone", ("background", "hip bone"), HIP.colours[:2]), {2: 1, 3: 1}, (0, 1, 4)
-    ),
+    "totalsegmentator": LabelMap(HIP, {77: 1, 78: 1, 75: 2, 76: 2}, range(118), BONE_FILES),
+    # Liu et al. 2021: 1 sacrum, 2 right hip, 3 left hip, 4 lumbar spine; femurs are background.
+    "ctpelvic1k": LabelMap(HIP_BONE, {2: 1, 3: 1}, (0, 1, 4)),
 }
 
 
@@ -150,8 +140,7 @@ def _label_map_of(about: dict[str, Any]) -> LabelMap:
     if not is_complete or set(about) - {"table", "values", "masks", "others", "files"}:
         parts = "table, values {number: class}, masks {file: class}, others and files"
         raise ValueError(f"its parts are {parts}")
-    others = about.get("others")
+    others, files = about.get("others"), about.get("files") or LabelMap.files
     rest = None if others == "background" else {0, *map(int, others or ())}
-    files = about.get("files") or LabelMap.files
     files = (files,) if isinstance(files, str) else tuple(files)
     return LabelMap(table, values, rest, masks, files)

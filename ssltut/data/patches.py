@@ -81,25 +81,15 @@ class PatchPool:
         self.patients = tuple(case.patient for case in cases)
         metas = [case.meta for case in cases]
         self.sides = [meta.get("side") or meta.get("anatomy", {}).get("side") for meta in metas]
-        self.partial: dict[str, tuple[int, ...]] = {
-            case.id: tuple(case.meta[LABELLED]) for case in cases if LABELLED in case.meta
-        }
+        self.partial = {c.id: tuple(c.meta[LABELLED]) for c in cases if LABELLED in c.meta}
         self.images = [self._image(case, intensity) for case in cases]
-        self.labels = [
-            None if case.label is None else self._pad(torch.as_tensor(case.label), 0).to(device)
-            for case in cases
-        ]
-        # Half of the labelled patches are centred on a foreground voxel, as bone fills a small part
-        # of a scan.
-        self.foreground = [
-            None if label is None else torch.nonzero(label > 0) for label in self.labels
-        ]
+        labels = (case.label for case in cases)
+        self.labels = [None if y is None else self._pad(torch.as_tensor(y), 0) for y in labels]
+        # Bone fills a small part of a scan, so half of the labelled patches are centred on some.
+        self.foreground = [None if y is None else torch.nonzero(y > 0) for y in self.labels]
 
     def known(self, ids: Sequence[str], n_classes: int) -> Tensor | None:
-        """Which classes are labelled in the scans ``ids``, (B, n_classes) bool.
-
-        None where no scan of the pool lacks any.
-        """
+        """Which classes are labelled in scans, (B, n_classes) bool; None where all are in all."""
         if not self.partial:
             return None
         known = torch.zeros(len(ids), n_classes, dtype=torch.bool)
@@ -110,12 +100,12 @@ class PatchPool:
     def _image(self, case: Case, intensity: Intensity) -> Tensor:
         steps = np.rint(intensity.normalise(case.image) * SCALE)
         volume = np.clip(steps, -32768, 32767).astype(np.int16)
-        return self._pad(torch.from_numpy(volume), int(volume.min())).to(self.device)
+        return self._pad(torch.from_numpy(volume), int(volume.min()))
 
     def _pad(self, volume: Tensor, value: int) -> Tensor:
         missing = [max(0, p - s) for p, s in zip(self.patch, volume.shape, strict=True)]
         pad = [v for m in reversed(missing) for v in (m // 2, m - m // 2)]
-        return F.pad(volume, pad, value=value) if any(missing) else volume
+        return (F.pad(volume, pad, value=value) if any(missing) else volume).to(self.device)
 
     def _box(self, i: int, generator: torch.Generator) -> tuple[slice, ...]:
         """A random patch of volume ``i``."""
@@ -145,21 +135,17 @@ class PatchPool:
         boxes = [self._box(i, generator) for i in which]
         augmentation = Augmentation.draw(n, generator)
         images, labels = self._cut(which, boxes, generator)
-        mirrored = augmentation.mirror.tolist()
-        return Patches(
-            augmentation.apply(images),
-            None if labels is None else augmentation.apply_label(labels),
-            tuple(self.ids[i] for i in which),
-            tuple(map(self._location, which, boxes, mirrored)),
-        )
+        if labels is not None:
+            labels = augmentation.apply_label(labels)
+        places = tuple(map(self._location, which, boxes, augmentation.mirror.tolist()))
+        ids = tuple(self.ids[i] for i in which)
+        return Patches(augmentation.apply(images), labels, ids, places)
 
     def _cut(
         self, which: list[int], boxes: list[tuple[slice, ...]], generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
         """Images (n, 1, *patch) and labels (n, *patch) or None of these boxes, randomised."""
-        view = None
-        if self.randomise:
-            view = Randomisation.draw(len(which), generator, self.randomise)
+        view = Randomisation.draw(len(which), generator, self.randomise) if self.randomise else None
         images, labels = [], []
         for k, (i, box) in enumerate(zip(which, boxes, strict=True)):
             image, label = self.images[i], self.labels[i]

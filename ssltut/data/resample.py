@@ -12,10 +12,9 @@ from ssltut.errors import DataWarning
 def resample(case: Case, spacing: tuple[float, float, float], n_classes: int) -> Case:
     """A case on voxels of nearly ``spacing`` mm; one that has it already comes back as it is.
 
-    The corners of the volume stay where they are, so the voxel size is the nearest one that divides
-    the extent. The image is interpolated linearly with anti-aliasing; a voxel gets the class with
-    the largest resampled share of it. Warns with DataWarning when a class loses or gains more than
-    a fifth of its volume.
+    The corners of the volume stay, so the voxel size is the nearest that divides the extent. The
+    image is interpolated linearly with anti-aliasing; a voxel gets the class with most of it.
+    Warns with DataWarning when a class loses or gains more than a fifth of its volume.
     """
     sides = zip(case.image.shape, case.spacing, spacing, strict=True)
     shape = tuple(max(1, round(n * old / new)) for n, old, new in sides)
@@ -44,18 +43,14 @@ def resample(case: Case, spacing: tuple[float, float, float], n_classes: int) ->
 def _resize(volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     from skimage.transform import resize
 
-    volume = volume.astype(np.float32)
-    resized = resize(volume, shape, order=1, anti_aliasing=True, preserve_range=True)
-    return resized.astype(np.float32)
+    options = {"order": 1, "anti_aliasing": True, "preserve_range": True}
+    return resize(volume.astype(np.float32), shape, **options).astype(np.float32)
 
 
 def onto_grid(
     label: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], target: np.ndarray
 ) -> np.ndarray:
-    """``label`` (X, Y, Z) on the grid of ``shape`` and affine ``target``.
-
-    Every voxel has the value of the nearest one there, 0 outside of ``label``.
-    """
+    """``label`` (X, Y, Z) on another grid: the nearest value, 0 outside of ``label``."""
     from scipy.ndimage import affine_transform
 
     step = np.linalg.solve(affine, target)

@@ -1,7 +1,4 @@
-"""Split: which scans are labelled, unlabelled, validation and test.
-
-It is a file with ids and a hash, never the order of a list.
-"""
+"""Split: which scans are labelled, unlabelled, validation and test; ids and a hash, in a file."""
 
 import hashlib
 import json
@@ -105,10 +102,7 @@ def make_split(
     def scans_of(scans: Mapping[str, str], chosen: set[str]) -> tuple[str, ...]:
         return tuple(case_id for case_id in sorted(scans) if scans[case_id] in chosen)
 
-    unlabelled = unlabelled or {}
-    return Split(
-        labelled=scans_of(labelled, set(patients) - held_out),
-        unlabelled=scans_of(unlabelled, set(unlabelled.values()) - held_out),
-        validation=scans_of(labelled, validated),
-        test=scans_of(labelled, tested),
-    )
+    trained, bare = set(patients) - held_out, unlabelled or {}
+    rest = scans_of(bare, set(bare.values()) - held_out)
+    held = scans_of(labelled, validated), scans_of(labelled, tested)
+    return Split(scans_of(labelled, trained), rest, *held)

@@ -35,12 +35,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What all patches get before any weak or strong view: left-right mirror, contrast, brightness.
+    """What all patches get before any weak or strong view; ours, the paper states none.
 
     mirror    (B,) bool, along axis 0 (patient left-right)
     contrast  (B,) factor
-    shift     (B,) in units of the normalised image
-    The paper states no spatial augmentation; this one is ours and is the same for every method.
+    shift     (B,) of brightness, in units of the normalised image
     """
 
     mirror: Tensor
@@ -110,9 +109,9 @@ class Randomisation:
     def cut(
         self, i: int, image: Tensor, label: Tensor | None, box: tuple[slice, ...]
     ) -> tuple[Tensor, Tensor | None]:
-        """The patch of view ``i`` at ``box`` of a whole image (X, Y, Z) and label, deformed.
+        """The patch at ``box`` of a whole image (X, Y, Z) and label, deformed about its middle.
 
-        It is deformed about the middle of the box. Beyond the scan its edge goes on.
+        ``i`` is its number in the view. Beyond the scan its edge goes on.
         """
         corner = torch.tensor([side.start for side in box], device=image.device)
         patch = [side.stop - side.start for side in box]
