@@ -30,6 +30,7 @@ from ssltut.training.config import TrainConfig, profile_named
 HERE = Path(__file__).parent
 BENCH = [
     "labels_only",
+    "same_batch",
     "mean_teacher",
     "ua_mt",
     "cps",
@@ -59,6 +60,7 @@ COHORT = {
 TRIAL = {"n": 18, "size": 32, "labelled": 4, "validation": 1, "test": 6}
 FEW = [
     "labels_only",
+    "same_batch",
     "mean_teacher",
     "ua_mt",
     "cps",

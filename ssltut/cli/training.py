@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ssltut.data.cohort import Cohort
     from ssltut.training.config import TrainConfig
 
+SETTINGS = ("steps", "lr", "precision", "arch", "norm", "select", "randomise")
+
 
 def train(args: argparse.Namespace) -> int:
     """Train a method on a cohort; a killed run is continued by the same command."""
@@ -141,38 +143,39 @@ def evaluate_arguments(add: Add) -> None:
 def compare(args: argparse.Namespace) -> int:
     """Methods x budgets x seeds on one cohort, with intervals and paired tests; resumable."""
     from ssltut.evaluation.compare import compare as run_comparison
-    from ssltut.evaluation.statistics import paired, report, summary
+    from ssltut.evaluation.statistics import baseline_of, paired, report, summary
     from ssltut.metrics import METRICS
 
-    if args.metric not in METRICS or args.baseline not in args.methods:
+    baseline = args.baseline or baseline_of(args.methods)
+    if args.metric not in METRICS or baseline not in args.methods:
         metrics = ", ".join(METRICS)
         fix = f"choose the metric among {metrics}, the baseline among the methods compared"
-        raise ConfigError(f"the metric is {args.metric}, the baseline {args.baseline}", fix=fix)
+        raise ConfigError(f"the metric is {args.metric}, the baseline {baseline}", fix=fix)
     cohort, config = open_cohort(args), training_config(args)
     options = picked(args, "budgets", "seeds", "draw", "largest", "workers", "dask")
     rows = run_comparison(cohort, args.methods, args.out, config=config, log=log, **options)
     values = {
         "summary": summary(rows, args.metric).to_dict("records"),
         "classes": summary(rows, args.metric, by_class=True).to_dict("records"),
-        "paired": paired(rows, args.metric, args.baseline).to_dict("records"),
+        "paired": paired(rows, args.metric, baseline).to_dict("records"),
         "csv": str(args.out / "results.csv"),
     }
-    print_result(args, values, report(rows, args.metric, args.baseline))
+    print_result(args, values, report(rows, args.metric, baseline))
     return 1 if (rows["status"] == "failed").any() else 0
 
 
 def compare_arguments(add: Add) -> None:
     add_cohort(add)
-    methods = ["labels_only", "mean_teacher", "ua_mt", "embedding_matching", "neighbour_vote"]
-    add("--methods", nargs="+", default=[*methods, "all_labels"])
+    methods = ["mean_teacher", "ua_mt", "embedding_matching", "neighbour_vote"]
+    add("--methods", nargs="+", default=["labels_only", "same_batch", *methods, "all_labels"])
     add("--budgets", nargs="+", type=int, default=[4])
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     words = "label the first scans of the split for every seed instead of a draw"
     add("--published-split", dest="draw", action="store_false", help=words)
     add_largest(add)
     add("--metric", default="dice", help="of the printed tables (default: dice); the CSV holds all")
-    words = "the method that the others are tested against (default: labels_only)"
-    add("--baseline", default="labels_only", help=words)
+    words = "the method that the others are tested against (default: same_batch, or labels_only)"
+    add("--baseline", help=words)
     add("--out", type=Path, required=True)
     add_workers(add)
     add_training(add)
@@ -186,6 +189,8 @@ def add_cohort(add: Add) -> None:
     add("--test-list", type=Path, metavar="FOLDER", help=words)
     words = "all classes as one: of hips the binary task of the paper, bone against rest"
     add("--bone", action="store_true", help=words)
+    words = "so many validation scans, as varied as the test, from the unlabelled ones with labels"
+    add("--validation", type=int, metavar="N", help=words)
 
 
 def add_training(add: Add) -> None:
@@ -194,6 +199,8 @@ def add_training(add: Add) -> None:
     add("--lr", type=float)
     add("--patch", type=int, nargs="+", help="patch side in voxels, or three sides")
     add("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d see slice by slice")
+    add("--norm", help="batch (default), instance or group")
+    add("--select", help="which weights: last (default), or of the best dice or hd95 on validation")
     words = "domain randomisation of the patches, 0 (off) to 1"
     add("--randomise", type=float, metavar="STRENGTH", help=words)
     add("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
@@ -217,13 +224,15 @@ def open_cohort(args: argparse.Namespace) -> "Cohort":
     cohort = read_cohort(args.cohort, args.test_list)
     if args.spacing is not None:
         cohort = cohort.resampled(args.spacing)
+    if args.validation is not None:
+        cohort = cohort.with_validation(args.validation)
     return cohort.as_bone() if args.bone else cohort
 
 
 def training_config(args: argparse.Namespace, seed: int | None = None) -> "TrainConfig":
     from ssltut.training.config import profile_named
 
-    given = {"seed": seed, **picked(args, "steps", "lr", "precision", "arch", "randomise")}
+    given = {"seed": seed, **picked(args, *SETTINGS)}
     changes = {name: value for name, value in given.items() if value is not None}
     if args.patch is not None:
         if len(args.patch) not in (1, 3):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -134,6 +135,31 @@ class Cohort:
         rest = tuple(case_id for case_id in pool if case_id not in labelled)
         return replace(self, split=replace(self.split, labelled=labelled, unlabelled=rest))
 
+    def with_validation(self, n: int) -> "Cohort":
+        """The same cohort with ``n`` validation scans, as varied as the test scans.
+
+        They come from the unlabelled scans whose label is known and from the old validation scans:
+        of every condition (illness or metal in ``meta["pathology"]``, none in real scans) as many
+        as its share of the test asks for. A choice of weights by two scans is a lottery; six are
+        the least that we would trust. Raises ConfigError where there are not enough.
+        """
+        test = [condition(self.case(case_id)) for case_id in self.split.test]
+        pool = [*self.known_unlabelled(), *self.split.validation]
+        of = {case_id: condition(self.case(case_id)) for case_id in pool}
+        chosen: list[str] = []
+        while len(chosen) < n:
+            have = Counter(of[case_id] for case_id in chosen)
+            lacks = {c: (have[c] + 0.5) / test.count(c) for c in test}
+            free = [i for i in pool if i not in chosen and of[i] in lacks]
+            if not free:
+                problem = f"{len(chosen)} scans with labels are like those of the test, not {n}"
+                fix = f"choose 1 to {len(chosen)}, or label more"
+                raise ConfigError(problem, where=self.name, fix=fix)
+            chosen.append(min(free, key=lambda case_id: lacks[of[case_id]]))
+        training = [*self.split.unlabelled, *self.split.validation]
+        rest = tuple(case_id for case_id in training if case_id not in chosen)
+        return replace(self, split=replace(self.split, unlabelled=rest, validation=tuple(chosen)))
+
     def partially_labelled(self, *kept: Sequence[str]) -> "Cohort":
         """The labelled training scans in turn keep the classes that ``kept`` names for them.
 
@@ -186,6 +212,12 @@ class Cohort:
             problem = f"projections are made of CT, the scans are {self.modality}"
             raise ConfigError(problem, where=self.name, fix="use a cohort of CT")
         return self._changed(project, "projected", modality="X-ray", spacing=None)
+
+
+def condition(case: Case) -> str:
+    """What is wrong in a scan, as far as its ``meta`` says: illnesses, metal, or "none"."""
+    found = [name for name, severity in case.meta.get("pathology", {}).items() if severity]
+    return ", ".join(found) or "none"
 
 
 def _held(case: Case) -> Case:

@@ -14,6 +14,7 @@ from ssltut.methods.registry import METHODS, fidelity_of, title_of
 from ssltut.metrics import HIGHER_IS_BETTER
 
 LOWER_BOUND, UPPER_BOUND = "labels_only", "all_labels"
+CONTROL = "same_batch"  # what a gain is measured from: all of the step but the unlabelled loss
 SCORED = ["ok", "missed", "invented"]
 
 
@@ -153,13 +154,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def differences(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) -> pd.DataFrame:
+def baseline_of(methods: Iterable[str]) -> str:
+    """What gains are measured from: the control, or where it was not run the lower bound."""
+    return CONTROL if CONTROL in set(methods) else LOWER_BOUND
+
+
+def differences(rows: pd.DataFrame, metric: str, baseline: str | None = None) -> pd.DataFrame:
     """Patients x other methods, for one budget: the metric minus that of ``baseline``.
 
+    ``baseline`` None is that of ``baseline_of``.
     It is the difference on the same patient with the same seed, then the mean over seeds. A seed
     that failed for one of the two is left out for both: its draw of labelled scans may have been an
     easy one.
     """
+    baseline = baseline or baseline_of(rows["method"])
     values = run_values(rows, metric)
     others = order_of(name for name in rows["method"] if name != baseline)
     if baseline not in values:
@@ -168,7 +176,7 @@ def differences(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) ->
 
 
 def paired(
-    rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND, *, by_class: bool = False
+    rows: pd.DataFrame, metric: str, baseline: str | None = None, *, by_class: bool = False
 ) -> pd.DataFrame:
     """Every other method against ``baseline``, same budget, patients and seeds.
 
@@ -178,6 +186,8 @@ def paired(
     class. Where all runs of either failed, the numbers are NaN. Raises ConfigError when the
     baseline was not run, or for an unknown metric.
     """
+
+    baseline = baseline or baseline_of(rows["method"])
 
     def tests(part: pd.DataFrame) -> pd.DataFrame:
         return _uncorrected(part, metric, baseline)
@@ -237,11 +247,12 @@ def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
     return f"After Holm's correction: {'; '.join(words)}.{rest}"
 
 
-def report(rows: pd.DataFrame, metric: str, baseline: str = LOWER_BOUND) -> str:
+def report(rows: pd.DataFrame, metric: str, baseline: str | None = None) -> str:
     """The tables of a comparison for a terminal, what they say in words, and which bound they lack.
 
     Raises ConfigError as ``paired``.
     """
+    baseline = baseline or baseline_of(rows["method"])
     against = paired(rows, metric, baseline)
     direction = "higher" if HIGHER_IS_BETTER[metric] else "lower"
     whole = f"{metric}, {direction} is better; mean over classes, 95 % intervals over patients"

@@ -208,8 +208,9 @@ class Method:
         return bool(self.loss_weights) and not any(getattr(self, w) for w in self.loss_weights)
 
     def acts(self, batch: Batch, progress: Progress) -> bool:
-        """Whether it has terms of its own in this step: a weight, and unlabelled patches."""
-        return not self.idle and batch.x_u is not None
+        """Whether it has terms of its own in this step: a weight, and the patches it needs."""
+        needs_none = self.supervision is not Supervision.SEMI
+        return not self.idle and (needs_none or batch.x_u is not None)
 
     def acting(self, batch: Batch, progress: Progress) -> "Method":
         """Whose hooks this step follows: its own, or those of labels only, same batch.

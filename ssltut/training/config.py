@@ -74,11 +74,7 @@ class TrainConfig:
         return TrainConfig(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        values = asdict(self)
-        for name in ("randomise", "decay"):
-            if not values[name]:
-                del values[name]  # hashes of runs without them stay
-        return values
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

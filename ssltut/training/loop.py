@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort
 from ssltut.data.labels import LabelTable
 from ssltut.data.patches import Intensity, PatchPool
-from ssltut.errors import TrainingError
+from ssltut.errors import DataWarning, TrainingError
 from ssltut.files import write_atomically
 from ssltut.methods.contract import Method, Plan, Progress, Supervision, Terms
 from ssltut.metrics import HIGHER_IS_BETTER
@@ -47,6 +48,9 @@ from ssltut.training.windows import validation_scores
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+ENOUGH = 6  # validation scans to choose weights by
 
 
 def train(
@@ -270,6 +274,10 @@ def open_run(
     # The scans, as pools of patches on the device.
     labelled = cohort.training("labelled")
     unlabelled = cohort.training("unlabelled")
+    if config.select != "last" and len(cohort.split.validation) < ENOUGH:
+        found = f"{len(cohort.split.validation)} validation scans choose the weights: a lottery"
+        fix = f'give {ENOUGH} and more (Cohort.with_validation), or use select="last"'
+        warnings.warn(DataWarning(found, where=cohort.name, fix=fix), stacklevel=2)
     intensity = Intensity.of([*labelled, *unlabelled])
 
     def pool(cases: list[Case]) -> PatchPool:

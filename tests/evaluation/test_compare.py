@@ -60,7 +60,7 @@ def test_one_row_per_case_class_and_metric(swept):
         "difficulty",
     ]
     assert rows[needed].notna().all().all()
-    assert (rows["selection"] == "dice").all()
+    assert (rows["selection"] == "last").all()
     assert rows["error"].isna().all()
     assert json.loads(rows["settings"].iloc[0])["lr"] == TINY.lr
     assert json.loads(rows["options"][rows["method"] == "ua_mt"].iloc[0])["passes"] == 8

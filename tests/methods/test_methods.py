@@ -141,7 +141,7 @@ def test_the_2d_network_sees_every_slice_by_itself(name, tmp_path):
             assert torch.allclose(a, torch.cat(parts, -1), atol=1e-4), key
 
 
-@pytest.mark.parametrize("name", SEMI)
+@pytest.mark.parametrize("name", sorted(set(SEMI) - {"same_batch"}))
 @pytest.mark.parametrize("certain", [False, True])
 def test_a_step_is_finite_where_every_network_is_sure_and_where_none_is(name, certain):
     method = make_method(name)
