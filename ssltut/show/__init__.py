@@ -1,7 +1,6 @@
-"""Pictures of scans, labels, uncertainty, training and matches.
+"""Pictures of scans, labels, uncertainty, training and matches; each needs its ``alt`` text.
 
-Every view is complete as a static picture (``static``: data, geometry, still pictures) and better
-as a widget (``live``); each needs its ``alt`` text.
+Every view is complete as a still picture (``static``) and better as a widget (``live``).
 """
 
 from importlib import import_module
@@ -34,9 +33,7 @@ HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """A view is imported when it is first used, so that ``from ssltut import show`` costs
-    nothing.
-    """
+    """A view is imported when it is first used: ``from ssltut import show`` costs nothing."""
     if name not in HOMES:
         raise AttributeError(f"ssltut.show has no view {name!r}")
     return getattr(import_module(f"ssltut.show.{HOMES[name]}"), name)

@@ -63,27 +63,24 @@ def explore_matches(
     finder = MatchFinder(new, scans, table.n_classes, references)
     if not isinstance(question, Question):
         question = Question(**question)
-    first, old = next(iter(scans.items()))
-    names, match = (name, first), finder(at, first, question)
-    sides = (known_surfaces(new, table), known_surfaces(old, table))
-    scene = match_scene(match, sides, names)
+    first = next(iter(scans))
+    match = finder(at, first, question)
+    sides = known_surfaces(new, table), known_surfaces(match.source, table)
+    scene = match_scene(match, sides, (name, first))
     still = picture(correspondence_figure(match, table, scene, title), alt)
     if frontend() == "static":
         return still
-    return MatchExplorer(finder, table, at, question, still, name=name, title=title)
+    return MatchExplorer(finder, table, at, question, still, name, title)
 
 
 class MatchExplorer(LinkedPlanes):
     """Pick a voxel, see which labelled voxels resemble it and what they say.
 
-    images     {plane: picture} of the unlabelled scan, on which a click picks;  reference  the same
-               of the labelled one
-    scan, kernel   Dropdowns;  k, band, draw  IntSliders
-    neighbour  IntSlider, the rank of the reference that ``reference`` is cut at
+    images     {plane: picture} of the unlabelled scan;  reference  the same of the labelled one,
+               cut at the reference of rank ``neighbour``
     answer     HTML: the class by vote, by kernel, by the teacher, and the truth
     plot       of the lines in 3D: a plotly FigureWidget; where there is none, an Image that the
                Button ``draw_plot`` fills
-    match      the ``Match`` that is shown
     """
 
     def __init__(
@@ -93,7 +90,6 @@ class MatchExplorer(LinkedPlanes):
         at: Sequence[int],
         question: Question,
         still: Picture,
-        *,
         name: str,
         title: str | None,
     ) -> None:
@@ -104,9 +100,8 @@ class MatchExplorer(LinkedPlanes):
         self.target_meshes = known_surfaces(finder.target, table)
         self.meshes: dict[str, list[Mesh]] = {}  # of each labelled scan that was looked at
         self.reference = {plane: plane_image(plane, "", clickable=False) for plane in PLANES}
-        scans, kernels = list(finder.labelled), list(KERNELS)
-        self.scan = dropdown("scan", scans, "labelled")
-        self.kernel = dropdown("kernel", kernels, "kernel", value=question.kernel)
+        self.scan = dropdown("scan", list(finder.labelled), "labelled")
+        self.kernel = dropdown("kernel", list(KERNELS), "kernel", value=question.kernel)
         self.k = int_slider("k", question.k, 1, max(MOST, question.k), "k")
         self.band = int_slider("band", question.band, 1, max(4, question.band), "band")
         self.draw = int_slider("draw", question.draw, 0, max(9, question.draw), "draw")
@@ -119,7 +114,7 @@ class MatchExplorer(LinkedPlanes):
         self.plot = self.new_plot()
         for control in (self.scan, self.kernel, self.k, self.band, self.draw):
             control.observe(self.changed, names="value")
-        self.neighbour.observe(self.neighbour_changed, names="value")
+        self.neighbour.observe(lambda _: self.held or self.draw_reference(), names="value")
         self.fill(self.rows(), title)
         self.redraw()
 
@@ -146,12 +141,12 @@ class MatchExplorer(LinkedPlanes):
 
     def find(self) -> MatchScene:
         """Search again; returns the lines in 3D."""
-        self.match = self.finder(self.at, self.scan.value, self.question)
-        if self.scan.value not in self.meshes:
-            self.meshes[self.scan.value] = known_surfaces(self.match.source, self.table)
-        sides = (self.target_meshes, self.meshes[self.scan.value])
-        scans = (self.name, self.scan.value)
-        return match_scene(self.match, sides, scans)
+        scan = self.scan.value
+        self.match = self.finder(self.at, scan, self.question)
+        if scan not in self.meshes:
+            self.meshes[scan] = known_surfaces(self.match.source, self.table)
+        sides = (self.target_meshes, self.meshes[scan])
+        return match_scene(self.match, sides, (self.name, scan))
 
     def redraw(self) -> None:
         """Another voxel, scan or question: everything is looked up and drawn again."""
@@ -162,10 +157,6 @@ class MatchExplorer(LinkedPlanes):
         self.draw_reference()
         self.answer.value = self.answer_html()
         self.update_plot()
-
-    def neighbour_changed(self, change: Mapping[str, Any]) -> None:
-        if not self.held:
-            self.draw_reference()
 
     def draw_reference(self) -> None:
         """The labelled scan, cut at the neighbour of the rank asked for."""
@@ -183,13 +174,10 @@ class MatchExplorer(LinkedPlanes):
             image.value = crossed(frame, scene, plane, (x, y, z))
 
     def mark_neighbours(self, frame: Image.Image, scene: Scene, plane: str) -> None:
-        """Mark each neighbour as seen through the slices: a circle where it agrees, else a square.
-
-        The nearest is drawn last, on top.
-        """
+        """Neighbours as seen through the slices: circles where they agree, else squares."""
         pen = ImageDraw.Draw(frame)
-        marks = list(zip(self.match.place, self.match.agree, strict=True))
-        for place, agreed in reversed(marks):
+        marks = zip(self.match.place[::-1], self.match.agree[::-1], strict=True)  # nearest on top
+        for place, agreed in marks:
             x, y = position(scene, plane, place)
             shape = pen.ellipse if agreed else pen.rectangle
             colour = MATCHES[0 if agreed else 1]["color"]

@@ -85,12 +85,7 @@ def explore_embeddings(
 
 
 class EmbeddingExplorer(LiveView):
-    """A map of voxels over a ``SliceExplorer``: plotly's in JupyterLab, elsewhere a picture.
-
-    map        plotly FigureWidget, or an ipywidgets.Image;  colour  a Dropdown of its panels
-    point      IntSlider, the index of the chosen voxel;  description  HTML, what is known of it
-    explorer   ``SliceExplorer``
-    """
+    """A map of voxels over a ``SliceExplorer``: plotly's in JupyterLab, elsewhere a picture."""
 
     def __init__(
         self,
@@ -135,15 +130,9 @@ class EmbeddingExplorer(LiveView):
 
 
 class PlotlyMap:
-    """The map in plotly: ``paint(panel)`` colours it, ``ring(index)`` marks a point.
+    """The map in plotly, a trace for every value that a panel can have; a click sets ``point``."""
 
-    A click sets the slider ``point`` to the index of the point. There is a trace for every value
-    that a panel can have, empty where this panel has fewer.
-    """
-
-    def __init__(
-        self, embedding_map: EmbeddingMap, panel: str, point: ipywidgets.IntSlider
-    ) -> None:
+    def __init__(self, embedding_map: EmbeddingMap, panel: str, point: Any) -> None:
         import plotly.graph_objects as go
 
         self.map, self.point = embedding_map, point

@@ -17,9 +17,8 @@ def interact(
     """The picture ``draw`` returns, with a control for its arguments.
 
     That is a slider for each argument with ``limits`` (low, high), and a box for each that is True
-    or False. All start at the function's defaults. Returns a widget that carries the first picture,
-    or, in the static frontend, that picture alone.
-    Raises ConfigError for limits of something that is no argument of ``draw`` with a default.
+    or False. Returns a widget that carries the first picture, or, in the static frontend, that
+    picture alone. Raises ConfigError for limits of what is no argument of ``draw`` with a default.
     """
     arguments = signature(draw).parameters.values()
     starts = {a.name: a.default for a in arguments if a.default is not a.empty}

@@ -31,13 +31,10 @@ def slices(
     mouse: bool = True,
     **scene: Any,
 ) -> "Picture | SliceExplorer":
-    """Slice explorer: three linked planes with a crosshair.
-
-    A click sets it, the wheel turns the slices, sliders (arrow and page keys) do both.
+    """Slice explorer: three linked planes with a crosshair, for mouse and keys.
 
     layers   {name: (X, Y, Z)} to switch between: whole numbers are label values that the table
-             names, floats are heat, True marks voxels, for example {"labels": ..., "prediction":
-             ..., "error": prediction != label, "uncertainty (nats)": ...}
+             names, floats are heat, True marks voxels
     unit     of the image's values (default: HU, or none where the window is that of an MR)
     mouse    False: pictures of core ipywidgets without click and wheel, as in Colab
     scene    keywords of ``Scene``, as for ``planes``
@@ -73,12 +70,7 @@ def scenes_of(scene: Scene, layers: Mapping[str, np.ndarray]) -> dict[str, Scene
 
 
 class SliceExplorer(LinkedPlanes):
-    """Three linked planes of one scan.
-
-    layer    a Dropdown of ``scenes``;  opacity  of it, a FloatSlider
-    grey     FloatRangeSlider of the values shown black and white;  windows {preset: Button}
-    readout, key   HTML
-    """
+    """Three linked planes of one scan; ``grey`` are the values shown black and white."""
 
     def __init__(
         self,

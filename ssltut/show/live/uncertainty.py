@@ -54,12 +54,7 @@ def explore_uncertainty(
 
 
 class UncertaintyExplorer(LiveView):
-    """A threshold over a ``SliceExplorer``.
-
-    nats, percentile   FloatSliders;  counts  HTML, the voxels on either side
-    curve              Image, the risk-coverage curve with a ring at the threshold
-    explorer           ``SliceExplorer``
-    """
+    """A threshold over a ``SliceExplorer``, with counts and a ring on the risk-coverage curve."""
 
     LAYER = "reliable and unreliable"
 

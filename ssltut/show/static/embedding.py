@@ -25,8 +25,7 @@ def flatten(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> tuple[np.
 
     method   "pca" (Pearson 1901, by singular values), "tsne" (van der Maaten and Hinton 2008) or
              "umap" (McInnes et al. 2018), where installed
-    Raises ConfigError for an unknown method, one that is not installed, or fewer than three
-    vectors.
+    Raises ConfigError for a method unknown or not installed, or fewer than three vectors.
     """
     x = np.asarray(vectors, float)
     if method not in SPELT or x.ndim != 2 or len(x) < 3 or x.shape[1] < 2:
@@ -61,10 +60,7 @@ def principal_components(x: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingMap:
-    """points (N, 2) with the names of their axes, and the voxels (N, 3) they stand for.
-
-    panels   {name: (values (N,), the LabelTable that names them)}
-    """
+    """points (N, 2), names of their axes, their voxels (N, 3); panels {name: (values, table)}."""
 
     points: np.ndarray
     axes: list[str]

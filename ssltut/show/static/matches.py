@@ -113,8 +113,7 @@ class MatchFinder:
     """Matches voxels of ``target`` to one of the ``labelled`` scans.
 
     references  of each class in each of 5 redraws, from the band around the label's surfaces
-    Raises ConfigError without a labelled scan, for one without a label or with another number of
-    channels.
+    Raises ConfigError without labelled scans, for one without label or with other channels.
     """
 
     def __init__(
@@ -140,10 +139,7 @@ class MatchFinder:
         self.drawn: dict[tuple[str, int, int], tuple[Tensor, Tensor]] = {}
 
     def references(self, scan: str, band: int, draw: int) -> tuple[Tensor, Tensor]:
-        """References of a scan: positions in the flattened scan, and their classes.
-
-        Returns (C', 5, references) and the (C',) classes that the band holds.
-        """
+        """References (C', 5, k) as positions in the flattened scan, and their classes (C',)."""
         key = (scan, band, draw)
         if key not in self.drawn:
             label = torch.as_tensor(np.asarray(self.labelled[scan].label, np.int64))[None]

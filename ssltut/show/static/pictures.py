@@ -125,8 +125,7 @@ def rendered(fig: Figure) -> Image.Image:
 def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
     """Render a matplotlib figure and close it, so that no backend shows it a second time.
 
-    256 colours keep a notebook small. ``quick`` leaves the colours as they are: larger, sooner, for
-    pictures that will be replaced.
+    256 colours keep a notebook small; ``quick`` leaves them, for pictures that will be replaced.
     """
     alt, out, still = described(alt), io.BytesIO(), rendered(fig)
     if quick:
@@ -142,10 +141,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class Illustrated:
-    """Mixed into a widget class, adds its static picture.
-
-    It is seen when a saved notebook is opened, in nbconvert's pages and on GitHub.
-    """
+    """Mixed into a widget class, adds the picture that is seen of a saved notebook."""
 
     illustration: Picture
     model_id: str

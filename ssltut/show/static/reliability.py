@@ -18,12 +18,9 @@ OUTCOMES = LabelTable(
 
 
 class ReliabilityCounts:
-    """The counts of every threshold, from voxels sorted once.
+    """The counts of every threshold; voxels with ``uncertainty`` >= threshold are unreliable.
 
-    Unreliable are voxels with ``uncertainty`` >= threshold, as in ssltut.methods.uncertainty.
-
-    uncertainty  (X, Y, Z)
-    wrong        (X, Y, Z) bool, or None where no truth is known
+    uncertainty  (X, Y, Z);  wrong  (X, Y, Z) bool, or None where no truth is known
     where        (X, Y, Z) bool: the voxels that count (default: all)
     Raises ConfigError when no voxel counts.
     """
@@ -59,10 +56,7 @@ class ReliabilityCounts:
         return float(np.nextafter(self.sorted[-1], np.inf))
 
     def sides(self, threshold: float) -> list[tuple[str, int, float, float]]:
-        """Of the reliable and the unreliable side: name, voxels, their share, share of right ones.
-
-        The last is NaN where no truth is known, or no voxel is on that side.
-        """
+        """Of either side: name, voxels, their share, and the share of right ones (NaN: unknown)."""
         n, total = self.kept(threshold), len(self.sorted)
         sides = []
         for name, first, last in zip(SIDES.names, (0, n), (n, total), strict=True):
@@ -106,10 +100,7 @@ class ReliabilityCounts:
         return "\n".join(text)
 
     def draw_curve(self, ax: Axes) -> None:
-        """The risk-coverage curve (El-Yaniv and Wiener 2010).
-
-        Where no truth is known, the share of reliable voxels over the threshold.
-        """
+        """The risk-coverage curve (El-Yaniv and Wiener 2010); without truth the coverage alone."""
         n = np.unique(np.linspace(1, len(self.sorted), 400).round().astype(int))
         coverage = n / len(self.sorted)
         if self.errors is None:

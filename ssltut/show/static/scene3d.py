@@ -1,7 +1,4 @@
-"""Surfaces and matches in three dimensions, in mm.
-
-They are seen from the front: the patient's right is on the viewer's left.
-"""
+"""Surfaces and matches in mm, seen from the front: the patient's right is on the left."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -55,15 +52,12 @@ def surface(
 ) -> Mesh:
     """Surface of one class of ``label`` (X, Y, Z), closed also where the scan ends.
 
-    By marching cubes (Lorensen and Cline 1987).
+    By marching cubes (Lorensen and Cline 1987), on a grid coarse enough for about ``max_faces``.
 
     spacing    mm; vertices are counted from the centre of voxel (0, 0, 0)
-    affine     (4, 4): vertices in its world instead. Give one of the two
+    affine     (4, 4): vertices in its world instead
     table      its colour and name for the class (default: a grey bone)
-    max_faces  about how many faces to keep: the grid is coarsened by a whole step, which keeps
-               figures small
-    Raises ConfigError when the class is not there, or when not exactly one of spacing and affine is
-    given.
+    Raises ConfigError when the class is not there, or unless one of spacing and affine is given.
     """
     from scipy.ndimage import find_objects, gaussian_filter
     from skimage.measure import marching_cubes
@@ -73,9 +67,8 @@ def surface(
         raise ConfigError("a surface needs its geometry, once", fix=fix)
     mask = np.asarray(label) == class_id
     if not mask.any():
-        fix = f"it has {np.unique(label).tolist()}"
         problem = f"no voxel of the label has the value {class_id}"
-        raise ConfigError(problem, where="surface", fix=fix)
+        raise ConfigError(problem, where="surface", fix=f"it has {np.unique(label).tolist()}")
     box = find_objects(mask.astype(np.uint8))[0]
     crop = mask[box]
     crossed = sum(np.count_nonzero(np.diff(crop, axis=a)) for a in range(3))
@@ -95,9 +88,8 @@ def surfaces(
     label: np.ndarray, spacing: Sequence[float], table: LabelTable, max_faces: int = 5000
 ) -> list[Mesh]:
     """The ``surface`` of each class but the background."""
-    classes = [int(c) for c in np.unique(label) if c > 0]
-    keywords: dict[str, Any] = {"spacing": spacing, "table": table, "max_faces": max_faces}
-    return [surface(label, c, **keywords) for c in classes]
+    shared: dict[str, Any] = {"spacing": spacing, "table": table, "max_faces": max_faces}
+    return [surface(label, int(c), **shared) for c in np.unique(label) if c > 0]
 
 
 def bounding_box(meshes: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
 """Scans in three planes, in mm, with labels, uncertainty and outlines.
 
-Arrays are RAS+ (X, Y, Z). Planes follow the radiological convention: the patient's right is on the
-viewer's left.
+Arrays are RAS+ (X, Y, Z). The patient's right is on the viewer's left, as radiologists have it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ PLANES = {"axial": (2, 0, 1, "RLAP"), "coronal": (1, 0, 2, "RLSI"), "sagittal": 
 # (centre, width) in HU; the others are from the image
 WINDOWS = {"bone": (400.0, 1800.0), "soft": (50.0, 400.0)}
 WINDOW_NAMES = (*WINDOWS, "whole", "percentile")
+Spacing = tuple[float, float, float]  # mm
 HALO = [patheffects.withStroke(linewidth=3, foreground="black")]
 
 
@@ -49,19 +49,17 @@ class Scene:
     overlay   (X, Y, Z) label values, filled;  contours {name: (X, Y, Z) label values}, drawn as
               outlines, one line style a name (default: the overlay's own outlines; {}: none)
     table     names and colours of the label values
-    heat      (X, Y, Z) float >= 0, for example an entropy; heat_max is the value at the top of its
-              scale (default: the largest)
+    heat      (X, Y, Z) float >= 0;  heat_max  at the top of its scale (default: the largest)
     at        the voxel to cut at (default: the middle of the overlay, else of the first contour,
               else of the image)
     window    "bone", "soft", (centre, width) in HU, "whole" from the least to the greatest value,
               or "percentile" or None for the 1st to the 99th percentile, as MR needs it
     letters   name the patient's sides; False where nobody knows how the axes point
-    Raises ConfigError when an array has another shape than the image, or labels come without a
-    table that names them.
+    Raises ConfigError when an array has another shape than the image, or no table names the labels.
     """
 
     image: np.ndarray
-    spacing: tuple[float, float, float]
+    spacing: Spacing
     overlay: np.ndarray | None = None
     table: LabelTable | None = None
     heat: np.ndarray | None = None
@@ -112,12 +110,11 @@ class Scene:
             x, y, z = (int(np.clip(v, 0, n - 1)) for v, n in zip(self.at, shape, strict=True))
             return x, y, z
         inside = np.asarray(self.labels[0]) > 0 if self.labels else np.zeros(shape, bool)
-        middle = []
-        for axis, n in enumerate(shape):
+        middle = [round(n / 2) for n in shape]
+        if total := np.count_nonzero(inside):
             # of a whole scan, far quicker than a list of its voxels
-            counts = inside.sum(tuple({0, 1, 2} - {axis}))
-            total = counts.sum()
-            middle.append(round(float(counts @ np.arange(n)) / total) if total else round(n / 2))
+            counts = [inside.sum(others) for others in ((1, 2), (0, 2), (0, 1))]
+            middle = [round(float(n @ np.arange(len(n))) / total) for n in counts]
         return middle[0], middle[1], middle[2]
 
     @cached_property
@@ -144,10 +141,7 @@ def bar_length(width: float) -> int:
 
 
 def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
-    """One slice (rows, columns) of a RAS+ volume as it is looked at.
-
-    Right and anterior are on the left, superior and anterior at the top.
-    """
+    """One slice (rows, columns) of a RAS+ volume: right or anterior is left, superior on top."""
     return np.take(volume, index, PLANES[plane][0]).T[::-1, ::-1]
 
 
@@ -268,12 +262,7 @@ def planes_figure(scene: Scene, title: str | None = None) -> Figure:
 
 
 def planes(
-    image: np.ndarray,
-    *,
-    spacing: tuple[float, float, float],
-    alt: str,
-    title: str | None = None,
-    **layers: Any,
+    image: np.ndarray, *, spacing: Spacing, alt: str, title: str | None = None, **layers: Any
 ) -> Picture:
     """Three planes through one voxel; ``layers`` are the keywords of ``Scene``."""
     return picture(planes_figure(Scene(image, spacing, **layers), title), alt)
@@ -306,9 +295,8 @@ def grid(
     ratio = max(extent[up] / extent[across] for extent in extents)
     side = min(4.0, 12.0 / columns)
     fig = Figure(figsize=(side * columns, rows * (side * ratio + 0.45) + 0.5), layout="constrained")
-    for ax, (title, scene) in zip(
-        grid_of_axes(fig, len(scenes), columns), scenes.items(), strict=True
-    ):
+    axes = grid_of_axes(fig, len(scenes), columns)
+    for ax, (title, scene) in zip(axes, scenes.items(), strict=True):
         draw_plane(ax, scene, plane, title)
     add_key(fig, list(scenes.values()))
     return picture(fig, alt)

@@ -17,11 +17,7 @@ POINT: dict[str, Any] = {"ls": "", "marker": "o", "ms": 6, "color": "#F0E442", "
 
 @dataclass(frozen=True)
 class VolumeScene:
-    """What a viewer is given.
-
-    image, label  (X, Y, Z);  spacing  mm;  table  names and colours of the label's classes
-    points        (N, 3) mm from the centre of voxel (0, 0, 0)
-    """
+    """What a viewer is given; ``points`` (N, 3) are mm from the centre of voxel (0, 0, 0)."""
 
     image: np.ndarray
     spacing: Sequence[float]
