@@ -34,7 +34,6 @@ WITHOUT_TABLE = {
     "rpg",
     "self_paced",
     "medl",
-    "transmedseg",
     "c3s3",
     "ersr",
     "versemi",

@@ -1,15 +1,22 @@
-"""TransMedSeg: the closed-form loss against draws, the running moments, and the graph clustering
-against its plain form.
-"""
+"""TransMedSeg: the closed form against draws, the running moments, the plain graph clustering."""
+
+from dataclasses import replace
 
 import pytest
 import torch
+from teaching import gradients_of, taught
 from torch.nn import functional as F
-from toy import make_batch
+from toy import SMALL, make_batch
 from toy_step import HALF, STILL
 
 from ssltut.data.components import largest_component
-from ssltut.methods.further.transmedseg import ClassMoments, cluster_loss, transport_logits
+from ssltut.methods.contract import Progress
+from ssltut.methods.further.transmedseg import (
+    ClassMoments,
+    cluster_loss,
+    gap_and_covariance,
+    transport_logits,
+)
 from ssltut.methods.parts.masks import box_mask, halves
 from ssltut.methods.registry import make_method
 from ssltut.training.networks import build_nets
@@ -83,7 +90,7 @@ def test_the_clusters_are_those_of_the_plain_graph():
         mixed = (graph / graph.sum(1, keepdim=True)) @ h
         s = head[1:](mixed.T.view(1, 6, 2, 3, 2))[0].flatten(1).T.softmax(1)
         assert graph.max().item() == pytest.approx(1.0)
-        expected -= torch.trace((graph - graph.max() / 2.0) @ s @ s.T) / 12**2 / 2
+        expected -= torch.trace((graph - graph.max() / 2.0) @ s @ s.T) / 12 / 2
     assert cluster_loss(maps, head, 2.0).item() == pytest.approx(expected.item(), rel=1e-4)
 
 
@@ -102,44 +109,131 @@ def test_two_kinds_of_voxels_are_best_in_two_clusters():
     together = split([[99.0, 99.0], [0.0, 0.0]])
     mixed = split([[0.0, 0.0], [0.0, 0.0]])
     assert (apart, together, mixed) == (
-        pytest.approx(-0.25),
+        pytest.approx(-1.0),
         pytest.approx(0.0),
         pytest.approx(0.0),
     )
 
 
-def test_the_terms_of_a_step_in_float64():
-    method, batch = make_method("transmedseg", {"sigma_student": 0.0}), make_batch()
-    nets = build_nets(method, STILL, 3)
-    terms = method.losses(batch, nets, HALF)
+def mixed(batch, nets):
+    """Patches, labels and true voxels of the two mixes of a step, with the teacher's labels."""
     keep = box_mask((8, 8, 8), 2 / 3, batch.generator("box"))
-    teacher = nets["teacher"](batch.x_u)
+    with torch.no_grad():
+        teacher = nets["teacher"](batch.x_u)
     pseudo = largest_component(teacher.logits.argmax(1), 3)
     (a, b), (u, v) = halves(batch.x_l), halves(batch.x_u)
-    y = torch.cat(
-        [torch.where(keep, batch.y_l[:1], pseudo[:1]), torch.where(keep, pseudo[1:], batch.y_l[1:])]
-    )
-    out = nets["student"](torch.cat([torch.where(keep, a, u), torch.where(keep, v, b)]))
-    true = torch.stack([keep, ~keep])
-    f, g = (x.feats["embedding"].movedim(1, -1).double() for x in (out, teacher))
+    y = torch.where(keep, batch.y_l[:1], pseudo[:1]), torch.where(keep, pseudo[1:], batch.y_l[1:])
+    x = torch.cat([torch.where(keep, a, u), torch.where(keep, v, b)])
+    return x, torch.cat(y), torch.stack([keep, ~keep]), teacher, pseudo
+
+
+@pytest.fixture
+def one():
+    """A method, its networks (the teacher is not the student and knows all classes), a batch."""
+    method, batch = make_method("transmedseg", {"sigma_student": 0.0}), make_batch()
+    nets = build_nets(method, STILL, 3)
+    with torch.no_grad():
+        for p in nets["teacher"].parameters():
+            p.mul_(0.7)
+        nets["teacher"].classifier.bias -= nets["teacher"](batch.x_u).logits.mean((0, 2, 3, 4))
+    return method, nets, batch
+
+
+def transfer_loss(nets, batch, a):
+    """L_TSA in float64 with the moments of one step, of which nothing but w and s learns."""
+    x, y, true, teacher, pseudo = mixed(batch, nets)
+    out = nets["student"](x)
+    f = out.feats["embedding"].detach().movedim(1, -1).double()
+    g = teacher.feats["embedding"].movedim(1, -1).double()
     w = nets["student"].classifier.weight.flatten(1).double()
-    shift = torch.zeros(3, 3, dtype=torch.float64)
-    for c in set(y[true].tolist()) & set(pseudo.flatten().tolist()):
+    rows = []
+    for c in range(3):
         d = w - w[c]
         gap = g[pseudo == c].mean(0) - f[true & (y == c)].mean(0)
-        shift[c] = 0.125 * d @ gap + 0.0625 * (
-            (d @ torch.cov(g[pseudo == c].T, correction=0)) * d
-        ).sum(1)
+        covariance = torch.cov(g[pseudo == c].T, correction=0)
+        rows.append(a * d @ gap + a / 2 * ((d @ covariance) * d).sum(1))
+    shift = torch.stack(rows)
     assert shift.abs().max() > 0
     logits = out.logits.double().movedim(1, -1)[true] + shift[y[true]]
-    assert terms["transfer"].value.item() == pytest.approx(
-        F.cross_entropy(logits, y[true]).item(), rel=1e-4
-    )
-    assert (terms["transfer"].weight, terms["clusters"].weight) == (0.1, 0.01)
-    clusters = cluster_loss(out.feats["bottleneck"], nets["student"].heads["clusters"], 2.0)
-    assert terms["clusters"].value.item() == pytest.approx(clusters.item(), rel=1e-5)
-    gradient = torch.autograd.grad(terms["clusters"].value, nets["student"].down[0][0][0].weight)[0]
-    assert gradient.abs().sum() > 0  # the encoder learns from the clusters
+    return F.cross_entropy(logits, y[true])
+
+
+def clusters_loss(nets, batch):
+    """L_CC in float64 by the whole graph F Fᵀ, which is fixed."""
+    head, values = nets["student"].heads["clusters"], []
+    for maps in nets["student"](mixed(batch, nets)[0]).feats["bottleneck"]:
+        nodes = F.normalize(maps.detach().flatten(1).T.double(), dim=1)
+        graph, h = nodes @ nodes.T, head[0](maps[None])[0].flatten(1).T.double()
+        convolved = (graph / graph.sum(1, keepdim=True)) @ h
+        s = head[1:](convolved.T.view_as(maps)[None].float())[0].flatten(1).T.softmax(1).double()
+        values.append(-torch.trace((graph - 1 / 2) @ s @ s.T) / len(nodes))
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize("step", [30, 50, 100])
+def test_transfer_and_clusters_are_their_equations_and_teach_what_these_say(one, step):
+    """alpha grows with time: a = 0.25 t / T."""
+    method, nets, batch = one
+    terms = method.losses(batch, nets, Progress(step, 100))
+    assert [(name, t.weight) for name, t in terms.items()] == [
+        *(("supervised", 1.0), ("pasted", 0.5), ("transfer", 0.1), ("clusters", 0.02)),
+    ]
+    expected = {
+        "transfer": transfer_loss(nets, batch, 0.25 * step / 100),
+        "clusters": clusters_loss(nets, batch),
+    }
+    for name, value in expected.items():
+        assert terms[name].value.item() == pytest.approx(value.item(), rel=1e-4)
+        assert taught(terms[name].value, nets) == {"student"}
+        found, wanted = gradients_of(terms[name].value, nets), gradients_of(value, nets)
+        assert found.keys() == wanted.keys()
+        parts = {key.split(".")[1] for key in found}
+        own = {"up", "merge", "classifier"} if name == "transfer" else {"heads"}
+        assert parts == {"down"} | own
+        for key, gradient in found.items():
+            assert torch.allclose(gradient, wanted[key].float(), rtol=1e-3, atol=1e-5), key
+    assert terms["transfer"].share == 1.0
+
+
+def test_the_moments_of_a_step_count_in_it_and_are_kept_with_a_decay(one):
+    method, nets, batch = one
+    for kind in ("labelled", "unlabelled"):
+        nets[f"{kind} moments"].seen.fill_(True)  # of an earlier step, all with mean 0
+    x, y, true, teacher, pseudo = mixed(batch, nets)
+    progress = Progress(80, 100)
+    outs = method.forward(batch, nets, progress)
+    f = nets["student"](x).feats["embedding"].movedim(1, -1)
+    g = teacher.feats["embedding"].movedim(1, -1)
+    method.update(batch, nets, outs, progress)
+    for c in range(3):
+        for kind, vectors in (("labelled", f[true & (y == c)]), ("unlabelled", g[pseudo == c])):
+            expected = 0.1 * vectors.mean(0)
+            for moments in (outs["moments"][f"{kind} moments"], nets[f"{kind} moments"]):
+                assert torch.allclose(moments.mean[c], expected, atol=1e-5), (c, kind)
+
+
+def test_a_class_that_one_side_has_not_shown_is_not_moved(one):
+    method, nets, batch = one
+    bias = nets["teacher"].classifier.bias
+    with torch.no_grad():
+        bias[2] = -100.0
+    outs = method.forward(batch, nets, HALF)
+    gap, covariance = gap_and_covariance(outs["moments"])
+    assert not gap[2].any()
+    assert not covariance[2].any()
+    assert gap[1].any()
+    assert covariance[1].any()
+    share = method.terms(batch, nets, outs, HALF)["transfer"].share
+    assert share == pytest.approx(2 / 3)
+
+
+def test_with_dropout_and_batch_norm_the_teacher_embeds_the_same_twice():
+    method, batch = make_method("transmedseg"), make_batch()
+    nets = build_nets(method, replace(SMALL, dropout=0.5, norm="batch"), 3)
+    first, second = (method.forward(batch, nets, HALF)["moments"] for _ in range(2))
+    labelled, unlabelled = "labelled moments", "unlabelled moments"
+    assert torch.equal(first[unlabelled].mean, second[unlabelled].mean)
+    assert not torch.equal(first[labelled].mean, second[labelled].mean)
 
 
 @pytest.mark.parametrize(
