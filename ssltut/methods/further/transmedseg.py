@@ -76,7 +76,7 @@ class TransMedSeg(BCP):
     weight         0.5        0.5   as in BCP
     pretrain       2/17       2/17  as in BCP
     least          -          300   as in BCP
-    box            2/3        2/3
+    box            2/3        2/3   as in BCP
     ema_decay      0.99       0.99
     transfer       -          0.1   2.7 to 3.4 % of the gradient of the labels, at five points of
                                     the second stage of 600 steps
@@ -85,7 +85,7 @@ class TransMedSeg(BCP):
                                     the last step (divided by N² it had 0.003 to 0.03 %)
     alpha          0.25       0.25  as in TSA, TransMedSeg does not say
     tau            2          2.0
-    moments_decay  -          0.9
+    moments_decay  -          0.9   of the estimates: a step counts a tenth
 
     A reconstruction from a summary and from the codes of TSA, BCP and DeepCut (whose correlation
     clustering has this W, max F Fᵀ = 1, and the sum in the place of the mean over voxels). The
