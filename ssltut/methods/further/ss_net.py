@@ -136,7 +136,7 @@ class SSNet(Method):
                                          memory
     band           -          2          background counts within so many voxels of a surface; all
                                          published
-    keep           "highest"  "highest"  scores the memory keeps: the paper; released code: "lowest"
+    keep           highest    highest    scores the memory keeps: the paper; released code: lowest
 
     Ours too: one pass of the projections over labelled and unlabelled voxels, not one each; the
     clean pass of L_LDS is that of the step; cross-entropy in L_S (released 3D code: Dice alone).
