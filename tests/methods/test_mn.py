@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy import SMALL, EachStep, make_batch, total, toy_cohort
+from golden import in_float64
+from teaching import gradients_of, taught
+from toy import SMALL, EachStep, make_batch, toy_cohort
 
 from ssltut.errors import CheckpointError, ConfigError
 from ssltut.methods.contract import Network, Plan, Progress
 from ssltut.methods.further.mn import distillation_loss
 from ssltut.methods.losses import supervised_loss
-from ssltut.methods.registry import make_method
+from ssltut.methods.registry import METHODS, make_method
 from ssltut.nets.build import build_net
 from ssltut.nets.modes import eval_mode
 from ssltut.nets.slices import Slices
@@ -22,7 +24,7 @@ from ssltut.training.batches import draw_batch
 from ssltut.training.loop import train
 from ssltut.training.networks import build_nets
 
-SLICES, VOLUMES = Progress(48, 100), Progress(56, 100)  # the 7th and the 8th turn of 8 steps
+FIRST, SLICES, VOLUMES = Progress(6, 100), Progress(55, 100), Progress(56, 100)
 
 
 def small_2d(in_channels: int, n_classes: int) -> torch.nn.Module:
@@ -36,46 +38,57 @@ def small_2d(in_channels: int, n_classes: int) -> torch.nn.Module:
 OWN = f"{__name__}:small_2d"
 
 
-def test_the_batch_has_ever_more_unlabelled_patches():
-    method, of = make_method("mn"), Plan(3, 2)
-    plans = [method.plan(Progress(step, 4000), of) for step in range(4000)]
+def own_updates(method, total, role):
+    """The steps in which a network learns."""
+    return [t for t in range(total) if role in method.learners(Progress(t, total))]
+
+
+@pytest.mark.parametrize("role", ["student", "slices"])
+def test_each_network_has_the_published_schedules_over_its_own_updates(role):
+    """Of its 4000 updates 500 are with labels alone, as the epochs of the published run."""
+    method, total = make_method("mn", {"rate_2d": 10.0}), 500 + 2 * 3500
+    own = own_updates(method, total, role)
+    plans = [method.plan(Progress(t, total), Plan(3, 2)) for t in own]
+    rates = [plan.rates[role] / {"student": 1.0, "slices": 10.0}[role] for plan in plans]
+    assert len(own) == 4000
+    assert [plan.unlabelled for plan in plans[:500]] == [0] * 500
+    assert [plan.unlabelled for plan in plans[500:]] == [5 * i // 3500 for i in range(3500)]
     assert all(plan.labelled + plan.unlabelled == 5 for plan in plans)
-    assert all((plan.labelled, plan.unlabelled) == (5, 0) for plan in plans[:500])
-    assert [plan.unlabelled for plan in plans[500:]] == [
-        5 * i // 3500 for i in range(3500)
-    ]  # as published, in epochs
-    assert make_method("mn", {"weight": 0.0}).plan(Progress(3999, 4000), of) == Plan(3, 0)
-
-
-def test_both_learn_first_then_they_take_turns():
-    method = make_method("mn")
-    assert (
-        method.learners(Progress(0, 100))
-        == method.learners(Progress(12, 100))
-        == ("student", "slices")
-    )
-    turns = [method.learners(Progress(step, 100)) for step in range(16, 48)]
-    assert turns == [("slices",)] * 8 + [("student",)] * 8 + [("slices",)] * 8 + [("student",)] * 8
-    assert make_method("mn", {"weight": 0.0}).learners(SLICES) == ("student", "slices")
-
-
-def test_the_learning_rate_warms_up_falls_and_starts_again():
-    method = make_method("mn", {"rate_2d": 10.0})
-    rates = [method.rates(Progress(step, 4000))["student"] for step in range(4000)]
-    assert rates[0] == pytest.approx(0.01)
-    assert rates[25] == pytest.approx(0.505)
-    assert rates[50] == pytest.approx(1.0)
-    assert rates[275] == pytest.approx(0.5)
-    assert rates[499] < 1e-4
-    assert rates[500] == 1.0
+    for i, rate in {0: 0.01, 25: 0.505, 50: 1.0, 275: 0.5, 500: 1.0, 500 + 1750: 0.5}.items():
+        assert rates[i] == pytest.approx(rate)
     assert rates[500 + 875] == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4))
+    assert rates[499] < 1e-4
     assert rates[-1] < 1e-6
-    assert method.rates(Progress(25, 4000))["slices"] == pytest.approx(5.05)
-    assert make_method("mn", {"weight": 0.0}).rates(SLICES) == {}
+
+
+@pytest.mark.parametrize(("total", "turn"), [(100, 1), (100, 3), (601, 1), (7, 2), (1, 1)])
+def test_the_last_update_of_each_network_ends_its_schedule(total, turn):
+    """Whatever does not divide: no share or rate is that of a step that never comes."""
+    method = make_method("mn", {"turn": turn})
+    for role in ("student", "slices"):
+        later = [Progress(t, total) for t in own_updates(method, total, role)]
+        later = [progress for progress in later if method.turn_at(progress).stage == 2]
+        done = [method.turn_at(progress).done for progress in later]
+        assert done == pytest.approx([i / len(later) for i in range(len(later))])
+
+
+@pytest.mark.parametrize(("turn", "pattern"), [(1, "2323232323"), (3, "2223332223")])
+def test_both_learn_first_then_they_take_turns(turn, pattern):
+    method = make_method("mn", {"turn": turn})
+    names = {"2": ("slices",), "3": ("student",)}
+    first = [method.learners(Progress(t, 150)) for t in range(10)]
+    assert first == [("student", "slices")] * 10
+    later = [method.learners(Progress(10 + t, 150)) for t in range(10)]
+    assert later == [names[c] for c in pattern]
+
+
+def test_the_title_says_whether_it_is_pre_trained():
+    assert make_method("mn").title == METHODS["mn"].title == "M&N without pre-training"
+    assert make_method("mn", {"weights": "w.safetensors"}).title == "M&N"
 
 
 def test_the_rate_of_each_role_reaches_its_weights(tmp_path, monkeypatch):
-    method = make_method("mn", {"weight": 0.0})
+    method = make_method("mn", {"pretrain": 1.0})
     monkeypatch.setattr(type(method), "rates", lambda self, progress: {"slices": 0.0})
     run = train(
         method,
@@ -95,35 +108,51 @@ def test_the_rate_of_each_role_reaches_its_weights(tmp_path, monkeypatch):
     assert moved == {"student": True, "slices": False}
 
 
-@pytest.mark.parametrize(
-    ("progress", "learner", "frozen"),
-    [(SLICES, "slices", "student"), (VOLUMES, "student", "slices")],
-)
-def test_the_terms_by_hand_and_the_partner_is_frozen(progress, learner, frozen):
-    method, batch = make_method("mn", {"sigma_student": 0.0}), make_batch()
-    batch = replace(batch, x_u=torch.cat([batch.x_u, batch.x_l[:1]]))
-    nets = build_nets(method, replace(SMALL, dropout=0.0, norm="batch"), 3)
-    before = {k: v.clone() for k, v in nets[frozen].state_dict().items()}
-    terms = method.losses(batch, nets, progress)
-    logits = nets[learner](torch.cat([batch.x_l, batch.x_u])).logits.double()
-    with eval_mode(nets[frozen]):
-        q = nets[frozen](batch.x_u).logits.double().softmax(1)
-    p, over = logits[2:].softmax(1), (0, 2, 3, 4)
-    dice = 1 - (2 * (p * q).sum(over) / ((p**2).sum(over) + (q**2).sum(over))).mean()
-    expected = dice + (q * (q.log() - p.log())).mean()
+TURNS = [(SLICES, "slices", "student"), (VOLUMES, "student", "slices")]
+
+
+@pytest.mark.parametrize(("progress", "learner", "frozen"), TURNS)
+def test_terms_and_gradients_with_batch_norm_and_dropout(progress, learner, frozen):
+    """The learner in train mode; its partner, in eval mode, gives a fixed target and stays."""
     own = "supervised" if learner == "student" else "slices supervised"
-    assert set(terms) == {own, f"{learner} pseudo-masks"}
-    assert terms[f"{learner} pseudo-masks"].value.item() == pytest.approx(expected.item(), rel=1e-4)
-    assert terms[own].value.item() == pytest.approx(
-        supervised_loss(logits[:2], batch.y_l).item(), rel=1e-4
-    )
-    assert (terms[own].weight, terms[f"{learner} pseudo-masks"].weight) == (
-        pytest.approx(0.4),
-        pytest.approx(0.6),
-    )  # 2 and 3 of 5 patches
-    total(terms).backward()
-    assert all(p.grad is None for p in nets[frozen].parameters())
+    with in_float64():
+        method, batch = make_method("mn", {"sigma_student": 0.0, "weight": 0.5}), make_batch()
+        batch = replace(batch, x_u=torch.cat([batch.x_u, batch.x_l[:1]]))
+        nets = build_nets(method, replace(SMALL, dropout=0.15, norm="batch"), 3)
+        before = {k: v.clone() for k, v in nets[frozen].state_dict().items()}
+        torch.manual_seed(0)
+        terms = method.losses(batch, nets, progress)
+        torch.manual_seed(0)
+        logits = nets[learner](torch.cat([batch.x_l, batch.x_u])).logits
+        with eval_mode(nets[frozen]):
+            q = nets[frozen](batch.x_u).logits.softmax(1).detach()
+        p, over = logits[2:].softmax(1), (0, 2, 3, 4)
+        dice = 1 - (2 * (p * q).sum(over) / ((p**2).sum(over) + (q**2).sum(over))).mean()
+        expected = {
+            own: (supervised_loss(logits[:2], batch.y_l), 2 / 5),
+            f"{learner} pseudo-masks": (dice + (q * (q.log() - p.log())).mean(), 0.5 * 3 / 5),
+        }
+        assert terms.keys() == expected.keys()
+        for name, (value, weight) in expected.items():
+            assert terms[name].value.item() == pytest.approx(value.item(), rel=1e-6)
+            assert terms[name].weight == pytest.approx(weight)
+            assert taught(terms[name].value, nets) == {learner}
+            theirs = gradients_of(value, nets)
+            for key, gradient in gradients_of(terms[name].value, nets).items():
+                torch.testing.assert_close(gradient, theirs[key], rtol=1e-4, atol=1e-9)
     assert all(torch.equal(before[k], v) for k, v in nets[frozen].state_dict().items())
+
+
+def test_first_both_learn_from_labels_alone():
+    method, batch = make_method("mn"), replace(make_batch(), x_u=None)
+    nets = build_nets(method, SMALL, 3)
+    terms = method.losses(batch, nets, FIRST)
+    assert {name: term.weight for name, term in terms.items()} == {
+        "supervised": 1.0,
+        "slices supervised": 1.0,
+    }
+    assert taught(terms["supervised"].value, nets) == {"student"}
+    assert taught(terms["slices supervised"].value, nets) == {"slices"}
 
 
 def test_a_run_moves_only_the_network_whose_turn_it_is(tmp_path):
@@ -135,7 +164,7 @@ def test_a_run_moves_only_the_network_whose_turn_it_is(tmp_path):
         )
 
     train(
-        make_method("mn", {"turn": 2}),
+        make_method("mn", {"turn": 2, "pretrain": 0.4}),
         toy_cohort(),
         replace(SMALL, steps=8, validate_every=8),
         tmp_path / "r",
@@ -151,7 +180,7 @@ def test_a_run_moves_only_the_network_whose_turn_it_is(tmp_path):
                 for a, b in zip(seen[step - 1][role], seen[step][role], strict=True)
             )
         }
-        assert moved == {"slices" if step // 2 % 2 == 0 else "student"}, step
+        assert moved == {"slices" if step // 2 % 2 == 1 else "student"}, step
 
 
 def test_a_network_without_a_turn_keeps_its_averages_in_precise_batch_norm():

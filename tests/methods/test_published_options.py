@@ -37,7 +37,6 @@ WITHOUT_TABLE = {
     "c3s3",
     "ersr",
     "versemi",
-    "mn",
     "neighbour_vote",
     "region_vote",
     "vote_beside",

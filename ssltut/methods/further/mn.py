@@ -1,6 +1,7 @@
 """A network on slices and one in 3D teach each other, M&N (MLMI 2025)."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,31 +23,45 @@ from ssltut.nets.modes import eval_mode
 from ssltut.options import Count, Fraction, NotNegative
 
 
+class Turn(NamedTuple):
+    """The learners of a step, its stage (1 or 2), and how much of it the learners have done."""
+
+    learners: tuple[str, ...]
+    stage: int
+    done: float
+
+
 class MN(Method):
     """A 2D network, perhaps pre-trained, and a 3D one take turns to learn from each other's masks.
 
-    They are soft masks, of ever more unlabelled patches as the learning rate falls.
-    For the first ``pretrain`` of training both learn from labels (learning rate: warm-up over a
-    tenth of it, cosine to 0). Then the cosine starts again, one network learns and the other is
-    frozen, in turns of ``turn`` steps, the 2D one first; of the n patches of a step floor(n r) are
-    unlabelled, r the fraction of this stage that is done. Their term is the squared Dice loss to q
+    First both learn from labels in every step. Then one learns and the other is frozen, in turns,
+    the 2D one first; of the n patches of a step floor(n r) are unlabelled, r the fraction of its
+    updates of this stage that the learner has behind it. Their term is the squared Dice loss to q
     plus the mean of KL(q | p) over voxels and classes, q the softmax of the other network in eval
-    mode: no threshold, no EMA, no ramp. Every patch of a step weighs the same. The 3D network
-    predicts. Departures: labels by cross-entropy + Dice; any 2D network (published: SegFormer-B2
-    with LoRA, from ADE20k), which ``backbone`` and ``weights`` bring; patches of unlabelled scans
-    are not centred on pseudo-masks; gamma is not varied; Adam. As everywhere, unlabelled scans are
-    training scans (released: also those of validation and test).
+    mode: no threshold, no EMA, no ramp. Every patch of a step weighs the same. Each network has the
+    published schedules over the updates it gets: in the first stage the learning rate warms up over
+    a tenth and falls as a cosine to 0, in the second it falls so again. The 3D network predicts.
 
-    weight     of the unlabelled term; at 0 both networks learn from labels in every step
-    backbone   the 2D network: "unet2d", or "package.module:function" that makes one, see
-               ssltut.nets.slices
-    weights    its pre-trained weights: a .safetensors file of its state dict, or the folder of a
-               run; "": random
-    rate_2d    learning rate of the 2D network relative to the 3D one (published: 10, for LoRA on
-               pre-trained weights)
+    option    published        ours    why
+    weight    1                1.0     of the unlabelled term; 0 is labels only, same batch
+    pretrain  0.125            0.125   share of the updates of a network
+    turn      1                1       steps: an epoch of the released code, of one to four batches
+                                       with four labelled scans; one epoch is 1/4000 of its run
+    backbone  SegFormer-B2     unet2d  or "package.module:function", see ssltut.nets.slices;
+                                       published with LoRA, from ADE20k
+    weights   yes              ''      pre-trained weights of the backbone: a .safetensors file of
+                                       its state dict, or the folder of a run; '' random, which the
+                                       title says
+    rate_2d   10               1.0     learning rate of the 2D network relative to the 3D one; 10 is
+                                       for LoRA on pre-trained weights
+
+    Ours too: the two networks share the steps of the bench, so that each gets about half of the
+    updates (published: each gets all); labels by cross-entropy + Dice; patches of unlabelled scans
+    are not centred on pseudo-masks; gamma is not varied. As everywhere, unlabelled scans are
+    training scans (released: also those of validation and test).
     """
 
-    name, title, year = "mn", "M&N", 2025
+    name, title, year = "mn", "M&N without pre-training", 2025
     paper = "M&N, MLMI workshop at MICCAI 2025, arXiv:2509.15167"
     fidelity = "adapted"
     ideas = ("pseudo-labels", "other data")
@@ -55,7 +70,7 @@ class MN(Method):
 
     weight: NotNegative = 1.0
     pretrain: Fraction = 0.125
-    turn: Count = 8
+    turn: Count = 1
     backbone: str = "unet2d"
     weights: str = ""
     rate_2d: NotNegative = 1.0
@@ -64,28 +79,36 @@ class MN(Method):
         super().__post_init__()
         slices = Network(arch=self.backbone, weights=self.weights)
         object.__setattr__(self, "networks", self.networks | {"slices": slices})
+        if self.weights:
+            object.__setattr__(self, "title", "M&N")
 
-    def stage(self, progress: Progress) -> float:
-        """The fraction of the second stage that is done; below 0 before it."""
-        return (progress.frac - self.pretrain) / (1.0 - self.pretrain)
+    def turn_at(self, progress: Progress) -> Turn:
+        """Whose turn this step is, and how far the learners are with their updates."""
+        # Of s steps for both and T - s for one at a time, s is the share p of s + (T - s) / 2.
+        first = round(progress.total * self.pretrain / (2.0 - self.pretrain))
+        if progress.step < first:
+            return Turn(tuple(self.networks), 1, progress.step / first)
+        rounds, within = divmod(progress.step - first, 2 * self.turn)
+        all_rounds, rest = divmod(progress.total - first, 2 * self.turn)
+        is_second, done = divmod(within, self.turn)
+        last = rest - self.turn if is_second else rest
+        updates = all_rounds * self.turn + min(max(last, 0), self.turn)
+        learner = "student" if is_second else "slices"
+        return Turn((learner,), 2, (rounds * self.turn + done) / updates)
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
+        turn = self.turn_at(progress)
         n = default.labelled + default.unlabelled
-        pseudo = int(n * max(self.stage(progress), 0.0) + 1e-9)
+        pseudo = int(n * turn.done + 1e-9) if turn.stage == 2 else 0
         return Plan(n - pseudo, pseudo, self.rates(progress))
 
     def learners(self, progress: Progress) -> tuple[str, ...]:
-        if self.stage(progress) < 0.0:
-            return tuple(self.networks)
-        return (("slices", "student")[progress.step // self.turn % 2],)
+        return self.turn_at(progress).learners
 
     def rates(self, progress: Progress) -> dict[str, float]:
         """The learning rates of this step, relative to that of the configuration."""
-        done = self.stage(progress)
-        warm_up = 0.0
-        if done < 0.0:
-            done = progress.frac / self.pretrain
-            warm_up = 0.1
+        _, stage, done = self.turn_at(progress)
+        warm_up = 0.1 if stage == 1 else 0.0
         if done < warm_up:
             rate = 0.01 + 0.99 * done / warm_up
         else:
