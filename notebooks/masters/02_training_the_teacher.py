@@ -15,6 +15,7 @@ profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) 
 seed = 0
 out = ""  # folder for the numbers as CSV; "" writes none
 cohort = ""  # folder of a cohort; "" takes the synthetic hips
+bone = False  # True: all classes as one; for hips bone against rest, the task of the paper
 
 # %%
 import sys
@@ -34,6 +35,7 @@ from ssltut import profile_named, read_cohort, show, synthetic_cohort
 P = profile_named(profile)
 config = replace(P.teacher, seed=seed)
 scans = read_cohort(cohort) if cohort else synthetic_cohort(**P.cohort)
+scans = scans.as_bone() if bone else scans
 print(f"{scans.name}: {', '.join(f'{len(part)} {name}' for name, part in vars(scans.split).items())}. "
       f"This notebook trains on the {len(scans.split.labelled)} labelled scans and opens no test scan.")
 if profile == "smoke":

@@ -15,6 +15,7 @@ profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) 
 seed = 0
 out = ""  # folder for the numbers as CSV; "" writes none
 cohort = ""  # folder of a cohort; "" takes the synthetic hips
+bone = False  # True: all classes as one; for hips bone against rest, the task of the paper
 
 # %%
 import sys
@@ -35,6 +36,7 @@ from ssltut import cached_run, make_method, profile_named, read_cohort, show, sy
 # %%
 P = profile_named(profile)
 scans = read_cohort(cohort) if cohort else synthetic_cohort(**P.cohort)
+scans = scans.as_bone() if bone else scans
 teacher = cached_run(make_method("labels_only"), scans, replace(P.teacher, seed=seed))
 n_classes = scans.table.n_classes
 ct = "bone" if scans.modality == "CT" else None
@@ -117,6 +119,29 @@ show.grid({name: here | {"heat": found, "heat_max": float(total.max()), "heat_la
 # %% [markdown]
 # *Something to try:* 2 passes instead of 5, then 20. Which of the three maps changes most?
 #
+# ## Two classes or all?
+#
+# How large can an entropy be on a border? Walk from one class into the next: $p = (1 - s, s, 0, 0, \ldots)$. The other classes have
+# $p = 0$ there and add 0, however many they are.
+
+# %%
+from ssltut.methods.uncertainty import published_threshold, quantile_threshold
+
+s = torch.linspace(0, 1, 101)
+across = entropy(torch.stack([1 - s, s, torch.zeros(101)]), dim=0)
+starts = {c: published_threshold(0, c) for c in (2, 3)}
+print(f"In the middle of the border p = (1/2, 1/2, 0): {across.max():.3f} nats, which is ln 2. Embedding matching asks at the start of "
+      f"training for {starts[2]:.3f} nats, three quarters of ln 2; three quarters of ln 3 would be {starts[3]:.3f}.")
+border = {"entropy of the voxel": across} | {f"threshold at the start, of ln {c}": torch.full((101,), starts[c]) for c in starts}
+show.lines(s, border, xlabel="s, the way across the border", ylabel="nats", title="A border of two classes, of three or more",
+           alt=f"The entropy across a border: an arch from 0 up to {across.max():.3f} nats and down to 0. It passes the lower threshold of "
+               f"{starts[2]:.3f} and stays below the upper one of {starts[3]:.3f}.")
+
+# %% [markdown]
+# *What to see:* the arch passes the lower line and never reaches the upper one. Against ln 3 a bone surface is never unreliable, and surfaces
+# are what embedding matching is for. So the package takes the **two most probable classes** of each voxel, divides both by their sum, and
+# compares with ln 2 (`classes="two"`). `classes="all"` is the entropy above; with two classes it is the same.
+#
 # ## A whole scan
 #
 # `uncertainty_map` does the same in sliding windows. The outline is the truth, which only we know.
@@ -126,7 +151,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 
 from ssltut.inspection import uncertainty_map
 
-u = uncertainty_map(teacher, case, seed=seed)
+u = uncertainty_map(teacher, case, seed=seed, classes="two")
 h = u.mean_of_entropies
 hot = np.unravel_index(uniform_filter(h, 7).argmax(), h.shape)
 print(f"{case.id}: mean entropy {h.mean():.4f} nats, largest {h.max():.3f}. The planes cut where entropy is densest, at voxel "
@@ -137,7 +162,6 @@ show.slices(case.image, spacing=case.spacing, heat=h, heat_label="entropy (nats)
 
 # %%
 from ssltut.data.labels import LabelTable
-from ssltut.methods.uncertainty import published_threshold, quantile_threshold
 
 blurred = gaussian_filter(h, 1)  # single voxels would be dust in a 3D view
 most = blurred >= quantile_threshold(torch.from_numpy(blurred), 0.03)
@@ -162,17 +186,19 @@ print(f"{100 * shell.mean():.0f} % of the scan lies within 2 voxels of a true su
 # ## Choose a threshold
 #
 # Embedding matching asks a yes or no question: may this voxel take the teacher's label? As published, the threshold $\lambda_T$ rises from
-# 0.75 to 1 times $\ln C$ over training. A **quantile** instead fixes the *share* that is called unreliable.
+# 0.75 to 1 times $\ln 2$ over training. A **quantile** instead fixes the *share* that is called unreliable.
 
 # %%
-published = np.array([published_threshold(f, n_classes) for f in np.linspace(0, 1, 21)])
-limits = np.linspace(0, log(n_classes), 60)
+published = np.array([published_threshold(f, n_classes, "two") for f in np.linspace(0, 1, 21)])
+limits = np.linspace(0, log(2), 60)
 quantile = quantile_threshold(torch.from_numpy(h), 0.05)
 print(f"λ goes from {published[0]:.3f} to {published[-1]:.3f} nats. On this map it would call {100 * (h >= published[0]).mean():.2f} % of "
       f"the voxels unreliable "
-      f"at the start, {100 * (h >= published_threshold(0.75, n_classes)).mean():.3f} % at three quarters and "
-      f"{100 * (h >= published[-1]).mean():.3f} % at the end.")
+      f"at the start, {100 * (h >= published[15]).mean():.3f} % at three quarters and {100 * (h >= published[-1]).mean():.3f} % at the end.")
 print(f"To call 5 % unreliable the threshold has to be {quantile:.3f} nats.")
+every = uncertainty_map(teacher, case, seed=seed).mean_of_entropies[shell] >= published_threshold(0, n_classes)
+print(f"Near a surface {100 * (h[shell] >= published[0]).mean():.1f} % are unreliable at the start, and {100 * every.mean():.1f} % with all "
+      f"{n_classes} classes against ln {n_classes}.")
 reliable = {"whole scan": [(h < v).mean() for v in limits], "near a surface": [(h[shell] < v).mean() for v in limits]}
 show.lines(limits, reliable,
            xlabel="threshold (nats)", ylabel="share of voxels", title="Share of reliable voxels",
@@ -181,7 +207,7 @@ show.lines(limits, reliable,
 
 # %%
 flags = LabelTable("flags", ("reliable", "unreliable"), ("#000000", "#CC79A7"))
-cuts = {"published, start": published[0], "published, 75 %": published_threshold(0.75, n_classes), "5 % quantile": quantile,
+cuts = {"published, start": published[0], "published, 75 %": published[15], "5 % quantile": quantile,
         "20 % quantile": quantile_threshold(torch.from_numpy(h), 0.2)}
 whole = {"image": case.image, "spacing": case.spacing, "window": ct, "table": flags, "at": np.array(case.image.shape) // 2}
 told = ", ".join(f"{name} {100 * (h >= v).mean():.1f} %" for name, v in cuts.items())
@@ -235,9 +261,9 @@ from ssltut.metrics import auroc, risk_at_coverage
 some = [*scans.split.validation, *scans.known_unlabelled()][:6]
 coverage, risks, rows = np.linspace(0.5, 1, 51), {}, []
 for held in map(scans.case, some):
-    v = uncertainty_map(teacher, held, seed=seed)
+    v = uncertainty_map(teacher, held, seed=seed, classes="two")
     error, band = v.probabilities.argmax(0) != held.label, near_surface(held.label)
-    missed = error & (v.mean_of_entropies < published_threshold(0, n_classes))
+    missed = error & (v.mean_of_entropies < published[0])
     rows.append({"scan": held.id, "error rate": error.mean(), "AUROC": auroc(v.mean_of_entropies, error),
                  "AUROC, entropy of mean": auroc(v.entropy_of_mean, error),
                  "AUROC near a surface": auroc(v.mean_of_entropies[band], error[band]),
@@ -334,10 +360,10 @@ from ssltut.synthetic.hip import make_case
 kinds = {"healthy": Pathology(), "narrow joint": Pathology(osteoarthritis=1.0), "metal": Pathology(implant=True)}
 verdicts = LabelTable("verdicts", ("right", "wrong, flagged", "wrong, and sure"), ("#000000", "#56B4E9", "#D55E00"))
 shown, sure = {}, []
-for name, illness in kinds.items() if scans.table.name == "hip" and not cohort else ():
+for name, illness in kinds.items() if scans.table.name in ("hip", "bone") and not cohort else ():
     hip = make_case(1000 + seed, size=P.size, pathology=illness)
-    v = uncertainty_map(teacher, hip, seed=seed)
-    error = v.probabilities.argmax(0) != hip.label
+    v = uncertainty_map(teacher, hip, seed=seed, classes="two")
+    error = v.probabilities.argmax(0) != np.minimum(hip.label, n_classes - 1)
     flagged = v.mean_of_entropies >= quantile_threshold(torch.from_numpy(v.mean_of_entropies), 0.05)
     shown[name] = {"image": hip.image, "spacing": hip.spacing, "overlay": np.where(error, 2 - flagged, 0).astype(np.uint8),
                    "table": verdicts, "at": np.argwhere(hip.label == 2).mean(0).round().astype(int)}

@@ -18,6 +18,7 @@ profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) 
 seed = 0
 out = ""  # folder for the numbers as CSV; "" writes none
 cohort = ""  # folder of a cohort; "" takes the synthetic hips
+bone = False  # True: all classes as one; for hips bone against rest, the task of the paper
 
 # %%
 import sys
@@ -43,6 +44,7 @@ from ssltut.methods.uncertainty import published_threshold, quantile_threshold
 # %%
 P = profile_named(profile)
 scans = read_cohort(Path(cohort)) if cohort else synthetic_cohort(**P.cohort)
+scans = scans.as_bone() if bone else scans
 names, C, ct = scans.table.names, scans.table.n_classes, "bone" if scans.modality == "CT" else None
 teacher = cached_run(make_method("labels_only"), scans, replace(P.teacher, seed=seed))
 labelled = scans.training("labelled")
@@ -139,7 +141,7 @@ show.volume(source.image, spacing=source.spacing, label_image=source.label, tabl
 # least sure. Switch the kernel, the number of neighbours $k$, the band, the draw, the labelled scan.
 
 # %%
-looked = inspection.uncertainty_map(teacher, target, seed=seed)
+looked = inspection.uncertainty_map(teacher, target, seed=seed, classes="two")
 unsure, told_map = looked.mean_of_entropies, looked.probabilities.argmax(0)
 pick = np.unravel_index(unsure.argmax(), unsure.shape)
 print(f"The teacher is least sure at voxel {tuple(map(int, pick))}: {unsure[pick]:.3f} nats.")
@@ -300,7 +302,7 @@ show.grid(tiles, columns=3,
 # %%
 def ask(case) -> dict[str, object]:
     """Accuracy of teacher, published match and gated vote on the unreliable voxels of one scan."""
-    seen = inspection.uncertainty_map(teacher, case, seed=seed)
+    seen = inspection.uncertainty_map(teacher, case, seed=seed, classes="two")
     h = torch.from_numpy(seen.mean_of_entropies)
     where = h >= quantile_threshold(h, 0.05)
     truth, told = (torch.from_numpy(v.astype(np.int64))[where] for v in (case.label, seen.probabilities.argmax(0)))
@@ -308,7 +310,7 @@ def ask(case) -> dict[str, object]:
     match = matching.similarity(published, query).argmax(0)
     share, vote = matching.neighbour_vote(query, many.flatten(0, 1), many_labels, C).max(1)
     sure, right = share > 0.85, lambda v, m=slice(None): (v[m] == truth[m]).float().mean().item()
-    return {"scan": case.id, "over published threshold": (h >= published_threshold(0.5, C)).float().mean().item(),
+    return {"scan": case.id, "over published threshold": (h >= published_threshold(0.5, C, "two")).float().mean().item(),
             "teacher": right(told), "match": right(match), "vote": right(vote), "past the gate": sure.float().mean().item(),
             "vote past the gate": right(vote, sure), "teacher past the gate": right(told, sure)}
 

@@ -17,6 +17,7 @@ profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) 
 seed = 0
 out = ""  # folder for the numbers as CSV; "" writes none
 cohort = ""  # folder of a cohort; "" takes the synthetic hips
+bone = False  # True: all classes as one; for hips bone against rest, the task of the paper
 
 # %%
 import sys
@@ -38,6 +39,7 @@ from ssltut.methods.registry import METHODS
 
 P = profile_named(profile)
 scans = read_cohort(Path(cohort)) if cohort else synthetic_cohort(**P.cohort)
+scans = scans.as_bone() if bone else scans
 
 # %%
 book = gallery.open_gallery(scans, gallery.short(P.train, seed))
