@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: the first one called makes .venv, and it is made again only when its recipe changes.
 .DEFAULT_GOAL := help
-.PHONY: help check test test-isa coverage tour test-browser site lab notebooks clean
+.PHONY: help check test test-isa mutation tour test-browser site lab notebooks clean
 
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 # Each candidate is run, not only looked up: version managers leave names on the path that start nothing.
@@ -45,6 +45,9 @@ test-isa: $(STAMP)  ## tests as simpler processors compute, with one thread and 
 	  ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 OMP_NUM_THREADS=$$threads \
 	    $(BIN)/python -m pytest -q $(SPREAD) $(FAST) tests/methods tests/training $(ARGS) || exit 1; \
 	done; done
+
+mutation: $(STAMP)  ## make single faults in the methods and see whether the tests notice: an hour
+	@$(BIN)/python tests/mutation $(ARGS)
 
 test-browser: $(STAMP)  ## drive the notebooks in Chromium, without a network; screenshots in build/browser
 	@SSLTUT_BROWSER=required SSLTUT_BROWSER_PROFILE=$(or $(PROFILE),smoke) $(BIN)/python -m pytest -ra tests/notebooks/test_browser.py $(ARGS)
