@@ -45,8 +45,8 @@ def edits_of(file: Path, root: Path) -> list[Edit]:
         for start, end, new in changes(node, lines, raw):
             old = raw[start:end].decode()
             if old != new:
-                line = raw[:start].count(b"\n") + 1
-                found.append(Edit(str(file.relative_to(root)), line, start, end, new, old))
+                number = raw[:start].count(b"\n") + 1
+                found.append(Edit(str(file.relative_to(root)), number, start, end, new, old))
     return sorted(set(found))
 
 
@@ -72,7 +72,7 @@ def changes(node: ast.AST, lines: list[int], raw: bytes) -> Iterator[tuple[int, 
         yield left, right, f" {COMPARE[type(node.ops[0])]} "
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not | ast.Invert):
         yield span(node, lines)[0], span(node.operand, lines)[0], ""
-    elif isinstance(node, ast.Constant) and type(node.value) in (int, float, bool):
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         value = not node.value if isinstance(node.value, bool) else node.value * 2 + 1
         yield *span(node, lines), repr(value)
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
