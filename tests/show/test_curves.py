@@ -37,6 +37,22 @@ def test_each_kind_of_column_has_its_panel_and_a_long_loss_its_running_mean(monk
     assert [t.get_text() for t in panels["share of voxels"].get_legend().get_texts()] == ["match"]
 
 
+def test_lines_have_a_legend_or_their_names_beside_them_and_a_log_axis_plain_numbers(monkeypatch):
+    figures = []
+    monkeypatch.setattr("ssltut.show.static.curves.picture", lambda fig, alt: figures.append(fig))
+    given = {"x": [0, 1], "series": {"a": [100, 1], "b": [10, 0]}, "xlabel": "x", "ylabel": "y"}
+    show.lines(**given, alt="with a legend")
+    show.lines(**given, alt="with names", labels={"a": (0.5, 20), "b": (0.2, 2)}, log=True)
+    plain, named = (figure.axes[0] for figure in figures)
+    assert [text.get_text() for text in plain.get_legend().get_texts()] == ["a", "b"]
+    assert not plain.texts
+    assert named.get_legend() is None
+    assert [text.get_text() for text in named.texts] == ["a", "b"]
+    assert [text.get_color() for text in named.texts] == [line.get_color() for line in named.lines]
+    assert named.yaxis.get_major_formatter()(0.01) == "0.01"
+    figures[1].canvas.draw()
+
+
 def test_live_curves_are_throttled_and_keep_the_last(monkeypatch, lab):
     shown = []
     handle = SimpleNamespace(update=shown.append)

@@ -96,8 +96,14 @@ def lines(
     alt: str,
     title: str = "",
     bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+    labels: Mapping[str, tuple[float, float]] | None = None,
+    log: bool = False,
 ) -> Picture:
-    """Named lines over one x, or an x of their own ({name: x}); ``bands`` {name: (low, high)}."""
+    """Named lines over one x, or an x of their own ({name: x}); ``bands`` {name: (low, high)}.
+
+    ``labels`` {name: (x, y)} says where the name of each line begins, in place of a legend; on a
+    logarithmic y (``log``) a value of 0 is a gap.
+    """
     fig = Figure(figsize=(8, 4.6), layout="constrained")
     ax = fig.subplots()
     for k, (name, y) in enumerate(series.items()):
@@ -105,8 +111,13 @@ def lines(
         add_line(ax, k, own_x, np.asarray(y, float), name)
         if bands and name in bands:
             ax.fill_between(own_x, *bands[name], color=line_style(k)["color"], alpha=0.2, lw=0)
+        if labels:
+            ax.text(*labels[name], name, color=line_style(k)["color"], fontsize=15, weight="bold")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    if len(series) > 1:
+    if log:
+        ax.set_yscale("log", nonpositive="mask")
+        ax.yaxis.set_major_formatter("{x:g}")
+    if len(series) > 1 and not labels:
         ax.legend()
     return picture(fig, alt)
 
