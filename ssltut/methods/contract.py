@@ -36,7 +36,7 @@ IDEAS = {
     "other data": "more than scans and whole label maps: geometry, partial labels, other networks' "
     "weights",
 }
-# The bench prescribes network, optimiser, patches and learning rate to every method.
+# The bench prescribes network, optimiser, labelled loss, patches and learning rate to all.
 FIDELITIES: dict[Fidelity, str] = {
     "published": "equations, feeding, weights and defaults of the paper or the released code",
     "adapted": "the published equations with a choice of ours that may matter, or ours after them",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -22,3 +23,14 @@ def gradients_of(value: Tensor, nets: Mapping[str, nn.Module]) -> dict[str, Tens
 def taught(value: Tensor, nets: Mapping[str, nn.Module]) -> set[str]:
     """The roles (and further modules) of ``nets`` that ``value`` moves."""
     return {name.split(".")[0] for name in gradients_of(value, nets)}
+
+
+def assert_same_teaching(
+    value: Tensor, reference: Tensor, nets: Mapping[str, nn.Module], rel: float = 1e-6
+) -> None:
+    """Two terms have one value, and move the same parameters alike."""
+    assert value.item() == pytest.approx(reference.item(), rel=rel)
+    mine, theirs = gradients_of(value, nets), gradients_of(reference, nets)
+    assert mine.keys() == theirs.keys()
+    for name, grad in mine.items():
+        assert torch.allclose(grad, theirs[name], rtol=rel, atol=1e-9), name

@@ -1,56 +1,24 @@
-"""Mean teacher and UA-MT by their equations, averages of networks, and memories."""
-
-from dataclasses import replace
+"""Mean teacher by its equation, averages of networks, and memories."""
 
 import pytest
 import torch
-from toy import SMALL, make_batch
+from teaching import assert_same_teaching, taught
+from toy_step import noisy_step, seen_by_student
 
 from ssltut.methods.contract import Progress
 from ssltut.methods.parts.ema import ema_update
 from ssltut.methods.parts.memory import ReferenceMemory, after_storing
 from ssltut.methods.registry import make_method
-from ssltut.methods.uncertainty import class_entropy, published_threshold
 from ssltut.nets.build import build_net
-from ssltut.training.networks import build_nets
 
 
-def on_unlabelled(nets, batch):
-    """The student in train mode, normalised by the statistics of all patches of the step."""
-    return nets["student"](torch.cat([batch.x_l, batch.x_u])).split(len(batch.x_l))[1]
-
-
-def test_mean_teacher_consistency_by_hand():
-    method = make_method("mean_teacher", {"sigma_teacher": 0.0, "sigma_student": 0.0})
-    batch = make_batch()
-    nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
-    with torch.no_grad():
-        for p in nets["teacher"].parameters():
-            p.mul_(0.9)
-    term = method.losses(batch, nets, Progress(100, 100))["consistency"]
-    p = on_unlabelled(nets, batch).logits.double().softmax(1)
-    q = nets["teacher"](batch.x_u).logits.double().softmax(1)
-    assert term.value.item() == pytest.approx((p - q).square().mean().item(), rel=1e-4)
-    assert term.weight == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize("classes", ["two", "all"])
-def test_ua_mt_counts_only_sure_voxels(classes):
-    quiet = {"sigma_teacher": 0.0, "sigma_student": 0.0, "passes": 2}
-    method = make_method("ua_mt", quiet | {"classes": classes})
-    batch = make_batch()
-    nets = build_nets(method, replace(SMALL, dropout=0.0), 3)
-    with torch.no_grad():
-        nets["teacher"].classifier.weight.mul_(3.0)
-    term = method.losses(batch, nets, Progress(0, 100))["consistency"]
-    p = on_unlabelled(nets, batch).logits.double().softmax(1)
-    q = nets["teacher"](batch.x_u).logits.double().softmax(1)
-    mask = class_entropy(q, classes) < published_threshold(0.0, 3, classes)
-    assert 0 < mask.sum() < mask.numel()
-    assert term.value.item() == pytest.approx(
-        (p - q).square().mean(1)[mask].mean().item(), rel=1e-4
-    )
-    assert term.share == pytest.approx(mask.double().mean().item())
+def test_the_student_follows_the_noisy_teacher_in_eval_mode(float64):
+    terms, nets, batch = noisy_step(make_method("mean_teacher"))
+    p = nets["student"](seen_by_student(batch)).logits[2:].softmax(1)
+    noisy = batch.noise(0.1, "teacher", "unlabelled")(batch.x_u)
+    q = nets["teacher"].eval()(noisy).logits.softmax(1).detach()
+    assert_same_teaching(terms["consistency"].value, (p - q).square().mean(), nets)
+    assert taught(terms["consistency"].value, nets) == {"student"}
 
 
 def test_ema_against_its_closed_form_with_buffers():
@@ -74,13 +42,20 @@ def test_ema_against_its_closed_form_with_buffers():
     assert any("running" in key for key in start)
 
 
-def test_ema_decay_warms_up_where_published():
-    assert make_method("mean_teacher").decay_at(Progress(0, 10)) == 0.0
-    assert make_method("mean_teacher").decay_at(Progress(9, 10)) == pytest.approx(0.9)
+@pytest.mark.parametrize("name", ["mean_teacher", "ua_mt"])
+def test_ema_decay_warms_up_where_published(name):
+    decay = make_method(name).decay_at
+    assert decay(Progress(0, 1000)) == 0.0
+    assert decay(Progress(9, 1000)) == pytest.approx(0.9)
+    assert decay(Progress(98, 1000)) == pytest.approx(1 - 1 / 99)
+    assert decay(Progress(500, 1000)) == 0.99
+    assert make_method(name, {"ema_warmup": False}).decay_at(Progress(0, 1000)) == 0.99
+
+
+def test_the_teacher_of_embedding_matching_follows_at_once_or_not_at_all():
     assert make_method("embedding_matching").decay_at(Progress(0, 10)) == 0.99
-    assert (
-        make_method("embedding_matching", {"ema_decay": 1.0}).decay_at(Progress(5, 10)) == 1.0
-    )  # a fixed teacher
+    fixed = make_method("embedding_matching", {"ema_decay": 1.0})
+    assert fixed.decay_at(Progress(5, 10)) == 1.0
 
 
 def test_memory_is_first_in_first_out():

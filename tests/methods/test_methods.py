@@ -21,7 +21,7 @@ OWN_FORWARD = [name for name, m in METHODS.items() if m.forward is not Method.fo
 OFF = {name: dict.fromkeys(METHODS[name].loss_weights, 0.0) for name in SEMI}
 # What the first pass of the predicting network holds: as many patches as in labels only, and
 # further views of them.
-VIEWS = {"c3s3": 8, "cad": 6, "ersr": 8, "fixmatch": 4, "self_paced": 8, "versemi": 5}
+VIEWS = {"c3s3": 8, "cad": 6, "ersr": 8, "fixmatch": 6, "self_paced": 8, "versemi": 5}
 HALF = Progress(50, 100)
 # A method in stages may be another one in its last steps only.
 LAST = replace(SMALL, select="last")

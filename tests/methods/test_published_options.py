@@ -22,14 +22,6 @@ from ssltut.methods.registry import METHODS
 HEAD = re.compile(r"option {2,}published {2,}ours {2,}why$", re.MULTILINE)
 # Those of which nobody has written the table yet: none, when all are done.
 WITHOUT_TABLE = {
-    "mean_teacher",
-    "cps",
-    "fixmatch",
-    "urpc",
-    "dtc",
-    "mc_net_plus",
-    "cct",
-    "mtc",
     "cad",
     "rpg",
     "self_paced",

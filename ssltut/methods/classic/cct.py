@@ -68,11 +68,13 @@ class CCT(Consistency):
 
     L_U = mean over the decoders of mean over voxels of Σ_c (p_k - p)^2 on unlabelled patches, p
     detached: the main decoder learns from labels, the auxiliary ones from consistency, the encoder
-    from both. Weight 30/21 ramp(t / (0.1 T)): the paper's 30 belongs to a mean over 21 classes, and
-    so pulls as hard whatever their number. Our reading: five decoders, one a perturbation (noise,
-    feature drop, channel dropout, hidden objects, hidden context) where the paper has up to six of
-    each, and adversarial noise and cut-outs; its network has no skips, ours does, so every map of
-    the encoder is perturbed; Adam.
+    from both. Our reading: five decoders, one a perturbation (noise, feature drop, channel dropout,
+    hidden objects, hidden context) where the paper has up to six of each, and adversarial noise and
+    cut-outs; its network has no skips, ours does, so every map of the encoder is perturbed.
+
+    option  published  ours   why
+    weight  30         30/21  of a mean over 21 classes; of a sum it pulls as hard with any number
+    rampup  0.1        0.1
     """
 
     name, title, year = "cct", "CCT", 2020

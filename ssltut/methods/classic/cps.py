@@ -12,16 +12,19 @@ from ssltut.options import NotNegative
 class CPS(Consistency):
     """Two networks, different in their first weights alone, learn from each other's hard labels.
 
-    Term "consistency": CE(z_1, argmax z_2) + CE(z_2, argmax z_1), labels detached, over labelled
-    and unlabelled patches. Weight 0.2 ramp(t/T), the setting for 3D scans (SSL4MIS: 0.1 beside half
-    of L_S); the paper weighs 1.5 to 6 throughout on pre-trained 2D networks. The first network
-    predicts. Departure: Adam. Started from one run (``init``) they differ in their dropout alone.
+    L = Σ L_S + weight ramp(t/T) (CE(z_1, argmax z_2) + CE(z_2, argmax z_1)); the first network
+    predicts. Between the paper and its 3D code (SSL4MIS): patches as in the one, the weight as in
+    the other. Started from one run (``init``) the networks differ in their dropout alone.
 
-    on  "all" patches (the paper), or the "unlabelled" ones alone (SSL4MIS)
+    option  published  ours  why
+    weight  1.5        0.2   1.5 to 6 suit pre-trained networks; SSL4MIS has 0.1 beside half of L_S
+    rampup  0.0        1.0   SSL4MIS: 200 ramps of 150 steps, the whole run
+    on      all        all   or the "unlabelled" patches alone (SSL4MIS)
     """
 
     name, title, year = "cps", "CPS", 2021
     paper = "Chen et al., CVPR 2021, arXiv:2106.01226"
+    fidelity = "adapted"
     ideas = ("pseudo-labels",)
     networks = {"student": Network(), "second": Network()}
 

@@ -14,11 +14,16 @@ from ssltut.options import NotNegative, Positive
 class DTC(Consistency):
     """A second head gives the signed distance to the surface, and must agree with the mask.
 
-    Terms: "distance", MSE of tanh(head) against the true map, weight 0.3, labelled patches;
-    "consistency", mean of (σ(-k d) - p)^2 with k = 1500 over all patches, weight ramp(t/T).
-    Departures: softmax and one map a foreground class (published: one class, a sigmoid);
-    cross-entropy + Dice where the paper has Dice alone; the surface runs between voxels, and a
-    patch without the class is far outside it (``signed_distance``); Adam.
+    L = L_S + sdf_weight mean (d - d_true)^2 + weight ramp(t/T) mean (σ(-k d) - p)^2 with d the tanh
+    of the head; distances are learnt from labels, agreement from all patches. Published with one
+    class and a sigmoid: here softmax and a distance for each foreground class. The surface runs
+    between voxels, and a patch without the class is far outside it (``signed_distance``).
+
+    option      published  ours    why
+    weight      1.0        1.0     beside the whole Dice in both; cross-entropy is added to it here
+    rampup      1.0        1.0     40 ramps of 150 steps are the whole run
+    sdf_weight  0.3        0.3
+    k           1500       1500.0
     """
 
     name, title, year = "dtc", "DTC", 2021

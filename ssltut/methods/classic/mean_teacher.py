@@ -14,11 +14,17 @@ from ssltut.options import Fraction, NotNegative
 class MeanTeacher(Method):
     """The student must predict what an average of its own past predicts under other noise.
 
-    Term "consistency": mean over voxels and classes of (p_student - p_teacher)^2. Weight
-    0.2 ramp(t/T), published 0.1 beside half of L_S; the codes ramp over their whole run (40 x 150
-    of 6,000 steps, 200 x 150 of 30,000). EMA decay min(1 - 1/(t+1), 0.99). Departures: the teacher
-    runs in eval mode, not in train mode, and EMA covers buffers (the released code forgets them);
-    noise on both sides is not clipped.
+    L = L_S + weight ramp(t/T) mean (p_student - p_teacher)^2, the mean over classes and voxels of
+    the unlabelled patches. After step t: teacher <- d teacher + (1 - d) student with
+    d = min(1 - 1/(t+1), ema_decay). As the 3D codes have it: their 40 or 200 ramps of 150 steps are
+    the whole run. The teacher runs in eval mode, theirs in train mode; EMA covers the buffers,
+    which their codes forget.
+
+    option         published  ours  why
+    weight         0.1        0.2   the code has half of cross-entropy + Dice beside it, ours all
+    ema_decay      0.99       0.99
+    ema_warmup     True       True  1 - 1/(t+1) at the beginning
+    sigma_teacher  0.1        0.1   the code clips the noise at 0.2
     """
 
     name, title, year = "mean_teacher", "mean teacher", 2017

@@ -15,10 +15,13 @@ class MTC(Consistency):
     over all patches: r_c the reconstruction of class c, x the scan without noise, p_c the
     probability of the first decoder as a fixed mask, w_c the share of the scan it covers (as
     released). The second decoder has no skips, which would hand the scan through. Our reading: one
-    reconstruction a class (published: foreground and background); both tasks in one step with
-    weight 0.1 throughout, where the paper alternates steps and the released second learning rate is
-    a tenth of the first; the mask is fixed for the encoder too. Released code compares the
-    reconstruction of the labelled scan with the unlabelled one; ours does not.
+    reconstruction a class (published: foreground and background), both tasks in one step, and a
+    mask that is fixed for the encoder too. The code compares the reconstruction of a labelled scan
+    with an unlabelled one; ours does not.
+
+    option  published  ours  why
+    weight  -          0.1   the code alternates the tasks, the second at a tenth of the rate
+    rampup  -          0.0   no ramp in the code
     """
 
     name, title, year = "mtc", "MTC", 2019

@@ -13,10 +13,13 @@ class URPC(Consistency):
 
     With P the mean of the S outputs p_s and D_s = KL(P | p_s) a voxel: L_U is the mean over s of
       mean[(P - p_s)^2 e^-D_s] / mean[e^-D_s] + mean[D_s]
-    Supervised: the mean of cross-entropy + Dice over all outputs. Weight 0.2 ramp(t/T) (released:
-    0.1 beside half of L_S). The output at full resolution predicts. Departures: the published
-    network has five levels and four outputs from its decoder; here the bottleneck of four levels
-    gives one of them, and a network of fewer levels has as many outputs as levels; Adam.
+    Supervised is the mean of cross-entropy + Dice over all outputs; the one at full resolution
+    predicts. The published network has five levels and four outputs from its decoder. Here the
+    bottleneck of four levels gives one of them; fewer levels give as many outputs as levels.
+
+    option  published  ours  why
+    weight  0.1        0.2   the code has half of cross-entropy + Dice beside it, ours all
+    rampup  1.0        1.0   400 ramps of 150 steps are the whole run
     """
 
     name, title, year = "urpc", "URPC", 2021
