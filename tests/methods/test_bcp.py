@@ -133,7 +133,9 @@ def test_a_step_draws_twice_the_patches_that_pass_the_student(step, default, pla
 
 
 def test_the_first_stage_pastes_labelled_patches_into_each_other():
-    method, batch = make_method("bcp", {"sigma_student": 0.0}), replace(make_batch(), x_u=None)
+    method, batch = make_method("bcp", {"sigma_student": 0.0}), make_batch()
+    apart = torch.stack([batch.y_l[0], batch.y_l[1].flip(0)])
+    batch = replace(batch, y_l=apart, x_u=None)
     nets, keep = build_nets(method, STILL, 3), box_mask((8, 8, 8), 2 / 3, batch.generator("box"))
     terms = method.losses(batch, nets, Progress(0, 17))
     x, y = (torch.where(keep, *pair)[None] for pair in (batch.x_l, batch.y_l))
@@ -141,6 +143,14 @@ def test_the_first_stage_pastes_labelled_patches_into_each_other():
     expected = supervised_loss(nets["student"](x).logits, y).item()
     assert terms["supervised"].value.item() == pytest.approx(expected, rel=1e-5)
     assert terms["supervised"].weight == 1.0
+
+
+def test_the_student_sees_the_mixes_under_its_noise():
+    method, batch, seen = make_method("bcp", {"sigma_student": 0.5}), make_batch(), []
+    nets = build_nets(method, STILL, 3)
+    nets["student"].register_forward_pre_hook(lambda net, x: seen.append(x[0]))
+    mixes = method.forward(batch, nets, HALF)["mix"].x
+    assert (seen[0] - mixes).std().item() == pytest.approx(0.5, rel=0.1)
 
 
 def test_the_teacher_labels_without_dropout_by_its_running_statistics():
