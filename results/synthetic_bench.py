@@ -7,13 +7,15 @@ Stopped, it goes on where it was. ``--methods``, ``--budgets`` and ``--seeds`` d
 can run at the same time with other methods or other seeds). Each call writes all that is done so
 far; what the record held before stays unless it was done again. ``--steps`` trains longer or
 shorter, for a record of its own (synthetic_bench_2400.csv), and so does ``--bone``, the task of
-Xie et al. 2024, bone against rest (synthetic_bench_bone.csv). ``--trial`` runs everything once at
-toy size in a minute and writes only to the cache folder.
+Xie et al. 2024, bone against rest (synthetic_bench_bone.csv), and ``--norm``, another norm than batch
+norm (synthetic_bench_instance.csv). ``--trial`` runs everything once at toy size in a minute and
+writes only to the cache folder.
 """
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from record import write_record
@@ -114,16 +116,13 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
             (folder / f"synthetic_bench-{name}-{metric}.png").write_bytes(picture.png)
 
 
-def settings(trial: bool = False, steps: int = STEPS) -> TrainConfig:
+def settings(trial: bool = False, steps: int = STEPS, norm: Any = "batch") -> TrainConfig:
     """What every run of the record trains with."""
     config = replace(profile_named("smoke" if trial else "class").train, precision="32-true")
-    return (
-        config
-        if trial
-        else replace(
-            config, steps=steps, lr=LR, validate_every=steps // 3, width=WIDTH, patch=PATCH
-        )
-    )
+    if trial:
+        return replace(config, norm=norm)
+    sizes = {"validate_every": steps // 3, "width": WIDTH, "patch": PATCH}
+    return replace(config, steps=steps, lr=LR, norm=norm, **sizes)
 
 
 def main() -> None:
@@ -137,12 +136,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--bone", action="store_true")
+    parser.add_argument("--norm", choices=["batch", "instance", "group"], default="batch")
     parser.add_argument("--trial", action="store_true")
     args = parser.parse_args()
-    torch.set_num_threads(
-        max(1, args.workers)
-    )  # one to each process: the values do not depend on the machine's cores
-    task = "synthetic_bench_bone" if args.bone else "synthetic_bench"
+    # One thread to each process: the values do not depend on the machine's cores.
+    torch.set_num_threads(max(1, args.workers))
+    variants = [("_bone", args.bone), (f"_{args.norm}", args.norm != "batch")]
+    task = "synthetic_bench" + "".join(name for name, on in variants if on)
     folder = args.folder or cache_dir() / "record" / (
         f"{task}_trial" if args.trial else f"{task}-{args.steps}"
     )
@@ -159,7 +159,7 @@ def main() -> None:
                 cohort,
                 methods,
                 folder,
-                config=settings(args.trial, args.steps),
+                config=settings(args.trial, args.steps, args.norm),
                 budgets=budgets,
                 seeds=args.seeds,
                 workers=args.workers,
@@ -170,7 +170,7 @@ def main() -> None:
     print(statistics.report(rows, "dice"))
     draw(
         rows,
-        HERE / "figures" if of_record and not args.bone else folder,
+        HERE / "figures" if of_record and task == "synthetic_bench" else folder,
         (METHODS[statistics.LOWER_BOUND].title, METHODS[statistics.UPPER_BOUND].title),
     )
 
