@@ -20,15 +20,13 @@ Task = Callable[..., Any]
 Results = Iterator[tuple[int, Any]]
 RunJobs = Callable[[Task, Any, Sequence[tuple]], Results]
 TIMEOUT_S = 10.0  # for a scheduler to answer
+GIVE_ADDRESS = "give the address that dask scheduler prints"
+AGAIN = "give the same command again"
 _one_job_a_process = Lock()
 
 
 def default_workers(n_jobs: int) -> int:
-    """Local processes that suit so many jobs.
-
-    One a core and four at most; one where they would share a GPU; none for a single job or without
-    Dask.
-    """
+    """Local processes: one a core, at most four; one for a GPU; none for one job or no Dask."""
     import torch
 
     if n_jobs < 2 or find_spec("distributed") is None:
@@ -118,17 +116,13 @@ async def scheduler_info(address: str) -> dict[str, Any]:
         async with rpc(address, timeout=TIMEOUT_S) as server:
             info = await asyncio.wait_for(server.identity(), TIMEOUT_S)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"no Dask scheduler answers ({error or f'silence for {TIMEOUT_S:g} s'})",
-            where=address,
-            fix="give the address that dask scheduler prints, like tcp://node1:8786, or leave it"
-            " out to use this machine",
-        ) from None
+        silence = f"silence for {TIMEOUT_S:g} s"
+        what = f"no Dask scheduler answers ({str(error) or silence})"
+        fix = f"{GIVE_ADDRESS}, like tcp://node1:8786, or leave it out to use this machine"
+        raise ConfigError(what, where=address, fix=fix) from None
     if info["type"] != "Scheduler":
-        fix = "give the address that dask scheduler prints"
-        raise ConfigError(
-            f"this is a Dask {info['type'].lower()}, not the scheduler", where=address, fix=fix
-        )
+        what = f"this is a Dask {info['type'].lower()}, not the scheduler"
+        raise ConfigError(what, where=address, fix=GIVE_ADDRESS)
     return info
 
 
@@ -138,33 +132,24 @@ def run_serially(task: Task, shared: Any, jobs: Sequence[tuple]) -> Results:
 
 
 def submit_all(client: Any, task: Task, shared: Any, jobs: Sequence[tuple]) -> Results:
-    """The jobs on the workers of ``client``.
-
-    ``shared`` is the result of a task as well, so that Dask makes it again when the worker that
-    held it dies.
-    """
+    """The jobs on the workers of ``client``; Dask makes ``shared`` again when its worker dies."""
     import dask
     from distributed import KilledWorker, as_completed
 
     # A cohort in memory is sent once: that is meant.
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "4GiB"}):
         shared_once = client.submit(identity, shared, pure=False)
-    index = {
-        client.submit(exclusive, task, shared_once, *job, pure=False): i
-        for i, job in enumerate(jobs)
-    }
+    submit = partial(client.submit, exclusive, task, shared_once, pure=False)
+    index = {submit(*job): i for i, job in enumerate(jobs)}
     for future in as_completed(index, loop=client.loop):
         try:
             result = future.result()
         except KilledWorker:
-            result = TrainingError(
-                "the workers that had this job died, one after the other",
-                where=f"job {index[future] + 1}",
-                fix="mostly it is memory: use fewer workers or a smaller patch, then give the same"
-                " command again",
-            )
+            what = "the workers that had this job died, one after the other"
+            fix = f"mostly it is memory: use fewer workers or a smaller patch, then {AGAIN}"
+            result = TrainingError(what, where=f"job {index[future] + 1}", fix=fix)
         except CancelledError:
-            fix = "give the same command again: what is done is not done again"
+            fix = f"{AGAIN}: what is done is not done again"
             raise TrainingError("the connection to the Dask cluster was lost", fix=fix) from None
         except ModuleNotFoundError as error:
             fix = "install ssltut where the workers run, in the same version"

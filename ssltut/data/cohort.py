@@ -36,7 +36,6 @@ class Source(NamedTuple):
 class Cohort:
     """Cases by id with their split. Cases are loaded when first asked for and then kept.
 
-    ``training("unlabelled")`` gives cases without labels: no method can see what it must not.
     ``hash`` follows the content and the split. ``spacing`` is the voxel size in mm they were all
     resampled to, None for the size of the files. A cohort sent to another process takes its loaders
     along and leaves the loaded cases behind.
@@ -64,7 +63,7 @@ class Cohort:
         """A cohort of cases in memory."""
         sources = {}
         for case in cases:
-            load, has_label = partial(_held, case), case.label is not None
+            load, has_label = partial(replace, case), case.label is not None
             sources[case.id] = Source(case.patient, has_label, fingerprint(case), load)
         return cls(name, table, modality, split, sources)
 
@@ -92,10 +91,7 @@ class Cohort:
         return [self.case(case_id) for case_id in case_ids]
 
     def training(self, part: Literal["labelled", "unlabelled"]) -> list[Case]:
-        """The labelled cases, or the unlabelled ones without labels.
-
-        Raises DataError when a labelled one has none.
-        """
+        """The labelled cases (DataError when one has no label), or the others without labels."""
         if part == "unlabelled":
             return [self.case(case_id).without_label() for case_id in self.split.unlabelled]
         return self._labelled_cases("labelled")
@@ -108,19 +104,14 @@ class Cohort:
         return self._labelled_cases("test")
 
     def known_unlabelled(self) -> tuple[str, ...]:
-        """The unlabelled scans whose label is there all the same.
-
-        It is never for training, only to see how right a method is.
-        """
-        unlabelled = self.split.unlabelled
-        return tuple(case_id for case_id in unlabelled if self.sources[case_id].has_label)
+        """The unlabelled scans whose label is there, to see how right a method is, not to train."""
+        return tuple(i for i in self.split.unlabelled if self.sources[i].has_label)
 
     def with_budget(self, n: int | Literal["all"], seed: int | None = None) -> "Cohort":
         """The same cohort with ``n`` labelled training scans; the others become unlabelled.
 
-        Without ``seed`` the first n in the order of the split (the published protocols); with it, a
-        random draw of scans; two scans of one patient may fall on both sides.
-        Raises ConfigError when there are not enough labelled scans.
+        Without ``seed`` the first n in the order of the split (the published protocols), else drawn
+        scans, not patients. Raises ConfigError when there are not enough labelled scans.
         """
         pool = [*self.split.labelled, *self.split.unlabelled]
         known = [case_id for case_id in pool if self.sources[case_id].has_label]
@@ -204,10 +195,7 @@ class Cohort:
         return self._changed(change, f"{spacing:g} mm", spacing=spacing)
 
     def projected(self) -> "Cohort":
-        """Every scan as its projection from the front (ssltut.data.projection), for 2D networks.
-
-        Raises ConfigError if they are no CT.
-        """
+        """Every scan as its projection from the front, for 2D networks. ConfigError if no CT."""
         if self.modality != "CT":
             problem = f"projections are made of CT, the scans are {self.modality}"
             raise ConfigError(problem, where=self.name, fix="use a cohort of CT")
@@ -218,10 +206,6 @@ def condition(case: Case) -> str:
     """What is wrong in a scan, as far as its ``meta`` says: illnesses, metal, or "none"."""
     found = [name for name, severity in case.meta.get("pathology", {}).items() if severity]
     return ", ".join(found) or "none"
-
-
-def _held(case: Case) -> Case:
-    return case
 
 
 def _changed(load: Callable[[], Case], change: Callable[[Case], Case]) -> Case:

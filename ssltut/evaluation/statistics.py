@@ -5,6 +5,7 @@ metric of ssltut.metrics. Several tests are corrected together.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -28,10 +29,7 @@ def run_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def patient_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Patients x methods: the mean over scans and classes, then over seeds, of one metric.
-
-    A patient is what is resampled and paired. Raises ConfigError for an unknown metric.
-    """
+    """Patients x methods: the mean over scans and classes, then over seeds, of one metric."""
     return run_values(rows, metric).groupby("patient").mean()
 
 
@@ -55,10 +53,7 @@ def bootstrap_interval(
 
 
 def order_of(methods: Iterable[str]) -> list[str]:
-    """Lower bound first, upper bound last, the rest in the order of the method list.
-
-    Other names, such as those of variants, follow.
-    """
+    """Names in the order of the method list, lower bound first; others, as of variants, follow."""
     names = list(dict.fromkeys(methods))
     known = [name for name in METHODS if name in names]
     return known + [name for name in names if name not in METHODS]
@@ -164,8 +159,7 @@ def differences(rows: pd.DataFrame, metric: str, baseline: str | None = None) ->
 
     ``baseline`` None is that of ``baseline_of``.
     It is the difference on the same patient with the same seed, then the mean over seeds. A seed
-    that failed for one of the two is left out for both: its draw of labelled scans may have been an
-    easy one.
+    that failed for one of the two is left out for both: its draw may have been an easy one.
     """
     baseline = baseline or baseline_of(rows["method"])
     values = run_values(rows, metric)
@@ -186,12 +180,8 @@ def paired(
     class. Where all runs of either failed, the numbers are NaN. Raises ConfigError when the
     baseline was not run, or for an unknown metric.
     """
-
     baseline = baseline or baseline_of(rows["method"])
-
-    def tests(part: pd.DataFrame) -> pd.DataFrame:
-        return _uncorrected(part, metric, baseline)
-
+    tests = partial(_uncorrected, metric=metric, baseline=baseline)
     table = each_class(rows, tests) if by_class else tests(rows)
     return table.assign(**{"p Holm": holm(table["p"])}) if len(table) else table
 

@@ -7,12 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ssltut.methods.matching.primitives import (
-    draw_references,
-    nearest,
-    surface_shell,
-    voxel_vectors,
-)
+from ssltut.methods.matching import primitives
 from ssltut.seeding import generator_for
 
 
@@ -48,13 +43,15 @@ def correspond(
     from the surface band of ``label`` (X, Y, Z).
     """
     y = torch.as_tensor(label.astype(np.int64))[None]
-    shell, draws = surface_shell(y, band), generator_for("cpu", seed, "correspond")
-    drawn = draw_references(y, shell, n_classes, k=references, redraws=1, generator=draws)
+    shell, draws = primitives.surface_shell(y, band), generator_for("cpu", seed, "correspond")
+    drawn = primitives.draw_references(
+        y, shell, n_classes, k=references, redraws=1, generator=draws
+    )
     flat = drawn.voxels[drawn.present].flatten()
     classes = y.flatten()[flat]
-    bank = voxel_vectors(labelled_embedding[None])[flat]
+    bank = primitives.voxel_vectors(labelled_embedding[None])[flat]
     vectors = embedding[:, query[:, 0], query[:, 1], query[:, 2]].T.contiguous()
-    similarity, index = nearest(vectors, bank, k)
+    similarity, index = primitives.nearest(vectors, bank, k)
     place = np.stack(np.unravel_index(flat[index].numpy(), label.shape), axis=-1)
     vote = one_hot(classes[index], n_classes).float().mean(1)
     return Correspondences(query, place, similarity.numpy(), classes[index].numpy(), vote.numpy())

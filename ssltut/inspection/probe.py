@@ -76,8 +76,8 @@ class Probe(Callback):
 
     They are of unlabelled scans whose labels are known to us, else of validation scans. It draws
     from streams of its own, so training is the same with and without it. The table is kept in
-    ``file``, so that a run that is found or continued has it too; ``frame()`` returns it. Raises
-    ConfigError for a method that matches no embeddings.
+    ``file``, also for a run that is found or continued; ``frame()`` returns it. Raises ConfigError
+    for a method that matches no embeddings.
     """
 
     def __init__(
@@ -91,12 +91,9 @@ class Probe(Callback):
         cases = [cohort.case(case_id) for case_id in known[:PATCHES]]
         pool = PatchPool(cases, intensity, config.patch, "cpu")
         drawn = pool.sample(PATCHES, generator_for("cpu", config.seed, "probe"))
-        self.x, self.ids, self.locations = drawn[0], drawn[2], drawn[3]
-        self.truth = cast(Tensor, drawn[1])  # these scans have labels
-        self.method = method
-        self.total = config.steps
-        self.every = every
-        self.file = file
+        self.x, truth, self.ids, self.locations = drawn
+        self.truth = cast(Tensor, truth)  # these scans have labels
+        self.method, self.total, self.every, self.file = method, config.steps, every, file
 
     def on_step(
         self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]
