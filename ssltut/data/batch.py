@@ -26,6 +26,14 @@ class PatchLocation(NamedTuple):
     centre: tuple[float, float, float]
     extent: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
+    def level(self, bins: int) -> int:
+        """In which of ``bins`` equal parts of the heights its scan allows it is, 0 at the foot."""
+        room = 1.0 - self.extent[2]
+        if room <= 0.0:
+            return 0
+        share = (self.centre[2] - self.extent[2] / 2) / room
+        return min(int(share * bins + 1e-6), bins - 1)
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -107,8 +107,10 @@ class PatchPool:
         pad = [v for m in reversed(missing) for v in (m // 2, m - m // 2)]
         return (F.pad(volume, pad, value=value) if any(missing) else volume).to(self.device)
 
-    def _box(self, i: int, generator: torch.Generator) -> tuple[slice, ...]:
-        """A random patch of volume ``i``."""
+    def _box(
+        self, i: int, generator: torch.Generator, level: int = 0, bins: int = 0
+    ) -> tuple[slice, ...]:
+        """A random patch of volume ``i``; with ``bins`` one at this level of so many."""
         draw = torch.rand(5, generator=generator, device=self.device).tolist()
         room = [s - p for s, p in zip(self.images[i].shape, self.patch, strict=True)]
         foreground = self.foreground[i]
@@ -118,6 +120,10 @@ class PatchPool:
             centre = foreground[int(draw[4] * len(foreground))].tolist()
             wanted = [c - p // 2 for c, p in zip(centre, self.patch, strict=True)]
             corner = np.clip(wanted, 0, room).tolist()
+        if bins:
+            lowest, above = (-(-room[2] * part // bins) for part in (level, level + 1))
+            above += level + 1 == bins
+            corner[2] = min(lowest + int(draw[2] * max(above - lowest, 1)), room[2])
         return tuple(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True))
 
     def _location(self, i: int, box: tuple[slice, ...], mirrored: bool) -> PatchLocation:
@@ -129,10 +135,16 @@ class PatchPool:
         a, b, c = ((s.stop - s.start) / n for s, n in zip(box, sides, strict=True))
         return PatchLocation(self.patients[i], side, (1.0 - x if mirrored else x, y, z), (a, b, c))
 
-    def sample(self, n: int, generator: torch.Generator) -> Patches:
-        """``n`` random patches, augmented."""
-        which = torch.randint(len(self.ids), (n,), generator=generator, device=self.device).tolist()
-        boxes = [self._box(i, generator) for i in which]
+    def sample(self, n: int, generator: torch.Generator, bins: int = 0) -> Patches:
+        """``n`` random patches, augmented.
+
+        bins  0; or a scan gives so many in a row, one at each level (``PatchLocation.level``)
+        """
+        group = max(bins, 1)
+        size = (-(-n // group),)
+        scans = torch.randint(len(self.ids), size, generator=generator, device=self.device)
+        which = scans.repeat_interleave(group)[:n].tolist()
+        boxes = [self._box(i, generator, k % group, bins) for k, i in enumerate(which)]
         augmentation = Augmentation.draw(n, generator)
         images, labels = self._cut(which, boxes, generator)
         if labels is not None:

@@ -21,7 +21,7 @@ from ssltut.gallery.pages import Drawn, Page, array
 from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.further.adversarial import unit
 from ssltut.methods.further.evidence import dirichlet, fuse, opinion, reliability
-from ssltut.methods.further.self_paced import age_at, meta_label, self_paced_weights
+from ssltut.methods.further.self_paced import meta_label, self_paced_weights
 from ssltut.methods.further.transmedseg import gap_and_covariance
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.show.static.pictures import DASHES, SERIES, styled
@@ -65,6 +65,8 @@ def three_patches(page: Page, sides: list[int]) -> tuple[Batch, list[tuple[slice
     whole, at = page.batch, page.at
     x = torch.stack([whole.x_l[0], whole.unlabelled[0]])
     shape = x.shape[2:]
+    shares = [s / n for s, n in zip(sides, shape, strict=True)]
+    extent = (shares[0], shares[1], shares[2])
     boxes, centres = [], []
     for part in range(3):
         corner = [min(max(c - s // 2, 0), n - s) for c, s, n in zip(at, sides, shape, strict=True)]
@@ -74,7 +76,9 @@ def three_patches(page: Page, sides: list[int]) -> tuple[Batch, list[tuple[slice
         centres.append((middles[0], middles[1], middles[2]))
     cut = [torch.stack([v[(slice(None), *box)] for box in boxes]) for v in x]
     patients = [page.gallery.scans[i].patient for i in (0, 2)]
-    places = [tuple(PatchLocation(p, "left", centre) for centre in centres) for p in patients]
+    places = [
+        tuple(PatchLocation(p, "left", centre, extent) for centre in centres) for p in patients
+    ]
     y = torch.zeros(3, *sides, dtype=torch.long)
     batch = replace(whole, x_l=cut[0], y_l=y, x_u=cut[1])
     return replace(batch, locations_l=places[0], locations_u=places[1]), boxes
@@ -92,7 +96,7 @@ def self_paced(page: Page) -> Drawn:
         layer[box] = np.maximum(layer[box], n)
     said = (
         f"{len(w)} pairs are from the same place. Their losses run from {losses.min():.2f} to"
-        f" {losses.max():.2f}; at this step of training γ is {age_at(kind, page.progress):.0f} and"
+        f" {losses.max():.2f}; at this step of training γ is {m.age(kind, page.progress):.0f} and"
         f" their weights run from {w.min():.2f} to {w.max():.2f}."
     )
     order = meta_label(kind, batch, m.bins).repeat(2).argsort(stable=True)
@@ -100,7 +104,7 @@ def self_paced(page: Page) -> Drawn:
     at = torch.linspace(0, 1.2 * float(losses.max()) + 3.0, 100)
     curves = {}
     for frac in (0.01, 0.1, 1.0):
-        age = age_at(kind, Progress(round(1000 * frac), 1000))
+        age = m.age(kind, Progress(round(1000 * frac), 1000))
         curves[f"t = {frac:g} T, γ = {age:.0f}"] = (at, self_paced_weights(at, age, m.weights))
     colours = (BLACK, SERIES[0], "#E69F00", SERIES[3])
     heights = LabelTable("heights", ("-", "foot", "middle", "head"), colours)

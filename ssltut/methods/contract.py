@@ -101,11 +101,13 @@ class Plan(NamedTuple):
     """The next step: how many patches of each kind its batch holds, and how fast networks learn.
 
     rates  learning rates relative to that of the configuration; 1 for a network that is not there
+    bins   0; or a scan gives so many patches, one at each level along the body (``PatchPool``)
     """
 
     labelled: int
     unlabelled: int
     rates: Mapping[str, float] = {}
+    bins: int = 0
 
 
 class NetOutput(NamedTuple):

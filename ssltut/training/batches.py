@@ -22,14 +22,15 @@ def draw_batch(
     Labelled and unlabelled patches have random streams of their own, so neither disturbs the other.
     """
     generator = generator_for(labelled.device, config.seed, "batch", "labelled", step)
-    x_l, y_l, ids_l, locations_l = labelled.sample(plan.labelled, generator)
+    x_l, y_l, ids_l, locations_l = labelled.sample(plan.labelled, generator, plan.bins)
     assert y_l is not None, "labelled scans have labels"
     x_u: Tensor | None = None
     ids_u: tuple[str, ...] = ()
     locations_u: tuple[PatchLocation, ...] = ()
     if unlabelled is not None and plan.unlabelled:
         generator = generator_for(labelled.device, config.seed, "batch", "unlabelled", step)
-        x_u, _, ids_u, locations_u = unlabelled.sample(plan.unlabelled, generator)
+        drawn = unlabelled.sample(plan.unlabelled, generator, plan.bins)
+        x_u, _, ids_u, locations_u = drawn
     seed = derive_seed(config.seed, "views", step)
     known = labelled.known(ids_l, n_classes)
     return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, seed, locations_l, locations_u, known)

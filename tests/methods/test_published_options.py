@@ -24,7 +24,6 @@ HEAD = re.compile(r"option {2,}published {2,}ours {2,}why$", re.MULTILINE)
 WITHOUT_TABLE = {
     "cad",
     "rpg",
-    "self_paced",
     "medl",
     "c3s3",
     "ersr",

@@ -34,8 +34,7 @@ def meta_label(kind: str, batch: Batch, bins: int) -> Tensor:
     """(B,) a number for the kind of place of each patch, the labelled ones first."""
     locations = batch.locations_l + batch.locations_u
     if kind == "position":  # along the body, foot to head
-        heights = [location.centre[2] for location in locations]
-        return torch.tensor([min(int(height * bins), bins - 1) for height in heights])
+        return torch.tensor([location.level(bins) for location in locations])
     values = [getattr(location, kind) for location in locations]
     return torch.tensor([values.index(value) for value in values])
 
@@ -62,22 +61,32 @@ def self_paced_weights(losses: Tensor, age: float, kind: str) -> Tensor:
 class SelfPaced(Method):
     """Patches from the same place must look alike to the encoder, the easy pairs first.
 
-    For each meta-label k (position along the body, patient, body side), over the embeddings of two
-    views of every patch:
+    First the encoder learns from Σ λ_k L_k alone; then the network learns from labels alone. For
+    each meta-label k (position along the body, patient, body side), over two views of every patch:
       L_k = mean over i, then over the j with the same meta-label, of w_ij l_ij
     w = max(0, 1 - l / γ) is fixed in the gradient, and γ grows from γ_0 to γ_1 with the root of the
-    fraction of training, so that ever harder pairs count.
-    Embeddings: the bottleneck's mean over the patch, through an MLP to 256 numbers of length 1; τ =
-    0.07. First the encoder learns from Σ λ_k L_k alone; then L = L_S + Σ λ_k L_k. λ = 1, 0.1, 0.1
-    and γ from 5 to 60, 3.5 to 50, 2 to 50, one of the published searches. Departures: body side in
-    place of the cardiac phase; pre-training is a third of the run (80 of 140 epochs published,
-    whose batches hold ten scans and one slice of every position; ours random patches, ``patches``
-    of them unlabelled); an MLP a meta-label; views move no voxel (``strong_view`` is the second),
-    so nothing is re-aligned; γ grows over the whole run; the constant R(w) is left out; Adam.
+    fraction of pre-training, so that ever harder pairs count. Embeddings: the bottleneck's mean
+    over the patch, through an MLP to 256 numbers of length 1. λ = 1, 0.1, 0.1 and γ from 5 to 60,
+    3.5 to 50, 2 to 50, one of the published searches.
 
-    bins     positions along the scan: 8 for prostate and heart in the paper
-    weights  "linear" or "hard"
-    correct  divide L_k by the mean weight
+    option       published  ours                             why
+    weight       1          1.0
+    use          -          ('position', 'patient', 'side')  side in place of the cardiac phase
+    bins         8          8                                levels of a scan; for prostate and
+                                                             heart, 3 for ACDC
+    weights      linear     linear                           hard: 1 where l <= γ
+    correct      -          False                            divide L_k by the mean weight; both
+                                                             occur
+    pretrain     4/7        1/3                              80 of 140 epochs published; see below
+    scans        10         1                                of each kind in a step of pre-training,
+                                                             with a patch of every bin
+    temperature  0.07       0.07
+    joint        False      False                            True: then L_S + Σ λ_k L_k
+
+    The decoder sees labels in 2/3 of the steps. All patches of these are labelled, as in labels
+    only: at 2 + 2 patches 8/3 T in all, where labels only has 4 T and other methods 2 T.
+    Ours too: an MLP a meta-label; views move no voxel (``strong_view`` is the second), so nothing
+    is re-aligned; the constant R(w) is left out.
     """
 
     name, title, year = "self_paced", "self-paced contrast", 2021
@@ -92,8 +101,9 @@ class SelfPaced(Method):
     weights: Literal["linear", "hard"] = "linear"
     correct: bool = False
     pretrain: Fraction = 1 / 3
-    patches: Count = 6
+    scans: Count = 1
     temperature: Positive = 0.07
+    joint: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,8 +113,21 @@ class SelfPaced(Method):
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
         if progress.frac < self.pretrain:
-            return Plan(default.labelled, max(default.unlabelled, self.patches))
-        return default
+            n = self.scans * self.bins
+            return Plan(n, n, bins=self.bins)
+        return default if self.joint else Plan(default.labelled + default.unlabelled, 0)
+
+    def acts(self, batch: Batch, progress: Progress) -> bool:
+        """After pre-training it is labels only, unless both are joined."""
+        contrasts = self.joint or progress.frac < self.pretrain
+        return contrasts and super().acts(batch, progress)
+
+    def age(self, kind: str, progress: Progress) -> float:
+        """γ of this step."""
+        _, first, last = META[kind]
+        length = 1.0 if self.joint else self.pretrain
+        done = min(progress.frac / length, 1.0) if length else 1.0
+        return first + (last - first) * math.sqrt(done)
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         channels = student.classifier.in_channels * student.factor
@@ -149,10 +172,4 @@ class SelfPaced(Method):
         same = (label[:, None] == label) & ~itself
         z = F.normalize(nets["projector"][kind](pooled).float(), dim=1)
         losses = pair_losses(z, self.temperature)[same]
-        return same, losses, self_paced_weights(losses, age_at(kind, progress), self.weights)
-
-
-def age_at(kind: str, progress: Progress) -> float:
-    """γ of this step."""
-    _, first, last = META[kind]
-    return first + (last - first) * math.sqrt(progress.frac)
+        return same, losses, self_paced_weights(losses, self.age(kind, progress), self.weights)

@@ -116,7 +116,7 @@ class Separator(nn.Module):
 class SSNet(Method):
     """The worst small change must change no segmentation; voxels lie near the best of their class.
 
-    L = L_S + λ (L_LDS + c (L_contr of labelled + of unlabelled voxels)), λ = w ramp(t / (rampup T)).
+    L = L_S + λ (L_LDS + c (L_contr of labelled + of unlabelled voxels)), λ = ramp(t / (rampup T))
       LDS    1 - 2 Σ p q / (Σ p + Σ q) over all voxels and classes, p of x + ε d, q of x and fixed;
              d by one step of the power iteration from x + ε random
       contr  mean of w_i v_j (1 - cos(predict(project(f_i)), m_j)) over the features f of a class
