@@ -7,8 +7,8 @@ Stopped, it goes on where it was. ``--methods``, ``--budgets`` and ``--seeds`` d
 can run at the same time with other methods or other seeds). Each call writes all that is done so
 far; what the record held before stays unless it was done again. ``--steps`` trains longer or
 shorter, for a record of its own (synthetic_bench_2400.csv), and so does ``--bone``, the task of
-Xie et al. 2024, bone against rest (synthetic_bench_bone.csv), and ``--norm``, another norm than batch
-norm (synthetic_bench_instance.csv). ``--trial`` runs everything once at toy size in a minute and
+Xie et al. 2024, bone against rest (synthetic_bench_bone.csv), and ``--norm``, another norm
+(synthetic_bench_instance.csv). ``--trial`` runs everything once at toy size in a minute and
 writes only to the cache folder.
 """
 
@@ -121,7 +121,7 @@ def settings(trial: bool = False, steps: int = STEPS, norm: Any = "batch") -> Tr
     config = replace(profile_named("smoke" if trial else "class").train, precision="32-true")
     if trial:
         return replace(config, norm=norm)
-    sizes = {"validate_every": steps // 3, "width": WIDTH, "patch": PATCH}
+    sizes: dict[str, Any] = {"validate_every": steps // 3, "width": WIDTH, "patch": PATCH}
     return replace(config, steps=steps, lr=LR, norm=norm, **sizes)
 
 
