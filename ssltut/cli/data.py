@@ -93,11 +93,9 @@ def ingest_arguments(add: Add) -> None:
     words = "cut out left and right hip, in cubes of 160 mm or this side"
     add("--hips", type=float, nargs="?", const=160.0, metavar="MM", help=words)
     add("--modality", default="CT", help="DICOM modality to take (default CT)")
-    words = "voxel size of NIfTI files that have none"
-    add("--assume-spacing", type=float, metavar="MM", help=words)
+    add("--assume-spacing", type=float, metavar="MM", help="voxel size of NIfTI files without one")
     add("--fill", type=float, metavar="HU", help="value for NaN and infinite voxels")
-    words = "NIfTI files in one sub-folder are different patients"
-    add("--each-a-patient", action="store_true", help=words)
+    add("--each-a-patient", action="store_true", help="every NIfTI file is a patient of its own")
     words = "write which case came from which file; names may identify patients: keep it private"
     add("--key", type=Path, metavar="FILE.csv", help=words)
 

@@ -185,8 +185,9 @@ def add_cohort(add: Add) -> None:
     words = "cohort folder (images/, labels/, split.json), or the left-atrium folder"
     add("cohort", type=Path, help=words)
     add("--spacing", type=float, help="resample every scan to this voxel size, mm")
-    words = "the left atrium's own test scans, with their test.list"
-    add("--test-list", type=Path, metavar="FOLDER", help=words)
+    add(
+        "--test-list", type=Path, metavar="FOLDER", help="left atrium: its test scans and test.list"
+    )
     words = "all classes as one: of hips the binary task of the paper, bone against rest"
     add("--bone", action="store_true", help=words)
     words = "so many validation scans, as varied as the test, from the unlabelled ones with labels"
@@ -201,8 +202,7 @@ def add_training(add: Add) -> None:
     add("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d see slice by slice")
     add("--norm", help="batch (default), instance or group")
     add("--select", help="which weights: last (default), or of the best dice or hd95 on validation")
-    words = "domain randomisation of the patches, 0 (off) to 1"
-    add("--randomise", type=float, metavar="STRENGTH", help=words)
+    add("--randomise", type=float, metavar="STRENGTH", help="domain randomisation, 0 (off) to 1")
     add("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
 
 

@@ -3,7 +3,6 @@
 import glob
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,9 +48,7 @@ class FoundScan:
 
     @property
     def kind(self) -> str:
-        if self.series is None:
-            return "NIfTI"
-        return f"DICOM series of {len(self.series.slices)} files"
+        return f"DICOM series of {len(self.series.slices)} files" if self.series else "NIfTI"
 
     def read(self, options: IntakeOptions, note: Note) -> Volume | None:
         """The volume in RAS+, in HU for CT; findings go to ``note``. None without voxels."""
@@ -65,10 +62,7 @@ class FoundScan:
         return replace(volume, values=volume.values.astype(np.float32, copy=False))
 
     def read_label(self, volume: Volume, mapping: LabelMap, note: Note) -> np.ndarray | None:
-        """The label on the grid of ``volume`` as classes of ``mapping.table``, (X, Y, Z) uint8.
-
-        None without a label. Raises DataError with the first thing that is wrong.
-        """
+        """Classes of ``mapping.table`` (X, Y, Z) uint8 on the grid of ``volume``, if labelled."""
         if self.label is None:
             return None
         if self.label.is_dir():
@@ -108,10 +102,9 @@ def _read_masks(folder: Path, volume: Volume, mapping: LabelMap, note: Note) -> 
 def find_scans(folder: Path, options: IntakeOptions, note: Note) -> list[FoundScan]:
     """Every scan below ``folder`` (or the one file), in the order of their names.
 
-    ``note`` gets what is no scan. Raises DataError when a scan has two labels. A NIfTI file in a
-    folder of its own, or beside others in one sub-folder, belongs to the patient of that first
-    sub-folder unless ``options.each_a_patient``: patients may be merged wrongly, never split over
-    training and test. DICOM series have their patient in the header.
+    ``note`` gets what is no scan. Raises DataError when a scan has two labels. All NIfTI files of a
+    sub-folder belong to one patient unless ``options.each_a_patient``: patients may be merged
+    wrongly, never split over training and test. DICOM series have their patient in the header.
     """
     mapping = options.labels
     nifti, dicom = _files_below(folder)
@@ -172,13 +165,10 @@ def _label_of(folder: Path, name: str, mapping: LabelMap | None) -> Path | None:
 
 def _holds_labels(path: Path, folder: Path) -> bool:
     """Whether a folder between ``folder`` and the file is one of labels."""
-    return any(part.lower().startswith(LABELS) for part in _folders_between(path, folder))
+    between = path.relative_to(folder).parts[:-1]
+    return any(part.lower().startswith(LABELS) for part in between)
 
 
 def _patient_of(path: Path, folder: Path) -> str:
-    names = [n for n in _folders_between(path, folder) if not n.lower().startswith(SHARED)]
-    return names[0] if names else str(path)
-
-
-def _folders_between(path: Path, folder: Path) -> Sequence[str]:
-    return path.relative_to(folder).parts[:-1]
+    between = path.relative_to(folder).parts[:-1]
+    return next((part for part in between if not part.lower().startswith(SHARED)), str(path))

@@ -1,7 +1,4 @@
-"""A folder of someone's scans becomes a verified cohort without identities.
-
-Predictions for it go back onto the grids of the original files.
-"""
+"""A folder of scans becomes a verified cohort without identities; predictions go back to it."""
 
 import csv
 import warnings
@@ -34,17 +31,12 @@ MAX_VOLUME_CHANGE = 0.02  # share of a class that resampling may add or lose wit
 
 @dataclass
 class Intake(Findings):
-    """What became of a folder. Errors kept scans out; like warnings they name files.
-
-    rows    one for each case
-    origin  the file of each case
-    seen    the first file with these voxels, by their fingerprint
-    """
+    """What became of a folder. Errors kept scans out; like warnings they name files."""
 
     options: IntakeOptions
-    rows: list[dict[str, object]] = field(default_factory=list)
-    origin: dict[str, str] = field(default_factory=dict)
-    seen: dict[str, Path] = field(default_factory=dict)
+    rows: list[dict[str, object]] = field(default_factory=list)  # one for each case
+    origin: dict[str, str] = field(default_factory=dict)  # the file of each case
+    seen: dict[str, Path] = field(default_factory=dict)  # the first file with these voxels
 
 
 def ingest(
@@ -59,10 +51,9 @@ def ingest(
 
     It holds images/, labels/, reports/, split.json and cases.json. Cases are called case001 and so
     on in the order of the files, patients p001; nothing else of a header, a path or a name is
-    written, except to ``key``, a CSV of case and file for the one who asked for it, outside the
-    cohort. A flawed scan is named and left out, the others go in. With labels of three or more
-    patients, split.json holds a split; else it holds patients and classes, and the split waits for
-    labels. ``log`` gets a line for each scan where no progress bar is drawn; None is silent.
+    written, except to ``key``, a CSV of case and file outside the cohort. A flawed scan is named
+    and left out. With labels of three or more patients, split.json holds a split, else patients and
+    classes. ``log`` gets a line for each scan where no progress bar is drawn; None is silent.
     Raises ConfigError when ``out`` is not empty or ``key`` exists or lies in it, DataError when no
     scan is left, a scan has two labels or the disk fails.
     """
@@ -135,10 +126,7 @@ def _nothing_left(n_scans: int, intake: Intake) -> DataError:
 def _cases_of(
     scan: FoundScan, case_id: str, patient: str, intake: Intake
 ) -> list[tuple[Case, list[DataWarning]]]:
-    """The case of a scan, or its two hips, each with its warnings; none when an error forbids it.
-
-    Findings go to ``intake``.
-    """
+    """The case of a scan, or its two hips, each with its warnings; none after an error."""
     options, found, cases = intake.options, Findings(), []
     with collecting(found.note, scan.where):
         case = _read(scan, case_id, patient, options, found)
@@ -148,7 +136,10 @@ def _cases_of(
                 what = f"left out: it holds the same voxels as {same}"
                 intake.note(DataWarning(what, where=scan.where))
                 return []
-            cases = _hips_of(case, options.hips, scan.where) if options.hips else [case]
+            try:
+                cases = list(crop_hips(case, options.hips).values()) if options.hips else [case]
+            except DataError as error:
+                raise DataError(error.found, where=scan.where, fix=error.fix) from None
     intake.errors += found.errors
     intake.warnings += found.warnings
     if options.spacing is None:
@@ -176,13 +167,6 @@ def _read(
     return Case(case_id, patient, volume.values, label, volume.affine, meta)
 
 
-def _hips_of(case: Case, size_mm: float, where: Path) -> list[Case]:
-    try:
-        return list(crop_hips(case, size_mm).values())
-    except DataError as error:
-        raise DataError(error.found, where=where, fix=error.fix) from None
-
-
 def _resampled(case: Case, spacing: float, table: LabelTable) -> tuple[Case, list[DataWarning]]:
     """The case on voxels of ``spacing`` mm, with a warning for each class whose volume changed."""
     with warnings.catch_warnings():
@@ -202,10 +186,10 @@ def _resampled(case: Case, spacing: float, table: LabelTable) -> tuple[Case, lis
 def export(cohort: Path, predictions: Sequence[Path], out: Path) -> list[Path]:
     """Write label volumes made for ingested cases onto the grids of the original files.
 
-    They are called caseNNN_prediction.nii.gz. A prediction is named after its case, with or without
-    _prediction; it may lie on any grid in the same space. Both hips of one scan become one file.
-    Voxels take the nearest predicted value, those outside a crop become 0. Raises ConfigError when
-    a file exists, DataError for a case that is not in the cohort or was not ingested.
+    A prediction is named after its case, with or without _prediction; it may lie on any grid in the
+    same space. Both hips of one scan become one file, caseNNN_prediction.nii.gz. Voxels take the
+    nearest predicted value, 0 outside a crop. Raises ConfigError when a file exists, DataError for
+    a case that is not in the cohort or was not ingested.
     """
     meta = read_json(Path(cohort) / "cases.json")
     labels: dict[str, np.ndarray] = {}

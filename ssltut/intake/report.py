@@ -40,9 +40,7 @@ def facts_of(
     values = "HU" if case.meta["modality"] == "CT" else "values"
     labels = ", ".join(f"{name} {ml:.1f} ml" for name, ml in volumes(case, table).items())
     extent = np.multiply(case.image.shape, case.spacing)
-    hip = "not cropped"
-    if "side" in case.meta:
-        hip = f"{case.meta['side']}, found by its {case.meta['found by']}"
+    hip = "{side}, found by its {found by}" if "side" in case.meta else "not cropped"
     return {
         "case": case.id,
         "patient": case.patient,
@@ -55,7 +53,7 @@ def facts_of(
         values: f"{case.image.min():g} to {case.image.max():g}",
         "padding (voxels)": case.meta["padding"],
         "labels": labels or "none",
-        "hip": hip,
+        "hip": hip.format(**case.meta),
         "warnings": "; ".join(warning.found for warning in warnings) or "none",
     }
 
@@ -75,8 +73,7 @@ def write_report(case: Case, table: LabelTable, facts: dict[str, object], folder
     if case.label is not None:
         at = _planes_through_all_classes(case.label, table.n_classes)
         options |= {"contours": {"label": case.label}, "at": at}
-    picture = planes(case.image, spacing=case.spacing, **options)
-    picture.save(folder / f"{case.id}.png")
+    planes(case.image, spacing=case.spacing, **options).save(folder / f"{case.id}.png")
     image = f'<img src="{case.id}.png" alt="{html.escape(alt)}">'
     table_of_facts = pd.DataFrame({"value": facts}).to_html(header=False, border=0)
     body = f'{image}{table_of_facts}<p><a href="index.html">all cases</a>'

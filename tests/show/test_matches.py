@@ -66,7 +66,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_lab(lab: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The live view, with a still picture that takes no time."""
     monkeypatch.setattr(
-        "ssltut.show.live.correspondence.correspondence_figure", lambda *given: Figure()
+        "ssltut.show.static.correspondence.correspondence_figure", lambda *given: Figure()
     )
 
 

@@ -16,13 +16,7 @@ from ssltut.show.frontends import frontend
 from ssltut.show.live.planes import LinkedPlanes, crossed, framed, legend, position
 from ssltut.show.live.scene3d import layout, plotly_widget, traces
 from ssltut.show.live.widgets import classed, dropdown, int_slider, plane_image
-from ssltut.show.static.correspondence import (
-    correspondence_figure,
-    known_surfaces,
-    match_scene,
-    reference_scene,
-    target_scene,
-)
+from ssltut.show.static import correspondence
 from ssltut.show.static.matches import PUBLISHED, EmbeddedScan, MatchFinder, Question
 from ssltut.show.static.pictures import Picture, described, picture
 from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, matches_figure
@@ -65,9 +59,9 @@ def explore_matches(
         question = Question(**question)
     first = next(iter(scans))
     match = finder(at, first, question)
-    sides = known_surfaces(new, table), known_surfaces(match.source, table)
-    scene = match_scene(match, sides, (name, first))
-    still = picture(correspondence_figure(match, table, scene, title), alt)
+    sides = [correspondence.known_surfaces(scan, table) for scan in (new, match.source)]
+    scene = correspondence.match_scene(match, sides, (name, first))
+    still = picture(correspondence.correspondence_figure(match, table, scene, title), alt)
     if frontend() == "static":
         return still
     return MatchExplorer(finder, table, at, question, still, name, title)
@@ -93,11 +87,11 @@ class MatchExplorer(LinkedPlanes):
         name: str,
         title: str | None,
     ) -> None:
-        self.target_scene = target_scene(finder.target, table, at)
+        self.target_scene = correspondence.target_scene(finder.target, table, at)
         of = f" of {name}; a click picks a voxel"
         super().__init__(self.target_scene, still, "matches", of=of)
         self.finder, self.table, self.name = finder, table, name
-        self.target_meshes = known_surfaces(finder.target, table)
+        self.target_meshes = correspondence.known_surfaces(finder.target, table)
         self.meshes: dict[str, list[Mesh]] = {}  # of each labelled scan that was looked at
         self.reference = {plane: plane_image(plane, "", clickable=False) for plane in PLANES}
         self.scan = dropdown("scan", list(finder.labelled), "labelled")
@@ -114,7 +108,7 @@ class MatchExplorer(LinkedPlanes):
         self.plot = self.new_plot()
         for control in (self.scan, self.kernel, self.k, self.band, self.draw):
             control.observe(self.changed, names="value")
-        self.neighbour.observe(lambda _: self.held or self.draw_reference(), names="value")
+        self.neighbour.observe(self.draw_reference, names="value")
         self.fill(self.rows(), title)
         self.redraw()
 
@@ -144,9 +138,9 @@ class MatchExplorer(LinkedPlanes):
         scan = self.scan.value
         self.match = self.finder(self.at, scan, self.question)
         if scan not in self.meshes:
-            self.meshes[scan] = known_surfaces(self.match.source, self.table)
+            self.meshes[scan] = correspondence.known_surfaces(self.match.source, self.table)
         sides = (self.target_meshes, self.meshes[scan])
-        return match_scene(self.match, sides, (self.name, scan))
+        return correspondence.match_scene(self.match, sides, (self.name, scan))
 
     def redraw(self) -> None:
         """Another voxel, scan or question: everything is looked up and drawn again."""
@@ -158,10 +152,12 @@ class MatchExplorer(LinkedPlanes):
         self.answer.value = self.answer_html()
         self.update_plot()
 
-    def draw_reference(self) -> None:
+    def draw_reference(self, change: Mapping[str, Any] | None = None) -> None:
         """The labelled scan, cut at the neighbour of the rank asked for."""
+        if self.held:
+            return
         x, y, z = (int(v) for v in self.match.place[self.neighbour.value - 1])
-        scene = reference_scene(self.match, self.table, (x, y, z))
+        scene = correspondence.reference_scene(self.match, self.table, (x, y, z))
         high = self.match.alike.max()
         self.reference_key.value = (
             f"{legend(replace(scene, heat=None))}&emsp;marks: the {self.k.value} nearest"

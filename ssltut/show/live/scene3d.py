@@ -9,15 +9,8 @@ from numpy.typing import ArrayLike
 
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
+from ssltut.show.static import scene3d
 from ssltut.show.static.pictures import Illustrated, Picture, described, picture
-from ssltut.show.static.scene3d import (
-    MATCHES,
-    MatchScene,
-    Mesh,
-    arrange_matches,
-    bounding_box,
-    matches_figure,
-)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -25,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def correspondences(
-    surface_a: Mesh | Sequence[Mesh],
-    surface_b: Mesh | Sequence[Mesh],
+    surface_a: scene3d.Mesh | Sequence[scene3d.Mesh],
+    surface_b: scene3d.Mesh | Sequence[scene3d.Mesh],
     points_a: ArrayLike,
     points_b: ArrayLike,
     agree: ArrayLike,
@@ -49,9 +42,9 @@ def correspondences(
     if not len(a) == len(b) == len(agree):
         problem = f"{len(a)} points, {len(b)} matches and {len(agree)} marks of agreement"
         raise ConfigError(problem, where="correspondences", fix="give one of each")
-    sides = [[s] if isinstance(s, Mesh) else list(s) for s in (surface_a, surface_b)]
-    scene = arrange_matches(sides, a, b, agree, scans, names)
-    still = picture(matches_figure(scene, title), alt)
+    sides = [[s] if isinstance(s, scene3d.Mesh) else list(s) for s in (surface_a, surface_b)]
+    scene = scene3d.arrange_matches(sides, a, b, agree, scans, names)
+    still = picture(scene3d.matches_figure(scene, title), alt)
     if frontend() == "static":
         return still
     if frontend() == "colab":
@@ -63,7 +56,7 @@ def correspondences(
     return plotly_widget(traces(scene), layout(title), still)
 
 
-def mesh_trace(mesh: Mesh, opacity: float, **style: Any) -> "go.Mesh3d":
+def mesh_trace(mesh: scene3d.Mesh, opacity: float, **style: Any) -> "go.Mesh3d":
     """A mesh as plotly draws it."""
     import plotly.graph_objects as go
 
@@ -73,18 +66,18 @@ def mesh_trace(mesh: Mesh, opacity: float, **style: Any) -> "go.Mesh3d":
     return go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, **style)
 
 
-def traces(scene: MatchScene) -> "list[BaseTraceType]":
+def traces(scene: scene3d.MatchScene) -> "list[BaseTraceType]":
     """Two scans as plotly draws them: the meshes, the two paths, the captions."""
     import plotly.graph_objects as go
 
     shown: list[BaseTraceType] = [mesh_trace(mesh, opacity=0.25) for mesh in scene.meshes]
-    for (name, path), style in zip(scene.matches, MATCHES, strict=True):
+    for (name, path), style in zip(scene.matches, scene3d.MATCHES, strict=True):
         x, y, z = path.astype(np.float32).T
         line = {"color": style["color"], "width": style["width"]}
         marker = {"size": 3, "symbol": style["symbol"]}
         look = {"mode": "lines+markers", "connectgaps": False, "hoverinfo": "name"}
         shown.append(go.Scatter3d(x=x, y=y, z=z, name=name, line=line, marker=marker, **look))
-    low, high = bounding_box(scene.meshes)
+    low, high = scene3d.bounding_box(scene.meshes)
     middle = (low + high) / 2
     right = ("<b>R</b>", np.array([high[0] + 8, *middle[1:]]))
     left = ("<b>L</b>", np.array([low[0] - 8, *middle[1:]]))

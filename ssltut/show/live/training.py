@@ -14,13 +14,7 @@ from matplotlib.figure import Figure, FigureBase
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Term
 from ssltut.show.frontends import frontend
-from ssltut.show.static.curves import (
-    Groups,
-    default_groups,
-    draw_panels,
-    panel_rows,
-    refuse_missing,
-)
+from ssltut.show.static import curves
 from ssltut.show.static.pictures import Picture, described, picture, styled
 from ssltut.show.static.slices import Scene, add_key, draw_plane, grid_of_axes
 from ssltut.training.callbacks import Callback
@@ -49,7 +43,7 @@ class LiveCurves(Callback):
         *,
         alt: str,
         every: float = 0.5,
-        groups: Groups | None = None,
+        groups: curves.Groups | None = None,
         steps: int | None = None,
         learning_rate: float | None = None,
         look: Look | None = None,
@@ -124,11 +118,11 @@ class LiveCurves(Callback):
         Raises ConfigError for a column of ``groups`` that no row has, but for validation scores.
         """
         history = pd.DataFrame(self.rows)
-        groups = self.groups or default_groups([c for c in history.columns if c != "step"])
+        groups = self.groups or curves.default_groups([c for c in history.columns if c != "step"])
         for column in {c for names in groups.values() for c in names} - set(history.columns):
             if column.startswith("validation "):  # a score that is still to come
                 history[column] = np.nan
-        refuse_missing(history, groups)
+        curves.refuse_missing(history, groups)
         scenes = {}
         if self.look and self.latest:
             looks = self.look(*self.latest)
@@ -166,9 +160,9 @@ class Board:
     """
 
     @styled
-    def __init__(self, groups: Groups, scenes: Mapping[str, Scene]) -> None:
+    def __init__(self, groups: curves.Groups, scenes: Mapping[str, Scene]) -> None:
         self.form = (tuple(groups), tuple(scenes))
-        rows, columns = panel_rows(groups)
+        rows, columns = curves.panel_rows(groups)
         high, low = 3.4 * rows, 3.6 if scenes else 0.0
         width = max(4.2 * columns, 4.2 * len(scenes), 7)
         self.figure = Figure(figsize=(width, high + low + 0.4), layout="constrained")
@@ -183,11 +177,11 @@ class Board:
 
     @styled
     def draw(
-        self, history: pd.DataFrame, groups: Groups, scenes: Mapping[str, Scene], plane: str
+        self, history: pd.DataFrame, groups: curves.Groups, scenes: Mapping[str, Scene], plane: str
     ) -> None:
         """Curves and slices of now, in the place of those before."""
         for ax in (*self.panels, *self.slots):
             ax.clear()
-        draw_panels(self.panels, history, groups)
+        curves.draw_panels(self.panels, history, groups)
         for ax, (title, scene) in zip(self.slots, scenes.items(), strict=True):
             draw_plane(ax, scene, plane, title)

@@ -8,16 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase, SubFigure
 
 from ssltut.data.labels import LabelTable
+from ssltut.show.static import scene3d
 from ssltut.show.static.matches import EmbeddedScan, Match, line_names
 from ssltut.show.static.pictures import styled
-from ssltut.show.static.scene3d import (
-    MATCHES,
-    MatchScene,
-    Mesh,
-    arrange_matches,
-    draw_matches,
-    surfaces,
-)
 from ssltut.show.static.slices import PLANES, Scene, colour_scale, draw_plane
 
 
@@ -38,27 +31,27 @@ def reference_scene(match: Match, table: LabelTable, at: Sequence[int]) -> Scene
     return match.source.scene(table=table, at=at, **layers)
 
 
-def known_surfaces(scan: EmbeddedScan, table: LabelTable) -> list[Mesh]:
+def known_surfaces(scan: EmbeddedScan, table: LabelTable) -> list[scene3d.Mesh]:
     """The surface of each known class of a scan; without any, the box of its corners."""
     if scan.known is not None and scan.known.any():
-        return surfaces(scan.known, scan.spacing, table, max_faces=2500)
+        return scene3d.surfaces(scan.known, scan.spacing, table, max_faces=2500)
     corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.array(scan.image.shape) - 1.0)
     faces = np.array([[0, 1, 3], [0, 3, 2], [4, 5, 7], [4, 7, 6]])
-    return [Mesh(corners * scan.spacing, faces, name="scan")]
+    return [scene3d.Mesh(corners * scan.spacing, faces, name="scan")]
 
 
 def match_scene(
-    match: Match, sides: Sequence[Sequence[Mesh]], scans: tuple[str, str]
-) -> MatchScene:
+    match: Match, sides: Sequence[Sequence[scene3d.Mesh]], scans: tuple[str, str]
+) -> scene3d.MatchScene:
     """Both scans beside each other and a line from the voxel to each neighbour."""
     start = np.tile(np.multiply(match.at, match.target.spacing), (len(match.place), 1))
     end = match.place * match.source.spacing
-    return arrange_matches(sides, start, end, match.agree, scans, line_names(match.target))
+    return scene3d.arrange_matches(sides, start, end, match.agree, scans, line_names(match.target))
 
 
 @styled
 def correspondence_figure(
-    match: Match, table: LabelTable, lined: MatchScene, title: str | None
+    match: Match, table: LabelTable, lined: scene3d.MatchScene, title: str | None
 ) -> Figure:
     """The voxel in its scan, its neighbours in the other, answers, and lines between them."""
     head = 0.6 if title else 0.0
@@ -84,7 +77,7 @@ def correspondence_figure(
     words.axis("off")
     add_scale(middle, scene, match)
 
-    draw_matches(bottom, lined)
+    scene3d.draw_matches(bottom, lined)
     return fig
 
 
@@ -114,7 +107,7 @@ def mark_neighbours(ax: Axes, scene: Scene, plane: str, match: Match) -> None:
     x = (scene.image.shape[across] - place[:, across] - 0.5) * scene.spacing[across]
     y = (place[:, up] + 0.5) * scene.spacing[up]
     mark: dict[str, Any] = {"ls": "", "ms": 9, "mec": "white", "mew": 1.5}
-    for keep, style in zip((match.agree, ~match.agree), MATCHES, strict=True):
+    for keep, style in zip((match.agree, ~match.agree), scene3d.MATCHES, strict=True):
         ax.plot(x[keep], y[keep], marker=style["marker"], mfc=style["color"], **mark)
 
 

@@ -32,7 +32,12 @@ def flatten(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> tuple[np.
         fix = f"give at least 3 vectors (N, D >= 2) and one of {', '.join(SPELT)}"
         raise ConfigError(f"a map of vectors of shape {x.shape} by {method!r}", fix=fix)
     if method == "pca":
-        return principal_components(x)
+        left, size, rows = np.linalg.svd(x - x.mean(0), full_matrices=False)
+        # The sign is free: this one is the same on every machine.
+        sign = np.sign(rows[np.arange(2), abs(rows[:2]).argmax(1)])
+        shares = size**2 / max((size**2).sum(), 1e-12)
+        names = [f"component {k + 1} ({shares[k]:.0%} of the variance)" for k in range(2)]
+        return left[:, :2] * size[:2] * sign, names
     module, package = NEEDS[method]
     try:
         library = import_module(module)
@@ -47,15 +52,6 @@ def flatten(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> tuple[np.
         model = library.UMAP(n_neighbors=min(15, others), random_state=seed)
     points = np.asarray(model.fit_transform(x), float)
     return points, [f"{SPELT[method]} {k}, no unit" for k in (1, 2)]
-
-
-def principal_components(x: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    left, size, rows = np.linalg.svd(x - x.mean(0), full_matrices=False)
-    # The sign is free: this one is the same on every machine.
-    sign = np.sign(rows[np.arange(2), abs(rows[:2]).argmax(1)])
-    shares = size**2 / max((size**2).sum(), 1e-12)
-    names = [f"component {k + 1} ({shares[k]:.0%} of the variance)" for k in range(2)]
-    return left[:, :2] * size[:2] * sign, names
 
 
 @dataclass(frozen=True, eq=False)

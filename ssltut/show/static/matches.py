@@ -9,12 +9,7 @@ import torch
 from torch import Tensor
 
 from ssltut.errors import ConfigError
-from ssltut.methods.matching.primitives import (
-    draw_references,
-    similarity,
-    surface_shell,
-    voxel_vectors,
-)
+from ssltut.methods.matching import primitives
 from ssltut.show.static.slices import Scene, check_shapes
 
 
@@ -143,9 +138,9 @@ class MatchFinder:
         key = (scan, band, draw)
         if key not in self.drawn:
             label = torch.as_tensor(np.asarray(self.labelled[scan].label, np.int64))[None]
-            region = label, surface_shell(label, band), self.n_classes
+            region = label, primitives.surface_shell(label, band), self.n_classes
             random, k = torch.Generator().manual_seed(draw), self.n_references
-            index, present = draw_references(*region, k=k, redraws=5, generator=random)
+            index, present = primitives.draw_references(*region, k=k, redraws=5, generator=random)
             if not present.any():
                 fix = "take a scan with more than one class"
                 problem = "its label has no surface to draw references from"
@@ -157,7 +152,7 @@ class MatchFinder:
         """Raises ConfigError when k is not between 1 and the number of references."""
         source = self.labelled[scan]
         if scan not in self.vectors:
-            self.vectors[scan] = voxel_vectors(source.embedding[None])
+            self.vectors[scan] = primitives.voxel_vectors(source.embedding[None])
         vectors = self.vectors[scan]
         index, present = self.references(scan, question.band, question.draw)
         # a small band is drawn from with replacement, but a voxel is a neighbour once
@@ -168,9 +163,9 @@ class MatchFinder:
         x, y, z = at
         query = self.target.embedding[:, x, y, z].float()[None]
         score = torch.full((self.n_classes,), torch.nan)
-        score[present] = similarity(vectors[index], query, question.kernel)[:, 0]
+        score[present] = primitives.similarity(vectors[index], query, question.kernel)[:, 0]
         # each voxel as a class of one reference: the kernel itself
-        alike = similarity(vectors[:, None, None], query, question.kernel)[:, 0]
+        alike = primitives.similarity(vectors[:, None, None], query, question.kernel)[:, 0]
         nearest = bank[alike[bank].topk(question.k).indices].numpy()
         place = np.stack(np.unravel_index(nearest, source.image.shape), -1)
         classes = np.asarray(source.label)[tuple(place.T)].astype(np.int64)
