@@ -274,10 +274,7 @@ def open_run(
     # The scans, as pools of patches on the device.
     labelled = cohort.training("labelled")
     unlabelled = cohort.training("unlabelled")
-    if config.select != "last" and len(cohort.split.validation) < ENOUGH:
-        found = f"{len(cohort.split.validation)} validation scans choose the weights: a lottery"
-        fix = f'give {ENOUGH} and more (Cohort.with_validation), or use select="last"'
-        warnings.warn(DataWarning(found, where=cohort.name, fix=fix), stacklevel=2)
+    warn_of_a_lottery(cohort, config)
     intensity = Intensity.of([*labelled, *unlabelled])
 
     def pool(cases: list[Case]) -> PatchPool:
@@ -311,6 +308,15 @@ def open_run(
         nets[role] = fabric.setup_module(nets[role])
     training.optimizer = fabric.setup_optimizers(optimizer)
     return training
+
+
+def warn_of_a_lottery(cohort: Cohort, config: TrainConfig) -> None:
+    """A DataWarning where fewer than ENOUGH validation scans choose the weights."""
+    n = len(cohort.split.validation)
+    if config.select != "last" and n < ENOUGH:
+        fix = f'give {ENOUGH} and more (Cohort.with_validation), or use select="last"'
+        found = f"{n} validation scans choose the weights: a lottery"
+        warnings.warn(DataWarning(found, where=cohort.name, fix=fix), stacklevel=3)
 
 
 def check_finite(terms: Terms, batch: Batch, step: int, folder: Path) -> None:

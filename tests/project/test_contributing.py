@@ -2,7 +2,6 @@
 
 import re
 import sys
-from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -55,18 +54,16 @@ def test_the_example_trains_and_its_term_is_the_mean_entropy(
     assert 0 < term.weight < 0.5
 
 
-def test_the_example_is_labels_only_at_weight_0_and_checks_its_option(
+def test_the_example_is_the_control_at_weight_0_and_checks_its_option(
     example: type[Method],
 ) -> None:
     batch, values = make_batch(), []
-    for name, options in (("entropy_minimisation", {"weight": 0.0}), ("labels_only", {})):
+    for name, options in (("entropy_minimisation", {"weight": 0.0}), ("same_batch", {})):
         method = make_method(name, options)
         nets = build_nets(method, SMALL, 3)
         torch.manual_seed(0)
-        terms = method.losses(replace(batch, x_u=None), nets, Progress(50, 100))
-        with_unlabelled = method.parts(batch, Progress(50, 100))
+        terms = method.losses(batch, nets, Progress(50, 100))
         values.append({name: term.value.item() for name, term in terms.items()})
-        assert name == "labels_only" or with_unlabelled == ("labelled",)
     assert values[0] == values[1]
     with pytest.raises(ConfigError, match="weight"):
         make_method("entropy_minimisation", {"weight": -1.0})
