@@ -79,10 +79,7 @@ def flaw(value: object, annotation: Any) -> str | None:
 
 
 def check_options(options: Any, where: str) -> None:
-    """Checks the fields of a dataclass against their annotations.
-
-    Raises ConfigError for the first value that its annotation does not allow.
-    """
+    """ConfigError for the first field of a dataclass whose annotation does not allow its value."""
     hints = get_type_hints(type(options), include_extras=True)
     for field in fields(options):
         value = getattr(options, field.name)
@@ -91,10 +88,7 @@ def check_options(options: Any, where: str) -> None:
 
 
 def given(value: object, field: Field, where: str) -> object:
-    """An option as it comes from a command line or a JSON file, as the type of its default.
-
-    Raises ConfigError for a value of another type.
-    """
+    """An option from a command line or JSON as the type of its default, else ConfigError."""
     default = field.default
     if isinstance(default, tuple):
         if isinstance(value, str):
@@ -118,10 +112,7 @@ def near(name: str, names: Iterable[str]) -> str:
 
 
 def chosen(kind: type, options: Mapping[str, object], where: str) -> dict[str, Any]:
-    """``options`` of a dataclass by name, each as the type of its default.
-
-    Raises ConfigError for a name that it has not.
-    """
+    """``options`` of a dataclass, each as the type of its default; ConfigError for a new name."""
     known = {field.name: field for field in fields(kind)}
     for name in options:
         if name not in known:

@@ -1,7 +1,6 @@
 """Where jobs run: in this process, in processes of this machine, or on a Dask cluster.
 
-The results are the same. Dask is imported where it is used. Its workers are new processes, never
-forked ones, as Windows, macOS and CUDA need.
+The results are the same. Dask's workers are new processes, as Windows, macOS and CUDA need.
 """
 
 import asyncio

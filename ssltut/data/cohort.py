@@ -20,16 +20,12 @@ from ssltut.seeding import rng_for
 
 
 class Source(NamedTuple):
-    """How to get one case.
-
-    fingerprint  of its content: voxels, label and geometry, or what they are made from
-    load         a module function with its arguments, no closure, as it goes to other processes
-    """
+    """How to get one case; ``fingerprint`` is of its content, or of what that is made from."""
 
     patient: str
     has_label: bool
     fingerprint: str
-    load: Callable[[], Case]
+    load: Callable[[], Case]  # no closure, as it goes to other processes
 
 
 @dataclass(frozen=True)

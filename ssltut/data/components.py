@@ -13,8 +13,8 @@ def largest_component(label: Tensor, n_classes: int) -> Tensor:
 def remove_small_components(label: Tensor, n_classes: int, min_share: float) -> Tensor:
     """Hard labels (B, X, Y, Z) with the small components of the foreground classes as background.
 
-    Small is one (26-neighbourhood) with less than ``min_share`` of the voxels of the largest of its
-    class; at a share of 1 the first of several equals stays.
+    Small is one (26-neighbourhood) with less than ``min_share`` of the largest of its class; at a
+    share of 1 the first of several equals stays.
     """
     from scipy.ndimage import label as number_components
 

@@ -12,10 +12,7 @@ from ssltut.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Names and colours of the classes, in the order of their label values 0, 1, 2 ...
-
-    Colours are from the Okabe-Ito palette, which stays apart for colour-blind readers.
-    """
+    """Names and colours (Okabe-Ito, safe for colour-blind readers) of the values 0, 1, 2 ..."""
 
     name: str
     names: tuple[str, ...]
@@ -40,8 +37,7 @@ OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "
 def table_named(table: object) -> LabelTable:
     """The table of that name, or one made of ``{"name": ..., "names": [...]}``, background first.
 
-    Such a dict is what a user's split.json has. Raises ConfigError for an unknown name, or for
-    names that are fewer than two, doubled, or more than there are colours.
+    Raises ConfigError for an unknown name, or for fewer than two, doubled or too many names.
     """
     if not isinstance(table, Mapping):
         if table not in TABLES:
@@ -63,8 +59,8 @@ class LabelMap:
     values  {value in the file: class}
     rest    values that become background, None for all others; what is in neither is refused
     masks   {file name without ending: class}, for a folder with one binary mask per structure
-    files   where the label of a scan lies, as globs relative to its folder; {name} is its name,
-            without _0000, _data, _image, _img or _ct
+    files   where the label of a scan lies: globs relative to its folder; {name} lacks _0000, _data,
+            _image, _img or _ct
     """
 
     table: LabelTable
@@ -110,10 +106,7 @@ LABEL_MAPS = {
 
 
 def label_map(which: str) -> LabelMap:
-    """The mapping of that name, or the one in a YAML file (README, "On your own scans").
-
-    Raises ConfigError for what is neither.
-    """
+    """The mapping of that name or in that YAML file (see README); ConfigError for neither."""
     if which in LABEL_MAPS:
         return LABEL_MAPS[which]
     import yaml

@@ -27,10 +27,7 @@ class Intensity:
 
     @staticmethod
     def of(cases: Iterable[Case]) -> "Intensity":
-        """Mean and standard deviation over all voxels of ``cases``.
-
-        Raises DataError when every voxel has the same value.
-        """
+        """Over all voxels of ``cases``. Raises DataError when every voxel has the same value."""
         n, total, squares = 0, 0.0, 0.0
         for case in cases:
             n += case.image.size

@@ -32,10 +32,7 @@ class Split:
 
     @staticmethod
     def from_dict(parts: Mapping[str, Any], where: object) -> "Split":
-        """The split in a split.json.
-
-        Raises DataError when a part is missing or no list, or the lists do not fit their hash.
-        """
+        """The split in a split.json; DataError for a missing part, no list, or another hash."""
         if missing := [part for part in PARTS if part not in parts]:
             fix = f"give the four lists {', '.join(PARTS)}"
             raise DataError(f"no list {', '.join(missing)}", where=where, fix=fix)
@@ -53,8 +50,8 @@ class Split:
     def check(self, patients: Mapping[str, str], where: object) -> None:
         """Check the parts against ``patients`` (case id -> patient).
 
-        Raises DataError for a case that is not there or that is listed twice, for a patient in two
-        parts, and where the labelled or the validation part is empty.
+        Raises DataError for a case that is not there or listed twice, a patient in two parts, and
+        an empty labelled or validation part.
         """
         if unknown := [case_id for case_id in self.all if case_id not in patients]:
             problem = f"the split names {len(unknown)} scans that are not there"
@@ -85,9 +82,8 @@ def make_split(
 ) -> Split:
     """A patient-disjoint split of scans (id -> patient) with labels, and of scans without.
 
-    Scans without labels become unlabelled training scans; one of a held-out patient is left out.
-    A fifth of the patients is for the test, a tenth for validation, and one at least for each.
-    Raises DataError with fewer than three patients that have labels.
+    A fifth of the patients is for the test, a tenth for validation, one at least for each; their
+    scans without labels are left out. Raises DataError with fewer than three labelled patients.
     """
     patients = sorted(set(labelled.values()))
     if len(patients) < 3:

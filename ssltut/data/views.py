@@ -1,8 +1,4 @@
-"""Views: random changes of a batch, applied as one batched operation on the batch's device.
-
-Drawing is separate from applying: the same drawn view gives the same voxels again, so it can be
-shown and replayed.
-"""
+"""Views: random changes of a batch on its device; what was drawn can be applied again."""
 
 from dataclasses import dataclass
 
@@ -17,10 +13,7 @@ PER_PATCH = (-1, 1, 1, 1, 1)  # the shape of one number a patch, beside (B, C, X
 
 @dataclass(frozen=True)
 class Noise:
-    """Additive Gaussian noise, the only weak or strong perturbation of Xie et al. 2024.
-
-    sigma is in units of the normalised image.
-    """
+    """Additive Gaussian noise, the perturbation of Xie et al. 2024; sigma in normalised units."""
 
     sigma: float
     seed: int
@@ -67,9 +60,8 @@ class Augmentation:
 class Randomisation:
     """Domain randomisation: shapes and intensities drawn wider than they are in real scans.
 
-    Tobin et al. 2017, arXiv:1703.06907, for the idea; Billot et al. 2023, arXiv:2107.09559, for
-    medical images. Ranges are ours, at strength 1:
-
+    After Tobin et al. 2017, arXiv:1703.06907, and Billot et al. 2023, arXiv:2107.09559. Ranges are
+    ours, at strength 1:
     matrix         (B, 3, 3): turns of 17 degrees and sizes of 0.8 to 1.25 about each axis
     bend           (B, 3, 4, 4, 4) voxels: a 4^3 grid moved by 2 voxels
     contrast       (B,) 0.75 to 1.25
@@ -109,10 +101,7 @@ class Randomisation:
     def cut(
         self, i: int, image: Tensor, label: Tensor | None, box: tuple[slice, ...]
     ) -> tuple[Tensor, Tensor | None]:
-        """The patch at ``box`` of a whole image (X, Y, Z) and label, deformed about its middle.
-
-        ``i`` is its number in the view. Beyond the scan its edge goes on.
-        """
+        """Image (X, Y, Z) and label at ``box``, deformed as patch ``i``; a scan's edge goes on."""
         corner = torch.tensor([side.start for side in box], device=image.device)
         patch = [side.stop - side.start for side in box]
         middle = torch.tensor([(side - 1) / 2 for side in patch], device=image.device)

@@ -26,18 +26,14 @@ RECORDS = Path(__file__).resolve().parents[2] / "results"
 
 
 def read_rows(file: Path) -> pd.DataFrame:
-    """Rows of ``compare``.
-
-    Ids stay text, so that a case 007 does not become 7, nor a run 12e4 a number.
-    """
+    """Rows of ``compare``; ids stay text, so that a case 007 does not become 7."""
     return pd.read_csv(file, dtype=dict.fromkeys(("case", "patient", "config"), str))
 
 
 def recorded(name: str, folder: Path = RECORDS) -> pd.DataFrame:
     """The rows of the record ``name``, with the settings of each run in every row.
 
-    Where there is no such file, as in an installed package without the clone, a DataWarning says
-    so, and the table has the columns of a comparison and no rows.
+    Where there is none, as in an installed package, a DataWarning says so and there are no rows.
     """
     file, runs = folder / f"{name}.csv", folder / f"{name}_runs.csv"
     if not file.is_file():

@@ -238,10 +238,7 @@ def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
 
 
 def report(rows: pd.DataFrame, metric: str, baseline: str | None = None) -> str:
-    """The tables of a comparison for a terminal, what they say in words, and which bound they lack.
-
-    Raises ConfigError as ``paired``.
-    """
+    """The tables of a comparison as text, with the verdict. Raises ConfigError as ``paired``."""
     baseline = baseline or baseline_of(rows["method"])
     against = paired(rows, metric, baseline)
     direction = "higher" if HIGHER_IS_BETTER[metric] else "lower"

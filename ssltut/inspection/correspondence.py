@@ -39,8 +39,8 @@ def correspond(
 ) -> Correspondences:
     """Match voxels ``query`` (N, 3) of one scan to surface voxels of a labelled scan.
 
-    By cosine similarity of embeddings (D, X, Y, Z); ``references`` voxels of each class are drawn
-    from the surface band of ``label`` (X, Y, Z).
+    By cosine similarity of embeddings (D, X, Y, Z); ``references`` voxels a class are drawn from
+    the surface band of ``label`` (X, Y, Z).
     """
     y = torch.as_tensor(label.astype(np.int64))[None]
     shell, draws = primitives.surface_shell(y, band), generator_for("cpu", seed, "correspond")

@@ -55,10 +55,7 @@ def uncertainty_map(
 
 
 def embedding_map(run: Run, case: Case, *, role: str = "student") -> Tensor:
-    """Embeddings of every voxel of a scan, (D, X, Y, Z) float32.
-
-    Raises ConfigError for an unknown ``role``.
-    """
+    """Embeddings (D, X, Y, Z) float32 of a scan. Raises ConfigError for an unknown ``role``."""
     net, image = net_of(run, role), run.intensity.normalise(case.image)
 
     def forward(x: Tensor) -> Tensor:

@@ -113,10 +113,7 @@ def _opened(path: Path) -> BufferedIOBase:
 
 
 def _read_voxels(path: Path, header: nib.Nifti1Header) -> np.ndarray:
-    """The stored numbers (X, Y, Z) in the axis order of the file.
-
-    Nothing is allocated before the file is known to be long enough.
-    """
+    """The stored numbers (X, Y, Z), read only where the file is long enough for them."""
     shape = tuple(header["dim"][1:4].tolist())
     dtype = header.get_data_dtype()
     n_voxels, offset = math.prod(shape), int(header["vox_offset"])
@@ -174,10 +171,7 @@ def _filled(values: np.ndarray, fill: float | None) -> np.ndarray:
 
 
 def _affine_of(header: nib.Nifti1Header, assume_spacing: Spacing | None) -> np.ndarray:
-    """The sform, else the qform, both as stored; a broken qform beside a sound sform is none.
-
-    Raises DataError when there is none, the one that counts is unusable, or the two disagree.
-    """
+    """The sform, else the qform, as stored. DataError for none, a bad one, or two that disagree."""
     has_sform, has_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
     sform, qform = header.get_sform(), _qform_of(header)
     if not has_sform and not has_qform:

@@ -37,10 +37,7 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into that becomes ``folder`` when all is done, and goes when it fails.
-
-    Raises ConfigError where ``folder`` is not empty.
-    """
+    """A folder to fill that becomes ``folder``, which must be empty, when all is done, or goes."""
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         fix = "choose a new one; nothing was overwritten"

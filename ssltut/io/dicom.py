@@ -76,10 +76,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def find_series(files: Sequence[Path], note: Note, modality: str = "CT") -> list[Series]:
-    """The series among ``files``, in the order of their first file.
-
-    ``note`` gets what is no slice of a ``modality`` scan, which is left out.
-    """
+    """The series in the order of their first file; ``note`` gets what is left out."""
     groups: dict[tuple, list[Slice]] = {}
     for path in files:
         with collecting(note, path):
@@ -170,10 +167,7 @@ def read_series(series: Series, note: Note) -> Volume | None:
 
 
 def _stack(series: Series, normal: np.ndarray, note: Note) -> tuple[list[Slice], float]:
-    """Slices in order along ``normal``, and their distance in mm.
-
-    Raises DataError for doubles that differ, gaps, uneven distances and a tilted gantry.
-    """
+    """Slices in order along ``normal``, and their distance in mm. DataError for an uneven stack."""
     slices = sorted(series.slices, key=lambda one: float(one.position @ normal))
     slices = _without_doubles(slices, normal)
     if doubles := len(series.slices) - len(slices):

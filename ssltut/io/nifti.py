@@ -112,10 +112,7 @@ def write_image(case: Case, path: Path) -> None:
 def write_label(
     label: np.ndarray, affine: np.ndarray, path: Path, *, overwrite: bool = False
 ) -> None:
-    """Save a label (X, Y, Z) as uint8 or uint16, unscaled.
-
-    Raises DataError for values that are not whole or not in 0 to 65535, else as ``_save``.
-    """
+    """Save a label (X, Y, Z) as uint8 or uint16. Raises as ``check_label`` and ``_save``."""
     check_label(label, path)
     _save(as_label(label), affine, path, overwrite=overwrite)
 

@@ -172,9 +172,9 @@ def _download(part: Path, url: str, target: str, pup: object) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack into a new ``folder``, all or nothing; a folder that is there was finished.
+    """Unpack into a new ``folder``, all or nothing; one that is there was finished.
 
-    Not with pooch, which leaves half of a damaged archive and, before Python 3.12, follows links.
+    pooch leaves half of a damaged archive and, before Python 3.12, follows links.
     """
     if folder.is_dir():
         return

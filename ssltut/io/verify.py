@@ -52,10 +52,7 @@ def _as_text(fact: object) -> str:
 
 
 def verify_scan(image: Path, label: Path | None = None, table: LabelTable | None = None) -> Report:
-    """Read a scan and its label completely, and report on them and their grids.
-
-    The label's values must be those of ``table``, where one is given.
-    """
+    """Report on a scan and its label (values of ``table``, if given), both read completely."""
     report = Report(Path(image))
     scan = read_volume(report.path, report.note)
     _add_facts(report, scan)

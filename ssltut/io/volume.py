@@ -1,7 +1,7 @@
 """What every reader gives: a volume in RAS+ order, and its findings through a ``note``.
 
-A reader raises what stops it; ``collecting`` hands that to the ``note`` of its caller, which
-raises it again (``strict``) or keeps it beside the others (``ssltut verify``).
+A reader raises what stops it; ``collecting`` hands it to a ``note``, which raises it again
+(``strict``) or keeps it (``Findings``).
 """
 
 import warnings

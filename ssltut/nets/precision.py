@@ -14,10 +14,7 @@ R = TypeVar("R")
 def full_precision(
     function: Callable[Concatenate[Tensor, P], R],
 ) -> Callable[Concatenate[Tensor, P], R]:
-    """Keeps autocast out of ``function``, whose first argument is a tensor.
-
-    Similarities of neighbouring classes differ by less than bf16 can tell apart.
-    """
+    """Keeps autocast out of ``function`` of a tensor: bf16 cannot tell similar classes apart."""
 
     @wraps(function)
     def run(first: Tensor, *rest: P.args, **options: P.kwargs) -> R:

@@ -53,10 +53,7 @@ class Prompted(SegNet):
         return Out(logits, out.feats, out.heads | {self.name: answers} if heads else {})
 
     def numbers(self, bottleneck: Tensor) -> Tensor:
-        """The weights and biases of all layers for each prompt, (B, C, numbers, Z or 1).
-
-        A 2D network makes them for every slice.
-        """
+        """Weights and biases of all layers for each prompt (and slice), (B, C, numbers, Z or 1)."""
         c = self.n_classes
         seen = bottleneck.mean((2, 3, 4)[: self.sides], keepdim=True)  # (B, D, 1, 1, Z or 1)
         prompts = torch.eye(c, dtype=seen.dtype, device=seen.device).repeat(len(seen), 1)

@@ -118,10 +118,7 @@ Drawn = TypeVar("Drawn", Anatomy, Scanner)
 
 
 def draw(kind: type[Drawn], rng: Rng, fixed: Drawn | Mapping[str, Any] | None = None) -> Drawn:
-    """Draw every parameter of ``Anatomy`` or ``Scanner`` from its range; ``fixed`` ones are set.
-
-    Raises ConfigError for an unknown name.
-    """
+    """Draw the parameters from their ranges but ``fixed`` ones; ConfigError for an unknown name."""
     if not isinstance(fixed, Mapping | None):
         return fixed
     drawn: dict[str, Any] = {}

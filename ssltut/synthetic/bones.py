@@ -28,31 +28,21 @@ Parts = Callable[[Points, Rng], list[Distance]]
 
 
 class Femur(NamedTuple):
-    """Shape of a femur and what its inside is made of.
-
-    distance   (X, Y, Z) signed, mm
-    cortex     (X, Y, Z) its thickness, mm
-    canal      (X, Y, Z) 0 to 1, how much of a voxel is marrow of the shaft
-    neck_axis  (3,) unit vector from the shaft to the head
-    base       (3,) mm, where the neck meets the axis of the shaft
-    """
+    """Shape of a femur and what its inside is made of."""
 
     distance: Distance
-    cortex: np.ndarray
-    canal: np.ndarray
-    neck_axis: np.ndarray
-    base: np.ndarray
+    cortex: np.ndarray  # (X, Y, Z), thickness in mm
+    canal: np.ndarray  # (X, Y, Z), share of marrow of the shaft in a voxel
+    neck_axis: np.ndarray  # (3,), unit vector from the shaft to the head
+    base: np.ndarray  # (3,), mm, where the neck meets the axis of the shaft
 
 
 class Cup(NamedTuple):
-    """The acetabulum: its bony cavity and the plane of its opening, normal . (p - centre) = depth.
+    """The acetabulum: its bony cavity and the plane of its opening, normal . (p - centre) = depth."""
 
-    centre (3,), radius and depth in mm; normal (3,) a unit vector.
-    """
-
-    centre: np.ndarray
+    centre: np.ndarray  # (3,), mm
     radius: float
-    normal: np.ndarray
+    normal: np.ndarray  # (3,), a unit vector
     depth: float
 
 
@@ -125,10 +115,7 @@ def osteophytes(
 
 
 def cup_of(a: Anatomy, pathology: Pathology) -> Cup:
-    """The acetabulum from the centre-edge angle (Wiberg 1939) and how its opening is turned.
-
-    Osteoarthritis and dysplasia move the cavity where really the head rides up and outwards.
-    """
+    """The acetabulum from the centre-edge angle (Wiberg 1939) and the turns of its opening."""
     incline, turn, edge = np.radians([a.cup_inclination, a.cup_anteversion, a.centre_edge_angle])
     across = np.sin(incline)
     normal = np.array([across * np.cos(turn), across * np.sin(turn), -np.cos(incline)])

@@ -33,7 +33,7 @@ def synthetic_cohort(
     test: int = 10,
     pathology_rate: float = 0.5,
 ) -> Cohort:
-    """``n`` synthetic hip CTs of size^3 voxels over 160 mm, bit-reproducible from ``seed``.
+    """``n`` hip CTs of size^3 voxels over 160 mm, the same bits for the same arguments.
 
     Raises ConfigError when the parts do not leave a labelled scan.
     """

@@ -1,7 +1,4 @@
-"""The synthetic hip CT: signed distance fields with smooth unions, seeded, with exact labels.
-
-Change VERSION when the same seed gives other voxels.
-"""
+"""The synthetic hip CT. Change VERSION when the same seed gives other voxels."""
 
 from collections.abc import Mapping
 from dataclasses import astuple

@@ -21,10 +21,7 @@ def whole_hip_bone(
 
 
 def whole_hip_parts(q: Points, rng: Rng, s: float) -> list[Distance]:
-    """The ilium with a thick roof and a wing that flares up to the crest, ischium and pubis.
-
-    One unit of ``q`` is ``s`` mm.
-    """
+    """Ilium with a wing up to the crest, ischium and pubis; one unit of ``q`` is ``s`` mm."""
     shift = rng.uniform(-5.0, 5.0, (6, 3))
     roof = ellipsoid(q, np.array([-3, -3, 33]) + 0.5 * shift[0], (14, 30, 22))
     roof = smooth_union(10.0, roof, capsule(q, (0, 8, 46), (10, 27, 34), 9.0, 6.5))

@@ -48,10 +48,7 @@ def metal_streaks(share: np.ndarray, body: np.ndarray, voxel: float, rng: Rng) -
 
 
 def quantum_noise(shape: tuple[int, ...], voxel: float, scanner: Scanner, rng: Rng) -> np.ndarray:
-    """Noise of standard deviation 1 whose power in a slice rises with frequency and then falls.
-
-    After Riederer et al. 1978, Phys Med Biol 23:446.
-    """
+    """Noise of standard deviation 1 with the power spectrum of Riederer 1978, PMB 23:446."""
     white = rng.standard_normal(shape, dtype=np.float32)
     fx, fy = np.fft.fftfreq(shape[0], voxel), np.fft.rfftfreq(shape[1], voxel)
     frequency = np.hypot(fx[:, None], fy[None])  # cycles per mm

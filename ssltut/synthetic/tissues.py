@@ -104,10 +104,7 @@ def soft_tissue(
 
 
 def add_muscles(q: Points, fascia: Distance, a: Anatomy, canvas: Canvas, rng: Rng) -> None:
-    """Muscles that swell until they meet; q are points for a head radius of 24 mm.
-
-    Fat is left in the planes between two of them and where none is near.
-    """
+    """Muscles that swell until they nearly meet; q are points for a head radius of 24 mm."""
     strands = 9.0 * canvas.texture((2.0, 2.0, 7.0), rng)
     near, second = np.full_like(fascia, 99.0), np.full_like(fascia, 99.0)
     value = np.full_like(fascia, a.muscle_hu)
@@ -138,10 +135,7 @@ def add_pelvic_organs(q: Points, canvas: Canvas, rng: Rng) -> None:
 def add_hip(
     p: Points, hip: Hip, a: Anatomy, ill: Pathology, canvas: Canvas, rng: Rng, factor: ArrayLike = 1
 ) -> None:
-    """Cartilage, then cortex over trabecular bone and marrow of hip bone and femur.
-
-    The cortex is ``factor`` times as thick as the anatomy says, a number or one a voxel.
-    """
+    """Cartilage, and the two bones with a cortex ``factor`` times as thick as the anatomy says."""
     femur, cup = hip.femur, hip.cup
     opening = along(p, cup.normal) - np.float32(cup.depth + 4.0)
     canvas.fill(np.maximum(ball(p, cup.centre, cup.radius + 1.0), opening), CARTILAGE)
