@@ -17,7 +17,7 @@ from ssltut.show.live.planes import LinkedPlanes, crossed, framed, legend, posit
 from ssltut.show.live.scene3d import layout, plotly_widget, traces
 from ssltut.show.live.widgets import classed, dropdown, int_slider, plane_image
 from ssltut.show.static import correspondence
-from ssltut.show.static.matches import PUBLISHED, EmbeddedScan, MatchFinder, Question
+from ssltut.show.static.matches import PUBLISHED, EmbeddedScan, Match, MatchFinder, Question
 from ssltut.show.static.pictures import Picture, described, picture
 from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, matches_figure
 from ssltut.show.static.slices import PLANES, Scene
@@ -64,7 +64,7 @@ def explore_matches(
     still = picture(correspondence.correspondence_figure(match, table, scene, title), alt)
     if frontend() == "static":
         return still
-    return MatchExplorer(finder, table, at, question, still, name, title)
+    return MatchExplorer(match, finder, table, still, name).titled(title)
 
 
 class MatchExplorer(LinkedPlanes):
@@ -78,16 +78,10 @@ class MatchExplorer(LinkedPlanes):
     """
 
     def __init__(
-        self,
-        finder: MatchFinder,
-        table: LabelTable,
-        at: Sequence[int],
-        question: Question,
-        still: Picture,
-        name: str,
-        title: str | None,
+        self, match: Match, finder: MatchFinder, table: LabelTable, still: Picture, name: str
     ) -> None:
-        self.target_scene = correspondence.target_scene(finder.target, table, at)
+        self.target_scene = correspondence.target_scene(finder.target, table, match.at)
+        question = match.question
         of = f" of {name}; a click picks a voxel"
         super().__init__(self.target_scene, still, "matches", of=of)
         self.finder, self.table, self.name = finder, table, name
@@ -96,10 +90,10 @@ class MatchExplorer(LinkedPlanes):
         self.reference = {plane: plane_image(plane, "", clickable=False) for plane in PLANES}
         self.scan = dropdown("scan", list(finder.labelled), "labelled")
         self.kernel = dropdown("kernel", list(KERNELS), "kernel", value=question.kernel)
-        self.k = int_slider("k", question.k, 1, max(MOST, question.k), "k")
-        self.band = int_slider("band", question.band, 1, max(4, question.band), "band")
-        self.draw = int_slider("draw", question.draw, 0, max(9, question.draw), "draw")
-        self.neighbour = int_slider("neighbour", 1, 1, question.k, "neighbour")
+        self.k = int_slider("k", question.k, 1, max(MOST, question.k))
+        self.band = int_slider("band", question.band, 1, max(4, question.band))
+        self.draw = int_slider("draw", question.draw, 0, max(9, question.draw))
+        self.neighbour = int_slider("neighbour", 1, 1, question.k)
         self.answer = classed(ipywidgets.HTML(layout={"width": f"{WIDTHS[0]}px"}), "answer")
         self.reference_key = classed(ipywidgets.HTML(), "reference-key")
         self.draw_plot = classed(ipywidgets.Button(description="draw in 3D"), "draw-plot")
@@ -109,7 +103,7 @@ class MatchExplorer(LinkedPlanes):
         for control in (self.scan, self.kernel, self.k, self.band, self.draw):
             control.observe(self.changed, names="value")
         self.neighbour.observe(self.draw_reference, names="value")
-        self.fill(self.rows(), title)
+        self.children = self.rows()
         self.redraw()
 
     def rows(self) -> list[ipywidgets.Widget]:

@@ -11,7 +11,7 @@ from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.live.scene3d import plotly_widget
-from ssltut.show.live.slices import SliceExplorer, scenes_of
+from ssltut.show.live.slices import Scenes, SliceExplorer, scenes_of
 from ssltut.show.live.widgets import (
     WIDE,
     LiveView,
@@ -81,24 +81,18 @@ def explore_embeddings(
     if frontend() == "static":
         return still
     scenes = scenes_of(Scene(image, spacing, table=table, at=voxels[0], **scene), layers or {})
-    return EmbeddingExplorer(embedding_map, scenes, still, title)
+    return EmbeddingExplorer(embedding_map, scenes, still).titled(title)
 
 
 class EmbeddingExplorer(LiveView):
     """A map of voxels over a ``SliceExplorer``: plotly's in JupyterLab, elsewhere a picture."""
 
-    def __init__(
-        self,
-        embedding_map: EmbeddingMap,
-        scenes: Mapping[str, Scene],
-        still: Picture,
-        title: str | None,
-    ) -> None:
+    def __init__(self, embedding_map: EmbeddingMap, scenes: Scenes, still: Picture) -> None:
         super().__init__(still, "embeddings")
         self.embedding_map = embedding_map
         self.explorer = SliceExplorer(scenes, still)
         last = len(embedding_map.points) - 1
-        self.point = int_slider("point", 0, 0, last, "point", **WIDE)
+        self.point = int_slider("point", 0, 0, last, **WIDE)
         panels = list(embedding_map.panels)
         self.colour = dropdown("colour", panels, "colour by")
         self.description = classed(ipywidgets.HTML(), "description")
@@ -110,11 +104,11 @@ class EmbeddingExplorer(LiveView):
             controls.append(self.colour)
         else:
             self.map = ipywidgets.Image(format="png")
-            self.ringed_figure = RingedFigure(map_figure(embedding_map, title))
+            self.ringed_figure = RingedFigure(map_figure(embedding_map, None))
             self.ring = self.ring_picture
         self.point.observe(lambda _: self.redraw(), names="value")
         box = classed(ipywidgets.VBox([self.map]), "map")
-        self.fill([box, ipywidgets.HBox(controls), self.description, self.explorer], title)
+        self.children = [box, ipywidgets.HBox(controls), self.description, self.explorer]
         self.redraw()
 
     def redraw(self) -> None:

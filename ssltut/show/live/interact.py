@@ -45,5 +45,5 @@ def interact(
     for name, control in controls.items():
         classed(control, name).observe(redraw, names="value")
     view = LiveView(still, "interact")
-    view.fill([ipywidgets.VBox(list(controls.values())), classed(image, "picture")])
+    view.children = [ipywidgets.VBox(list(controls.values())), classed(image, "picture")]
     return view

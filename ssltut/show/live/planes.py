@@ -41,9 +41,9 @@ class LinkedPlanes(LiveView):
         self.frames: dict[str, tuple[tuple, Image.Image]] = {}
         self.sliders, self.images, columns = {}, {}, []
         for axis, plane in AXES.items():
-            a = PLANES[plane][0]
+            a, words = PLANES[plane][0], f"{plane} {axis}"
             middle, last = scene.centre[a], self.shape[a] - 1
-            self.sliders[axis] = int_slider(axis, middle, 0, last, f"{plane} {axis}")
+            self.sliders[axis] = int_slider(axis, middle, 0, last, description=words)
             alt = f"{plane} plane{of}. {still.alt}"
             self.images[plane] = plane_image(plane, alt, clickable=mouse)
             self.sliders[axis].observe(self.changed, names="value")

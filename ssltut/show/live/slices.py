@@ -17,6 +17,7 @@ from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.slices import Scene, limits_of, planes_figure
 
 PRESETS = {"bone": "bone", "soft": "soft tissue", "whole": "whole", "percentile": "MR (1 to 99 %)"}
+Scenes = Mapping[str, Scene]
 MARK = "#D55E00"  # the colour of a layer of True and False
 
 
@@ -45,7 +46,7 @@ def slices(
     still = picture(planes_figure(next(iter(scenes.values())), title), alt)
     if frontend() == "static":
         return still
-    return SliceExplorer(scenes, still, title, unit=unit, mouse=mouse)
+    return SliceExplorer(scenes, still, unit, mouse).titled(title)
 
 
 def scenes_of(scene: Scene, layers: Mapping[str, np.ndarray]) -> dict[str, Scene]:
@@ -73,13 +74,7 @@ class SliceExplorer(LinkedPlanes):
     """Three linked planes of one scan; ``grey`` are the values shown black and white."""
 
     def __init__(
-        self,
-        scenes: Mapping[str, Scene],
-        still: Picture,
-        title: str | None = None,
-        *,
-        unit: str | None = None,
-        mouse: bool = True,
+        self, scenes: Scenes, still: Picture, unit: str | None = None, mouse: bool = True
     ) -> None:
         first = next(iter(scenes.values()))
         super().__init__(first, still, "explorer", mouse=mouse)
@@ -102,7 +97,7 @@ class SliceExplorer(LinkedPlanes):
             control.observe(self.changed, names="value")
         layers = ipywidgets.HBox([self.layer, self.opacity, self.key])
         greys = ipywidgets.HBox([self.grey, *self.windows.values()])
-        self.fill([self.columns, self.readout, layers, greys], title)
+        self.children = [self.columns, self.readout, layers, greys]
         self.redraw()
 
     @property

@@ -8,7 +8,7 @@ import ipywidgets
 import numpy as np
 
 from ssltut.show.frontends import frontend
-from ssltut.show.live.slices import SliceExplorer, scenes_of
+from ssltut.show.live.slices import Scenes, SliceExplorer, scenes_of
 from ssltut.show.live.widgets import WIDE, LiveView, RingedFigure, announced, classed
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.reliability import ReliabilityCounts, curve_figure, reliability_figure
@@ -50,7 +50,7 @@ def explore_uncertainty(
         return still
     heat = {"uncertainty (nats)": np.asarray(uncertainty, np.float32)}
     scenes = {UncertaintyExplorer.LAYER: first} | scenes_of(base, heat | dict(layers or {}))
-    return UncertaintyExplorer(scenes, reliability, threshold, still, title)
+    return UncertaintyExplorer(scenes, reliability, threshold, still).titled(title)
 
 
 class UncertaintyExplorer(LiveView):
@@ -59,16 +59,11 @@ class UncertaintyExplorer(LiveView):
     LAYER = "reliable and unreliable"
 
     def __init__(
-        self,
-        scenes: Mapping[str, Scene],
-        reliability: ReliabilityCounts,
-        threshold: float,
-        still: Picture,
-        title: str | None,
+        self, scenes: Scenes, reliability: ReliabilityCounts, threshold: float, still: Picture
     ) -> None:
         super().__init__(still, "uncertainty")
         self.reliability = reliability
-        self.explorer = SliceExplorer(scenes, still, title)
+        self.explorer = SliceExplorer(scenes, still)
         top = 1.001 * max(float(reliability.uncertainty.max()), threshold)
         nats, percent = {"max": top, "step": top / 500}, {"max": 100, "step": 0.5}
         self.nats = self.slider("nats", "threshold (nats)", **nats, readout_format=".3f")
@@ -78,7 +73,7 @@ class UncertaintyExplorer(LiveView):
         self.ringed_figure = RingedFigure(curve_figure(reliability))
         self.held = False
         sliders = ipywidgets.HBox([self.nats, self.percentile])
-        self.fill([sliders, self.explorer, ipywidgets.HBox([self.curve, self.counts])])
+        self.children = [sliders, self.explorer, ipywidgets.HBox([self.curve, self.counts])]
         self.settle(threshold)
 
     def slider(self, name: str, words: str, **scale: Any) -> ipywidgets.FloatSlider:

@@ -2,8 +2,8 @@
 
 import html
 import io
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, Self, TypeVar
 
 import ipywidgets
 from ipywidgets import Dropdown
@@ -22,10 +22,8 @@ def classed(widget: W, name: str) -> W:
     return widget.add_class(f"ssltut-{name}")
 
 
-def int_slider(
-    name: str, value: int, low: int, high: int, description: str, **more: Any
-) -> ipywidgets.IntSlider:
-    return classed(ipywidgets.IntSlider(value, low, high, description=description, **more), name)
+def int_slider(name: str, value: int, low: int, high: int, **more: Any) -> ipywidgets.IntSlider:
+    return classed(ipywidgets.IntSlider(value, low, high, **{"description": name} | more), name)
 
 
 def dropdown(name: str, options: Sequence[str], description: str, **more: Any) -> Dropdown:
@@ -54,15 +52,18 @@ class LiveView(Illustrated, ipywidgets.VBox):
     """A column of widgets; ``illustration`` is what remains in a saved notebook."""
 
     illustration: Picture
+    children: Sequence[ipywidgets.Widget]
 
     def __init__(self, still: Picture, name: str) -> None:
         super().__init__()
         self.illustration, self.tooltip = still, None
         classed(self, name)
 
-    def fill(self, rows: Iterable[ipywidgets.Widget], title: str | None = None) -> None:
-        heading = [ipywidgets.HTML(f"<b>{html.escape(title)}</b>")] if title else []
-        self.children = [*heading, *rows]
+    def titled(self, title: str | None) -> Self:
+        """Itself, under a heading."""
+        if title:
+            self.children = [ipywidgets.HTML(f"<b>{html.escape(title)}</b>"), *self.children]
+        return self
 
 
 class RingedFigure:

@@ -20,6 +20,10 @@ DIFFERS = {"color": "#D55E00", "width": 7, "ls": (0, (4, 2)), "marker": "s", "sy
 MATCHES: tuple[dict[str, Any], ...] = (AGREES, DIFFERS)
 
 
+Array = np.ndarray
+Pair = tuple[str, str]
+
+
 class Mesh(NamedTuple):
     """A triangulated surface: vertices (V, 3) in mm, faces (F, 3) indices of vertices."""
 
@@ -99,12 +103,7 @@ def bounding_box(meshes: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def arrange_matches(
-    sides: Sequence[Sequence[Mesh]],
-    a: np.ndarray,
-    b: np.ndarray,
-    agree: np.ndarray,
-    scans: tuple[str, str],
-    names: tuple[str, str],
+    sides: Sequence[Sequence[Mesh]], a: Array, b: Array, agree: Array, scans: Pair, names: Pair
 ) -> MatchScene:
     """Both ``sides`` beside each other, and the lines between them.
 
