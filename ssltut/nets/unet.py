@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssltut.nets.base import NetOptions, SegNet, conv_unit, upsampling
+from ssltut.nets.base import Dropout, NetOptions, SegNet, conv_unit, upsampling
 
 
 class UNet(SegNet):
@@ -25,7 +25,7 @@ class UNet(SegNet):
         width, depth, dropout, norm, _ = options
 
         def unit(c_in: int, c_out: int) -> nn.Sequential:
-            return nn.Sequential(*conv_unit(c_in, c_out, norm, self.kernel), nn.Dropout(dropout))
+            return nn.Sequential(*conv_unit(c_in, c_out, norm, self.kernel), Dropout(dropout))
 
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()

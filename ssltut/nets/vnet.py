@@ -4,7 +4,7 @@ from itertools import chain, pairwise
 
 from torch import Tensor, nn
 
-from ssltut.nets.base import NetOptions, SegNet, conv_unit, norm_layer, upsampling
+from ssltut.nets.base import Dropout, NetOptions, SegNet, conv_unit, norm_layer, upsampling
 
 CONVS = (1, 2, 3, 3, 3)  # convolutions per stage, from full resolution down
 
@@ -41,7 +41,7 @@ class VNet(SegNet):
         for a, b in pairwise(widths):
             self.ups.append(resample(upsampling(up, b, a, self.step), a))
         self.up_stages = nn.ModuleList(map(stage, CONVS, widths[:-1], widths[:-1]))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.classifier = nn.Conv3d(width, n_classes, 1)
 
     def encode(self, x: Tensor) -> list[Tensor]:

@@ -4,9 +4,12 @@ import math
 
 import pytest
 import torch
+from golden import in_float64
 from torch import nn
 
+from ssltut.data.views import Noise
 from ssltut.errors import ConfigError
+from ssltut.methods import uncertainty
 from ssltut.methods.losses import entropy
 from ssltut.methods.schedules import ramp
 from ssltut.methods.uncertainty import (
@@ -17,18 +20,19 @@ from ssltut.methods.uncertainty import (
 )
 from ssltut.nets.base import Out
 from ssltut.nets.build import build_net
-from ssltut.nets.modes import dropout_on
+from ssltut.nets.modes import dropout_on, eval_mode
 
 
 class Scripted(nn.Module):
-    """Returns the given probabilities, one set a pass."""
+    """Returns the given probabilities, one set an item."""
 
     def __init__(self, passes):
         super().__init__()
         self.passes = iter(passes)
 
     def forward(self, x):
-        return Out(torch.log(torch.tensor(next(self.passes))).view(1, -1, 1, 1, 1), {}, {})
+        p = torch.tensor([next(self.passes) for _ in x])
+        return Out(p.log()[..., None, None, None], {}, {})
 
 
 def binary_entropy(p):
@@ -111,6 +115,40 @@ def test_no_gradient_flows_through_the_passes(classes):
     net = build_net("unet", 1, 3, width=4, depth=2, dropout=0.5, norm="instance", seed=0)
     result = mc_dropout(net, [torch.randn(1, 1, 8, 8, 8, requires_grad=True)], classes)
     assert not any(part.requires_grad for part in result)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 9])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_passes_in_one_call_give_what_single_ones_give(norm, at_once, monkeypatch):
+    with in_float64():
+        net = build_net("unet", 1, 3, width=4, depth=2, dropout=0.0, norm=norm, seed=0)
+        views = [Noise(0.5, m)(torch.zeros(2, 1, 8, 8, 8)) for m in range(5)]
+        with torch.no_grad(), eval_mode(net):
+            passes = torch.stack([net(view).logits.softmax(1) for view in views])
+        monkeypatch.setattr(uncertainty, "MAX_VOXELS", at_once * views[0].numel())
+        found = mc_dropout(net, views, "two")
+    expected = torch.stack([class_entropy(p, "two") for p in passes]).mean(0)
+    torch.testing.assert_close(found.mean, passes.mean(0))
+    torch.testing.assert_close(found.mean_of_entropies, expected)
+    torch.testing.assert_close(found.entropy_of_mean, class_entropy(passes.mean(0), "two"))
+
+
+@pytest.mark.parametrize(
+    ("most", "calls"), [(10**6, [10]), (4 * 512, [4, 4, 2]), (5 * 512, [4, 4, 2]), (1, [2] * 5)]
+)
+def test_a_call_holds_as_many_whole_passes_as_the_bound_allows(most, calls, monkeypatch):
+    monkeypatch.setattr(uncertainty, "MAX_VOXELS", most)
+    net = build_net("unet", 1, 2, width=2, depth=2, dropout=0.5, norm="batch", seed=0)
+    seen = []
+    net.register_forward_pre_hook(lambda net, inputs: seen.append(len(inputs[0])))
+    mc_dropout(net, (torch.zeros(2, 1, 8, 8, 8) for _ in range(5)))
+    assert seen == calls
+
+
+def test_passes_of_one_call_draw_dropout_of_their_own():
+    net = build_net("unet", 1, 2, width=2, depth=2, dropout=0.5, norm="batch", seed=0)
+    found = mc_dropout(net, [torch.ones(1, 1, 8, 8, 8)] * 4)
+    assert (found.mean_of_entropies < found.entropy_of_mean - 1e-6).any()
 
 
 def test_no_pass_is_refused():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ssltut.errors import ConfigError
-from ssltut.nets.base import norm_layer
+from ssltut.nets.base import Dropout, norm_layer
 from ssltut.nets.build import build_net
 from ssltut.nets.heads import Head
 
@@ -164,3 +164,49 @@ def test_instance_normalisation_is_that_of_torch():
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 5, 4, 6, 3)
     assert torch.allclose(ours(x), theirs(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("p", [0.15, 0.5, 0.9999])
+def test_dropout_leaves_out_the_share_it_is_told_voxel_by_voxel(p, layout):
+    torch.manual_seed(0)
+    x = torch.randn(5, 6, 31, 33, 35).contiguous(memory_format=layout).requires_grad_()
+    y = Dropout(p)(x)
+    assert y.stride() == x.stride()
+    left_out = (y == 0).double()
+    n = x.numel()
+    assert abs(left_out.sum().item() - p * n) < 4 * (p * (1 - p) * n) ** 0.5
+    torch.testing.assert_close(y, (1 - left_out.float()) * x / (1 - p))
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, (1 - left_out.float()) / (1 - p))
+    # neighbours along any axis, and a second draw, are independent
+    pairs = [(left_out, (Dropout(p)(x) == 0).double())]
+    for axis in range(5):
+        size = x.shape[axis] - 1
+        pairs.append((left_out.narrow(axis, 0, size), left_out.narrow(axis, 1, size)))
+    for a, b in pairs:
+        both = (a * b).mean().item()
+        assert abs(both - p * p) < 4 * p * (1 - p**2) ** 0.5 * (2 / a.numel()) ** 0.5
+
+
+def test_the_rate_of_dropout_is_exact_although_16_bits_decide(monkeypatch):
+    """65536 x 0.15 = 9830.4: in four of ten calls one value more leaves a voxel out."""
+    values = torch.arange(-32768, 32768).to(torch.int16)  # every draw there can be, once
+
+    def each(words, *bounds):
+        words.view(torch.int16)[:65536] = values
+        return words
+
+    monkeypatch.setattr(torch.Tensor, "random_", each)
+    torch.manual_seed(0)
+    layer, x = Dropout(0.15), torch.ones(1, 1, 16, 64, 64)
+    left_out = torch.tensor([(layer(x) == 0).sum().item() for _ in range(1000)])
+    assert left_out.unique().tolist() == [9830, 9831]
+    assert (left_out == 9831).double().mean().item() == pytest.approx(0.4, abs=0.06)
+
+
+def test_dropout_is_torchs_where_nothing_is_drawn_by_us():
+    x = torch.randn(2, 3, 4, 4, 4)
+    assert torch.equal(Dropout(0.5).eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+    assert torch.equal(Dropout(1.0)(x), torch.zeros_like(x))
