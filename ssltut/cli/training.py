@@ -185,9 +185,7 @@ def add_cohort(add: Add) -> None:
     words = "cohort folder (images/, labels/, split.json), or the left-atrium folder"
     add("cohort", type=Path, help=words)
     add("--spacing", type=float, help="resample every scan to this voxel size, mm")
-    add(
-        "--test-list", type=Path, metavar="FOLDER", help="left atrium: its test scans and test.list"
-    )
+    add("--test-list", type=Path, metavar="FOLDER", help="the left atrium's own test scans")
     words = "all classes as one: of hips the binary task of the paper, bone against rest"
     add("--bone", action="store_true", help=words)
     words = "so many validation scans, as varied as the test, from the unlabelled ones with labels"

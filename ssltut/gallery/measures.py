@@ -28,6 +28,8 @@ from ssltut.show.static.pictures import DASHES, SERIES, styled
 from ssltut.show.static.slices import Scene, colour_scale, draw_plane
 
 BLACK = "#000000"
+Curve = tuple[Tensor, Tensor]
+Series = Mapping[str, Sequence[float]]
 # How the embeddings of a class are moved: their means (2,) in labelled and unlabelled scans, and
 # centre (2,) and covariance (2, 2) of what is moved from one to the other.
 Shift = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -116,10 +118,7 @@ def self_paced(page: Page) -> Drawn:
 
 @styled
 def pairs_figure(
-    scene: Scene,
-    weights: np.ndarray,
-    curves: Mapping[str, tuple[Tensor, Tensor]],
-    points: tuple[Tensor, Tensor],
+    scene: Scene, weights: np.ndarray, curves: Mapping[str, Curve], points: Curve
 ) -> Figure:
     """A scan with patches, the ``weights`` (N, N) of their pairs, and weight against loss.
 
@@ -173,10 +172,7 @@ def mn(page: Page) -> Drawn:
 
 @styled
 def turns_figure(
-    t: Sequence[float],
-    learning: Mapping[str, Sequence[bool]],
-    series: Mapping[str, Sequence[float]],
-    scenes: Mapping[str, Scene],
+    t: Sequence[float], learning: Series, series: Series, scenes: Mapping[str, Scene]
 ) -> Figure:
     """Who is ``learning`` at ``t`` (share of training), over lines from 0 to 1; scans beside it."""
     fig = Figure(figsize=(12, 4.4), layout="constrained")

@@ -68,9 +68,9 @@ class Drawn(NamedTuple):
 
 
 def short(config: TrainConfig, seed: int = 0) -> TrainConfig:
-    """Half of the steps, at most 2,000, on smaller patches, validated once.
+    """Half of the steps, at most 2,000, on patches of three quarters of the sides, validated once.
 
-    A method works then, but cannot be ranked. Patches have three quarters of the sides.
+    A method works then, but cannot be ranked.
     """
     steps, factor = max(2, min(config.steps // 2, 2000)), 2 ** (config.depth - 1)
     patch = tuple(max(min(side, factor), 3 * side // 4 // factor * factor) for side in config.patch)
@@ -81,11 +81,8 @@ def short(config: TrainConfig, seed: int = 0) -> TrainConfig:
 class Gallery:
     """What all pages share: cohort, length of training, mean teacher, and four scans to look at.
 
-    pictures  what draws the picture of each method
-    scans     two labelled ones and two unlabelled ones whose truth we know (of the validation split
-              where we know none), cut to one size
-
-    Raises ConfigError where they are too small.
+    scans   two labelled ones and two unlabelled ones whose truth we know (of the validation split
+            where we know none), cut to one size. Raises ConfigError where they are too small.
     """
 
     cohort: Cohort
@@ -121,10 +118,7 @@ class Gallery:
         return page.scene(overlay=page.truth)
 
     def page(self, name: str, **options: object) -> "Page":
-        """Train the method called ``name`` like mean teacher, or find that run.
-
-        Raises ConfigError for a method without a page.
-        """
+        """Train a method like mean teacher, or find that run; ConfigError where it has no page."""
         if name not in TERMS:
             fix = f"use one of {', '.join(TERMS)}"
             raise ConfigError(f"the gallery has no page of {name!r}", fix=fix)
@@ -196,10 +190,7 @@ class Page:
         return Batch(x[:2], y, x[2:], *parts)
 
     def scene(self, x: Tensor | None = None, scan: int = 2, **layers: Any) -> dict[str, Any]:
-        """Keywords of ``show.planes`` for a scan of the gallery, with ``layers``.
-
-        x  (1, X, Y, Z) in place of the scan, as the networks see it
-        """
+        """Keywords of ``show.planes`` for a scan, or ``x`` (1, X, Y, Z) as the networks see it."""
         case, z = self.gallery.scans[scan], self.run.intensity
         image = case.image if x is None else x[0].float().numpy() * z.std + z.mean
         window = "bone" if self.gallery.cohort.modality == "CT" else None

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.figure import Figure, SubFigure
 
 from ssltut.data.labels import LabelTable
 from ssltut.show.static import scene3d
@@ -75,7 +75,13 @@ def correspondence_figure(
     for ax, plane in zip(panels, PLANES, strict=True):
         mark_neighbours(ax, scene, plane, match)
     words.axis("off")
-    add_scale(middle, scene, match)
+    # the colour bar of the similarity has the kernel's own values at its ends
+    bar_at = middle.add_axes((0.79, 0.1, 0.03, 0.6))
+    middle.colorbar(colour_scale(scene), cax=bar_at, ticks=[0, scene.top], format="")
+    most = match.alike.max()
+    bar_at.set_yticklabels([f"{most - scene.top:.3f}", f"{most:.3f}"])
+    text = f"{match.question.kernel} of the most\nsimilar quarter of the scan"
+    middle.text(0.79, 0.74, text, fontsize=13)
 
     scene3d.draw_matches(bottom, lined)
     return fig
@@ -89,16 +95,6 @@ def draw_row(part: SubFigure, scene: Scene, heading: str) -> list[Axes]:
         draw_plane(ax, scene, plane, plane, crosshair=True)
     part.text(0.01, 0.95, heading, fontsize=16, weight="bold")
     return list(axes)
-
-
-def add_scale(part: FigureBase, scene: Scene, match: Match) -> None:
-    """The colour bar of the similarity, with the kernel's own values at its ends."""
-    ax = part.add_axes((0.79, 0.1, 0.03, 0.6))
-    bar = part.colorbar(colour_scale(scene), cax=ax, ticks=[0, scene.top], format="")
-    most = match.alike.max()
-    bar.ax.set_yticklabels([f"{most - scene.top:.3f}", f"{most:.3f}"])
-    text = f"{match.question.kernel} of the most\nsimilar quarter of the scan"
-    part.text(0.79, 0.74, text, fontsize=13)
 
 
 def mark_neighbours(ax: Axes, scene: Scene, plane: str, match: Match) -> None:

@@ -117,16 +117,13 @@ class MatchFinder:
         if not labelled:
             problem = "there is no labelled scan to look for matches in"
             raise ConfigError(problem, fix="give at least one")
-        channels = len(target.embedding)
         for name, scan in labelled.items():
             if scan.label is None:
                 problem = "a scan to look for matches in has no label"
                 raise ConfigError(problem, where=name, fix="give its label")
-            if len(scan.embedding) != channels:
-                problem = (
-                    f"its embedding has {len(scan.embedding)} channels, that of the unlabelled"
-                )
-                problem += f" scan {channels}"
+            if len(scan.embedding) != len(target.embedding):
+                problem = f"its embedding has {len(scan.embedding)} channels"
+                problem += f", that of the unlabelled scan {len(target.embedding)}"
                 raise ConfigError(problem, where=name, fix="take both from the same network")
         self.target, self.labelled = target, labelled
         self.n_classes, self.n_references = n_classes, references

@@ -9,6 +9,7 @@ from ssltut.errors import ConfigError
 from ssltut.show.static.pictures import SERIES, styled
 from ssltut.show.static.slices import Scene, draw_planes, proportions
 
+Mask = np.ndarray | None
 SIDES = LabelTable("sides", ("reliable", "unreliable"), ("#000000", "#CC79A7"))
 OUTCOMES = LabelTable(
     "outcomes",
@@ -25,12 +26,7 @@ class ReliabilityCounts:
     Raises ConfigError when no voxel counts.
     """
 
-    def __init__(
-        self,
-        uncertainty: np.ndarray,
-        wrong: np.ndarray | None = None,
-        where: np.ndarray | None = None,
-    ) -> None:
+    def __init__(self, uncertainty: np.ndarray, wrong: Mask = None, where: Mask = None) -> None:
         self.uncertainty = np.asarray(uncertainty)
         self.wrong = None if wrong is None else np.asarray(wrong, bool)
         self.table = SIDES if wrong is None else OUTCOMES
