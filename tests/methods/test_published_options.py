@@ -27,7 +27,6 @@ WITHOUT_TABLE = {
     "medl",
     "c3s3",
     "ersr",
-    "versemi",
     "neighbour_vote",
     "region_vote",
     "vote_beside",

@@ -5,17 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from golden import in_float64
+from teaching import gradients_of
 from torch.nn import functional as F
 from toy import SMALL, hips, make_batch, total, toy_cohort, trained_on_hips
 from toy_step import STILL
 
 from ssltut.data.case import LABELLED
+from ssltut.data.patches import Intensity, PatchPool
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import Plan, Progress
-from ssltut.methods.losses import squared_dice_loss
 from ssltut.methods.parts.masks import box_mask
 from ssltut.methods.parts.perturb import uniform
 from ssltut.methods.registry import make_method
+from ssltut.nets.base import Out
 from ssltut.nets.build import build_net
 from ssltut.nets.heads import Head
 from ssltut.nets.prompted import FEATURES
@@ -24,9 +27,8 @@ from ssltut.training.loop import train
 from ssltut.training.networks import build_nets, start_from
 
 EARLY, LATE = Progress(10, 100), Progress(50, 100)
-ONE_EACH = torch.tensor(
-    [[True, True, False], [True, False, True]]
-)  # the first patch has labels of class 1 alone, the second of class 2
+# The first patch has labels of class 1 alone, the second of class 2.
+ONE_EACH = torch.tensor([[True, True, False], [True, False, True]])
 
 
 def prompted(arch="unet", n_classes=3):
@@ -92,10 +94,8 @@ def test_hidden_classes_never_enter_a_loss(progress):
     """
     method, batch = make_method("versemi"), replace(make_batch(), known=ONE_EACH)
     y = batch.y_l.clone()
-    y[0][y[0] == 2], y[1][y[1] == 1] = (
-        0,
-        0,
-    )  # what the hidden classes look like in a partially labelled scan
+    y[0][y[0] == 2] = 0  # as hidden classes look in a partially labelled scan
+    y[1][y[1] == 1] = 0
     found = {}
     for kind, label in (("hidden", y), ("told", batch.y_l)):
         nets = build_nets(method, STILL, 3)
@@ -152,50 +152,89 @@ def _box(batch, progress):
 @pytest.mark.parametrize("known", [None, ONE_EACH])
 @pytest.mark.parametrize("union", ["known", "labelled"])
 @pytest.mark.parametrize("progress", [EARLY, LATE])
-def test_every_term_against_its_equation(known, union, progress):
-    method = make_method("versemi", {"sigma_student": 0.0, "union": union})
-    batch = replace(make_batch(), known=known)
-    batch = batch if progress == LATE else replace(batch, x_u=None)
-    nets = build_nets(method, STILL, 3)
-    terms = method.losses(batch, nets, progress)
-    k = torch.ones(2, 3, dtype=torch.bool) if known is None else known
+def test_every_term_and_its_gradients_against_its_equation(known, union, progress):
+    with in_float64():
+        method = make_method("versemi", {"sigma_student": 0.0, "union": union, "weight": 0.5})
+        batch = replace(make_batch(), known=known)
+        batch = batch if progress == LATE else replace(batch, x_u=None)
+        nets = build_nets(method, STILL, 3)
+        terms = method.losses(batch, nets, progress)
+        expected = by_equation(method, batch, nets, progress)
+        assert terms.keys() == expected.keys()
+        for name, value in expected.items():
+            assert terms[name].value.item() == pytest.approx(value.item(), rel=1e-6)
+            assert terms[name].weight == (0.5 if name in ("consistency", "labelled part") else 1)
+            ours, theirs = gradients_of(terms[name].value, nets), gradients_of(value, nets)
+            assert ours.keys() == theirs.keys()
+            for key, gradient in ours.items():
+                torch.testing.assert_close(gradient, theirs[key], rtol=1e-4, atol=1e-9)
+
+
+def by_equation(method, batch, nets, progress):
+    known, whole = batch.known, batch.known is None
+    k = torch.ones(2, 3, dtype=torch.bool) if whole else known
 
     def answers(x):
-        return nets["student"](x, heads=True).heads["prompts"].double()
+        return nets["student"](x, heads=True).heads["prompts"]
 
     keep, z, supervised = box_mask((8, 8, 8), *_box(batch, progress)), answers(batch.x_l), []
     for c in (1, 2):
         rows = [i for i in range(2) if k[i, c]]
         p, t = z[rows, c].sigmoid(), (batch.y_l[rows] == c).double()
         supervised.append(F.binary_cross_entropy(p, t) + dice(p, t, torch.ones_like(t)))
-    assert terms["supervised"].value.item() == pytest.approx(sum(supervised).item() / 2, rel=1e-4)
-
     (x_a, x_b), (y_a, y_b) = batch.x_l, batch.y_l
     mixed = answers(torch.where(keep, x_a, x_b)[None])
     seen = torch.where(keep, y_a * k[0][y_a], y_b * k[1][y_b])
-    counts = (seen > 0) | (known is None) | (union == "labelled")
-    assert terms["any"].value.item() == pytest.approx(
-        dice(mixed[0, 0].sigmoid(), seen > 0, counts).item(), rel=1e-4
-    )
+    counts = (seen > 0) | whole | (method.union == "labelled")
+    expected = {
+        "supervised": sum(supervised) / 2,
+        "any": dice(mixed[0, 0].sigmoid(), seen > 0, counts),
+    }
     if progress == EARLY:
         parts = [
             dice(mixed[0, c].sigmoid(), seen == c, torch.where(keep, k[0, c], k[1, c]))
             for c in (1, 2)
         ]
-        assert terms["pasted"].value.item() == pytest.approx(sum(parts).item() / 2, rel=1e-4)
-        assert "consistency" not in terms
-        return
+        return expected | {"pasted": sum(parts) / 2}
     u = answers(torch.where(keep, batch.x_u, batch.x_l)).sigmoid()
     p, q = u[:, 0], u[:, 1:].max(1).values
-    assert terms["consistency"].value.item() == pytest.approx(
-        1 - (2 * (p * q).sum() / (p**2 + q**2).sum()).item(), rel=1e-4
-    )
     own = torch.stack([y_a * k[0][y_a], y_b * k[1][y_b]])
-    counts = ((own > 0) | (known is None) | (union == "labelled")) & ~keep
-    assert terms["labelled part"].value.item() == pytest.approx(
-        dice(p, own > 0, counts).item(), rel=1e-4
-    )
-    assert "pasted" not in terms
+    counts = ((own > 0) | whole | (method.union == "labelled")) & ~keep
+    return expected | {
+        "consistency": 1 - (2 * (p * q).sum() + 1e-5) / ((p**2 + q**2).sum() + 1e-5),
+        "labelled part": dice(p, own > 0, counts),
+    }
+
+
+def test_all_views_are_one_pass_in_train_mode():
+    """With batch norm and dropout, under the noise of the student."""
+    method, batch = make_method("versemi", {"sigma_student": 0.5}), make_batch()
+    nets = build_nets(method, replace(SMALL, norm="batch", dropout=0.15), 3)
+    torch.manual_seed(0)
+    outs = method.forward(batch, nets, LATE)
+    keep = outs["keep"]
+    views = {
+        "labelled": batch.x_l,
+        "mix": torch.where(keep, batch.x_l[:1], batch.x_l[1:]),
+        "unlabelled": torch.where(keep, batch.x_u, batch.x_l),
+    }
+    x = [batch.noise(0.5, "student", key)(view) for key, view in views.items()]
+    torch.manual_seed(0)
+    answers = nets["student"](torch.cat(x), heads=True).heads["prompts"]
+    assert torch.equal(answers, torch.cat([outs["own"], outs["mixed"], outs["pasted"]]))
+
+
+def box_side(t):
+    """Of the box in a patch of 30 voxels a side, at t of 100 steps."""
+    method, batch = make_method("versemi"), make_batch(size=30)
+    nets = {"student": lambda x, heads: Out(x, {}, {"prompts": x})}
+    keep = method.forward(batch, nets, Progress(t, 100))["keep"]
+    return round(int((~keep).sum()) ** (1 / 3))
+
+
+def test_the_box_is_two_thirds_of_the_patch_in_the_first_half_then_drawn():
+    assert [box_side(t) for t in (0, 25, 49)] == [20, 20, 20]
+    assert all(9 <= box_side(t) <= 18 for t in (50, 99))
 
 
 def test_the_consistency_teaches_both_sides():
@@ -213,18 +252,12 @@ def test_the_consistency_teaches_both_sides():
     assert not gradient[:-2].any()
 
 
-def test_equal_soft_maps_have_no_squared_dice_loss_and_disjoint_ones_have_all():
-    p = torch.tensor([0.5, 0.2]).view(1, 1, 2, 1, 1)
-    assert squared_dice_loss(p, p).item() == pytest.approx(0.0, abs=1e-6)
-    first, second = torch.eye(2).view(2, 1, 1, 2, 1, 1)
-    assert squared_dice_loss(first, second).item() == pytest.approx(1.0, abs=1e-4)
-    assert squared_dice_loss(p, 2 * p).item() == pytest.approx(1 - 4 / 5, abs=1e-4)
-
-
 def test_unlabelled_patches_come_in_the_second_stage():
-    method = make_method("versemi")
-    assert method.plan(EARLY, Plan(2, 2)) == Plan(2, 0)
-    assert method.plan(LATE, Plan(2, 2)) == Plan(2, 2)
+    method, own = make_method("versemi", {"rate": 3.0}), {"student": 3.0}
+    assert method.plan(Progress(0, 100), Plan(2, 2)) == Plan(4, 0, own)
+    assert method.plan(Progress(49, 100), Plan(2, 2)) == Plan(4, 0, own)
+    assert method.plan(LATE, Plan(2, 2)) == Plan(2, 2, own)
+    assert make_method("versemi").plan(LATE, Plan(2, 2)).rates == {"student": 1.0}
 
 
 def test_a_cohort_of_three_sources_keeps_what_each_labelled():
@@ -264,8 +297,6 @@ def test_scans_that_lack_bones_have_no_bone_view_and_others_have():
 
 
 def test_the_batch_says_which_classes_are_labelled_in_each_patch():
-    from ssltut.data.patches import Intensity, PatchPool
-
     def batch_of(cohort):
         cases = cohort.training("labelled")
         return draw_batch(

@@ -11,27 +11,34 @@ from ssltut.methods.losses import dice_loss, mean_of, squared_dice_loss, supervi
 from ssltut.methods.parts.masks import box_mask, halves
 from ssltut.methods.parts.perturb import uniform
 from ssltut.nets.heads import Head
-from ssltut.options import Fraction, NotNegative
+from ssltut.options import Fraction, NotNegative, Positive
 
 
 class VerSemi(Method):
     """Partially labelled scans teach one network; a one-hot prompt names the class to segment.
 
-    One further prompt stands for any class.
-    Labelled patches: "supervised", cross-entropy + Dice of the prompts whose class is labelled
-    there; "any", Dice of the prompt for any class on two patches pasted together; in the first
-    ``stage`` of training also "pasted", Dice of each prompt on that mix, where its class is
-    labelled. Then unlabelled patches get a labelled box: "consistency", Dice of the prompt for any
-    class and the largest of the others (the gradient flows through both, as released), and
-    "labelled part", Dice of any class in the box. Box sides 2/3, later U(0.3, 0.6).
-    A hidden class enters no term: its label is not read, and where it may hide (background of a
-    scan that lacks a class) the prompt for any class learns nothing. The published one learns
-    background there; ``union="labelled"`` has it so, and data without a whole scan need it.
-    Departures: a scan may have several labelled classes, and terms are means over prompts; the
-    network of the configuration under the dynamic head (published: V-Net); no second head and no
-    EMA copy, which nothing uses as released; Adam.
+    One further prompt stands for any class. All terms have weight 1:
+      supervised     cross-entropy + Dice of the prompts whose class is labelled in the scan
+      any            Dice of the prompt for any class on two labelled patches pasted together
+      pasted         first stage: Dice of each prompt on that mix, where its class is labelled
+      consistency    second stage, on unlabelled patches with a labelled box: squared Dice of the
+                     prompt for any class and the largest of the others; both learn, as released
+      labelled part  second stage: Dice of the prompt for any class in that box
+    A hidden class enters no term: its label is not read.
 
-    weight  of the two unlabelled terms; at 0 there are no prompts either: labels only, same batch
+    option  published  ours   why
+    weight  1          1.0    of the last two; at 0 there are no prompts: labels only, same batch
+    stage   0.5        0.5    first 1000 of 2000 epochs
+    box     2/3        2/3    side of the box, a share of the patch; second stage: U(0.3, 0.6)
+    union   labelled   known  the prompt for any class: "known" counts no background of a scan that
+                              lacks a class, which may hide there; "labelled" all of it, which
+                              data without a whole scan need
+    rate    -          1.0    learning rate relative to the configuration's; published is Adam with
+                              1e-3 and betas (0.5, 0.999), in place of which the bench has its own
+
+    Ours too: a scan may have several labelled classes, and terms are means over prompts; the
+    network of the configuration under the dynamic head (published: V-Net); no second head and no
+    EMA copy, which nothing uses as released.
     """
 
     name, title, year = "versemi", "VerSemi", 2025
@@ -47,11 +54,13 @@ class VerSemi(Method):
     stage: Fraction = 0.5
     box: Fraction = 2 / 3
     union: Literal["known", "labelled"] = "known"
+    rate: Positive = 1.0
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
+        rates = {"student": self.rate}
         if progress.frac < self.stage:
-            return Plan(default.labelled + default.unlabelled, 0)
-        return default
+            return Plan(default.labelled + default.unlabelled, 0, rates)
+        return default._replace(rates=rates)
 
     def acts(self, batch: Batch, progress: Progress) -> bool:
         """The first stage needs no unlabelled patches."""
