@@ -12,19 +12,12 @@ from ssltut.seeding import derive_seed, generator_for
 
 
 class PatchLocation(NamedTuple):
-    """Where a patch comes from, as the geometry of every scan tells it, labelled or not.
+    """Where a patch comes from; a mirrored one shows the other side."""
 
-    patient  whose scan it is
-    side     "left" or "right", of the body: as ``meta`` of the scan says, else the half it lies in
-    centre   of the patch, 0 to 1 along each axis of the scan (right, anterior, superior)
-    extent   its sides as shares of those of the scan
-    A mirrored patch shows the other side.
-    """
-
-    patient: str
-    side: str
-    centre: tuple[float, float, float]
-    extent: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    patient: str  # whose scan it is
+    side: str  # "left" or "right", as ``meta`` of the scan says, else the half it lies in
+    centre: tuple[float, float, float]  # 0 to 1 along each axis (right, anterior, superior)
+    extent: tuple[float, float, float] = (1.0, 1.0, 1.0)  # sides as shares of the scan's
 
     def level(self, bins: int) -> int:
         """In which of ``bins`` equal parts of the heights its scan allows it is, 0 at the foot."""
@@ -37,24 +30,18 @@ class PatchLocation(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Labelled and unlabelled patches; there is no label of an unlabelled patch in it.
+    """Labelled and unlabelled patches; there is no label of an unlabelled patch in it."""
 
-    x_l, y_l         (B, 1, X, Y, Z) float32 and (B, X, Y, Z) int64
-    x_u              (B', 1, X, Y, Z), or None without unlabelled patches
-    ids, locations   of the cases and of the patches in them, in the order of the patches
-    known            (B, C) bool: the classes labelled in the scan of each labelled patch; None: all
-    """
-
-    x_l: Tensor
-    y_l: Tensor
-    x_u: Tensor | None
-    ids_l: tuple[str, ...]
+    x_l: Tensor  # (B, 1, X, Y, Z) float32
+    y_l: Tensor  # (B, X, Y, Z) int64
+    x_u: Tensor | None  # (B', 1, X, Y, Z), or None without unlabelled patches
+    ids_l: tuple[str, ...]  # of the cases, in the order of the patches
     ids_u: tuple[str, ...]
     n_classes: int
     seed: int
     locations_l: tuple[PatchLocation, ...] = ()
     locations_u: tuple[PatchLocation, ...] = ()
-    known: Tensor | None = None
+    known: Tensor | None = None  # (B, C) bool: classes labelled in the scans of x_l; None: all
 
     @property
     def unlabelled(self) -> Tensor:

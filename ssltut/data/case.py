@@ -22,23 +22,17 @@ def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
 class Case:
     """One scan in RAS+ order: index grows to the patient's right, anterior, superior.
 
-    image        (X, Y, Z) int16 HU for CT, float32 otherwise
-    label        (X, Y, Z) uint8, values of the cohort's label table, or None
-    affine       (4, 4) float64, voxel index to mm in RAS+
-    meta         what is known beside the voxels: difficulty, anatomy, pathology ...
-    source       the file it came from
-    orientation  its axis codes there, for writing back on the original grid
     Raises DataError for an image that is not 3D and for a label of another shape.
     """
 
     id: str
     patient: str
-    image: np.ndarray
-    label: np.ndarray | None
-    affine: np.ndarray
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    source: Path | None = None
-    orientation: tuple[str, ...] = ("R", "A", "S")
+    image: np.ndarray  # (X, Y, Z) int16 HU for CT, float32 otherwise
+    label: np.ndarray | None  # (X, Y, Z) uint8, values of a label table
+    affine: np.ndarray  # (4, 4) float64, voxel index to mm in RAS+
+    meta: Mapping[str, Any] = field(default_factory=dict)  # difficulty, anatomy ...
+    source: Path | None = None  # the file it came from
+    orientation: tuple[str, ...] = ("R", "A", "S")  # axis codes there, to write back
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3:

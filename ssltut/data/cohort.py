@@ -150,9 +150,8 @@ class Cohort:
     def partially_labelled(self, *kept: Sequence[str]) -> "Cohort":
         """The labelled training scans in turn keep the classes that ``kept`` names for them.
 
-        The other classes become background; ``meta["labelled classes"]`` of a scan lists what is
-        left, for methods that heed it. Validation and test keep all labels. Raises ConfigError for
-        a class the table does not have, and where a scan would keep none.
+        The others become background; ``meta["labelled classes"]`` lists what is left. Validation
+        and test keep all. Raises ConfigError for an unknown class, or where a scan would keep none.
         """
         names = self.table.names
         unknown = {name for part in kept for name in part} - set(names[1:])

@@ -56,17 +56,16 @@ def table_named(table: object) -> LabelTable:
 class LabelMap:
     """How the values in somebody's label files become the classes of ``table``.
 
-    values  {value in the file: class}
-    rest    values that become background, None for all others; what is in neither is refused
-    masks   {file name without ending: class}, for a folder with one binary mask per structure
-    files   where the label of a scan lies: globs relative to its folder; {name} lacks _0000, _data,
-            _image, _img or _ct
+    ``files`` says where the label of a scan lies: globs relative to its folder, {name} is its name
+    without _0000, _data, _image, _img or _ct.
     """
 
     table: LabelTable
-    values: Mapping[int, int]
-    rest: Collection[int] | None = (0,)
-    masks: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[int, int]  # {value in the file: class}
+    rest: Collection[int] | None = (
+        0,
+    )  # become background; None: all others do, else they are refused
+    masks: Mapping[str, int] = field(default_factory=dict)  # {file without ending: class}
     files: tuple[str, ...] = (
         "../labels*/{name}.nii*",
         "labels*/{name}.nii*",

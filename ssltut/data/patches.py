@@ -45,17 +45,11 @@ class Intensity:
 
 
 class Patches(NamedTuple):
-    """Patches drawn from a pool.
+    """Patches drawn from a pool."""
 
-    images     (n, 1, *patch) float32
-    labels     (n, *patch) int64, or None where a scan has none
-    ids        of their cases
-    locations  in their scans
-    """
-
-    images: Tensor
-    labels: Tensor | None
-    ids: tuple[str, ...]
+    images: Tensor  # (n, 1, *patch) float32
+    labels: Tensor | None  # (n, *patch) int64, or None where a scan has none
+    ids: tuple[str, ...]  # of their cases
     locations: tuple[PatchLocation, ...]
 
 

@@ -10,9 +10,8 @@ from ssltut.data.case import Case
 def project(case: Case) -> Case:
     """A CT seen from the front by parallel rays.
 
-    Its axes are right, superior, and the thickness of the scan; the affine says so. The image
-    (X, Z, 1) is float32 in mm of water. The label (X, Z, 1) is the bone that a ray crosses longest,
-    the lowest class among equals: where bones overlap, an X-ray has no single label.
+    The image (X, Z, 1) is float32 in mm of water; the last axis is the thickness of the scan. The
+    label (X, Z, 1) is the bone that a ray crosses longest, the lowest class among equals.
     """
     depth = case.image.shape[1]
     water = np.clip(case.image.astype(np.float32) / 1000.0 + 1.0, 0.0, None)

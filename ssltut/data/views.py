@@ -28,16 +28,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What all patches get before any weak or strong view; ours, the paper states none.
+    """What all patches get before any weak or strong view; ours, the paper states none."""
 
-    mirror    (B,) bool, along axis 0 (patient left-right)
-    contrast  (B,) factor
-    shift     (B,) of brightness, in units of the normalised image
-    """
-
-    mirror: Tensor
-    contrast: Tensor
-    shift: Tensor
+    mirror: Tensor  # (B,) bool, along axis 0 (patient left-right)
+    contrast: Tensor  # (B,) factor
+    shift: Tensor  # (B,) of brightness, in units of the normalised image
 
     @staticmethod
     def draw(n: int, generator: torch.Generator, strength: float = 0.1) -> "Augmentation":
@@ -61,21 +56,15 @@ class Randomisation:
     """Domain randomisation: shapes and intensities drawn wider than they are in real scans.
 
     After Tobin et al. 2017, arXiv:1703.06907, and Billot et al. 2023, arXiv:2107.09559. Ranges are
-    ours, at strength 1:
-    matrix         (B, 3, 3): turns of 17 degrees and sizes of 0.8 to 1.25 about each axis
-    bend           (B, 3, 4, 4, 4) voxels: a 4^3 grid moved by 2 voxels
-    contrast       (B,) 0.75 to 1.25
-    shift          (B,) of brightness, 0.12
-    sigma          (B,) of noise up to 0.2, drawn with ``seed``
-    blur           (B,) smoothing by (b, 1 - 2b, b), b from -0.12, which sharpens, to 0.25
+    ours, at strength 1.
     """
 
-    matrix: Tensor
-    bend: Tensor
-    contrast: Tensor
-    shift: Tensor
-    sigma: Tensor
-    blur: Tensor
+    matrix: Tensor  # (B, 3, 3): turns of 17 degrees and sizes of 0.8 to 1.25 about each axis
+    bend: Tensor  # (B, 3, 4, 4, 4) voxels: a 4^3 grid moved by 2 voxels
+    contrast: Tensor  # (B,) 0.75 to 1.25
+    shift: Tensor  # (B,) of brightness, 0.12
+    sigma: Tensor  # (B,) of noise up to 0.2, drawn with ``seed``
+    blur: Tensor  # (B,) smoothing by (b, 1 - 2b, b), b from -0.12, which sharpens, to 0.25
     seed: int
 
     @staticmethod

@@ -29,18 +29,14 @@ from ssltut.training.run import Run
 
 
 class Job(NamedTuple):
-    """A run to be done: the arguments of ``run_one`` after the cohort.
-
-    largest  score the largest component of every class alone
-    known    what its rows say of it beside the scores
-    """
+    """A run to be done: the arguments of ``run_one`` after the cohort."""
 
     method: Method
     config: TrainConfig
     split: Split
     folder: Path
-    largest: bool
-    known: dict[str, Any]
+    largest: bool  # score the largest component of every class alone
+    known: dict[str, Any]  # what its rows say of it beside the scores
 
 
 class RunProgress(Callback):

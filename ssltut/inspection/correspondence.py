@@ -43,10 +43,8 @@ def correspond(
     the surface band of ``label`` (X, Y, Z).
     """
     y = torch.as_tensor(label.astype(np.int64))[None]
-    shell, draws = primitives.surface_shell(y, band), generator_for("cpu", seed, "correspond")
-    drawn = primitives.draw_references(
-        y, shell, n_classes, k=references, redraws=1, generator=draws
-    )
+    shell, rng = primitives.surface_shell(y, band), generator_for("cpu", seed, "correspond")
+    drawn = primitives.draw_references(y, shell, n_classes, k=references, redraws=1, generator=rng)
     flat = drawn.voxels[drawn.present].flatten()
     classes = y.flatten()[flat]
     bank = primitives.voxel_vectors(labelled_embedding[None])[flat]

@@ -115,9 +115,8 @@ def read_cohort(folder: Path, test_list: Path | None = None) -> Cohort:
 
     Better with a split.json: without its four lists the scans with labels are split here (20 %
     test, 10 % validation, fixed draw), and those without are unlabelled. The left-atrium scans are
-    read too; ``test_list`` is the folder of their own test scans. Raises DataError when there is no
-    cohort, or when split.json names scans that are not there; ConfigError for a test list beside
-    other scans.
+    read too; ``test_list`` is the folder of their own test scans. Raises DataError without a cohort
+    or for a wrong split.json, ConfigError for a test list beside other scans.
     """
     folder = Path(folder)
     if is_atrium(folder):

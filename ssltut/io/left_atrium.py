@@ -58,10 +58,9 @@ def atrium_ids(folder: Path, name: str = TRAIN_LIST) -> list[str]:
 def read_atrium(folder: Path, test_list: Path | None = None) -> Cohort:
     """80 cardiac MR scans, of which the first 8 of the published order are labelled.
 
-    With the 20 scans of the published ``test_list`` these are the test and the last 4 of the 80
-    validation; without, the last 16 of the 80 are the test and the 4 before them validation.
-    (Published protocols have no validation.) Raises DataError for a missing or damaged list, and
-    for a scan in both.
+    The test is the 20 scans of the published ``test_list``, else the last 16 of the 80; validation,
+    which published protocols lack, the last 4 of the rest. Raises DataError for a missing or
+    damaged list, and for a scan in both.
     """
     train, test_home = atrium_ids(folder), Path(test_list or folder)
     if test_list:
@@ -81,10 +80,9 @@ def read_atrium(folder: Path, test_list: Path | None = None) -> Cohort:
 def load_atrium(folder: Path, name: str) -> Case:
     """One scan: image float32, z-scored as published, label uint8, 0.625 mm.
 
-    The axes are those of the original .h5 files, whose last one counts the 88 slices. These keep no
-    header, so it is not known which way the axes point: ``meta["orientation"]`` is "unknown" and
-    the affine is right about lengths only. Raises DataError when the file is missing, damaged or
-    not of the shape in manifest.json.
+    The last axis counts the 88 slices. The .h5 files keep no header: ``meta["orientation"]`` is
+    "unknown" and the affine is right about lengths only. Raises DataError when the file is missing,
+    damaged or not of the shape in manifest.json.
     """
     file, manifest = atrium_file(folder, name), Path(folder) / "manifest.json"
     if not file.is_file():

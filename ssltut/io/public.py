@@ -87,11 +87,10 @@ def fetch_set(
 ) -> Path:
     """All files of a data set in ``folder`` (default: the cache), checked and unpacked.
 
-    ``mirror`` (or the environment's SSLTUT_MIRROR) is a folder that holds the same bytes: then
-    nothing is downloaded. ``accept`` says that the licence has been read. An interrupted download
-    goes on where it stopped. Raises ConfigError for an unknown name or a licence that was not
-    accepted; DataError without a network or the file in the mirror, for a wrong checksum, a full
-    disk, or an archive that is damaged or reaches outside its folder.
+    ``mirror`` (or the environment's SSLTUT_MIRROR) is a folder that holds the same bytes.
+    ``accept`` says that the licence has been read. An interrupted download goes on. Raises
+    ConfigError for an unknown name or a licence not accepted; DataError without the file, for a
+    wrong checksum, a full disk, or an archive that is damaged or reaches outside its folder.
     """
     if name not in SETS:
         raise ConfigError(f"there is no data set {name!r}", fix=f"use one of {', '.join(SETS)}")

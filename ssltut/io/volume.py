@@ -21,18 +21,12 @@ Note = Callable[[SsltutError | DataWarning], None]
 
 @dataclass(frozen=True)
 class Volume:
-    """A scan or a label with axes in RAS+ order.
+    """A scan or a label with axes in RAS+ order."""
 
-    values       (X, Y, Z) int16 where all are whole and fit, else float32
-    affine       (4, 4), voxel index to mm; NaN if the file has no usable one
-    orientation  the order of the axes in the file, for example ("L", "P", "S")
-    padding      number of voxels where nothing was measured (DICOM)
-    """
-
-    values: np.ndarray
-    affine: np.ndarray
-    orientation: tuple[str, ...]
-    padding: int = 0
+    values: np.ndarray  # (X, Y, Z) int16 where all are whole and fit, else float32
+    affine: np.ndarray  # (4, 4), voxel index to mm; NaN if the file has no usable one
+    orientation: tuple[str, ...]  # the order of the axes in the file, as ("L", "P", "S")
+    padding: int = 0  # number of voxels where nothing was measured (DICOM)
 
 
 def as_ras(values: np.ndarray, affine: np.ndarray, padding: int = 0) -> Volume:

@@ -12,6 +12,7 @@ from ssltut.nets.heads import Head
 
 Perturb = Callable[[str, Tensor, Tensor], Tensor]
 Sides = tuple[int, int, int]
+Twin = Callable[..., "SegNet"]  # makes another network of the same kind
 
 
 class Out(NamedTuple):
@@ -40,21 +41,13 @@ class Out(NamedTuple):
 
 
 class NetOptions(NamedTuple):
-    """How a network is built.
+    """How a network is built."""
 
-    width    channels of the first convolution
-    depth    number of levels: the network halves its sides depth - 1 times, so by its ``factor``
-    norm     "batch" as in the papers; "instance" and "group" take their statistics from the patch,
-             which misleads them where a patch holds one tissue only
-    flat     kernels and strides leave the last axis alone: a 2D network that sees every axial slice
-             by itself
-    """
-
-    width: int
-    depth: int
+    width: int  # channels of the first convolution
+    depth: int  # levels: the sides are halved depth - 1 times, so by ``factor``
     dropout: float
-    norm: str
-    flat: bool = False
+    norm: str  # "batch" (papers); "instance" and "group" mislead where a patch is of one tissue
+    flat: bool = False  # the last axis is left alone: a 2D network on every axial slice
 
 
 class SegNet(nn.Module):
@@ -83,20 +76,15 @@ class SegNet(nn.Module):
     def decode(self, features: list[Tensor]) -> list[Tensor]:
         raise NotImplementedError
 
-    def add_heads(
-        self, heads: Mapping[str, Head], n_classes: int, twin: Callable[..., "SegNet"]
-    ) -> None:
-        """Give the network ``heads``; ``twin`` makes another network of its kind, for a decoder.
-
-        Runs after initialisation, so that a network's own weights are the same with heads.
-        """
+    def add_heads(self, heads: Mapping[str, Head], n_classes: int, twin: Twin) -> None:
+        """Runs after initialisation, so that a network's own weights are the same with heads."""
         self.specs = {i: head for i, head in heads.items() if 2 ** (head.level or 0) <= self.factor}
         self.heads = nn.ModuleDict()
         for name, head in self.specs.items():
             self.heads[name] = self.make_head(head, n_classes, twin)
         he_init(self.heads)
 
-    def make_head(self, head: Head, n_classes: int, twin: Callable[..., "SegNet"]) -> nn.Module:
+    def make_head(self, head: Head, n_classes: int, twin: Twin) -> nn.Module:
         channels = n_classes if head.background else n_classes - 1
         if head.level is None:
             decoder = twin(channels, up=head.up, skips=head.skips)

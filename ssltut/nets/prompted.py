@@ -3,12 +3,12 @@
 From a prompt that names what to segment, the network computes the weights of its last layers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from ssltut.nets.base import Out, Perturb, SegNet
+from ssltut.nets.base import Out, Perturb, SegNet, Twin
 from ssltut.nets.heads import Head
 
 FEATURES = 8
@@ -22,8 +22,7 @@ class Prompted(SegNet):
     Prompt 0 asks for any foreground, prompt c for class c. The mean of the bottleneck beside the
     one-hot of a prompt gives, by a 1x1x1 convolution, the weights of three layers 8 -> 8 -> 8 -> 2
     on the projected decoder map. The head ``name`` is (B, C, X, Y, Z): the log-odds of any
-    foreground, then of class 1, 2 ...; ``logits`` are 0 for the background and the log-odds of
-    every class, so that one prediction can be made of all answers.
+    foreground, then of class 1, 2 ...; ``logits`` are the same with 0 for the background.
     """
 
     def __init__(self, body: SegNet, n_classes: int, name: str) -> None:
@@ -40,9 +39,7 @@ class Prompted(SegNet):
     def classifier(self) -> nn.Conv3d:  # type: ignore[override]  # saved with the body alone
         return self.body.classifier
 
-    def add_heads(
-        self, heads: Mapping[str, Head], n_classes: int, twin: Callable[..., SegNet]
-    ) -> None:
+    def add_heads(self, heads: Mapping[str, Head], n_classes: int, twin: Twin) -> None:
         others = {name: head for name, head in heads.items() if name != self.name}
         self.body.add_heads(others, n_classes, twin)
 

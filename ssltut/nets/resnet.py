@@ -33,10 +33,8 @@ class Residual(nn.Module):
 class ResNet(VNet):
     """Its stem is the V-Net's first stage, at full resolution, and not that for photographs."""
 
-    def __init__(
-        self, in_channels: int, n_classes: int, options: NetOptions, **decoder: Any
-    ) -> None:
-        super().__init__(in_channels, n_classes, options, **decoder)
+    def __init__(self, in_channels: int, n_classes: int, options: NetOptions, **rest: Any) -> None:
+        super().__init__(in_channels, n_classes, options, **rest)
         width, depth, _, norm, _ = options
         self.downs = nn.ModuleList()
         self.down_stages = self.down_stages[:1]

@@ -31,10 +31,8 @@ class UNet(SegNet):
         self.up = nn.ModuleList()
         self.merge = nn.ModuleList()
         widths = [width * 2**level for level in range(depth)]
-        for c in widths:
-            self.down.append(
-                nn.Sequential(unit(c if self.down else in_channels, c), unit(c, 2 * c))
-            )
+        for c_in, c in zip([in_channels, *widths[1:]], widths, strict=True):
+            self.down.append(nn.Sequential(unit(c_in, c), unit(c, 2 * c)))
         for c in reversed(widths[1:]):
             self.up.append(upsampling(up, 2 * c, 2 * c, self.step))
             self.merge.append(nn.Sequential(unit(3 * c if skips else 2 * c, c), unit(c, c)))

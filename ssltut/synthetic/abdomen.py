@@ -16,9 +16,8 @@ def add_abdomen(
 ) -> None:
     """Fill the fat inside the fascia: muscles of back and abdomen, flesh on the ilium, organs.
 
-    Without it a wall of muscle between layers of fat is taken for an ilium.
-    p (3, X, Y, Z) mm, folded at the midline; fascia and pelvis (X, Y, Z) signed distances in mm of
-    the fascia and of the hip bones.
+    Without it a wall of muscle between layers of fat is taken for an ilium. p is folded at the
+    midline; fascia and pelvis are signed distances (X, Y, Z) in mm, pelvis that of the hip bones.
     """
     thickness = np.exp(0.35 * canvas.texture(15.0, rng))
     back, front = np.array([MIDLINE + 36.0, -74.0, 40.0]), np.array([MIDLINE + 40.0, -8.0, 70.0])

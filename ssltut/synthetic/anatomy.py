@@ -64,18 +64,12 @@ class Anatomy:
 
 @dataclass(frozen=True, kw_only=True)
 class Pathology:
-    """What is ill, each from 0 (absent) to 1 (severe).
+    """What is ill, each from 0 (absent) to 1 (severe)."""
 
-    osteoarthritis  narrow, eccentric joint space, osteophytes, sclerosis, cysts
-    dysplasia       small centre-edge angle, steep cup, lateral head, steep neck
-    osteoporosis    thin cortex, faint trabecular bone, wide canal
-    implant         a nail with a lag screw and its streaks; the label of the bone runs through it
-    """
-
-    osteoarthritis: float = 0.0
-    dysplasia: float = 0.0
-    osteoporosis: float = 0.0
-    implant: bool = False
+    osteoarthritis: float = 0.0  # narrow, eccentric joint space, osteophytes, sclerosis, cysts
+    dysplasia: float = 0.0  # small centre-edge angle, steep cup, lateral head, steep neck
+    osteoporosis: float = 0.0  # thin cortex, faint trabecular bone, wide canal
+    implant: bool = False  # nail with lag screw, and streaks; the bone's label runs through it
 
     def __post_init__(self) -> None:
         for name in ILLNESSES:

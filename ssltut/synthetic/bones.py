@@ -38,7 +38,7 @@ class Femur(NamedTuple):
 
 
 class Cup(NamedTuple):
-    """The acetabulum: its bony cavity and the plane of its opening, normal . (p - centre) = depth."""
+    """The bony cavity of the acetabulum; its opening is the plane normal . (p - centre) = depth."""
 
     centre: np.ndarray  # (3,), mm
     radius: float

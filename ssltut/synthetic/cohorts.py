@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,13 +41,12 @@ def synthetic_cohort(
     if n < labelled + validation + test or labelled < 1:
         parts = f"{labelled} labelled, {validation} validation and {test} test scans"
         raise ConfigError(f"{n} scans cannot give {parts}", fix="raise n")
+    options: dict[str, Any] = {"size": size, "pathology_rate": pathology_rate}
     folder = cache_dir() / "phantom" / f"v{hip.VERSION}-{size}-{seed}-{pathology_rate:g}"
     sources = {}
     for i in range(n):
         file, case_seed = folder / f"hip{i:03d}.npz", derive_seed(seed, i)
-        make = partial(
-            hip.make_case, case_seed, size=size, pathology_rate=pathology_rate, case_id=file.stem
-        )
+        make = partial(hip.make_case, case_seed, case_id=file.stem, **options)
         content = f"phantom v{hip.VERSION} {size} {pathology_rate} {case_seed}"
         sources[file.stem] = Source(file.stem, True, content, partial(cached_case, file, make))
     ids = tuple(sources)
@@ -86,11 +86,9 @@ def pelvis_cohort(
     return Cohort(name, HIP, "CT", split, sources, spacing)
 
 
-def cropped_pelvis(
-    seed: int, spacing: float, pathology_rate: float, crop: str, case_id: str
-) -> Case:
+def cropped_pelvis(seed: int, spacing: float, rate: float, crop: str, case_id: str) -> Case:
     """A pelvis, or one of its hips; one that ends above a femur stays whole."""
-    case = pelvis.make_pelvis(seed, spacing=spacing, pathology_rate=pathology_rate, case_id=case_id)
+    case = pelvis.make_pelvis(seed, spacing=spacing, pathology_rate=rate, case_id=case_id)
     if crop != "whole":
         with contextlib.suppress(DataError):
             case = replace(crop_hips(case)[crop], id=case_id, patient=case_id)

@@ -63,9 +63,7 @@ def simulate_scanner(canvas: Canvas, scanner: Scanner, rng: Rng) -> np.ndarray:
     """The image (X, Y, Z) int16 HU that this scanner makes of the true HU."""
     hu, voxel = canvas.hu, canvas.voxel
     fwhm = np.array([scanner.fwhm_plane, scanner.fwhm_plane, scanner.fwhm_z])
-    blurred = gaussian_filter(
-        hu, fwhm / 2.355 / voxel
-    )  # a Gaussian is 2.355 sd wide at half height
+    blurred = gaussian_filter(hu, fwhm / 2.355 / voxel)  # a Gaussian: 2.355 sd wide at half height
     gained = np.where(blurred > 0, blurred * np.float32(scanner.hu_gain), blurred)
     noise = quantum_noise(hu.shape, voxel, scanner, rng)
     noisy = gained + np.float32(scanner.hu_shift) + np.float32(scanner.noise) * noise

@@ -61,12 +61,10 @@ class Canvas:
         share = occupancy(distance, self.voxel) * among
         self.hu += share * (value - self.hu)
 
-    def fill_bone(
-        self, distance: Distance, cortex: ArrayLike, inside: np.ndarray, cortex_hu: float
-    ) -> None:
-        """``cortex`` mm of ``cortex_hu`` under the surface of a bone, and ``inside`` HU within."""
+    def fill_bone(self, distance: Distance, cortex: ArrayLike, inside: Values, hu: float) -> None:
+        """``cortex`` mm of ``hu`` under the surface of a bone, and ``inside`` HU within."""
         whole, core = occupancy(distance, self.voxel), occupancy(distance + cortex, self.voxel)
-        mean = (inside * core + cortex_hu * (whole - core)) / np.maximum(whole, 1e-3)
+        mean = (inside * core + hu * (whole - core)) / np.maximum(whole, 1e-3)
         self.hu += whole * (np.where(whole > 0, mean, 0.0) - self.hu)
 
     def texture(self, size: ArrayLike, rng: Rng) -> np.ndarray:
