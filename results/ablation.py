@@ -1,10 +1,11 @@
 """What each part of embedding matching is worth: ``python results/ablation.py``.
 
-Writes results/ablation.csv and ablation_runs.csv: variants of the published form and of the
-neighbour vote on the cohort, settings, draws and seeds of results/synthetic_bench.py at 4 labelled
-scans, so that their rows can be compared with synthetic_bench.csv; the column ``method`` has their
-names. About 75 minutes on two cores. Stopped, it goes on where it was; ``--variants`` and
-``--seeds`` do a part, and each call writes all that is done so far.
+Writes results/ablation.csv and ablation_runs.csv: variants of the published form, of the neighbour
+vote and of the vote beside a host on the cohort, settings, draws and seeds of
+results/synthetic_bench.py at 4 labelled scans, so that their rows can be compared with
+synthetic_bench.csv; the column ``method`` has their names. About three hours on two cores. Stopped,
+it goes on where it was; ``--variants`` and ``--seeds`` do a part, and each call writes all that is
+done so far.
 
 The results also hold six variants, and confirmation.csv all its rows, of options that the methods
 no longer have (mean over all voxels, vote without surface references, mutual neighbours, the map at
@@ -30,6 +31,11 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "vote, no gate": ("neighbour_vote", {"gate": 0.0}),
     "vote, weights x 4": ("neighbour_vote", {"w_ua": 1.0, "w_ps": 0.5}),
     "vote, memory of 400 across scans": ("neighbour_vote", {"memory": 400}),
+    "beside UA-MT, by looks": ("vote_beside", {"by": "looks"}),
+    "beside UA-MT, by place": ("vote_beside", {"by": "place"}),
+    "beside MEDL, by looks": ("vote_beside", {"host": "medl", "by": "looks"}),
+    "beside MEDL, by place": ("vote_beside", {"host": "medl", "by": "place"}),
+    "beside MEDL, by both": ("vote_beside", {"host": "medl"}),
 }
 
 

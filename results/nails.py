@@ -2,7 +2,7 @@
 
 Writes results/nails.csv and figures/nails.png from the kept runs of
 ``results/synthetic_bench.py --steps 2400`` with seed 2: no labelled scan has a nail, one of the
-unlabelled scans has one. The picture shows what seven methods predict for a test scan with a nail.
+unlabelled scans has one. The picture shows what six methods predict for a test scan with a nail.
 The table holds, for the labels-only network on the scans of results/new_scans.py with and without a
 nail: how often is it right at voxels of rising uncertainty (of the voxel, or of the region around
 it)? How often is a vote right of the most similar labelled voxels, of those that also lie at a
@@ -29,7 +29,7 @@ from ssltut.methods.matching.primitives import (
     place_vectors,
     voxel_vectors,
 )
-from ssltut.methods.registry import METHODS, make_method
+from ssltut.methods.registry import make_method, title_of
 from ssltut.methods.uncertainty import regional_mean
 from ssltut.seeding import generator_for
 from ssltut.synthetic.cohorts import synthetic_cohort
@@ -42,8 +42,7 @@ SHOWN = [
     "medl",
     "embedding_matching",
     "region_vote",
-    "scan_vote",
-    "evidential_vote",
+    "vote_beside",
 ]
 SEED, SCAN, HERE = 2, "hip034", Path(__file__).parent
 EDGES, ASKED, REFERENCES = (
@@ -52,7 +51,7 @@ EDGES, ASKED, REFERENCES = (
     300,
 )  # shares of ln C; voxels asked of a scan
 VOTE = make_method("region_vote")
-PLACED = make_method("region_vote", {"place": 100.0})
+PLACED = make_method("region_vote", {"by": "both"})
 WHO = ["network right", "match right", "match with place right", "place alone right"]
 
 
@@ -200,13 +199,11 @@ def main() -> None:
         "at": tuple(side // 2 for side in case.image.shape),
     }
     shown = {"truth": scan | {"overlay": case.label}} | {
-        METHODS[name].title.removeprefix("embedding matching, "): (
-            scan | {"overlay": run.predict(case)}
-        )
+        title_of(name).removeprefix("embedding matching, "): (scan | {"overlay": run.predict(case)})
         for name, run in runs.items()
     }
     (HERE / "figures" / "nails.png").write_bytes(
-        show.grid(shown, columns=4, alt="eight times the same scan").png
+        show.grid(shown, columns=4, alt="seven times the same scan").png
     )
 
 

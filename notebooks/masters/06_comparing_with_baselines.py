@@ -323,7 +323,7 @@ def margin(rows: pd.DataFrame, name: str, rivals: list[str]) -> str:
     return (f"{title_of(name)}: HD95 {far[name]:.1f} mm, {far[name] / far[best]:.2f} of {title_of(best)} ({far[best]:.1f} mm); "
             f"{pair.difference:+.1f} [{pair.low95:+.1f}, {pair.high95:+.1f}] mm, p {pair.p:.2g}")
 
-ours = [name for name in middle.method.unique() if title_of(name).startswith("embedding matching")]
+ours = [name for name in middle.method.unique() if title_of(name).startswith(("embedding matching", "vote by"))]
 rivals = [name for name in middle.method.unique() if name not in (*ours, "labels_only", "same_batch", "all_labels")]
 published = [name for name in ("mean_teacher", "ua_mt", "cct", "mtc", "dtc") if name in rivals]
 for among, them in {"the methods of the paper's table": published, "all methods": rivals}.items():

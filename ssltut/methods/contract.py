@@ -147,8 +147,6 @@ class Method:
     ideas                     which of IDEAS it uses; none in the bounds
     loss_weights              the options that weigh its own terms: where all are 0, it is labels
                               only, same batch, bit for bit
-    retired                   options it once had, with the values that now always hold: old runs
-                              that name them can be read
     sigma_student             noise on what trained networks see, in units of the normalised image
     """
 
@@ -161,7 +159,6 @@ class Method:
     networks: ClassVar[Mapping[str, Network]] = {"student": Network()}
     ideas: ClassVar[tuple[str, ...]] = ()
     loss_weights: ClassVar[tuple[str, ...]] = ()
-    retired: ClassVar[Mapping[str, Any]] = {}
 
     sigma_student: NotNegative = 0.02
 
@@ -288,7 +285,7 @@ class Method:
 
 FACTS = (
     *("name", "title", "paper", "year", "fidelity", "supervision", "networks"),
-    *("ideas", "loss_weights", "retired"),
+    *("ideas", "loss_weights"),
 )
 
 

@@ -1,7 +1,6 @@
 """The list of methods: one file a method, one line here."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from ssltut.errors import ConfigError
@@ -28,7 +27,7 @@ from ssltut.methods.further.self_paced import SelfPaced
 from ssltut.methods.further.ss_net import SSNet
 from ssltut.methods.further.transmedseg import TransMedSeg
 from ssltut.methods.further.versemi import VerSemi
-from ssltut.methods.matching.beside import FORMER, VoteBeside, revived
+from ssltut.methods.matching.beside import VoteBeside
 from ssltut.methods.matching.embedding_matching import EmbeddingMatching
 from ssltut.methods.matching.vote import NeighbourVote, RegionVote
 from ssltut.options import chosen, near
@@ -40,18 +39,19 @@ LISTED: tuple[type[Method], ...] = (
     *(EmbeddingMatching, NeighbourVote, RegionVote, VoteBeside, AllLabels),
 )
 METHODS: dict[str, type[Method]] = {method.name: method for method in LISTED}
-# What results of record name, and what no longer is a method of its own.
+# Methods that results of record name and that are none now: their titles, and where they are.
+IN_THE_LOG = "its options and results are in results/LOG.md"
 GONE = {
-    "place_vote": "embedding matching, place vote",
-    "late_vote": "embedding matching, late vote",
-    "scan_vote": VoteBeside(host="ua_mt").title,
-    "evidential_vote": VoteBeside(host="medl").title,
+    "place_vote": ("embedding matching, place vote", IN_THE_LOG),
+    "late_vote": ("embedding matching, late vote", IN_THE_LOG),
+    "scan_vote": (VoteBeside(host="ua_mt").title, "train vote_beside with host=ua_mt"),
+    "evidential_vote": (VoteBeside(host="medl").title, "train vote_beside with host=medl"),
 }
 
 
 def title_of(name: str) -> str:
     """What a method is called in tables; a name that is not known is its own title."""
-    return METHODS[name].title if name in METHODS else GONE.get(name, name)
+    return METHODS[name].title if name in METHODS else GONE.get(name, (name,))[0]
 
 
 def fidelity_of(name: str) -> str:
@@ -64,25 +64,11 @@ def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
 
     Raises ConfigError for an unknown name or option, or a value that the option does not allow.
     """
-    options = dict(options or {})
-    if name in FORMER.values():
-        name, options = VoteBeside.name, revived(name, options)
     if name in GONE:
-        fix = "its options and results are in results/LOG.md; region_vote and vote_beside stayed"
-        raise ConfigError(f"the method {name} is gone", fix=fix)
+        raise ConfigError(f"the method {name} is gone", fix=GONE[name][1])
     if name not in METHODS:
         raise ConfigError(f"there is no method {name!r}", fix=near(name, METHODS))
-    kind = METHODS[name]
-    own = {field.name for field in fields(kind)}
-    for option, value in kind.retired.items():
-        if option in options and option not in own and as_json(options[option]) == as_json(value):
-            del options[option]  # an old run names it: its value is what the method now always does
-    return kind(**chosen(kind, options, name))
-
-
-def as_json(value: Any) -> Any:
-    """Tuples come back from JSON as lists."""
-    return list(value) if isinstance(value, tuple) else value
+    return METHODS[name](**chosen(METHODS[name], options or {}, name))
 
 
 def method_table() -> list[dict[str, object]]:

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.nn import functional as F
-from toy import SMALL, make_batch
+from toy import SMALL, make_batch, toy_cohort
 
-from ssltut.errors import ConfigError
 from ssltut.methods.classic import ua_mt
 from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.matching import teacher
 from ssltut.methods.registry import make_method
 from ssltut.methods.uncertainty import MCResult
+from ssltut.training.loop import open_run
 from ssltut.training.networks import build_nets
 
 DEFAULT = Plan(2, 2)
@@ -47,8 +47,8 @@ def test_it_is_ua_mt_throughout_and_from_its_start_on_the_vote_beside_it(known_p
         at_host = values(host, nets, batch, Progress(step, 50))
         assert values(vote, nets, batch, Progress(step, 100)) == at_host
     height = values(host, nets, batch, Progress(50, 50))
-    assert height["consistency"][1] == 0.1
-    alone = make_method("region_vote", {"region": 1, "place": 100.0, "k": 20, "interior": 200})
+    assert height["consistency"][1] == 0.2
+    alone = make_method("region_vote", {"region": 1, "by": "both", "k": 20, "interior": 200})
     found = values(alone, build_nets(vote, SMALL, 3), batch, Progress(100, 100))
     for step in (50, 99):
         seen = values(vote, nets, batch, Progress(step, 100))
@@ -139,12 +139,19 @@ def test_only_scans_that_stand_out_from_the_others_are_matched(monkeypatch):
         ({"host": "medl"}, 80, {"student": 0.25, "second": 0.25}),
         ({"rate": 0.5}, 99, {"student": 0.5}),
         ({"slow": 1.0}, 99, {}),
-        ({"weight": 0.0, "w_ps": 0.0}, 99, {}),
     ],
 )
 def test_it_ends_at_a_share_of_the_rate(options, step, rates):
     plan = make_method("vote_beside", options).plan(Progress(step, 100), DEFAULT)
-    assert plan == (2, 2, rates)
+    assert plan == Plan(2, 2, rates)
+
+
+def test_without_weights_the_rate_stays_that_of_labels_only(tmp_path):
+    config = replace(SMALL, steps=100)
+    for weight, rates in ((0.0, {}), (1.0, {"student": 0.25})):
+        method = make_method("vote_beside", {"weight": weight, "w_ps": 0.0})
+        training = open_run(method, toy_cohort(), config, tmp_path / str(weight))
+        assert training.plan(99) == Plan(2, 2, rates)
 
 
 @pytest.mark.parametrize("host", ["ua_mt", "medl"])
@@ -156,7 +163,27 @@ def test_without_weights_of_the_host_the_vote_still_teaches(host):
     assert method.losses(batch, nets, Progress(10, 100)).keys() < terms.keys()
 
 
-def test_a_vote_with_another_ramp_than_its_start_cannot_be_revived():
-    with pytest.raises(ConfigError, match=r"rampup is 0\.3"):
-        make_method("scan_vote", {"start": 0.6, "rampup": 0.3})
-    assert make_method("scan_vote", {"start": 0.5, "rampup": 0.5}).start == 0.5
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        ({}, "vote by looks and place beside UA-MT"),
+        ({"by": "place", "host": "medl"}, "vote by place beside MEDL"),
+        ({"by": "looks"}, "vote by looks beside UA-MT"),
+    ],
+)
+def test_the_title_says_by_what_it_votes_and_beside_whom(options, title):
+    assert make_method("vote_beside", options).title == title
+
+
+@pytest.mark.parametrize("by", ["looks", "place", "both"])
+def test_the_host_is_the_same_whatever_the_vote_goes_by(by, known_passes):
+    batch, progress = make_batch(), Progress(90, 100)
+    options = {"scans": 0.0, "region": 1, "by": by}
+    vote = make_method("vote_beside", options)
+    nets = build_nets(vote, SMALL, 3)
+    found = values(vote, nets, batch, progress)
+    host = values(make_method("ua_mt"), nets, batch, Progress(60, 60))
+    assert {name: found[name] for name in host} == host
+    alone = make_method("region_vote", {"region": 1, "by": by, "k": 20, "interior": 200})
+    match = values(alone, build_nets(vote, SMALL, 3), batch, Progress(100, 100))["match"]
+    assert found["match"] == (match[0], 10.0)

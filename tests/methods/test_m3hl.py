@@ -77,7 +77,10 @@ def of_both(nets, batch, pool=False):
     return {"low": low, "high": high}
 
 
-def apart(method, config=STILL):
+DEEP = replace(STILL, depth=3)
+
+
+def apart(method, config=DEEP):
     """Networks of which the teacher is not the student."""
     nets = build_nets(method, config, 3)
     with torch.no_grad():

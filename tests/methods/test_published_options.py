@@ -27,9 +27,6 @@ WITHOUT_TABLE = {
     "medl",
     "c3s3",
     "ersr",
-    "neighbour_vote",
-    "region_vote",
-    "vote_beside",
 }
 
 

@@ -9,7 +9,7 @@ from ssltut.methods.contract import FIDELITIES, Method
 from ssltut.methods.registry import METHODS, fidelity_of, make_method, method_table, title_of
 
 FORMS = [make_method(name) for name in METHODS] + [
-    make_method("vote_beside", {"host": "medl", "place": 0.0}),
+    make_method("vote_beside", {"host": "medl", "by": "place"}),
     make_method("embedding_matching", {"threshold": 0.05, "use": ["UA"]}),
 ]
 
@@ -37,14 +37,18 @@ def test_a_method_comes_back_from_the_identity_of_its_run(method):
         ("region_vote", {"region": 4}, "region is 4"),
         ("region_vote", {"floor": 1.0}, "floor is 1.0"),
         ("region_vote", {"place": -1.0}, "place is -1.0"),
-        ("region_vote", {"layer": "first"}, "layer is 'first'"),
+        ("region_vote", {"by": "layer"}, "by is 'layer'"),
         ("region_vote", {"gate": 1.0}, "gate is 1.0"),
         ("vote_beside", {"host": "bcp"}, "host is 'bcp'"),
         ("vote_beside", {"start": 0.0}, "start is 0.0"),
         ("vote_beside", {"slow": 1.1}, "slow is 1.1"),
         ("vote_beside", {"scans": -1.0}, "scans is -1.0"),
         ("vote_beside", {"rate": 0.0}, "rate is 0.0"),
+        ("vote_beside", {"by": "embedding"}, "by is 'embedding'"),
+        ("region_vote", {"layer": "both"}, "there is no option 'layer'"),
         ("late_vote", {}, "the method late_vote is gone"),
+        ("scan_vote", {"start": 0.5}, "train vote_beside with host=ua_mt"),
+        ("evidential_vote", {}, "train vote_beside with host=medl"),
     ],
 )
 def test_wrong_methods_and_options_are_refused(name, options, words):
@@ -56,13 +60,6 @@ def test_options_come_as_a_command_line_or_json_gives_them():
     method = make_method("embedding_matching", {"w_ua": 1, "use": "UA,NN", "threshold": 0.5})
     assert (method.w_ua, method.use, method.threshold) == (1.0, ("UA", "NN"), 0.5)
     assert isinstance(method.w_ua, float)
-
-
-def test_an_option_that_another_method_retired_is_still_an_option():
-    assert make_method("region_vote", {"region": 1}).region == 1
-    assert make_method("embedding_matching", {"region": 1}) == make_method("embedding_matching")
-    with pytest.raises(ConfigError, match="there is no option 'region'"):
-        make_method("embedding_matching", {"region": 7})
 
 
 def test_an_annotated_fact_is_no_option():
@@ -90,7 +87,7 @@ def test_the_method_table_names_every_method():
 def test_titles_of_results_outlive_their_methods():
     assert title_of("ua_mt") == "UA-MT"
     assert title_of("place_vote") == "embedding matching, place vote"
-    assert title_of("evidential_vote") == "embedding matching, vote beside MEDL"
+    assert title_of("evidential_vote") == "vote by looks and place beside MEDL"
     assert title_of("my own") == "my own"
     names = ("ua_mt", "medl", "rpg", "region_vote", "late_vote", "my own")
     words = ["published", "adapted", "reconstruction", "adapted", "adapted", ""]

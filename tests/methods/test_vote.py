@@ -63,7 +63,7 @@ def test_looking_at_the_terms_fills_no_memory_and_an_update_does():
 
 
 def test_both_maps_count_alike_whatever_their_length():
-    method = make_method("neighbour_vote", {"layer": "both"})
+    method = make_method("neighbour_vote", {"by": "looks"})
     out = build_nets(method, SMALL, 3)["student"].eval()(make_batch().x_u)
     deep = F.interpolate(out.feats["bottleneck"], (8, 8, 8), mode="trilinear")
     maps = [m.movedim(1, -1).flatten(0, -2) for m in (out.feats["embedding"], deep)]
@@ -73,10 +73,9 @@ def test_both_maps_count_alike_whatever_their_length():
     assert both.item() == pytest.approx((sum(cosines) / 2).item(), abs=1e-6)
 
 
-@pytest.mark.parametrize("place", [0.0, 5.0])
-@pytest.mark.parametrize("layer", ["embedding", "both"])
-def test_a_memory_is_as_wide_as_what_is_matched(layer, place, tmp_path):
-    method = make_method("neighbour_vote", {"memory": 8, "layer": layer, "place": place})
+@pytest.mark.parametrize("by", ["embedding", "looks", "place", "both"])
+def test_a_memory_is_as_wide_as_what_is_compared(by, tmp_path):
+    method = make_method("neighbour_vote", {"memory": 8, "by": by})
     batch = make_batch()
     run = train(method, toy_cohort(), SMALL, tmp_path / "r", log=lambda line: None)
     memory = run.nets["memory"]
@@ -86,17 +85,22 @@ def test_a_memory_is_as_wide_as_what_is_matched(layer, place, tmp_path):
 
 
 def test_maps_and_place_add_up_in_the_cosine():
-    plain, placed = make_method("region_vote"), make_method("region_vote", {"place": 5.0})
+    plain, placed, alone = (
+        make_method("region_vote", {"by": by, "place": 5.0}) for by in ("looks", "both", "place")
+    )
     batch = make_batch()
     out = build_nets(plain, SMALL, 3)["student"].eval()(batch.x_u)
     looks, both = plain.vectors(out), placed.vectors(out, batch.locations_u)
     where = place_vectors(batch.locations_u, (8, 8, 8))
     cosine = [F.cosine_similarity(v[3], v[900], dim=0).item() for v in (looks, both, where)]
     assert cosine[1] == pytest.approx((2 * cosine[0] + 5.0 * cosine[2]) / 7.0, abs=1e-6)
+    assert torch.allclose(alone.vectors(out, batch.locations_u), 5.0**0.5 * where)
+    assert make_method("vote_beside").place == 100.0
 
 
-def test_of_voxels_that_look_alike_the_place_decides():
-    options = {"place": 100.0, "memory": 8}
+@pytest.mark.parametrize(("by", "width"), [("both", 18), ("place", 6)])
+def test_of_voxels_that_look_alike_the_place_decides(by, width):
+    options = {"by": by, "memory": 8}
     method, batch = make_method("region_vote", options), make_batch(n_classes=2)
     places = (
         PatchLocation("a", "left", (0.5, 0.5, 0.25), (1.0, 1.0, 0.5)),
@@ -107,7 +111,7 @@ def test_of_voxels_that_look_alike_the_place_decides():
     labels = torch.arange(2).repeat_interleave(512)  # the first patch is class 0, the second 1
     references = Voters(method.vectors(looks_alike, places), labels)
     query = method.vectors(looks_alike, places[::-1])
-    nets = {"memory": ReferenceMemory(2, 8, 18)}
+    nets = {"memory": ReferenceMemory(2, 8, width)}
     votes = method.vote(batch, nets, references, query).view(2, 8, 8, 8, 2)
     assert votes[0, ..., 1:, 1].mean() > 0.95
     assert votes[1, ..., :-1, 0].mean() > 0.95

@@ -25,8 +25,13 @@ def test_shapes(arch, norm, n_classes):
 
 @pytest.mark.parametrize("arch", ["unet", "vnet", "resnet", "unet2d"])
 def test_the_undropped_map_is_the_embedding_before_the_last_dropout(arch):
-    net = build_net(arch, 1, 2, **DEFAULTS | {"dropout": 0.5})
-    feats = net(torch.randn(1, 1, 8, 8, 8)).feats
+    net = build_net(arch, 1, 2, **DEFAULTS | {"dropout": 0.5}, heads={"decoder": Head()})
+    calls, of_head = [], []
+    net.last_dropout.register_forward_hook(lambda net, seen, out: calls.append((seen[0], out)))
+    net.heads["decoder"].last_dropout.register_forward_hook(lambda *call: of_head.append(call))
+    feats = net(torch.randn(1, 1, 8, 8, 8), heads=True).feats
+    assert len(of_head) == 1
+    assert [(a is feats["undropped"], b is feats["embedding"]) for a, b in calls] == [(True, True)]
     kept = feats["embedding"] != 0
     assert torch.allclose(feats["embedding"][kept], 2 * feats["undropped"][kept])
     lost = (feats["undropped"] != 0) & ~kept

@@ -1,5 +1,7 @@
 """Runs: folders that are found, continued or refused, and a finished run read back."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -80,6 +82,12 @@ def test_a_run_predicts_on_the_grid_of_the_scan(tmp_path):
     assert run.predict(case).dtype == np.uint8
 
 
-def test_a_kept_run_of_a_method_that_was_renamed_is_found_where_it_was(cache):
+def test_a_kept_run_of_a_method_that_was_renamed_says_what_it_is_called_now(plain, tmp_path):
+    shutil.copytree(plain.folder, tmp_path / "old")
+    known = json.loads((tmp_path / "old" / "run.json").read_text())
+    changed = known | {"method": "scan_vote"}
+    (tmp_path / "old" / "run.json").write_text(json.dumps(changed))
+    with pytest.raises(ConfigError, match="vote_beside with host=ua_mt"):
+        load_run(tmp_path / "old")
     folder = cached_folder(make_method("vote_beside"), toy_cohort(), SMALL)
-    assert folder == cache / "runs" / "scan_vote-a516d174e95e"
+    assert folder.name.startswith("vote_beside-")

@@ -1,13 +1,12 @@
 """The region vote beside another method, in scans that show something new (our variant)."""
 
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ssltut.data.batch import Batch
-from ssltut.errors import ConfigError
 from ssltut.methods.classic.ua_mt import UAMT
 from ssltut.methods.contract import Method, Nets, Network, Outs, Plan, Progress, Terms
 from ssltut.methods.further.medl import MEDL
@@ -16,37 +15,58 @@ from ssltut.methods.parts.memory import ScoreTable
 from ssltut.nets.base import SegNet
 from ssltut.options import Count, Fraction, NotNegative, OpenShare, Positive, Share, WholeNumber
 
-FORMER = {"ua_mt": "scan_vote", "medl": "evidential_vote"}  # names of these two forms
 KEPT = 0.9  # of what is known of a scan, when another of its patches is seen
 
 
 class VoteBeside(RegionVote):
-    """A host method throughout; from ``start`` on the vote beside it, where a scan stands out.
+    """A host method throughout; from ``start`` on our vote beside it, where a scan stands out.
 
     How unsure a teacher is depends on how long it has learned. Which scans it is least sure of does
     not: at three fifths of the training as at its end the same ones stand out, those that show what
     no labelled scan does. So the share of unreliable voxels of every unlabelled scan is averaged
     over its patches, and only patches of a scan with at least ``scans`` times the median are
-    matched, and of these only those with ``share``. References vote that look alike and lie alike
-    (``place``): this leans on scans that are cut alike.
+    matched, and of these only those with ``share``.
+
+    With place (``by`` 'place' or 'both') the vote is an atlas of k nearest neighbours: it leans on
+    scans that are all cut alike, and on one of 160 mm 25 mm along an axis outweigh all that looks
+    can say. No part of its final form has been ablated.
 
     The host keeps its own terms, networks and prediction. UA-MT runs on schedules that end at
     ``start``: its weight has its height when the vote begins. MEDL runs on its own schedules over
     the whole training; beside it stands a teacher, the average of its first network, and the match
     teaches both its networks.
 
-    host     "ua_mt" or "medl"
-    weight   of the host's terms, relative to the host's own
-    start    the fraction of training from which the match counts, at full weight
-    slow     the fraction of training from which the learning rate is ``rate`` of that before
-    share    of the voxels of a patch that must be unreliable
-    scans    multiple of the median over all scans that a scan's share must reach; 0: every scan
+    option         published  ours     why
+    host           -          'ua_mt'  or 'medl'
+    weight         -          1.0      of the host's terms, relative to the host's own
+    start          -          0.6      fraction of training from which the match counts, in full
+    slow           -          0.8      fraction from which the learning rate is ``rate`` of that
+                                       before
+    rate           -          0.25     see ``slow``
+    share          -          0.04     of the voxels of a patch that must be unreliable
+    scans          -          2.0      times the median that a scan's share must reach; 0: every one
+    w_ua           0.25       0.0      the host teaches where the teacher is sure
+    w_ps           0.125      10.0     few patches are matched
+    passes         5          5
+    threshold      -          0.1      as in the region vote
+    region         -          7        as in the region vote
+    floor          -          0.18     as in the region vote
+    by             -          'both'   'looks': last map and bottleneck; 'place'; or 'both'
+    place          -          100.0    beside 1 for each of the two maps, by 'both'
+    k              16         20       fewer of a batch beside those remembered
+    redraws        5          5
+    band           -          2        as in the neighbour vote
+    interior       -          200      fewer of a batch beside those remembered
+    memory         -          2000     many places
+    neighbours     -          9        as in the neighbour vote
+    gate           -          0.85     as in the neighbour vote
+    ema_decay      0.99       0.99     of the teacher, at most 1 - 1/(t+1)
+    sigma_teacher  0.01       0.01
     """
 
-    name, title = "vote_beside", "embedding matching, vote beside a host"
+    name, title = "vote_beside", "vote by looks and place beside UA-MT"
     ideas = (*RegionVote.ideas, "other data")
     loss_weights = ("weight", *RegionVote.loss_weights)
-    retired = RegionVote.retired | {"ema_warmup": True}
 
     host: Literal["ua_mt", "medl"] = "ua_mt"
     weight: NotNegative = 1.0
@@ -57,7 +77,7 @@ class VoteBeside(RegionVote):
     scans: NotNegative = 2.0
     w_ua: NotNegative = 0.0
     w_ps: NotNegative = 10.0
-    place: NotNegative = 100.0
+    by: Literal["looks", "place", "both"] = "both"
     k: Count = 20
     interior: WholeNumber = 200
     memory: WholeNumber = 2000
@@ -66,16 +86,8 @@ class VoteBeside(RegionVote):
         super().__post_init__()
         networks = {**self.hosted.networks, "teacher": Network(ema_of="student")}
         object.__setattr__(self, "networks", networks)
-        title = f"embedding matching, vote beside {self.hosted.title}"
-        object.__setattr__(self, "title", title)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Runs made before there was a choice of hosts are found by the names they had."""
-        options = super().identity["options"]
-        del options["host"]
-        options |= {"weight": self.hosted.options["weight"], "rampup": self.start}
-        return {"method": FORMER[self.host], "options": options}
+        how = "looks and place" if self.by == "both" else self.by
+        object.__setattr__(self, "title", f"vote by {how} beside {self.hosted.title}")
 
     @property
     def hosted(self) -> Method:
@@ -147,19 +159,3 @@ def running_means(table: ScoreTable, ids: tuple[str, ...], shares: Tensor) -> di
         means[case_id] = share if known is None else KEPT * known + (1.0 - KEPT) * share
         table.store([case_id], [means[case_id]])
     return means
-
-
-def revived(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a run of ``scan_vote`` or ``evidential_vote`` as those of ``VoteBeside``.
-
-    Raises ConfigError where they say what ``VoteBeside`` cannot do.
-    """
-    host = next(host for host, former in FORMER.items() if former == name)
-    options = dict(options)
-    rampup = options.pop("rampup", None)
-    if rampup is not None and rampup != options.get("start", VoteBeside.start):
-        fix = "the vote now has its full weight from start on; train again"
-        raise ConfigError(f"rampup is {rampup}", where=name, fix=fix)
-    if host == "ua_mt" and "weight" in options:
-        options["weight"] /= UAMT.weight
-    return {"host": host, **options}

@@ -79,12 +79,6 @@ class EmbeddingMatching(Method):
     ideas = ("pseudo-labels", "prototypes", "evidence")
     loss_weights = ("w_ua", "w_ps")
     networks = {"student": Network(), "teacher": Network(ema_of="student")}
-    retired = {
-        **{"weight": 0.1, "ema_warmup": False, "rampup": 1.0, "uncertainty": "mean_of_entropies"},
-        **{"region": 1, "floor": 0.0, "share": 0.0, "normalise": "set", "query": "student"},
-        **{"interior": 0, "memory": 0, "neighbours": 9, "gate": 0.0, "mutual": False},
-        **{"layer": "embedding", "place": 0.0},
-    }
 
     w_ua: NotNegative = 0.25
     w_ps: NotNegative = 0.125

@@ -30,9 +30,25 @@ from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.methods.schedules import ramp
 from ssltut.methods.uncertainty import MCResult, quantile_threshold, regional_mean
 from ssltut.nets.base import Out, SegNet
-from ssltut.options import Count, Fraction, NotNegative, OddCount, OpenShare, Share, WholeNumber
+from ssltut.options import (
+    Count,
+    Fraction,
+    NotNegative,
+    OddCount,
+    OpenShare,
+    Positive,
+    Share,
+    WholeNumber,
+)
 
-LAYERS = {"embedding": ("embedding",), "both": ("embedding", "bottleneck")}
+By = Literal["embedding", "looks", "place", "both"]
+# What a vote compares: maps of the network, and whether also where in its scan a voxel lies.
+BY: dict[By, tuple[tuple[str, ...], bool]] = {
+    "embedding": (("embedding",), False),
+    "looks": (("embedding", "bottleneck"), False),
+    "place": ((), True),
+    "both": (("embedding", "bottleneck"), True),
+}
 
 
 class Voters(NamedTuple):
@@ -43,28 +59,34 @@ class Voters(NamedTuple):
 
 
 class NeighbourVote(Method):
-    """Embedding matching by a true nearest-neighbour rule, asked only where it is sure.
+    """Embedding matching by a true nearest-neighbour rule, asked only where it is sure (ours).
 
     It differs from the published form in four ways: the class is a vote of the nearest of many
     references, on surfaces and inside; a match counts only where the vote exceeds ``gate``; a fixed
-    share of the most uncertain voxels is unreliable, so that the set does not vanish when its
-    weight peaks; and each term is a mean over all voxels, so that no voxel pulls harder than
-    another. A vote has no gradient, so there is no L_EN.
+    share of the most uncertain voxels (entropy of all classes) is unreliable, so that the set does
+    not vanish when its weight peaks; and each term is a mean over all voxels, so that no voxel
+    pulls harder than another. A vote has no gradient, so there is no L_EN.
 
-    w_ua, w_ps    heights of the weights of the teacher's labels and of the match
-    passes        dropout passes of the teacher
-    threshold     the share of the most uncertain voxels that is unreliable
-    region        side in voxels of the cube that uncertainty is averaged over (1: none), so that
-                  uncertain regions count and not every border
-    floor         the share of ln C that this mean must reach
-    layer         what is compared: the last map, or that and the bottleneck, each of length 1
-    place         weight of where in its scan a voxel lies, beside what it looks like
-    k, redraws    surface references a class: ``redraws`` draws of ``k``
-    band          voxels on either side of a surface that count as the surface
-    interior      further references a class from anywhere inside it
-    memory        references a class remembered across scans; they join those of the batch
-    neighbours    how many references vote
-    gate          a match counts only where more than this share of the vote agrees
+    option         published  ours         why
+    w_ua           0.25       0.25         height of the weight of the teacher's labels
+    w_ps           0.125      0.125        of the match
+    passes         5          5            dropout passes of the teacher
+    threshold      -          0.05         the share of the most uncertain voxels
+    region         -          1            side in voxels of the cube that uncertainty is averaged
+                                           over (1: none): uncertain regions and not every border
+    floor          -          0.0          the share of ln C that this mean must reach
+    by             -          'embedding'  what is compared (BY), each part of length 1
+    place          -          100.0        weight of where in its scan a voxel lies, by 'both'
+    k              16         120          surface references a class and draw
+    redraws        5          5            draws
+    band           -          2            voxels on either side of a surface
+    interior       -          400          further references a class, from anywhere inside it
+    memory         -          0            references a class remembered across scans, which join
+                                           those of the batch
+    neighbours     -          9            how many references vote
+    gate           -          0.85         a match counts where more of the vote agrees
+    ema_decay      0.99       0.99
+    sigma_teacher  0.01       0.01
     """
 
     name, title, year = "neighbour_vote", "embedding matching, neighbour vote", 2024
@@ -73,11 +95,6 @@ class NeighbourVote(Method):
     ideas: ClassVar[tuple[str, ...]] = EmbeddingMatching.ideas
     loss_weights: ClassVar[tuple[str, ...]] = EmbeddingMatching.loss_weights
     networks = EmbeddingMatching.networks
-    retired = EmbeddingMatching.retired | {
-        "use": ("UA", "NN"),
-        "normalise": "all",
-        "kernel": "vote",
-    }
 
     w_ua: NotNegative = 0.25
     w_ps: NotNegative = 0.125
@@ -85,8 +102,8 @@ class NeighbourVote(Method):
     threshold: OpenShare = 0.05
     region: OddCount = 1
     floor: Share = 0.0
-    layer: Literal["embedding", "both"] = "embedding"
-    place: NotNegative = 0.0
+    by: By = "embedding"
+    place: Positive = 100.0
     k: Count = 120
     redraws: Count = 5
     band: Count = 2
@@ -103,12 +120,11 @@ class NeighbourVote(Method):
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         if not self.memory:
             return {}
+        names, placed = BY[self.by]
         width = student.classifier.in_channels
-        if self.layer == "both":
-            width += width * student.factor
-        if self.place:
-            width += PLACE_WIDTH
-        return {"memory": ReferenceMemory(n_classes, self.memory, width)}
+        widths = {"embedding": width, "bottleneck": width * student.factor}
+        total = sum(widths[name] for name in names) + (PLACE_WIDTH if placed else 0)
+        return {"memory": ReferenceMemory(n_classes, self.memory, total)}
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         return super().forward(batch, nets, progress) | self.teach(batch, nets)
@@ -140,15 +156,14 @@ class NeighbourVote(Method):
 
         A coarser map is brought to full resolution. Parts of constant length add up in a cosine.
         """
+        names, placed = BY[self.by]
         shape = out.logits.shape[2:]
-        maps = [out.feats[layer] for layer in LAYERS[self.layer]]
+        maps = [out.feats[name] for name in names]
         maps = [
             m if m.shape[2:] == shape else interpolate(m, shape, mode="trilinear") for m in maps
         ]
-        if len(maps) > 1 or self.place:
-            maps = [normalize(m, dim=1) for m in maps]
-        parts = [voxel_vectors(m) for m in maps]
-        if self.place:
+        parts = [voxel_vectors(normalize(m.float(), dim=1)) for m in maps]
+        if placed:
             parts.append(self.place**0.5 * place_vectors(locations, shape, out.logits.device))
         return torch.cat(parts, dim=1)
 
@@ -222,15 +237,31 @@ class NeighbourVote(Method):
 
 
 class RegionVote(NeighbourVote):
-    """The neighbour vote, asked only in uncertain regions: not at every border.
+    """The neighbour vote, asked only in uncertain regions: not at every border (ours).
 
     On a scan like the labelled ones the uncertain voxels are those of the borders, and there the
     student is right more often than any match. On a scan that shows something new (a nail in the
-    femur) whole regions are uncertain, and there it is the other way round. So uncertainty is
-    averaged over cubes of 7 voxels, and only what then reaches 0.18 ln C is matched, at most a
-    tenth of the voxels. Embedding and bottleneck vote together, as on something new the last map
-    says what a voxel looks like and the bottleneck where it is; 300 references a class are
-    remembered, as two patches hold few places; and a matched voxel pulls like a labelled one.
+    femur) whole regions are uncertain, and there it is the other way round.
+
+    option         published  ours     why
+    w_ua           0.25       0.25
+    w_ps           0.125      1.0      a matched voxel pulls like a labelled one
+    passes         5          5
+    threshold      -          0.1      at most a tenth of the voxels
+    region         -          7        uncertainty is averaged over cubes of so many voxels
+    floor          -          0.18     and what then reaches 0.18 ln C is matched
+    by             -          'looks'  on something new the last map says what a voxel looks like,
+                                       the bottleneck where it is
+    place          -          100.0    off, by looks
+    k              16         120      as in the neighbour vote
+    redraws        5          5
+    band           -          2        as in the neighbour vote
+    interior       -          400      as in the neighbour vote
+    memory         -          300      two patches hold few places
+    neighbours     -          9        as in the neighbour vote
+    gate           -          0.85     as in the neighbour vote
+    ema_decay      0.99       0.99
+    sigma_teacher  0.01       0.01
     """
 
     name, title = "region_vote", "embedding matching, region vote"
@@ -238,6 +269,6 @@ class RegionVote(NeighbourVote):
     threshold: OpenShare = 0.1
     region: OddCount = 7
     floor: Share = 0.18
-    layer: Literal["embedding", "both"] = "both"
+    by: By = "looks"
     memory: WholeNumber = 300
     w_ps: NotNegative = 1.0
