@@ -112,7 +112,7 @@ def near(name: str, names: Iterable[str]) -> str:
 
 
 def chosen(kind: type, options: Mapping[str, object], where: str) -> dict[str, Any]:
-    """``options`` of a dataclass, each as the type of its default; ConfigError for an unknown."""
+    """Each option as the type of its default. Raises ConfigError for an unknown name."""
     known = {field.name: field for field in fields(kind)}
     for name in options:
         if name not in known:
