@@ -33,7 +33,7 @@ def test_the_same_train_command_finds_its_run(made):
     code, out, err = ssltut("train", made[0] / "cohort", *METHOD, "--out", made[0] / "run", *QUICK)
     assert code == 0
     assert "found the finished run" in err[-1]
-    assert out.startswith("mean teacher: weights of step 2 (rule: dice")
+    assert out.startswith("mean teacher: weights of step 2 (rule: last")
     assert everything(made[0] / "run") == before
 
 
