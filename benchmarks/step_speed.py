@@ -15,24 +15,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 METHODS = ("labels_only", "ua_mt", "embedding_matching", "medl")
-SIZES = ("bench", "class")
-TURNS, STEPS = 9, {"bench": 4, "class": 2}
+STEPS = {"bench": 2, "class": 1}  # a turn
 WHEN = 0.85  # the fraction of training at which every stage of every method has begun
 
 
-def serve(name: str, size: str) -> None:
-    """Print seconds of CPU and of the clock for some steps, as often as standard input asks."""
+def serve(size: str) -> None:
+    """Steps of each method that standard input names; prints seconds a step: CPU, and the clock."""
     import torch
 
     from ssltut.methods.registry import make_method
     from ssltut.synthetic.cohorts import synthetic_cohort
     from ssltut.training.config import profile_named
-    from ssltut.training.loop import open_run
+    from ssltut.training.loop import Training, open_run
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     side = 48 if size == "bench" else 64
@@ -40,45 +40,52 @@ def serve(name: str, size: str) -> None:
     config = replace(profile_named("class").train, precision="32-true")
     if size == "bench":  # the sizes of results/synthetic_bench.py
         config = replace(config, width=4, patch=(24, 24, 24), steps=600, lr=5e-3)
-    with tempfile.TemporaryDirectory() as folder:
-        training = open_run(make_method(name), cohort, config, Path(folder), log=lambda line: None)
-    first = training.done = round(WHEN * config.steps)
-    for _ in sys.stdin:
+    trainings: dict[str, Training] = {}
+    for line in sys.stdin:
+        name = line.strip()
+        if name not in trainings:
+            with tempfile.TemporaryDirectory() as folder:
+                trainings[name] = open_run(make_method(name), cohort, config, Path(folder))
+        training = trainings[name]
+        training.done = round(WHEN * config.steps)
         cpu, wall = time.process_time(), time.perf_counter()
         for _ in range(STEPS[size]):
-            training.done = min(training.done, config.steps - 1)
             training.step(training.draw(training.done))
         seconds = time.process_time() - cpu, time.perf_counter() - wall
-        training.done = first
         print(json.dumps([s / STEPS[size] for s in seconds]), flush=True)
 
 
-def turns(trees: dict[str, Path], name: str, size: str, threads: int) -> list[dict[str, Any]]:
-    """The rows of one method at one size: medians over the turns."""
+def measure(
+    trees: dict[str, Path], methods: Sequence[str], size: str, threads: int, turns: int
+) -> list[dict[str, Any]]:
+    """A row for each tree and method: medians over ``turns``, after one that is not counted."""
     import numpy as np
 
     workers = {}
     for tree, path in trees.items():
         environment = os.environ | {"PYTHONPATH": str(path), "OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, __file__, "--serve", name, size]
         workers[tree] = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, "--serve", size],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-    spent: dict[str, list[list[float]]] = {tree: [] for tree in trees}
-    for _ in range(TURNS + 1):
-        for tree, worker in workers.items():
-            assert worker.stdin is not None
-            assert worker.stdout is not None
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
-            spent[tree].append(json.loads(worker.stdout.readline()))
+    spent: dict[tuple[str, str], list[list[float]]] = {}
+    for _ in range(turns + 1):
+        for name in methods:
+            for tree, worker in workers.items():
+                assert worker.stdin is not None
+                assert worker.stdout is not None
+                print(name, file=worker.stdin, flush=True)
+                spent.setdefault((tree, name), []).append(json.loads(worker.stdout.readline()))
     for worker in workers.values():
         worker.communicate()
     rows = []
-    for tree, seconds in spent.items():
-        cpu, wall = np.median(seconds[1:], axis=0)  # the first turn warms up
-        row = {"tree": tree, "size": size, "method": name, "threads": threads, "turns": TURNS}
-        rows.append(row | {"cpu_s": cpu, "wall_s": wall, "steps_per_s": 1 / wall})
+    for (tree, name), seconds in spent.items():
+        cpu, wall = np.median(seconds[1:], axis=0)
+        row = {"tree": tree, "size": size, "method": name, "threads": threads, "turns": turns}
+        rows.append(row | {"cpu_s": cpu, "wall_s": wall, "steps_per_cpu_s": 1 / cpu})
         print(f"{tree:8} {size:6} {name:20} {threads} threads: CPU {cpu:.3f} s, {wall:.3f} s")
     return rows
 
@@ -90,19 +97,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("trees", nargs="*", default=["now=."], help="a name and a path: now=.")
     parser.add_argument("--methods", nargs="+", default=METHODS)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES)
+    parser.add_argument("--sizes", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--serve", nargs=2)
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--serve", choices=STEPS)
     args = parser.parse_args()
     if args.serve:
-        serve(*args.serve)
+        serve(args.serve)
         return
     trees = {name: Path(path).resolve() for name, path in (t.split("=", 1) for t in args.trees)}
     rows = []
     for threads in args.threads:
         for size in args.sizes:
-            for name in args.methods:
-                rows += turns(trees, name, size, threads)
+            rows += measure(trees, args.methods, size, threads, args.turns)
     machine = f"{platform.machine()}-{os.cpu_count()}-cores"
     table = pd.DataFrame(rows).round(4)
     table = table.assign(cpu=torch.backends.cpu.get_cpu_capability(), torch=torch.__version__)
