@@ -4,11 +4,13 @@ import math
 from dataclasses import replace
 
 import torch
+from torch import nn
 from toy import SMALL, make_batch
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import PARTS, Method, Progress, Terms
 from ssltut.methods.registry import make_method
+from ssltut.training.config import TrainConfig
 from ssltut.training.networks import build_nets
 
 # No draw and no memory of earlier patches: a pass can be repeated.
@@ -27,8 +29,12 @@ def step(name, options=None, config=STILL, n_classes=3, progress=HALF):
 
 
 def noisy_step(
-    method: Method, config=NOISY, n_classes=3, progress=HALF, size=8
-) -> tuple[Terms, dict, Batch]:
+    method: Method,
+    config: TrainConfig = NOISY,
+    n_classes: int = 3,
+    progress: Progress = HALF,
+    size: int = 8,
+) -> tuple[Terms, dict[str, nn.Module], Batch]:
     """One step with all of its draws, which the next pass through the networks repeats.
 
     Networks that follow others stand elsewhere than these.
@@ -47,7 +53,7 @@ def noisy_step(
 
 def seen_by_student(batch: Batch, sigma: float = 0.02) -> torch.Tensor:
     """All patches of a step under the noise of a trained network."""
-    parts = zip(PARTS, (batch.x_l, batch.x_u), strict=True)
+    parts = zip(PARTS, (batch.x_l, batch.unlabelled), strict=True)
     return torch.cat([batch.noise(sigma, "student", part)(x) for part, x in parts])
 
 
