@@ -146,6 +146,13 @@ def test_it_ends_at_a_share_of_the_rate(options, step, rates):
     assert plan == Plan(2, 2, rates)
 
 
+@pytest.mark.parametrize(("step", "decay"), [(0, 0.0), (9, 0.9), (98, 0.98989899), (500, 0.99)])
+def test_the_teacher_of_both_hosts_warms_up(step, decay):
+    for host in ("ua_mt", "medl"):
+        method = make_method("vote_beside", {"host": host})
+        assert method.decay_at(Progress(step, 1000)) == pytest.approx(decay)
+
+
 def test_without_weights_the_rate_stays_that_of_labels_only(tmp_path):
     config = replace(SMALL, steps=100)
     for weight, rates in ((0.0, {}), (1.0, {"student": 0.25})):

@@ -5,12 +5,15 @@ from math import log
 
 import pytest
 import torch
+from teaching import taught
 from torch.nn import functional as F
 from toy import SMALL, make_batch, toy_cohort
+from toy_step import rise
 
 from ssltut.data.batch import PatchLocation
 from ssltut.methods.contract import NetOutput, Progress
-from ssltut.methods.matching.primitives import place_vectors
+from ssltut.methods.matching import vote
+from ssltut.methods.matching.primitives import draw_references, place_vectors, surface_shell
 from ssltut.methods.matching.vote import Voters
 from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.methods.registry import make_method
@@ -47,7 +50,40 @@ def test_terms_are_means_over_all_voxels():
     logits = out["student"].unlabelled.logits
     ce = F.cross_entropy(logits, found.match, reduction="none")[found.trusted].sum()
     assert terms["match"].value.item() == pytest.approx(ce.item() / found.match.numel(), rel=1e-4)
-    assert (terms["reliable"].weight, terms["match"].weight) == (0.25, 0.125)
+    ce = F.cross_entropy(logits, found.teacher, reduction="none")[~found.unreliable].sum()
+    assert terms["reliable"].value.item() == pytest.approx(
+        ce.item() / found.match.numel(), rel=1e-4
+    )
+    for term in terms.values():
+        assert taught(term.value, nets) == {"student"}
+    for step in (30, 50, 100):
+        weights = {k: t.weight for k, t in method.losses(batch, nets, Progress(step, 100)).items()}
+        heights = {"supervised": 1.0, "reliable": 0.25 * rise(step / 100)}
+        assert weights == pytest.approx(heights | {"match": 0.125 * rise(step / 100)})
+
+
+def test_surface_references_are_of_the_surface_and_interior_ones_of_anywhere(monkeypatch):
+    method, batch, asked = make_method("neighbour_vote"), make_batch(), []
+
+    def draw(label, region, n_classes, *, k, redraws, generator):
+        asked.append((region, k, redraws))
+        return draw_references(label, region, n_classes, k=k, redraws=redraws, generator=generator)
+
+    monkeypatch.setattr(vote, "draw_references", draw)
+    method.references(batch, build_nets(method, SMALL, 3))
+    (shell, *surface), (anywhere, *interior) = asked
+    assert torch.equal(shell, surface_shell(batch.y_l, 2))
+    assert anywhere.all()
+    assert (surface, interior) == ([120, 5], [400, 1])
+
+
+def test_remembered_references_vote_beside_those_of_the_batch():
+    method, batch = make_method("neighbour_vote", {"memory": 9}), make_batch()
+    here = Voters(torch.tensor([[1.0, 0.0]] * 9 + [[0.0, 1.0]]), torch.tensor([0] * 9 + [1]))
+    nets, query = {"memory": ReferenceMemory(3, 9, 2)}, torch.tensor([[0.6, 0.8]])
+    assert method.vote(batch, nets, here, query).argmax().item() == 0
+    nets["memory"].store(query.repeat(9, 1), torch.full((9,), 2))
+    assert method.vote(batch, nets, here, query)[0].tolist() == [0.0, 0.0, 1.0]
 
 
 def test_looking_at_the_terms_fills_no_memory_and_an_update_does():
@@ -137,11 +173,11 @@ def test_a_thin_border_stays_below_the_floor_that_a_block_of_the_same_uncertaint
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("floor", [0.0, 0.18, 0.999])
+@pytest.mark.parametrize("floor", [0.0, 0.18, 0.5, 0.999])
 def test_unreliable_are_the_most_uncertain_as_far_as_they_reach_the_floor(n_classes, floor):
     method = make_method("region_vote", {"floor": floor})
     uncertainty = torch.rand(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
-    passes = MCResult(torch.full((2, n_classes, 8, 8, 8), 1.0), uncertainty, uncertainty)
+    passes = MCResult(torch.full((2, n_classes, 8, 8, 8), 1.0), uncertainty, uncertainty.flip(1))
     means, unreliable = method.unreliable(passes)
     assert torch.equal(means, regional_mean(uncertainty, 7))
     top = quantile_threshold(means, 0.1)
