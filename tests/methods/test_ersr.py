@@ -5,15 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from golden import in_float64
+from teaching import assert_same_teaching, taught
+from torch.nn import functional as F
 from toy import SMALL, make_batch, trained_on_hips
-from toy_step import STILL
+from toy_step import HALF, STILL, rise
 
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort, Split
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import Plan, Progress
-from ssltut.methods.further.ersr import photometric
+from ssltut.methods.further.ersr import ERSR, photometric
+from ssltut.methods.losses import supervised_loss
 from ssltut.methods.parts.memory import ScoreTable
 from ssltut.methods.registry import make_method
 from ssltut.seeding import generator_for
@@ -91,77 +95,133 @@ def test_the_table_keeps_the_last_score_of_every_scan():
     assert table.recall("a") is None
 
 
-def test_every_term_against_its_equation():
-    method, (batch, inside), progress = (
-        make_method("ersr", {"sigma_student": 0.0}),
-        round_batch(),
-        Progress(70, 100),
-    )
-    nets = sure_teacher(build_nets(method, STILL, 2))
-    found, _ = method.refine(batch, nets, 1.0)
-    assert torch.equal(
-        found.used, torch.from_numpy(inside.any((1, 2))[:, None, None]).expand_as(found.used)
-    )
-    assert not found.mask[1, ..., 14:].any()
-    assert (found.mask.numpy() == inside)[found.used.numpy()].mean() > 0.97
-    terms = method.losses(batch, nets, progress)
+TERMS = ("shape", "mirror images", "mirror halves")
 
-    def p_of(x):
-        return nets["student"](x).logits.double().softmax(1)[:, 1]
 
-    def reflected(
-        v,
-    ):  # voxel by voxel, trilinear by hand is not needed: partners as grid_sample reads them
-        return torch.nn.functional.grid_sample(
-            v[:, None].double(), found.partner.double(), padding_mode="border", align_corners=False
-        )[:, 0]
+@pytest.mark.parametrize("step", [25, 60, 100])
+def test_weight_and_share_of_masks_rise_in_the_second_stage(step, monkeypatch):
+    method, (batch, _), shares = make_method("ersr"), round_batch(), []
+    nets, plain = sure_teacher(build_nets(method, STILL, 2)), ERSR.refine
 
-    p, used, images = p_of(batch.x_u), found.used, 0.0
-    assert terms["shape"].value.item() == pytest.approx(
-        (p - found.mask.double()).square()[used].mean().item(), rel=1e-4
-    )
-    halves = 0.0
-    for left in (True, False):
-        own, x = found.left if left else ~found.left, batch.x_u[:, 0].double()
-        half = photometric(batch.x_u, batch.generator("half", left))[:, 0].double()
-        image = torch.where(found.region, torch.where(own, half, reflected(half)), x)
-        q, aim = p_of(image[:, None].float()), torch.where(found.region & ~own, reflected(p), p)
-        images += (q - aim).square()[used].mean()
-        halves += (q - reflected(q)).square()[found.region & found.left].mean()
-    assert terms["mirror images"].value.item() == pytest.approx(images.item(), rel=1e-4)
-    assert terms["mirror halves"].value.item() == pytest.approx(halves.item(), rel=1e-4)
-    rise = np.exp(-5 * (1 - 0.45 / 0.75) ** 2)
-    assert [terms[n].weight for n in ("shape", "mirror images", "mirror halves")] == pytest.approx(
-        [rise] * 3
-    )
-    assert terms["shape"].share == pytest.approx(30 / 32)
+    def refine(self, batch, nets, share):
+        shares.append(share)
+        return plain(self, batch, nets, share)
+
+    monkeypatch.setattr(ERSR, "refine", refine)
+    terms = method.losses(batch, nets, Progress(step, 100))
+    r = rise((step - 25) / 75)
+    assert shares == pytest.approx([0.5 + 0.5 * r])
+    assert [terms[name].weight for name in TERMS] == pytest.approx([2.0 * r] * 3)
+
+
+def test_what_each_term_teaches_is_its_equation():
+    """The repaired mask is fixed; mirrored predictions learn from both sides."""
+    with in_float64():
+        method, (batch, inside) = make_method("ersr", {"sigma_student": 0.0}), round_batch()
+        nets = sure_teacher(build_nets(method, STILL, 2))
+        found, _ = method.refine(batch, nets, 1.0)
+        shown = torch.from_numpy(inside.any((1, 2))[:, None, None]).expand_as(found.used)
+        assert torch.equal(found.used, shown)
+        assert not found.mask[1, ..., 14:].any()
+        assert (found.mask.numpy() == inside)[found.used.numpy()].mean() > 0.97
+        terms = method.losses(batch, nets, Progress(100, 100))
+        p = nets["student"](batch.x_u).logits.softmax(1)[:, 1]
+        n, images, halves = found.used.sum(), 0.0, 0.0
+        expected = {"shape": ((p - found.mask.double()).square() * found.used).sum() / n}
+        for left in (True, False):
+            own = found.left if left else ~found.left
+            half, image = (
+                photometric(batch.x_u, batch.generator(key, left))[:, 0]
+                for key in ("half", "mirror image")
+            )
+            assert not torch.equal(half, image)
+            redrawn = torch.where(own, half, reflected(image, found))
+            x = torch.where(found.region, redrawn, batch.x_u[:, 0])
+            q = nets["student"](x[:, None]).logits.softmax(1)[:, 1]
+            aim = torch.where(found.region & ~own, reflected(p, found), p)
+            images = images + ((q - aim).square() * found.used).sum() / n / 2
+            kept = found.region & found.left
+            halves = halves + ((q - reflected(q, found)).square() * kept).sum() / n / 2
+        expected |= {"mirror images": images, "mirror halves": halves}
+        for name, loss in expected.items():
+            assert_same_teaching(terms[name].value, loss, nets)
+            assert terms[name].share == pytest.approx(30 / 32)
+            assert taught(terms[name].value, nets) == {"student"}
+        own = supervised_loss(nets["student"](batch.x_l).logits, batch.y_l)
+        assert_same_teaching(terms["supervised"].value, own, nets)
+
+
+def reflected(v, found):
+    """(B, X, Y, Z) as seen in the mirror."""
+    options = {"padding_mode": "border", "align_corners": False}
+    return F.grid_sample(v[:, None], found.partner.to(v), **options)[:, 0]
 
 
 def test_a_mirrored_image_is_its_own_mirror_image_inside_the_region():
     method, (batch, _) = make_method("ersr"), round_batch()
     found, _ = method.refine(batch, sure_teacher(build_nets(method, STILL, 2)), 1.0)
-    x = torch.rand(batch.x_u.shape)
-    whole = found.complete(x, x, True)
-    assert torch.equal(whole[~found.region[:, None]], x[~found.region[:, None]])
-    assert torch.equal(
-        whole[(found.region & found.left)[:, None]], x[(found.region & found.left)[:, None]]
-    )
-    right = (found.region & ~found.left)[:, None]
-    assert torch.allclose(whole[right], found.reflect(x)[right])
+    x, other = torch.rand(2, *batch.x_u.shape)
+    whole = found.complete(x, x, other, True)
+    region, left = found.region[:, None], found.left[:, None]
+    assert torch.equal(whole[~region], x[~region])
+    assert torch.equal(whole[region & left], x[region & left])
+    assert torch.allclose(whole[region & ~left], found.reflect(other)[region & ~left])
 
 
-def test_failed_fits_and_irregular_patches_teach_nothing():
+def ragged_batch(n):
+    """``n`` unlabelled patches of an ellipse, each with more voxels flipped than the one before."""
+    batch, inside = round_batch()
+    flips = np.random.default_rng(0).random(inside[0].shape)
+    masks = [inside[0] ^ (flips < 0.01 * i) for i in range(n)]
+    ids = tuple(f"scan {i}" for i in range(n))
+    return replace(batch, x_u=torch.from_numpy(np.stack(masks))[:, None].float(), ids_u=ids)
+
+
+@pytest.mark.parametrize(("order", "least"), [([0, 1], 1), ([3, 0, 2, 4, 1], 4)])
+def test_the_most_regular_masks_of_all_scans_count_and_four_fifths_of_a_batch(order, least):
+    method = make_method("ersr", {"overlap": 0.0})
+    batch = ragged_batch(len(order))
+    batch = replace(batch, x_u=batch.x_u[order], ids_u=tuple(batch.ids_u[i] for i in order))
+    nets = sure_teacher(build_nets(method, STILL, 2))
+
+    def kept(share):
+        used = method.refine(batch, nets, share)[0].used.flatten(1).any(1)
+        return {order[i] for i in used.nonzero()[:, 0].tolist()}
+
+    scores = method.refine(batch, nets, 1.0)[1]
+    assert sorted(scores, key=scores.get) == [f"scan {i}" for i in range(len(order))]
+    assert kept(1.0) == set(order)
+    nets["scores"].store([f"other {i}" for i in range(20)], [0.0] * 20)  # all are more regular
+    assert kept(0.8) == set(range(least))
+    assert kept(1.0) == set(order)
+    nets["scores"].store([f"other {i}" for i in range(20)], [9.0] * 20)  # all are less so
+    assert kept(0.8) == set(order)
+
+
+def test_a_patch_without_its_target_or_without_a_shape_teaches_nothing():
     method, (batch, _) = make_method("ersr"), round_batch()
     nets = sure_teacher(build_nets(method, STILL, 2))
-    nets["scores"].store([f"scan {i}" for i in range(20)], [0.0] * 20)
-    assert not method.refine(batch, nets, 0.4)[0].used.any()
-    # both patches are less regular than the best 40 % of all scans; int(0.4 * 2) is 0
-    used = method.refine(batch, nets, 0.5)[0].used.flatten(1).any(1)
-    assert used.sum() == 1  # but at least half of the batch is kept, the more regular half
     blank = replace(batch, x_u=torch.zeros_like(batch.x_u))
+    found, scores = method.refine(blank, nets, 1.0)
+    assert scores == {}
+    assert not found.used.any()
     terms = method.losses(blank, nets, Progress(70, 100))
-    assert [terms[n].value.item() for n in ("shape", "mirror images", "mirror halves")] == [0.0] * 3
+    assert [terms[name].value.item() for name in TERMS] == [0.0] * 3
     assert terms["shape"].share == 0.0
+
+
+def test_masks_are_those_of_the_teacher_in_eval_mode_and_the_student_learns_in_train_mode():
+    method, (batch, _) = make_method("ersr"), round_batch()
+    nets = build_nets(method, replace(STILL, dropout=0.5, norm="batch"), 2)
+    with torch.no_grad():
+        nets["teacher"].classifier.bias.copy_(torch.tensor([0.0, 9.0]))
+    first, second = (method.refine(batch, nets, 1.0) for _ in range(2))
+    assert first[1] == second[1]
+    assert torch.equal(first[0].mask, second[0].mask)
+    nets = sure_teacher(nets)
+    seen = [method.forward(batch, nets, HALF)["student"].whole.logits for _ in range(2)]
+    assert not torch.equal(*seen)
+    assert len(seen[0]) == 8
 
 
 @pytest.mark.parametrize("shape", ["sphere", "ellipsoid"])
@@ -221,25 +281,26 @@ def test_it_learns_on_slices_in_3d_and_on_two_hips_and_fits_are_found(
     assert history["shape share"].iloc[-10:].mean() > 0.3
 
 
-def test_labels_come_first_and_the_teacher_is_the_student_until_then():
-    method = make_method("ersr")
-    assert method.plan(Progress(24, 100), Plan(2, 2)) == Plan(2, 0)
-    assert method.plan(Progress(25, 100), Plan(2, 2)) == Plan(2, 2)
-    assert method.decay_at(Progress(24, 100)) == 0.0
-    assert method.decay_at(Progress(25, 100)) == 0.99
+@pytest.mark.parametrize(
+    ("step", "unlabelled", "decay"),
+    [(0, 0, 0), (249, 0, 0), (250, 2, 0), (251, 2, 1 / 2), (270, 2, 20 / 21), (999, 2, 0.99)],
+)
+def test_labels_come_first_and_the_teacher_is_the_student_until_then(step, unlabelled, decay):
+    method, progress = make_method("ersr"), Progress(step, 1000)
+    assert method.plan(progress, Plan(2, 2)) == Plan(4 - unlabelled, unlabelled)
+    assert method.decay_at(progress) == pytest.approx(decay)
 
 
-def test_scores_are_those_of_scans_and_survive_a_run(tmp_path):
-    run = train(
-        make_method("ersr", {"pretrain": 0.0}),
-        head_cohort(),
-        replace(SMALL, steps=20, validate_every=20, patch=(24, 24, 16)),
-        tmp_path / "r",
-        log=lambda s: None,
-    )
-    assert (
-        0 < int(run.nets["scores"].count) <= 4
-    )  # four unlabelled scans, whatever the number of patches
+def test_scores_are_those_of_scans_and_forgotten_after_an_epoch():
+    method, (batch, _) = make_method("ersr", {"epoch": 3}), round_batch()
+    nets, held = sure_teacher(build_nets(method, STILL, 2)), []
+    for step in range(30, 36):
+        progress = Progress(step, 100)
+        outs = method.forward(batch, nets, progress)
+        assert list(outs["scores"]) == ["c", "d"]
+        method.update(batch, nets, outs, progress)
+        held.append(nets["scores"].filled)
+    assert held == [2, 2, 0, 2, 2, 0]
 
 
 def test_photometric_changes_are_drawn_for_every_patch():

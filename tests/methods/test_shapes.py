@@ -148,11 +148,18 @@ def test_regularity_ranks_a_disc_before_a_ragged_mask_and_knows_what_it_cannot_r
     assert regularity(disc) < regularity(ragged)
     assert regularity(disc * 0.4) is None
     assert regularity(np.ones((4, 4))) is None
-    step = np.zeros((6, 6))
+
+
+@pytest.mark.parametrize("size", [(6, 6), (6, 6, 6)])
+def test_regularity_by_hand_on_slices_and_in_3d(size):
+    step = np.zeros(size)
     step[3:] = 1.0
-    # Sobel 4 on the two rows at the edge; distances 0 0 0 1 2 3: Laplacian 1 on the row before the
-    # edge, -1 on the last
-    assert regularity(step) == pytest.approx((4 * 2 / 6 + 2 / 6) / 2)
+    # the gradient is 1/2 a voxel on the two rows at the edge; distances 3 2 1 0 0 0: Laplacian -1
+    # on the first row, whose border is reflected, and 1 on the row behind the edge
+    assert regularity(step) == pytest.approx((0.5 * 2 / 6 + 2 / 6) / 2)
+    narrow = np.zeros(size)
+    narrow[2:4] = 0.6  # distances 2 1 0 0 1 2
+    assert regularity(narrow) == pytest.approx((0.3 * 4 / 6 + 4 / 6) / 2)
 
 
 def test_points_on_two_crossing_lines_have_no_ellipse_and_raise_no_warning(recwarn):

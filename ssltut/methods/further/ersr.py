@@ -22,12 +22,12 @@ from ssltut.methods.contract import (
     Terms,
 )
 from ssltut.methods.further.shapes import SURE, Shape, find_shape, pieces, regularity, repair
-from ssltut.methods.losses import masked_mean, sum_of
+from ssltut.methods.losses import masked_mean, mean_of
 from ssltut.methods.parts.memory import ScoreTable, after_storing
 from ssltut.methods.parts.perturb import uniform
 from ssltut.methods.schedules import ramp
 from ssltut.nets.base import SegNet
-from ssltut.options import Fraction, NotNegative
+from ssltut.options import Count, Fraction, NotNegative
 
 
 class Refined(NamedTuple):
@@ -50,10 +50,13 @@ class Refined(NamedTuple):
         """(B, 1, X, Y, Z) as seen in the mirror."""
         return F.grid_sample(v, self.partner, padding_mode="border", align_corners=False)
 
-    def complete(self, v: Tensor, half: Tensor, left: bool) -> Tensor:
-        """``v`` with its region redrawn: one side from ``half``, the other mirrored from it."""
+    def complete(self, v: Tensor, half: Tensor, image: Tensor, left: bool) -> Tensor:
+        """``v`` with its region redrawn: one side from ``half``, the other from the mirrored one of
+        ``image``.
+        """
         own = (self.left if left else ~self.left)[:, None]
-        return torch.where(self.region[:, None], torch.where(own, half, self.reflect(half)), v)
+        redrawn = torch.where(own, half, self.reflect(image))
+        return torch.where(self.region[:, None], redrawn, v)
 
 
 class ERSR(Method):
@@ -61,36 +64,49 @@ class ERSR(Method):
 
     With p the probability of ``target``, which is round:
       shape          MSE of p(x_u) to the repaired mask
-      mirror images  MSE of p(L) and p(R), the patch with its left or right half mirrored, to p(x_u)
-                     mirrored likewise
-      mirror halves  MSE of the left and the reflected right half of p(L) and p(R)
-    All have the weight ramp(t). The share 0.5 + 0.5 ramp(t) of the patches with the lowest of all
-    scans' last scores counts.
-    Departures: scores are kept by scan, not by position in the epoch; patches without the target
-    are not ranked; a failed fit is left out (released: an empty mask), and so is one that does not
-    resemble the mask; half of the mirror terms lies where mask and mirror image are; softmax;
-    cross-entropy + Dice; Adam. The published start from a supervised network is the first
-    ``pretrain`` of training, as BCP has it.
+      mirror images  mean over the image with its left half mirrored and that with its right one of
+                     the MSE of p to p(x_u) mirrored likewise, which learns too
+      mirror halves  mean over both of (p - reflected p)^2 where it is left of the mirror, and 0
+                     elsewhere
+    All have the weight ``weight`` ramp(t), t from the end of the first stage, and are means over
+    all voxels of the patches (slices) that count: those whose ``regularity`` is among the lowest
+    ρ = 0.5 + 0.5 ramp(t) of the scores stored in this epoch, and in any case the best of the batch.
+    Only ``target`` has a prior; the others learn from labels.
 
-    shape    "ellipse" slice by slice (published), or in 3D "sphere" or "ellipsoid" (ours)
-    mirror   "axis": the longest of the shape; "sagittal" (ours, 3D): halfway between the two
-             largest pieces, left and right
-    target   the class that is round; -1: the last one
-    reach    0, or how many radii around its thickest end the shape holds (femoral head on its
-             femur: 1.25)
-    overlap  least intersection over union of the shape and what it was fitted to
+      option     published  ours       why
+      weight     1.0        2.0        published loss is half of Dice + focal + cross-entropy, ours
+                                       the whole of cross-entropy + Dice
+      pretrain   -          0.25       share of training on labels alone; published: another run
+      ema_decay  0.99       0.99       min(1 - 1 / (step + 1), 0.99), steps of the second stage
+      epoch      10 to 50   20         steps until all scores are forgotten: labelled images / 8
+      least      0.8        0.8        share of a batch that counts at least, rounded down, but one
+      shape      'ellipse'  'ellipse'  slice by slice; "sphere" or "ellipsoid" in 3D (ours)
+      mirror     'axis'     'axis'     the longest of the shape; "sagittal" (ours, 3D): halfway
+                                       between the two largest pieces, left and right
+      target     -          -1         the class that is round, -1 the last; published: the only one
+      reach      -          0.0        or how many radii around its thickest end the shape holds
+                                       (femoral head on its femur: 1.25)
+      overlap    0.0        0.8        least intersection over union of a shape and its mask
+
+    Ours: scores are those of scans, a mean over their slices with target (released: of positions in
+    the epoch, empty masks first); a failed fit is left out (released: an empty mask); nothing is
+    mirrored outside the mask and its mirror image; changes of intensity in units of normalised
+    images; distances are exact and borders reflected (released: zeros beyond them, whose Laplacian
+    outweighs that of the mask).
     """
 
-    name, title, year = "ersr", "ERSR", 2025
+    name, title, year = "ersr", "ERSR (prior on the target class)", 2025
     paper = "ERSR, IEEE Journal of Biomedical and Health Informatics 2025, arXiv:2508.19815"
     fidelity = "adapted"
     ideas = ("consistency", "pseudo-labels", "shape")
     loss_weights = ("weight",)
     networks = {"student": Network(), "teacher": Network(ema_of="student")}
 
-    weight: NotNegative = 1.0
+    weight: NotNegative = 2.0
     pretrain: Fraction = 0.25
     ema_decay: Fraction = 0.99
+    epoch: Count = 20
+    least: Fraction = 0.8
     shape: Literal["ellipse", "sphere", "ellipsoid"] = "ellipse"
     mirror: Literal["axis", "sagittal"] = "axis"
     target: int = -1
@@ -108,7 +124,8 @@ class ERSR(Method):
         return first if progress.frac < self.pretrain else default
 
     def decay_at(self, progress: Progress) -> float:
-        return 0.0 if progress.frac < self.pretrain else self.ema_decay
+        step = max(progress.step - self.pretrain * progress.total, 0.0)
+        return min(1.0 - 1.0 / (step + 1.0), self.ema_decay)
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         return {"scores": ScoreTable()}
@@ -122,8 +139,11 @@ class ERSR(Method):
         refined, scores = self.refine(batch, nets, 0.5 + 0.5 * self.rise(progress))
         images = []
         for left in (True, False):
-            half = photometric(batch.unlabelled, batch.generator("half", left))
-            images.append(refined.complete(batch.unlabelled, half, left))
+            half, image = (
+                photometric(batch.unlabelled, batch.generator(part, left))
+                for part in ("half", "mirror image")
+            )
+            images.append(refined.complete(batch.unlabelled, half, image, left))
         mirrored = batch.noise(self.sigma_student, "student", "mirror")(torch.cat(images))
         x = torch.cat([*(self.view(batch, part) for part in PARTS), mirrored])
         out = NetOutput(nets["student"](x), len(batch.x_l))
@@ -138,9 +158,10 @@ class ERSR(Method):
         half = (refined.region & refined.left)[:, None]
         losses = []
         for left, q in zip((True, False), mirrored, strict=True):
-            images = masked_mean((q - refined.complete(p, p, left)).square(), used)
-            losses.append((images, masked_mean((q - refined.reflect(q)).square(), half)))
-        images, halves = map(sum_of, zip(*losses, strict=True))
+            images = (q - refined.complete(p, p, p, left)).square()
+            halves = torch.where(half, (q - refined.reflect(q)).square(), 0.0)
+            losses.append((masked_mean(images, used), masked_mean(halves, used)))
+        images, halves = map(mean_of, zip(*losses, strict=True))
         shape = masked_mean((p - refined.mask[:, None].float()).square(), used)
         weight = self.weight * self.rise(progress)
         share = refined.used.float().mean().item()
@@ -151,8 +172,10 @@ class ERSR(Method):
 
     def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
         super().update(batch, nets, outs, progress)
-        scores = outs["scores"]
-        nets["scores"].store(list(scores), list(scores.values()))
+        scores, table = outs["scores"], nets["scores"]
+        table.store(list(scores), list(scores.values()))
+        if (progress.step + 1) % self.epoch == 0:
+            table.clear()
 
     @torch.no_grad()
     def refine(self, batch: Batch, nets: Nets, share: float) -> tuple[Refined, dict[str, float]]:
@@ -168,7 +191,7 @@ class ERSR(Method):
         stored = {batch.ids_u[i]: score for i, score in scores.items()}
         limit = after_storing(nets["scores"], list(stored), list(stored.values())).limit(share)
         ranked = sorted(scores, key=scores.__getitem__)
-        n = int(share * len(p))
+        n = max(1, int(self.least * len(p)))
         kept = [i for place, i in enumerate(ranked) if place < n or scores[i] <= limit]
         mask, used, region, left = (np.zeros(p.shape, bool) for _ in range(4))
         itself = np.moveaxis(np.indices(p.shape[1:], np.float64), 0, -1)

@@ -177,13 +177,15 @@ def mirror_through(shapes: Sequence[Shape]) -> Mirror | None:
 
 
 def regularity(p: np.ndarray) -> float | None:
-    """½ mean |Sobel gradient of p| + ½ mean |Laplacian of the distance to the outside of p > 0.5|.
+    """½ mean |gradient of p| + ½ mean |Laplacian of the distance to where p > 0.5|, in voxels.
 
-    Low for round masks with a clear edge; None where nothing or everything is above 0.5.
+    Low for round masks with a clear edge; None where nothing or everything is above 0.5. Sobel's
+    sums are divided by their weights (8 on slices, 32 in 3D), so that a gradient is one a voxel.
     """
     inside = p > 0.5
     if not inside.any() or inside.all():
         return None
     slope = np.sqrt(sum(ndimage.sobel(p, axis) ** 2 for axis in range(p.ndim)))
-    bend = np.abs(ndimage.laplace(ndimage.distance_transform_edt(inside)))
+    slope /= 2 * 4 ** (p.ndim - 1)
+    bend = np.abs(ndimage.laplace(ndimage.distance_transform_edt(~inside)))
     return float(slope.mean() + bend.mean()) / 2.0

@@ -77,6 +77,10 @@ class ScoreTable(nn.Module):
             self.keys[slot] = derive_seed(0, case_id)
             self.scores[slot] = float(score)
 
+    def clear(self) -> None:
+        """Forget all scores."""
+        self.count.zero_()
+
     def recall(self, case_id: str) -> float | None:
         """The last score of a scan, None where the table holds none."""
         slot = self._slot(case_id)
