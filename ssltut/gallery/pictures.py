@@ -36,7 +36,7 @@ def judged(label: Tensor, kept: Tensor, truth: np.ndarray) -> np.ndarray:
 
 def rpg(page: Page) -> Drawn:
     m, batch = page.method, page.batch
-    q, weak = m.targets(batch, page.nets)
+    q, weak, *_ = m.targets(batch, page.nets)
     thinned = thin_label(batch.y_l, batch.n_classes, m.stride)[0]
     for axis, side in enumerate(batch.y_l.shape[1:]):
         thinned = thinned.repeat_interleave(m.stride, axis).narrow(axis, 0, side)

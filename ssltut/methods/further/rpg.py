@@ -1,7 +1,9 @@
 """Reference-guided pseudo-labels, RPG (Seibold et al. 2022), our reconstruction."""
 
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
@@ -18,7 +20,9 @@ from ssltut.methods.contract import (
 )
 from ssltut.methods.losses import masked_cross_entropy, masked_mean
 from ssltut.methods.matching.primitives import neighbour_vote, voxel_vectors
+from ssltut.methods.parts.memory import ReferenceMemory, after_storing
 from ssltut.methods.parts.perturb import strong_view
+from ssltut.nets.base import SegNet
 from ssltut.nets.modes import eval_mode
 from ssltut.options import Count, Fraction, NotNegative
 
@@ -43,21 +47,47 @@ def balanced(labels: Tensor, n_classes: int, limit: int, generator: torch.Genera
     return torch.cat(chosen)
 
 
+class Targets(NamedTuple):
+    """What unlabelled patches are taught, and what the pool of references takes in.
+
+    votes, weak       (B', C, X, Y, Z): shares of the neighbours, and the prediction of weak views
+    vectors, classes  (R, D) and (R,): blocks of this step's labelled patches
+    """
+
+    votes: Tensor
+    weak: Tensor
+    vectors: Tensor
+    classes: Tensor
+
+
 class RPG(Method):
     """Every unlabelled voxel learns the label of the labelled voxels with the nearest embeddings.
 
     They decide, and not what the network predicts for the voxel itself.
     L = L_S + w_r L_r + w_c L_c once ``warmup`` of training has made features that mean something:
-      L_r  cross-entropy of p(strong) to q, the share of the 5 nearest labelled embeddings (cosine)
-           that carry each class, where max q >= 0.7
-      L_c  cross-entropy of p(strong) to argmax p(weak) where max p(weak) >= 0.95 (as FixMatch)
+      L_r  cross-entropy of p(strong) to q, the share of the nearest labelled embeddings (cosine)
+           that carry each class, where max q >= ``agreement``
+      L_c  cross-entropy of p(strong) to argmax p(weak) where max p(weak) >= ``confidence``
     both means over all voxels. Neighbours are exact, at 1 / ``stride`` of the resolution:
-    embeddings are averaged over a block, a block's label is its most frequent one, at most
-    ``references`` blocks a class of the labelled patches are compared, and q returns to full
-    resolution trilinearly. Reconstructed from the abstract and one caption, which give the nearest
-    reference pixels (five) and the weak and strong copies; features, distance, thinning,
-    thresholds, weights and warm-up are ours. References and weak copies are seen in eval mode and
-    carry no gradient; strong views move no voxel.
+    embeddings are averaged over a block, a block's label is its most frequent one, and q returns to
+    full resolution trilinearly. They are those of this step's patches and of the steps before, so
+    of all labelled scans.
+
+      option         published  ours  why
+      w_reference    -          1.0
+      w_consistency  -          1.0
+      warmup         -          0.1   share of training on labels alone
+      stride         -          2     voxels a side of a block: in 3D not all can be compared
+      neighbours     5          5
+      references     -          2048  of a class in the pool, the last ones
+      drawn          -          128   of a class in a step, so that a pool holds 16 steps
+      agreement      -          0.7   four of five neighbours
+      confidence     -          0.95  as in FixMatch
+      sigma_strong   -          0.1
+
+    Reconstructed from the abstract and one caption, which give a pool of annotated images, the five
+    nearest reference pixels and the weak and strong copies; all else is ours. References and weak
+    copies are seen in eval mode and carry no gradient; strong views move no voxel.
     """
 
     name, title, year = "rpg", "RPG", 2022
@@ -69,9 +99,10 @@ class RPG(Method):
     w_reference: NotNegative = 1.0
     w_consistency: NotNegative = 1.0
     warmup: Fraction = 0.1
-    stride: Count = 4
+    stride: Count = 2
     neighbours: Count = 5
-    references: Count = 512
+    references: Count = 2048
+    drawn: Count = 128
     agreement: Fraction = 0.7
     confidence: Fraction = 0.95
     sigma_strong: NotNegative = 0.1
@@ -80,6 +111,10 @@ class RPG(Method):
         first = Plan(default.labelled + default.unlabelled, 0)
         return first if progress.frac < self.warmup else default
 
+    def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
+        width = student.classifier.in_channels
+        return {"pool": ReferenceMemory(n_classes, self.references, width)}
+
     def view(self, batch: Batch, part: Part) -> Tensor:
         """The student learns from strong views of unlabelled patches."""
         if part == "labelled":
@@ -87,11 +122,13 @@ class RPG(Method):
         strong = strong_view(batch.unlabelled, batch.generator("strong"))
         return batch.noise(self.sigma_strong, "strong")(strong)
 
+    def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
+        return super().forward(batch, nets, progress) | {"targets": self.targets(batch, nets)}
+
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
-        student = outs["student"]
         terms = self.labelled(batch, outs)
-        strong = student.unlabelled.logits
-        q, weak = self.targets(batch, nets)
+        strong = outs["student"].unlabelled.logits
+        q, weak, *_ = outs["targets"]
         if self.w_reference:
             kept = q.amax(1) >= self.agreement
             loss = masked_mean(soft_cross_entropy(strong, q), kept, "all")
@@ -103,23 +140,29 @@ class RPG(Method):
             terms["consistency"] = Term(loss, self.w_consistency, kept.float().mean().item())
         return terms
 
+    def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
+        """The pool takes in the references of this step."""
+        targets = outs["targets"]
+        nets["pool"].store(targets.vectors, targets.classes)
+
     @torch.no_grad()
-    def targets(self, batch: Batch, nets: Nets) -> tuple[Tensor, Tensor]:
-        """Votes of the references and the student's weak prediction, both (B', C, X, Y, Z)."""
+    def targets(self, batch: Batch, nets: Nets) -> Targets:
+        """Votes of the references, those of this step among them, and the weak prediction."""
         weak_view = super().view
         with eval_mode(nets["student"]):
             weak = nets["student"](torch.cat([weak_view(batch, part) for part in PARTS]))
         labelled, unlabelled = weak.split(len(batch.x_l))
-        references = voxel_vectors(thin(labelled.feats["embedding"], self.stride))
+        vectors = voxel_vectors(thin(labelled.feats["embedding"], self.stride))
+        classes = thin_label(batch.y_l, batch.n_classes, self.stride).flatten()
+        chosen = balanced(classes, batch.n_classes, self.drawn, batch.generator("references"))
+        new = vectors[chosen], classes[chosen]
+        references, labels = after_storing(nets["pool"], *new).recall()
         queries = thin(unlabelled.feats["embedding"], self.stride)
-        labels = thin_label(batch.y_l, batch.n_classes, self.stride).flatten()
-        chosen = balanced(labels, batch.n_classes, self.references, batch.generator("references"))
-        k = min(self.neighbours, len(chosen))
-        of_block = voxel_vectors(queries)
-        votes = neighbour_vote(of_block, references[chosen], labels[chosen], batch.n_classes, k)
+        k = min(self.neighbours, len(labels))
+        votes = neighbour_vote(voxel_vectors(queries), references, labels, batch.n_classes, k)
         coarse = votes.unflatten(0, (len(queries), *queries.shape[2:])).movedim(-1, 1)
         q = F.interpolate(coarse, batch.unlabelled.shape[2:], mode="trilinear")
-        return q, unlabelled.logits.float().softmax(1)
+        return Targets(q, unlabelled.logits.float().softmax(1), *new)
 
 
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
