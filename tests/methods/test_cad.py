@@ -1,11 +1,13 @@
-"""CAD: what is displaced, by what, and the terms recomputed."""
+"""CAD: what is displaced, by what, under which views, and what its terms teach."""
 
-import math
+from dataclasses import replace
 
 import pytest
 import torch
+from golden import in_float64
+from teaching import assert_same_teaching, taught
 from toy import make_batch
-from toy_step import STILL
+from toy_step import HALF, STILL, rise
 
 from ssltut.methods.contract import Progress
 from ssltut.methods.further.cad import displace, low_confidence, source_box, target_box
@@ -78,6 +80,14 @@ def test_the_source_is_the_nearest_of_the_four_most_confident_tiles():
     )  # unsure tiles are no source
 
 
+def test_the_source_is_nearest_by_the_divergence_of_the_goal_from_it_and_not_the_other_way():
+    p = torch.tensor([0.99, 0.4]).repeat_interleave(2).view(1, 4, 1, 1).expand(1, 4, 2, 2)
+    p = torch.cat([p, 1.0 - p])
+    # KL(goal | p) is 0.43 and 0.33, KL(p | goal) 0.18 and 0.38
+    chosen = source_box(p, torch.tensor([0.8, 0.2]), (2, 2, 2))
+    assert chosen[0] == slice(2, 4)
+
+
 def test_displacement_pastes_scan_and_probabilities_from_the_next_scan_and_nothing_else():
     p = torch.cat([sure((6, 6, 6)), sure((6, 6, 6), 0.99)])
     set_to(p[:1], (slice(1, 3), slice(2, 4), slice(3, 5)), 0.5)
@@ -97,39 +107,81 @@ def test_displacement_pastes_scan_and_probabilities_from_the_next_scan_and_nothi
     assert (alone.p[0].amax(0) >= 0.6).all()  # one scan gives to itself
 
 
-def test_the_threshold_and_the_largest_side_rise():
-    method = make_method("cad")
-    low, high = math.exp(-5), math.exp(-5 / 4)
-    assert method.limits(Progress(0, 10)) == pytest.approx((0.6 + 0.3 * low, 1 / 8 + low * 5 / 24))
-    assert method.limits(Progress(5, 10)) == pytest.approx(
-        (0.6 + 0.3 * high, 1 / 8 + high * 5 / 24)
-    )
-    assert method.limits(Progress(10, 10)) == pytest.approx((0.9, 1 / 3))
+@pytest.mark.parametrize("step", [0, 5, 10])
+def test_the_threshold_the_largest_side_and_the_weight_rise(step):
+    method, progress, r = make_method("cad"), Progress(step, 10), rise(step / 10)
+    assert method.limits(progress) == pytest.approx((0.6 + 0.3 * r, 1 / 8 + r * 5 / 24))
+    terms = method.losses(make_batch(), build_nets(method, STILL, 3), progress)
+    weights = [terms[name].weight for name in ("consistency", "displaced")]
+    assert weights == pytest.approx([0.1 * r, 0.1 * r])
 
 
-def test_the_terms_are_those_of_two_networks_and_a_displaced_teacher():
-    method = make_method("cad", {"sigma_student": 0.0})
-    batch = make_batch()
-    progress = Progress(50, 100)
-    nets = build_nets(method, STILL, 3)
-    terms = method.losses(batch, nets, progress)
-    p = nets["teacher"](batch.x_u).logits.softmax(1)
-    moved = displace(batch.x_u, p, *method.limits(progress))
-    assert moved.where.any(3).any(2).any(1).all()
-    cross, taught = 0.0, 0.0
-    for x in (batch.x_u, moved.x):
-        a, b = (nets[role](x).logits.double() for role in ("student", "second"))
-        cross += dice_loss(a, b.argmax(1)) + dice_loss(b, a.argmax(1))
-        if x is moved.x:
-            taught = sum((z.softmax(1) - moved.p).square().mean() for z in (a, b))
-    weight = 0.1 * math.exp(-5 / 4)
-    assert terms["consistency"].value.item() == pytest.approx(cross.item(), rel=1e-4)
-    assert terms["displaced"].value.item() == pytest.approx(taught.item(), rel=1e-4)
-    assert [terms[t].weight for t in ("consistency", "displaced")] == pytest.approx(
-        [weight, weight]
-    )
-    assert terms["displaced"].share == pytest.approx(moved.where.float().mean().item())
-    for role, name in (("student", "supervised"), ("second", "second supervised")):
-        assert terms[name].value.item() == pytest.approx(
-            supervised_loss(nets[role](batch.x_l).logits, batch.y_l).item(), rel=1e-5
-        )
+def networks(method, config=STILL):
+    """Networks whose teacher is not the student, as later in a training."""
+    nets = build_nets(method, config, 3)
+    with torch.no_grad():
+        nets["teacher"].classifier.weight.mul_(-3.0)
+    return nets
+
+
+def displaced_by(teacher, batch, method):
+    with torch.no_grad():
+        p = teacher(batch.x_u).logits.softmax(1)
+    return displace(batch.x_u, p, *method.limits(HALF))
+
+
+def test_what_the_terms_teach_is_their_equations_with_fixed_targets():
+    with in_float64():
+        method, batch = make_method("cad"), make_batch()
+        nets = networks(method)
+        terms = method.losses(batch, nets, HALF)
+        moved = displaced_by(nets["teacher"], batch, method)
+        assert moved.where.flatten(1).any(1).all()
+        longer = torch.cat([batch.x_u, moved.x])
+        logits = {}
+        for role in ("student", "second"):
+            seen = batch.noise(0.02, role, "unlabelled")(longer)
+            logits[role] = nets[role](seen).logits.split(2)
+        cross = 0.0
+        for a, b in zip(*logits.values(), strict=True):
+            cross = cross + dice_loss(a, b.detach().argmax(1)) + dice_loss(b, a.detach().argmax(1))
+        followed = sum((z[1].softmax(1) - moved.p).square().mean() for z in logits.values())
+        assert_same_teaching(terms["consistency"].value, cross, nets)
+        assert_same_teaching(terms["displaced"].value, followed, nets)
+        assert terms["displaced"].share == moved.where.double().mean().item()
+        for role, name in (("student", "supervised"), ("second", "second supervised")):
+            seen = batch.noise(0.02, role, "labelled")(batch.x_l)
+            expected = supervised_loss(nets[role](seen).logits, batch.y_l)
+            assert_same_teaching(terms[name].value, expected, nets)
+            assert taught(terms[name].value, nets) == {role}
+        for name in ("consistency", "displaced"):
+            assert taught(terms[name].value, nets) == {"student", "second"}
+
+
+def test_the_two_networks_see_the_same_patches_under_noise_of_their_own():
+    method, batch = make_method("cad", {"sigma_student": 0.5}), make_batch()
+    nets, seen = networks(method), {}
+    for role in method.trained:
+        hook = nets[role].register_forward_pre_hook
+        hook(lambda _, given, role=role: seen.setdefault(role, given[0]))
+    method.forward(batch, nets, HALF)
+    first, second = seen.values()
+    assert first.shape == second.shape == (6, 1, 8, 8, 8)
+    difference = first - second
+    assert difference.std() == pytest.approx(0.5 * 2**0.5, rel=0.1)
+    patches = torch.cat([batch.x_l, batch.x_u, displaced_by(nets["teacher"], batch, method).x])
+    assert (first - patches).std() == pytest.approx(0.5, rel=0.1)
+    still = method.forward(batch, nets, HALF)["displaced"].x
+    assert torch.equal(still, patches[4:])  # what is displaced is without noise
+
+
+def test_confidence_is_that_of_the_teacher_in_eval_mode():
+    config = replace(STILL, dropout=0.5, norm="batch")
+    method, batch = make_method("cad"), make_batch()
+    nets = networks(method, config)
+    expected = displaced_by(nets["teacher"].eval(), batch, method)
+    for _ in range(2):
+        found = method.forward(batch, nets, HALF)["displaced"]
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    student = displaced_by(nets["student"].eval(), batch, method)
+    assert not torch.equal(student.p, expected.p)

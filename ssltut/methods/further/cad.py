@@ -9,7 +9,16 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.data.components import largest_component
-from ssltut.methods.contract import Consistency, Nets, Network, Outs, Progress, Term, Terms
+from ssltut.methods.contract import (
+    Consistency,
+    NetOutput,
+    Nets,
+    Network,
+    Outs,
+    Progress,
+    Term,
+    Terms,
+)
 from ssltut.methods.losses import dice_loss, sum_of
 from ssltut.methods.schedules import ramp
 from ssltut.options import Fraction
@@ -82,17 +91,28 @@ class CAD(Consistency):
     """Two networks teach each other on scans whose least sure region is covered by a sure one.
 
     L = Σ over both networks of L_S + λ (CPS + CPS on displaced scans + MT on displaced scans), λ =
-    0.1 ramp(t/T).
+    ``weight`` ramp(t / (rampup T)).
       displaced  confidence is the teacher's largest probability; of the voxels below τ, the largest
                  piece; a box over it with sides of at most s of the patch; pasted over it a box of
                  the next scan: of the four most confident ones that whose mean probabilities are
-                 nearest (KL). τ rises from 0.6 to 0.9 and s from 1/8 to 1/3 with ramp(t/T)
+                 nearest, KL(covered | pasted). τ and s rise from first to last with ramp(t / T)
       CPS        Dice loss of each network to the hard labels of the other, on unlabelled scans
       MT         mean (p - p_teacher)^2 of both networks, the teacher's probabilities displaced as
                  the scan is
-    From the abstract of CAD and the code of its parent ABD (Chi et al., CVPR 2024): the schedules,
-    the choice of the source and the sum of the terms are ours. Departures from ABD: two networks of
-    one kind; the views are those of the student's noise; no displacement of labelled scans; Adam.
+
+      option           published  ours  why
+      weight           -          0.1   as in ABD, which has half of cross-entropy + Dice twice: of
+                                        labelled scans as they are, and displaced
+      rampup           -          1.0   as in ABD
+      threshold_first  -          0.6   published: it rises
+      threshold_last   -          0.9
+      side_first       -          1/8   published: it rises
+      side_last        -          1/3
+
+    Reconstructed from the abstract of CAD and the code of its parent ABD (Chi et al., CVPR 2024).
+    Ours: the choice of the source, the sum of the terms, two networks of one kind (ABD: U-Net and
+    Swin U-Net) whose views differ by their noise (ABD: a weak and a strong view), no displacement
+    of labelled scans.
     """
 
     name, title, year = "cad", "CAD", 2025
@@ -120,6 +140,13 @@ class CAD(Consistency):
         displaced = displace(batch.unlabelled, p, *self.limits(progress))
         longer = replace(batch, x_u=torch.cat([batch.unlabelled, displaced.x]))
         return super().forward(longer, nets, progress) | {"displaced": displaced}
+
+    def see(self, batch: Batch, nets: Nets, role: str = "student") -> NetOutput:
+        """Every network sees the patches under noise of its own: two views."""
+        patches = {"labelled": batch.x_l, "unlabelled": batch.unlabelled}
+        noises = {part: batch.noise(self.sigma_student, role, part) for part in patches}
+        x = torch.cat([noises[part](x) for part, x in patches.items()])
+        return NetOutput(nets[role](x), len(batch.x_l))
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         trained = {role: outs[role] for role in self.trained}
