@@ -29,16 +29,24 @@ class MEDL(Method):
       supervised  CE + Dice on labelled patches
       pseudo      R (CE + Dice) against the fused class on unlabelled ones
       curriculum  ω (-log α_y / S) on labelled patches
-      evidence    ω (Fisher-weighted error - det_weight log|I(α)|), weight ramp(t/T)
+      evidence    ω (Fisher-weighted error - det_weight log|I(α)|) on unlabelled ones against the
+                  fused class, weight ramp(t/T)
     ω = Ξ tanh(ψ ζ) + 1, ψ in [-1, 1] the rank of 0.5 u + 0.5 u_fused (-1 the surest voxel),
     ζ = 2t/T - 1: sure voxels count more at first, unsure ones at the end. Prediction: mean of α/S
-    of both. Unpublished, decided here: exp as evidence; CE and Dice on the softmax of z (the shares
-    of the belief); R = exp(-(u + H)), H in bits, as the printed formula is ambiguous; the labelled
-    ω-loss; Ξ; det_weight. Departures: the first network is that of the configuration (V-Net in the
-    paper); t/T for whole epochs; Adam.
+    of both.
 
-    weight, curriculum, evidence  of the terms "pseudo" and of these names
-    xi                            Ξ, how far ω leaves 1
+      option      published  ours  why
+      weight      1.0        1.0   of the term "pseudo"
+      curriculum  1.0        1.0   of the term of this name
+      evidence    -          1.0   of the term of this name, before its ramp
+      xi          -          0.5   Ξ, how far ω leaves 1; not in the paper (1)
+      det_weight  -          0.05  λ2; not in the paper (2)
+
+    Further details that the paper leaves open, decided here: (3) exp gives the evidence; (4) CE and
+    Dice are those of the softmax of z, the shares of the belief; (5) R = exp(-(u + H)), H in bits,
+    as the printed formula is ambiguous; (6) the ω-weighted labelled loss is -log of the expected
+    probability. The first network is that of the configuration (V-Net in the paper), and t/T stands
+    for whole epochs.
     """
 
     name, title, year = "medl", "MEDL", 2024
