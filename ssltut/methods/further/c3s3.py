@@ -18,6 +18,9 @@ from ssltut.nets.precision import full_precision
 from ssltut.options import Count, Fraction, NotNegative, Positive
 
 PROJECTION = {"projection": Head(level=0, project=64)}
+# Shorter vectors count as this long. New networks give some of zeros, where the gradient of a
+# cosine is a million times that of the labels, and Adam would remember it.
+SHORT = 1e-2
 Views = tuple[Out, ...]  # of one network: what it gives for each view of all patches
 Fits = list[tuple[Tensor, Tensor]]  # of one network: cross-entropy and Dice loss of each view
 
@@ -28,21 +31,29 @@ class C3S3(Method):
     Each network sees every patch in two views, under other noise and dropout. Terms:
       supervised   of each network: mean over the views of CE + Dice on labelled patches
       agreement    of each network: 1 - cos of the logits of its two views, along the classes
-      competition  the winner has the least 0.8 Σ CE + 0.2 Σ Dice over the views; the loser learns
-                   Σ over the views of (p - sharpened p of the winner)^2 on unlabelled patches,
-                   T = 0.1, weight 0.1 ramp(t / 2.4 T)
-      contrast     L_IUC (``iuc_loss``) between projected embeddings of both networks, mean over the
+      competition  the winner has the least ce_share Σ CE + (1 - ce_share) Σ Dice over the views;
+                   the loser learns Σ over the views of (p - sharpened p of the winner)^2 on
+                   unlabelled patches; weight ramp(t / (rampup T))
+      contrast     Σ of L_IUC (``iuc_loss``) between projected embeddings of both networks over the
                    four pairs of views
-    Prediction: mean of both. Departures: the released loader gives the same crop twice, so that
-    dropout alone differed, and its cosine runs along an axis of space; the ramp is that of 6,000
-    steps of which 2,500 are trained; L_IUC a class, over drawn voxels of all patches, with a tenth
-    of its weight (1), as under Adam it drowned the labels for the first hundreds of steps; the
-    first network is that of the configuration (V-Net in the paper); Adam.
+    Prediction: mean of both.
 
-    weight     of the competition (0.1 on the left atrium, 0.5 on the pancreas); ce_share 0.8 (there
-               0.5)
-    agreement, contrast  weights of the terms of these names
-    voxels     how many L_IUC compares
+      option       published   ours  why
+      weight       0.1 or 0.5  0.1   left atrium or pancreas
+      rampup       2.4         2.4   released: 6,000 steps, of which 2,500 are trained
+      temperature  0.1         0.1
+      ce_share     0.8 or 0.5  0.8   left atrium or pancreas
+      agreement    1.0         1.0
+      contrast     1.0         0.1   released: in the losses of both networks, so 2 for each; here
+                                     at 1 its gradient starts at 15 times that of the labels, and
+                                     after 100 of 300 steps Dice is 0.01
+      tau          0.1         0.1
+      voxels       all         4096  drawn anew in each step; L_IUC lies near 2 ln N, and less moves
+                                     a voxel where N is large
+
+    Ours: two noises (released: the same crop twice, so that dropout alone differs); cosines along
+    the classes (released: along an axis of space), of vectors that count as no shorter than
+    ``SHORT``; L_IUC a class, their mean; the first network is that of the configuration (V-Net).
     """
 
     name, title, year = "c3s3", "C3S3", 2025
@@ -87,7 +98,7 @@ class C3S3(Method):
         distances = []
         for views in outs.values():
             first, second = (view.logits.float() for view in views)
-            distances.append(1.0 - F.cosine_similarity(first, second).mean())
+            distances.append(1.0 - F.cosine_similarity(first, second, eps=SHORT).mean())
         terms["agreement"] = Term(sum_of(distances), self.agreement)
         terms["contrast"] = Term(self.iuc(batch, nets, outs), self.contrast)
         return terms
@@ -113,7 +124,7 @@ class C3S3(Method):
         return winner, loser
 
     def iuc(self, batch: Batch, nets: Nets, outs: Mapping[str, Views]) -> Tensor:
-        """Mean of L_IUC over the pairs of views of both networks, at the same drawn voxels."""
+        """Sum of L_IUC over the four pairs of views of both networks, at the same drawn voxels."""
         n_voxels = outs["student"][0].logits[:, 0].numel()
         draws = batch.generator("contrast")
         chosen = torch.randperm(n_voxels, generator=draws, device=batch.x_l.device)[: self.voxels]
@@ -127,10 +138,10 @@ class C3S3(Method):
                 side.append((project(head, vectors), label))
             sides.append(side)
         losses = [
-            iuc_loss(F.cosine_similarity(z, w), a, b, batch.n_classes, self.tau)
+            iuc_loss(F.cosine_similarity(z, w, eps=SHORT), a, b, batch.n_classes, self.tau)
             for (z, a), (w, b) in product(*sides)
         ]
-        return mean_of(losses)
+        return sum_of(losses)
 
     @torch.no_grad()
     def predict(self, nets: Nets, x: Tensor) -> Tensor:
