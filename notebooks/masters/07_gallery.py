@@ -176,7 +176,7 @@ mn.result()
 #
 # A shape is fitted to the teacher's mask and repairs it. Then the halves of a mirrored scan must agree.
 #
-# *Published:* paper and code, for fetal heads in 2D. *Ours:* failed fits are left out; spheres in 3D.
+# *Published:* paper and code, for fetal heads in 2D. *Ours:* a prior on the femur only; failed fits are left out; spheres in 3D.
 
 # %%
 ersr = book.page("ersr", reach=1.25)
@@ -216,7 +216,7 @@ m3hl.result()
 # Two different networks compete: who fits the labels better at this step teaches the other. Where only one sees a class, their embeddings
 # are pushed apart.
 #
-# *Published:* paper and code. *Ours:* a tenth of the contrast's weight.
+# *Published:* paper and code. *Ours:* two noises as views, a tenth of the contrast's weight.
 
 # %%
 c3s3 = book.page("c3s3")
