@@ -33,7 +33,7 @@ def test_voxels_count_where_the_mean_of_eight_noisy_passes_has_little_entropy(
     q = teacher(batch.noise(0.1, "teacher", "unlabelled")(batch.x_u)).logits.softmax(1)
     with dropout_on(teacher):
         views = [batch.noise(0.1, "mc", m)(batch.x_u) for m in range(8)]
-        passes = torch.stack([teacher(view).logits.softmax(1) for view in views])
+        passes = teacher(torch.cat(views)).logits.softmax(1).unflatten(0, (8, -1))  # in one call
     limit = (0.75 + 0.25 * rise(done / 100)) * math.log(2 if classes == "two" else n_classes)
     of_mean = entropies(passes.mean(0), classes)
     sure = of_mean < limit
