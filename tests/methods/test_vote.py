@@ -63,7 +63,7 @@ def test_terms_are_means_over_all_voxels():
 
 
 def test_surface_references_are_of_the_surface_and_interior_ones_of_anywhere(monkeypatch):
-    method, batch, asked = make_method("neighbour_vote"), make_batch(), []
+    method, batch, asked = make_method("neighbour_vote"), make_batch(size=16), []
 
     def draw(label, region, n_classes, *, k, redraws, generator):
         asked.append((region, k, redraws))
@@ -74,6 +74,7 @@ def test_surface_references_are_of_the_surface_and_interior_ones_of_anywhere(mon
     (shell, *surface), (anywhere, *interior) = asked
     assert torch.equal(shell, surface_shell(batch.y_l, 2))
     assert anywhere.all()
+    assert not shell.all()
     assert (surface, interior) == ([120, 5], [400, 1])
 
 
