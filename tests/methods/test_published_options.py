@@ -21,13 +21,7 @@ from ssltut.methods.registry import METHODS
 
 HEAD = re.compile(r"option {2,}published {2,}ours {2,}why$", re.MULTILINE)
 # Those of which nobody has written the table yet: none, when all are done.
-WITHOUT_TABLE = {
-    "cad",
-    "rpg",
-    "medl",
-    "c3s3",
-    "ersr",
-}
+WITHOUT_TABLE: set[str] = set()
 
 
 class Row(NamedTuple):

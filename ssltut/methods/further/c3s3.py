@@ -38,18 +38,18 @@ class C3S3(Method):
                    four pairs of views
     Prediction: mean of both.
 
-      option       published   ours  why
-      weight       0.1 or 0.5  0.1   left atrium or pancreas
-      rampup       2.4         2.4   released: 6,000 steps, of which 2,500 are trained
-      temperature  0.1         0.1
-      ce_share     0.8 or 0.5  0.8   left atrium or pancreas
-      agreement    1.0         1.0
-      contrast     1.0         0.1   released: in the losses of both networks, so 2 for each; here
-                                     at 1 its gradient starts at 15 times that of the labels, and
-                                     after 100 of 300 steps Dice is 0.01
-      tau          0.1         0.1
-      voxels       all         4096  drawn anew in each step; L_IUC lies near 2 ln N, and less moves
-                                     a voxel where N is large
+    option       published   ours  why
+    weight       0.1 or 0.5  0.1   left atrium or pancreas
+    rampup       2.4         2.4   released: 6,000 steps, of which 2,500 are trained
+    temperature  0.1         0.1
+    ce_share     0.8 or 0.5  0.8   left atrium or pancreas
+    agreement    1.0         1.0
+    contrast     1.0         0.1   released: in the losses of both networks, so 2 for each; here
+                                   at 1 its gradient starts at 15 times that of the labels, and
+                                   after 100 of 300 steps Dice is 0.01
+    tau          0.1         0.1
+    voxels       all         4096  drawn anew in each step; L_IUC lies near 2 ln N, and less moves
+                                   a voxel where N is large
 
     Ours: two noises (released: the same crop twice, so that dropout alone differs); cosines along
     the classes (released: along an axis of space), of vectors that count as no shorter than

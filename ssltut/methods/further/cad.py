@@ -100,14 +100,14 @@ class CAD(Consistency):
       MT         mean (p - p_teacher)^2 of both networks, the teacher's probabilities displaced as
                  the scan is
 
-      option           published  ours  why
-      weight           -          0.1   as in ABD, which has half of cross-entropy + Dice twice: of
-                                        labelled scans as they are, and displaced
-      rampup           -          1.0   as in ABD
-      threshold_first  -          0.6   published: it rises
-      threshold_last   -          0.9
-      side_first       -          1/8   published: it rises
-      side_last        -          1/3
+    option           published  ours  why
+    weight           -          0.1   as in ABD, which has half of cross-entropy + Dice twice: of
+                                      labelled scans as they are, and displaced
+    rampup           -          1.0   as in ABD
+    threshold_first  -          0.6   published: it rises
+    threshold_last   -          0.9   where it ends
+    side_first       -          1/8   published: it rises
+    side_last        -          1/3   where it ends
 
     Reconstructed from the abstract of CAD and the code of its parent ABD (Chi et al., CVPR 2024).
     Ours: the choice of the source, the sum of the terms, two networks of one kind (ABD: U-Net and

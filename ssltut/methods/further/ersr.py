@@ -73,20 +73,20 @@ class ERSR(Method):
     ρ = 0.5 + 0.5 ramp(t) of the scores stored in this epoch, and in any case the best of the batch.
     Only ``target`` has a prior; the others learn from labels.
 
-      option     published  ours       why
-      weight     1.0        2.0        published loss is half of Dice + focal + cross-entropy, ours
-                                       the whole of cross-entropy + Dice
-      pretrain   -          0.25       share of training on labels alone; published: another run
-      ema_decay  0.99       0.99       min(1 - 1 / (step + 1), 0.99), steps of the second stage
-      epoch      10 to 50   20         steps until all scores are forgotten: labelled images / 8
-      least      0.8        0.8        share of a batch that counts at least, rounded down, but one
-      shape      'ellipse'  'ellipse'  slice by slice; "sphere" or "ellipsoid" in 3D (ours)
-      mirror     'axis'     'axis'     the longest of the shape; "sagittal" (ours, 3D): halfway
-                                       between the two largest pieces, left and right
-      target     -          -1         the class that is round, -1 the last; published: the only one
-      reach      -          0.0        or how many radii around its thickest end the shape holds
-                                       (femoral head on its femur: 1.25)
-      overlap    0.0        0.8        least intersection over union of a shape and its mask
+    option     published  ours       why
+    weight     1.0        2.0        published loss is half of Dice + focal + cross-entropy, ours
+                                     the whole of cross-entropy + Dice
+    pretrain   -          0.25       share of training on labels alone; published: another run
+    ema_decay  0.99       0.99       min(1 - 1 / (step + 1), 0.99), steps of the second stage
+    epoch      10 to 50   20         steps until all scores are forgotten: labelled images / 8
+    least      0.8        0.8        share of a batch that counts at least, rounded down, but one
+    shape      'ellipse'  'ellipse'  slice by slice; "sphere" or "ellipsoid" in 3D (ours)
+    mirror     'axis'     'axis'     the longest of the shape; "sagittal" (ours, 3D): halfway
+                                     between the two largest pieces, left and right
+    target     -          -1         the class that is round, -1 the last; published: the only one
+    reach      -          0.0        or how many radii around its thickest end the shape holds
+                                     (femoral head on its femur: 1.25)
+    overlap    0.0        0.8        least intersection over union of a shape and its mask
 
     Ours: scores are those of scans, a mean over their slices with target (released: of positions in
     the epoch, empty masks first); a failed fit is left out (released: an empty mask); nothing is

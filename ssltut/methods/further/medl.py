@@ -35,12 +35,12 @@ class MEDL(Method):
     ζ = 2t/T - 1: sure voxels count more at first, unsure ones at the end. Prediction: mean of α/S
     of both.
 
-      option      published  ours  why
-      weight      1.0        1.0   of the term "pseudo"
-      curriculum  1.0        1.0   of the term of this name
-      evidence    -          1.0   of the term of this name, before its ramp
-      xi          -          0.5   Ξ, how far ω leaves 1; not in the paper (1)
-      det_weight  -          0.05  λ2; not in the paper (2)
+    option      published  ours  why
+    weight      1.0        1.0   of the term "pseudo"
+    curriculum  1.0        1.0   of the term of this name
+    evidence    -          1.0   of the term of this name, before its ramp
+    xi          -          0.5   Ξ, how far ω leaves 1; not in the paper (1)
+    det_weight  -          0.05  λ2; not in the paper (2)
 
     Further details that the paper leaves open, decided here: (3) exp gives the evidence; (4) CE and
     Dice are those of the softmax of z, the shares of the belief; (5) R = exp(-(u + H)), H in bits,

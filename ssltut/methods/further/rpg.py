@@ -73,17 +73,17 @@ class RPG(Method):
     full resolution trilinearly. They are those of this step's patches and of the steps before, so
     of all labelled scans.
 
-      option         published  ours  why
-      w_reference    -          1.0
-      w_consistency  -          1.0
-      warmup         -          0.1   share of training on labels alone
-      stride         -          2     voxels a side of a block: in 3D not all can be compared
-      neighbours     5          5
-      references     -          2048  of a class in the pool, the last ones
-      drawn          -          128   of a class in a step, so that a pool holds 16 steps
-      agreement      -          0.7   four of five neighbours
-      confidence     -          0.95  as in FixMatch
-      sigma_strong   -          0.1
+    option         published  ours  why
+    w_reference    -          1.0   ours
+    w_consistency  -          1.0   ours
+    warmup         -          0.1   share of training on labels alone
+    stride         -          2     voxels a side of a block: in 3D not all can be compared
+    neighbours     5          5
+    references     -          2048  of a class in the pool, the last ones
+    drawn          -          128   of a class in a step, so that a pool holds 16 steps
+    agreement      -          0.7   four of five neighbours
+    confidence     -          0.95  as in FixMatch
+    sigma_strong   -          0.1   noise on top of the strong view
 
     Reconstructed from the abstract and one caption, which give a pool of annotated images, the five
     nearest reference pixels and the weak and strong copies; all else is ours. References and weak
