@@ -46,7 +46,7 @@ title = {name: METHODS[name].title for name in METHODS}
 # and the way a scan is predicted. Two **bounds** frame the result: *labels only*, and *all labels*, which knows what the others must guess.
 #
 # And a **control**: *labels only, same batch* has the unlabelled patches in its batch, where batch norm sees them, and in no loss. What a
-# method gains by *learning* from them is what it has more than this. Without the control, an effect of the batch is easily taken for the method.
+# method gains by *learning* from them is what it has more than this.
 
 # %%
 seeds = tuple(seed + s for s in P.seeds)
@@ -108,8 +108,8 @@ show.intervals(both, bounds=(title["labels_only"], title["all_labels"]),
                alt=f"Mean and 95 % interval over patients of each method. Dice: {told}.")
 
 # %% [markdown]
-# *What to see:* intervals that overlap do **not** mean that two methods are equal. A hard patient is hard for both; the question is whether
-# one does better on the *same* patient.
+# *What to see:* intervals that overlap do **not** mean that two methods are equal. A hard patient is hard for both: which does better on the
+# *same* patient?
 #
 # ## Exercise 1: the paired difference
 #
@@ -352,7 +352,7 @@ show.strata_curves(six.rename(columns=named).assign(method=six.title), ylabel="H
 
 # %% [markdown]
 # **What to see.** With 2 labelled scans UA-MT and the neighbour vote beat labels only in Dice, none in HD95; with 8
-# mean teacher does in both. Embedding matching is at 1.16 (2) and 1.33 (8) of the best of the paper's table.
+# mean teacher does in both.
 
 # %% [markdown]
 # ## Why? An ablation
@@ -414,8 +414,7 @@ if len(longer):
     print(*(margin(longer, name, [rival]) for name in ours if name in set(longer.method) for rival in long_rivals), sep="\n")
 
 # %% [markdown]
-# **What to see.** *Labels only* is better here than any method after 600 steps: short runs ask who learns fast. The published method stands
-# with the others; our later votes stand near all labels.
+# **What to see.** *Labels only* is better here than any method after 600 steps: short runs ask who learns fast.
 #
 # ### Who fails where?
 #
@@ -462,7 +461,7 @@ if len(fresh):
 # %% [markdown]
 # **What to see.** Without a nail the uncertain voxels are borders, and there the network beats the match. With one, whole regions are uncertain,
 # and there the match wins. The *region vote* asks there alone; the *vote beside a host* does so beside UA-MT or MEDL, of references that also
-# lie alike, in scans that stand out. What that gains, and what is in doubt about it, is in docs/results.md.
+# lie alike, in scans that stand out. What that gains: docs/results.md.
 
 # %% [markdown]
 # ## Do it again

@@ -20,8 +20,6 @@ from ssltut.methods.contract import Method
 from ssltut.methods.registry import METHODS
 
 HEAD = re.compile(r"option {2,}published {2,}ours {2,}why$", re.MULTILINE)
-# Those of which nobody has written the table yet: none, when all are done.
-WITHOUT_TABLE: set[str] = set()
 
 
 class Row(NamedTuple):
@@ -69,7 +67,7 @@ def says(cell: str, value: object) -> bool:
     return cell in (str(value), repr(value))
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - WITHOUT_TABLE))
+@pytest.mark.parametrize("name", METHODS)
 def test_every_option_has_a_row_with_its_default_and_a_reason_where_it_is_not_published(name):
     options = options_of(METHODS[name])
     text = docstring(name)
@@ -82,11 +80,6 @@ def test_every_option_has_a_row_with_its_default_and_a_reason_where_it_is_not_pu
         assert says(row.ours, options[row.option]), f"{row.option} is {options[row.option]!r}"
         differs = not says(row.published, options[row.option])
         assert row.why or not differs, f"{row.option}: why?"
-
-
-def test_a_method_leaves_the_list_of_those_without_a_table_when_it_has_one():
-    have = {name for name in METHODS if HEAD.search(docstring(name))}
-    assert not have & WITHOUT_TABLE
 
 
 def test_rows_are_read_as_they_stand():
