@@ -511,7 +511,7 @@ if out:
     pd.concat(frames)[columns].to_csv(Path(out) / "06_comparing_with_baselines.csv", index=False)
 
 # %% [markdown]
-# *Something to try:* add `"ua_mt"` to `methods`; runs that are kept are not trained again. And the paper's ablation: `options={"embedding_matching": {"w_ps": 0.0}}`, in a folder of its own.
+# *Something to try:* add `"ua_mt"` to `methods`. And the paper's ablation: `options={"embedding_matching": {"w_ps": 0.0}}`, in a folder of its own.
 
 # %% tags=["instructor"]
 # Let each table write one sentence about the result before running "What came out", then compare. Which words claim more than the interval
