@@ -50,18 +50,18 @@ def cost(name: str, cohort: Cohort, config: TrainConfig, repeats: int) -> dict[s
     steps, after one that is not counted.
 
     Memory: all weights and buffers, and what the step keeps until its backward pass is done. A pass
-    takes a whole batch of patches.
+    takes as many patches as the configuration gives a step; one of fewer counts its share.
     """
     training = late_training(name, cohort, config)
-    passes: list[str] = []
+    patches: list[int] = []
     for role in training.method.networks:
         net = training.nets[role]
         inner = getattr(net, "module", net)  # trained networks are wrapped by Fabric
-        inner.register_forward_hook(lambda *_, role=role: passes.append(role))
+        inner.register_forward_pre_hook(lambda _, given: patches.append(len(given[0])))
     state = held(training.nets)
     seconds, kept = [], {}
     for _ in range(repeats + 1):
-        passes.clear()
+        patches.clear()
         kept = {}
 
         def keep(tensor: torch.Tensor, kept: dict[int, int] = kept) -> torch.Tensor:
@@ -75,7 +75,8 @@ def cost(name: str, cohort: Cohort, config: TrainConfig, repeats: int) -> dict[s
             training.step(batch)
         seconds.append(time.perf_counter() - begun)
     memory = sum((kept | state).values()) / 2**20
-    row = (len(passes), len(training.method.networks), memory, min(seconds[1:]))
+    passes = sum(patches) / (config.labelled + config.unlabelled)
+    row = (passes, len(training.method.networks), memory, min(seconds[1:]))
     return dict(zip(COSTS, row, strict=True))
 
 

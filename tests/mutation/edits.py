@@ -41,13 +41,23 @@ def edits_of(file: Path, root: Path) -> list[Edit]:
     for line in text.encode().splitlines(keepends=True):
         lines.append(lines[-1] + len(line))
     raw, found = text.encode(), []
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    facts = {id(node) for statement in ast.walk(tree) for node in facts_in(statement)}
+    for node in ast.walk(tree):
+        if id(node) in facts:
+            continue
         for start, end, new in changes(node, lines, raw):
             old = raw[start:end].decode()
             if old != new:
                 number = raw[:start].count(b"\n") + 1
                 found.append(Edit(str(file.relative_to(root)), number, start, end, new, old))
     return sorted(set(found))
+
+
+def facts_in(node: ast.AST) -> Iterator[ast.AST]:
+    """The constants of ``name, title, year = ...``: no test can know a year."""
+    if isinstance(node, ast.Assign) and "year" in ast.unparse(node.targets[0]):
+        yield from ast.walk(node.value)
 
 
 def span(node: ast.expr | ast.stmt, lines: list[int]) -> tuple[int, int]:

@@ -14,8 +14,8 @@ def test_passes_and_networks_are_counted_and_memory_grows_with_them() -> None:
     table = costs(toy_cohort(), names, replace(TINY, patch=(8, 8, 8)), repeats=1)
     assert list(table.columns) == COSTS
     assert (table["seconds a step"] > 0).all()
-    # UA-MT: student, teacher, 8 times the teacher
-    assert table["forward passes"].tolist() == [1, 2, 10, 3, 2, 2]
+    # UA-MT: all patches by the student, the unlabelled half 1 + 8 times by the teacher
+    assert table["forward passes"].tolist() == [1, 1.5, 5.5, 3, 2, 1.75]
     assert table["networks"].tolist() == [1, 2, 2, 1, 2, 2]
     memory = table["memory (MiB)"]
     assert memory["labels only"] < memory["mean teacher"] < memory["CPS"]
