@@ -55,8 +55,10 @@ def edits_of(file: Path, root: Path) -> list[Edit]:
 
 
 def facts_in(node: ast.AST) -> Iterator[ast.AST]:
-    """The constants of ``name, title, year = ...``: no test can know a year."""
+    """What no test can know: the year in ``name, title, year = ...``, and the guard ``strict=``."""
     if isinstance(node, ast.Assign) and "year" in ast.unparse(node.targets[0]):
+        yield from ast.walk(node.value)
+    if isinstance(node, ast.keyword) and node.arg == "strict":
         yield from ast.walk(node.value)
 
 
