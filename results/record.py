@@ -15,13 +15,18 @@ def write_record(
     """Write the rows of ``compare``, and what is the same for a run once, in ``NAME_runs.csv``.
 
     A record can be made in parts on several machines: runs it held before stay, unless ``rows`` has
-    their method, budget and seed again. Runs are sorted by budget, by the position of their method
-    in ``order``, and by seed. Returns the whole record.
+    their method, budget and seed again. Runs with other settings, such as those made under older
+    rules, leave the record, and a line says so. Runs are sorted by budget, by the position of their
+    method in ``order``, and by seed. Returns the whole record.
     """
     if (folder / f"{name}.csv").is_file():
         run, before = ["method", "budget", "seed"], recorded(name, folder)
         again = pd.MultiIndex.from_frame(rows[run])
         kept = before[~pd.MultiIndex.from_frame(before[run]).isin(again)]
+        same = settings_of(kept).isin(settings_of(rows))
+        if gone := kept.loc[~same, "config"].nunique():
+            print(f"{gone} runs with other settings leave the record {name}")
+        kept = kept[same]
         rows = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
     place = {method: n for n, method in enumerate(order)}
     rows = rows.sort_values(
@@ -34,3 +39,8 @@ def write_record(
     write_atomically(folder / f"{name}_runs.csv", settings.to_csv(index=False))
     write_atomically(folder / f"{name}.csv", rows.drop(columns=OF_A_RUN).to_csv(index=False))
     return rows
+
+
+def settings_of(rows: pd.DataFrame) -> pd.Series:
+    """The settings of the run of each row, but for its seed."""
+    return rows["settings"].str.replace(r'"seed": \d+', "", regex=True)

@@ -1,5 +1,6 @@
 """Records: read with the settings of each run, written once for each run, and made in parts."""
 
+import json
 import warnings
 from itertools import product
 from pathlib import Path
@@ -19,7 +20,9 @@ def rows() -> pd.DataFrame:
     """Rows of two methods and two seeds, as a comparison gives them; ``ua_mt`` comes first."""
     made = []
     for method, seed, case, metric in product(reversed(ORDER), (0, 1), "ab", ("dice", "hd95")):
-        of_run = dict.fromkeys(OF_A_RUN, f"{method} {seed}") | {"seconds": 1.5}
+        settings = json.dumps({"steps": 4, "seed": seed})
+        of_run = dict.fromkeys(OF_A_RUN, f"{method} {seed}")
+        of_run |= {"seconds": 1.5, "settings": settings}
         row = of_run | {"method": method, "seed": seed, "case": case, "metric": metric}
         row |= {"budget": 4, "config": f"c{method}{seed}", "value": 0.25 * seed, "patient": case}
         made.append(row | {"difficulty": 1.0, "class": "femur", "status": "ok"})
@@ -85,3 +88,16 @@ def test_a_record_made_in_parts_keeps_what_was_not_done_again_in_the_order_of_th
     assert set(again["config"]) == set(rows["config"].where(~of_bound, rows["config"] + "0"))
     found = recorded("toy", tmp_path)
     assert found.loc[found["method"] == "labels_only", "value"].eq(0.5).all()
+
+
+def test_runs_with_other_settings_leave_a_record_and_a_line_says_so(
+    rows: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    of_bound = rows["method"] == "labels_only"
+    write_record(rows[of_bound], "toy", ORDER, tmp_path)
+    write_record(rows[~of_bound], "toy", ORDER, tmp_path)
+    assert capsys.readouterr().out == ""
+    other = rows[~of_bound].assign(settings=json.dumps({"steps": 8, "seed": 0}))
+    whole = write_record(other, "toy", ORDER, tmp_path)
+    assert set(whole["method"]) == {"ua_mt"}
+    assert capsys.readouterr().out == "2 runs with other settings leave the record toy\n"
