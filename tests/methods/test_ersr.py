@@ -310,6 +310,13 @@ def test_photometric_changes_are_drawn_for_every_patch():
     assert same == pytest.approx(0.8**4, abs=0.08)
     assert torch.equal(y, photometric(x, generator_for("cpu", 0)))
     assert torch.isfinite(photometric(torch.zeros(50, 1, 4, 4, 1), generator_for("cpu", 1))).all()
+    # Neither a power nor a blur changes a flat patch: what is left is a shift and noise.
+    flat = photometric(torch.full((4000, 1, 4, 4, 4), 0.3), generator_for("cpu", 2)) - 0.3
+    shift = flat.mean((1, 2, 3, 4))
+    assert (shift.abs() > 1e-5).float().mean().item() == pytest.approx(1 - 0.8**2, abs=0.03)
+    assert shift.abs().max() < 0.13
+    assert shift.mean().item() == pytest.approx(0.0, abs=0.003)
+    assert flat.std((1, 2, 3, 4)).max().item() == pytest.approx(0.05, rel=0.3)
 
 
 @pytest.mark.parametrize(
