@@ -89,6 +89,7 @@ def test_the_table_keeps_the_last_score_of_every_scan():
     assert int(table.count) == 2
     assert table.limit(0.5) == 1.0
     assert table.limit(1.0) == 2.0
+    assert table.limit(0.0) == 1.0  # the lowest one always counts
     table.store(["c", "d"], [5.0, 6.0])  # the table is full: a, the oldest, goes
     assert sorted(table.scores.tolist()) == [2.0, 5.0, 6.0]
     assert table.recall("c") == 5.0
