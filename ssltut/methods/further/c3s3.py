@@ -46,7 +46,7 @@ class C3S3(Method):
     agreement    1.0         1.0
     contrast     1.0         0.1   released: in the losses of both networks, so 2 for each; here
                                    at 1 its gradient starts at 15 times that of the labels, and
-                                   after 100 of 300 steps Dice is 0.01
+                                   validation Dice after 300 steps is 0.02 (at 0.1: 0.29)
     tau          0.1         0.1
     voxels       all         4096  drawn anew in each step; L_IUC lies near 2 ln N, and less moves
                                    a voxel where N is large
