@@ -95,6 +95,7 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
                 statistics.strata(few[few["budget"] == middle], metric),
             )
         ]
+        control = statistics.title_of(statistics.baseline_of(part["method"]))
         against = statistics.differences(part, metric).rename(columns=statistics.title_of)
         pictures = {
             "budgets": show.budget_curves(
@@ -112,9 +113,9 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
             "paired": show.paired_strip(
                 dict(against.items()),
                 xlabel=(
-                    f"{ylabel.split(' (')[0]} minus that of {bounds[0]}, {middle} labelled scans"
+                    f"{ylabel.split(' (')[0]} minus that of {control}, {middle} labelled scans"
                 ),
-                alt=f"{metric} of every method minus labels only, a point a patient",
+                alt=f"{metric} of every method minus {control}, a point a patient",
             ),
         }
         for name, picture in pictures.items():

@@ -14,6 +14,7 @@ import pandas as pd
 from ssltut.evaluation.record import COSTS, read_rows
 from ssltut.evaluation.statistics import (
     HIGHER_IS_BETTER,
+    baseline_of,
     order_of,
     paired,
     summary,
@@ -27,7 +28,7 @@ UNITS = {"dice": ("Dice", 3), "hd95": ("HD95, mm", 1)}
 
 def markdown(rows: pd.DataFrame, metric: str) -> str:
     """A row a method: mean, interval over patients, spread over seeds, and the paired difference to
-    labels only; then the verdict.
+    the control; then the verdict.
     """
     (name, digits), against = UNITS[metric], paired(rows, metric)
     table = summary(rows, metric).merge(
@@ -39,7 +40,7 @@ def markdown(rows: pd.DataFrame, metric: str) -> str:
         name,
         "95 % interval",
         "sd over seeds",
-        "minus labels only",
+        f"minus {title_of(baseline_of(rows['method']))}",
         "p (Holm)",
         "wins / ties / losses",
     ]
@@ -63,7 +64,7 @@ def markdown(rows: pd.DataFrame, metric: str) -> str:
 
 def beside_costs(rows: pd.DataFrame, costs: pd.DataFrame) -> str:
     """A row a method: mean of each metric with its interval and the corrected p of its difference
-    to labels only, then what a step costs.
+    to the control, then what a step costs.
     """
     head, lines = named(rows)
     for metric, (name, digits) in UNITS.items():

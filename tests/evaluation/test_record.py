@@ -33,7 +33,7 @@ def test_a_record_of_the_project_is_read_in_silence() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = recorded("synthetic_class")
-    assert len(found) == 1800
+    assert len(found) == 2100
     assert set(found["method"]) >= {"labels_only", "all_labels"}
     assert isinstance(found["case"].iloc[0], str)
     assert set(COSTS) < set(recorded("costs"))
