@@ -6,7 +6,6 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import (
-    PARTS,
     Consistency,
     NetOutput,
     Nets,
@@ -88,7 +87,7 @@ class CCT(Consistency):
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """The auxiliary decoders see the unlabelled patches alone."""
-        x = torch.cat([self.view(batch, part) for part in PARTS])
+        x = self.patches(batch)
         n = len(batch.x_l)
         draws = {name: batch.generator("perturb", name) for name in PERTURBATIONS}
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import PARTS, Method, Nets, Network, Outs, Progress, Term, Terms
+from ssltut.methods.contract import Method, Nets, Network, Outs, Progress, Term, Terms
 from ssltut.methods.losses import dice_loss, mean_of, sharpen, sum_of
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.methods.schedules import ramp
@@ -77,14 +77,9 @@ class C3S3(Method):
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> dict[str, Views]:
         """Two views of all patches in one pass a network."""
-        x = torch.cat([*(self.view(batch, part) for part in PARTS), self.second_view(batch)])
+        x = torch.cat([self.patches(batch), self.patches(batch, "second view")])
         outs = {role: nets[role](x) for role in self.networks}
         return {role: out.split(len(x) // 2) for role, out in outs.items()}
-
-    def second_view(self, batch: Batch) -> Tensor:
-        patches = {"labelled": batch.x_l, "unlabelled": batch.unlabelled}
-        noises = {part: batch.noise(self.sigma_student, "second view", part) for part in patches}
-        return torch.cat([noises[part](x) for part, x in patches.items()])
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         fits = {role: fit(views, batch.y_l) for role, views in outs.items()}

@@ -143,10 +143,7 @@ class CAD(Consistency):
 
     def see(self, batch: Batch, nets: Nets, role: str = "student") -> NetOutput:
         """Every network sees the patches under noise of its own: two views."""
-        patches = {"labelled": batch.x_l, "unlabelled": batch.unlabelled}
-        noises = {part: batch.noise(self.sigma_student, role, part) for part in patches}
-        x = torch.cat([noises[part](x) for part, x in patches.items()])
-        return NetOutput(nets[role](x), len(batch.x_l))
+        return NetOutput(nets[role](self.patches(batch, role)), len(batch.x_l))
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         trained = {role: outs[role] for role in self.trained}

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import (
-    PARTS,
     Method,
     NetOutput,
     Nets,
@@ -145,7 +144,7 @@ class ERSR(Method):
             )
             images.append(refined.complete(batch.unlabelled, half, image, left))
         mirrored = batch.noise(self.sigma_student, "student", "mirror")(torch.cat(images))
-        x = torch.cat([*(self.view(batch, part) for part in PARTS), mirrored])
+        x = torch.cat([self.patches(batch), mirrored])
         out = NetOutput(nets["student"](x), len(batch.x_l))
         return {"student": out, "refined": refined, "scores": scores}
 

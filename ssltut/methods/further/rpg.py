@@ -115,10 +115,10 @@ class RPG(Method):
         width = student.classifier.in_channels
         return {"pool": ReferenceMemory(n_classes, self.references, width)}
 
-    def view(self, batch: Batch, part: Part) -> Tensor:
+    def view(self, batch: Batch, part: Part, who: str = "student") -> Tensor:
         """The student learns from strong views of unlabelled patches."""
         if part == "labelled":
-            return super().view(batch, part)
+            return super().view(batch, part, who)
         strong = strong_view(batch.unlabelled, batch.generator("strong"))
         return batch.noise(self.sigma_strong, "strong")(strong)
 

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import (
-    PARTS,
     Method,
     NetOutput,
     Nets,
@@ -140,7 +139,7 @@ class SelfPaced(Method):
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """Two views of all patches in one pass, through the encoder alone in the first stage."""
         student = nets["student"]
-        x = torch.cat([*(self.view(batch, part) for part in PARTS), self.second_view(batch)])
+        x = torch.cat([self.patches(batch), self.second_view(batch)])
         if progress.frac < self.pretrain:
             return {"bottleneck": student.encode(x)[-1]}
         out = student(x)

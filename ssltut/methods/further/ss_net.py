@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import PARTS, Method, Nets, Outs, Progress, Term, Terms
+from ssltut.methods.contract import Method, Nets, Outs, Progress, Term, Terms
 from ssltut.methods.further.adversarial import adversarial_direction, change, frozen_averages
 from ssltut.methods.losses import sum_of
 from ssltut.methods.matching.primitives import surface_shell, voxel_vectors
@@ -197,7 +197,7 @@ class SSNet(Method):
 
     def attack(self, batch: Batch, nets: Nets, p: Tensor) -> tuple[Tensor, Tensor]:
         """What the student sees (B, 1, X, Y, Z), and the change of it that changes ``p`` most."""
-        x = torch.cat([self.view(batch, part) for part in PARTS])
+        x = self.patches(batch)
         length = self.radius * math.sqrt(x[0].numel())
         draws = batch.generator("adversarial")
         return x, length * adversarial_direction(nets["student"], x, p, length, draws)
