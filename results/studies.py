@@ -59,17 +59,16 @@ class Study:
 
     def run(self, folder: Path, draw: int, arm: str) -> None:
         """Train and score one arm of one draw, or find it in ``folder``."""
-        method, options, changes = self.arms[arm].method, self.arms[arm].options, {}
-        changes.update(self.arms[arm].config)
+        chosen = self.arms[arm]
         compare(
             self.cohort(draw),
-            [method],
+            [chosen.method],
             folder / arm,
-            config=replace(self.config, **changes),
+            config=replace(self.config, **chosen.config),
             budgets=self.budgets,
             seeds=[draw],
             draw=False,
-            options={method: dict(options)},
+            options={chosen.method: dict(chosen.options)},
         )
 
     def rows(self, folder: Path) -> pd.DataFrame:
@@ -131,14 +130,17 @@ def main() -> None:
     parser.add_argument("study", choices=list(STUDIES))
     parser.add_argument("--draws", type=int, nargs="+")
     parser.add_argument("--arms", nargs="+")
+    parser.add_argument("--write", action="store_true")
     parser.add_argument("--folder", type=Path, default=cache_dir() / "studies")
     args = parser.parse_args()
     torch.set_num_threads(1)
     study, folder = STUDIES[args.study], args.folder / args.study
+    if args.write:
+        write_record(study.rows(folder), args.study, list(study.arms))
+        return
     for draw in args.draws or range(study.draws):
         for arm in args.arms or study.arms:
             study.run(folder, draw, arm)
-            write_record(study.rows(folder), args.study, list(study.arms))
 
 
 if __name__ == "__main__":
