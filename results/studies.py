@@ -5,7 +5,8 @@ its training scans, and which of them are labelled. The draws of a study share n
 all are judged on the same test scans, so that the draw is the unit of the statistics
 (ssltut.evaluation.draws). Every draw trains every arm before the next one begins, in one thread.
 
-Stopped, a study goes on where it was. ``--draws`` and ``--arms`` do a part; two parts with other
+Studies of real scans need their folder, ``--data`` (results/README.md says which). Stopped, a study
+goes on where it was. ``--draws`` and ``--arms`` do a part; two parts with other
 draws can run at the same time. Each call writes all that is done so far to results/NAME.csv and
 NAME_runs.csv. ``--trial`` runs everything once at toy size and writes only to the cache folder.
 """
@@ -17,15 +18,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from record import write_record
 
+from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort
 from ssltut.data.split import Split
+from ssltut.errors import ConfigError
 from ssltut.evaluation.compare import compare
 from ssltut.evaluation.record import read_rows
 from ssltut.files import cache_dir
+from ssltut.io.cohort_folder import read_cohort
+from ssltut.seeding import rng_for
 from ssltut.synthetic.cohorts import synthetic_cohort
 from ssltut.training.config import TrainConfig, profile_named
 
@@ -46,22 +52,23 @@ class Arm:
 class Study:
     """A task with its draws and arms.
 
-    cohort    the cohort of a draw: its training, validation and test scans
+    cohort    the cohort of a draw: its training, validation and test scans, which those of real
+              scans find below a folder
     draws     how many
     arms      by the name that the results have in the column ``method``
     """
 
-    cohort: Callable[[int], Cohort]
+    cohort: Callable[[int, Path | None], Cohort]
     draws: int
     arms: Mapping[str, Arm]
     config: TrainConfig
     budgets: tuple[int, ...] = (LABELLED,)
 
-    def run(self, folder: Path, draw: int, arm: str) -> None:
+    def run(self, folder: Path, draw: int, arm: str, data: Path | None = None) -> None:
         """Train and score one arm of one draw, or find it in ``folder``."""
         chosen = self.arms[arm]
         compare(
-            self.cohort(draw),
+            self.cohort(draw, data),
             [chosen.method],
             folder / arm,
             config=replace(self.config, **chosen.config),
@@ -81,7 +88,16 @@ class Study:
         return pd.concat(parts, ignore_index=True)
 
 
-def hips(draw: int, *, seed: int, test: int, draws: int, bone: bool, size: int = 48) -> Cohort:
+def hips(
+    draw: int,
+    data: Path | None = None,
+    *,
+    seed: int,
+    test: int,
+    draws: int,
+    bone: bool,
+    size: int = 48,
+) -> Cohort:
     """Synthetic hips: the first ``test`` scans of a seed for the test, then 20 for each draw."""
     scans = synthetic_cohort(test + draws * OF_A_DRAW, seed=seed, size=size, labelled=1, test=test)
     ids = list(scans.sources)
@@ -90,6 +106,28 @@ def hips(draw: int, *, seed: int, test: int, draws: int, bone: bool, size: int =
     split = Split(labelled, rest, tuple(own[-VALIDATION:]), tuple(ids[:test]))
     cohort = replace(scans, split=split)
     return cohort.as_bone() if bone else cohort
+
+
+def pelves(draw: int, data: Path | None, *, bone: bool, spacing: float = 3.0) -> Cohort:
+    """15 real pelvic MR scans in five folds: 3 for the test, 2 to watch, 4 labelled, 6 without.
+
+    A fold is a draw, so every scan is in one test. Each scan has mean 0 and standard deviation 1,
+    as the scale of MR means nothing.
+    """
+    if data is None:
+        raise ConfigError("the scans of this study are not part of the project", fix="give --data")
+    scans = replace(read_cohort(data).resampled(spacing), modality="MR")
+    order = rng_for(0, "folds of pelves").permutation(sorted(scans.sources))
+    turned = np.roll(order, -3 * draw).tolist()
+    test, validation, labelled, rest = np.split(turned, [3, 5, 9])
+    split = Split(*(tuple(map(str, part)) for part in (labelled, rest, validation, test)))
+    scans = replace(scans._changed(standardised, "standardised"), split=split)
+    return scans.as_bone() if bone else scans
+
+
+def standardised(case: Case) -> Case:
+    image = case.image.astype(np.float32)
+    return replace(case, image=(image - image.mean()) / image.std())
 
 
 SMALL = replace(
@@ -120,8 +158,32 @@ SETTINGS = {
     for name in BOUNDS
 }
 
+TABLE_OF_THE_PAPER = ("mean_teacher", "ua_mt", "cct", "mtc", "dtc")
+OTHERS = ("cps", "fixmatch", "urpc", "mc_net_plus", "bcp", "ss_net", "medl")
+VOTES = {
+    f"{title}, vote by {by}": Arm("vote_beside", {"host": host, "by": by})
+    for title, host in (("UA-MT", "ua_mt"), ("MEDL", "medl"))
+    for by in ("looks", "place", "both")
+}
+
+
+def arms(*methods: str, votes: bool = False) -> dict[str, Arm]:
+    """The lower bound and the control, these methods and perhaps the votes, the upper bound."""
+    plain = {name: Arm(name) for name in ("labels_only", "same_batch", *methods)}
+    return plain | (VOTES if votes else {}) | {"all_labels": Arm("all_labels")}
+
+
+WHOLE = arms(*TABLE_OF_THE_PAPER, *OTHERS, "embedding_matching", "neighbour_vote", votes=True)
+FEW = arms("mean_teacher", "ua_mt", "ss_net", "medl", "embedding_matching", votes=True)
+
 STUDIES = {
     "settings": Study(partial(hips, seed=500, test=40, draws=2, bone=True), 2, SETTINGS, SMALL),
+    "bone": Study(partial(hips, seed=300, test=60, draws=10, bone=True), 10, WHOLE, SMALL),
+    "bones": Study(partial(hips, seed=300, test=60, draws=10, bone=False), 10, WHOLE, SMALL),
+    "pelves": Study(partial(pelves, bone=False), 5, FEW, SMALL),
+    "pelves_bone": Study(
+        partial(pelves, bone=True), 5, arms("mean_teacher", "ua_mt", "embedding_matching"), SMALL
+    ),
 }
 
 
@@ -130,6 +192,7 @@ def main() -> None:
     parser.add_argument("study", choices=list(STUDIES))
     parser.add_argument("--draws", type=int, nargs="+")
     parser.add_argument("--arms", nargs="+")
+    parser.add_argument("--data", type=Path, help="folder of the real scans")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--folder", type=Path, default=cache_dir() / "studies")
     args = parser.parse_args()
@@ -140,7 +203,7 @@ def main() -> None:
         return
     for draw in args.draws or range(study.draws):
         for arm in args.arms or study.arms:
-            study.run(folder, draw, arm)
+            study.run(folder, draw, arm, args.data)
 
 
 if __name__ == "__main__":
