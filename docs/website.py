@@ -48,7 +48,10 @@ FIRST = (
     "explore_matches",
     "correspondences",
 )  # on the start page
-FIGURES = ROOT / "results" / "figures"
+FIGURES = {  # where pictures of the results lie in the project, and on the site
+    "../results/figures/": "figures/",
+    "../results/archive/figures/": "figures/archive/",
+}
 PLACES = {str(ROOT / "build"): "build", str(ROOT): ".", str(Path.home()): "~"}
 
 
@@ -132,9 +135,12 @@ def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> 
     """Fill ``source`` with everything Sphinx reads."""
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(docs, source, ignore=shutil.ignore_patterns("*.pyc", "__pycache__"))
-    shutil.copytree(FIGURES, source / "figures")
+    for here, there in FIGURES.items():
+        shutil.copytree(HERE / here, source / there)
     for page in source.glob("*.md"):  # these links are right where the pages lie in the project
-        text = page.read_text(encoding="utf-8").replace("../results/figures/", "figures/")
+        text = page.read_text(encoding="utf-8")
+        for here, there in FIGURES.items():
+            text = text.replace(here, there)
         page.write_text(text, encoding="utf-8")
     chosen = write_notebooks(source, runs, profile)
     shown = ["::::{container} pictures", "", *chosen, "::::"] if chosen else []

@@ -281,7 +281,7 @@ from ssltut.evaluation.record import COSTS
 from ssltut.evaluation.statistics import strata
 from ssltut.methods.registry import title_of
 
-bench = recorded("synthetic_bench")
+bench = recorded("archive/synthetic_bench")
 for number, part in bench.groupby("budget"):
     print(f"{number} labelled: {part.method.nunique()} methods, {part.seed.nunique()} seeds, {part.patient.nunique()} patients, "
           f"{part.groupby('config').seconds.first().sum() / 3600:.1f} hours on {part.machine.iloc[0]}")
@@ -360,13 +360,13 @@ show.strata_curves(six.rename(columns=named).assign(method=six.title), ylabel="H
 # Parts of embedding matching on and off, and variants of the neighbour vote. Same scans, draws and seeds as above.
 
 # %%
-parts = recorded("ablation")
+parts = recorded("archive/ablation")
 if len(parts):
     both = pd.concat([parts, middle[middle.method.isin([*ours, "labels_only", "mean_teacher", "all_labels"]) & middle.seed.isin(parts.seed)]])
     lines = pd.DataFrame({metric: summary(both, metric).set_index("title")["mean"] for metric in ("dice", "hd95")})
     print(f"{parts.seed.nunique()} seed(s)\n{lines.round(3)}")
     print("\n".join(margin(pd.concat([parts, middle[middle.seed.isin(parts.seed)]]), name, rivals) for name in parts.method.unique()))
-    fresh = recorded("confirmation")  # what gained, and the best of the others, on another cohort with other draws
+    fresh = recorded("archive/confirmation")  # what gained, and the best of the others, on another cohort with other draws
     print("\nOn new scans:", *(margin(fresh, name, [rival]) for name in fresh.method.unique() if name.startswith("vote")
                               for rival in ("ua_mt", "medl", "labels_only")), sep="\n  ")
 else:
@@ -405,7 +405,7 @@ def whole(rows: pd.DataFrame) -> pd.DataFrame:
     """The methods that have all seeds."""
     return rows[rows.groupby("method").seed.transform("nunique") == rows.seed.nunique()]
 
-longer = whole(recorded("synthetic_bench_2400"))
+longer = whole(recorded("archive/synthetic_bench_2400"))
 long_rivals = [name for name in rivals if name in set(longer.method)]
 if len(longer):
     short = middle[middle.seed.isin(longer.seed) & middle.method.isin(longer.method)]
@@ -440,7 +440,7 @@ show.planes(nailed.image, spacing=nailed.spacing, overlay=nailed.label, table=sm
 # untouched scans, how often is the network of *labels only* right, and how often the most similar voxels of its labelled scans?
 
 # %%
-asked = recorded("nails")
+asked = recorded("archive/nails")
 regions = None
 if len(asked):
     print(asked.drop(columns=["command", "commit", "machine"]).round(3).to_string(index=False))
@@ -452,7 +452,7 @@ if len(asked):
 regions
 
 # %%
-fresh = whole(recorded("new_scans_seed9"))
+fresh = whole(recorded("archive/new_scans_seed9"))
 if len(fresh):
     print(f"{fresh.patient.nunique()} new scans, {fresh.seed.nunique()} seeds:")
     print(pd.DataFrame({metric: summary(fresh, metric).set_index("title")["mean"] for metric in ("dice", "hd95")}).round(3))

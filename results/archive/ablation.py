@@ -1,7 +1,7 @@
-"""What each part of embedding matching is worth: ``python results/ablation.py``.
+"""What each part of embedding matching is worth: ``python results/archive/ablation.py``.
 
-Writes results/ablation.csv and ablation_runs.csv: variants of the published form, of the neighbour
-vote and of the vote beside a host on the cohort, settings, draws and seeds of
+Writes ablation.csv and ablation_runs.csv in this folder: variants of the published form, of the
+neighbour vote and of the vote beside a host on the cohort, settings, draws and seeds of
 results/synthetic_bench.py at 4 labelled scans, so that their rows can be compared with
 synthetic_bench.csv; the column ``method`` has their names. About three hours on two cores. Stopped,
 it goes on where it was; ``--variants`` and ``--seeds`` do a part, and each call writes all that is
@@ -13,9 +13,13 @@ half resolution, the teacher's query, an earlier height): commit 18f459e trains 
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from record import write_record
 from synthetic_bench import COHORT, MIDDLE, SEEDS, STEPS, collected, settings
 
@@ -67,7 +71,7 @@ def main() -> None:
     rows = pd.concat(
         [collected(folder / name).assign(method=name) for name in done], ignore_index=True
     )
-    rows = write_record(rows, "ablation", list(VARIANTS))
+    rows = write_record(rows, "ablation", list(VARIANTS), Path(__file__).parent)
     for metric in ("dice", "hd95"):
         print(
             statistics.summary(rows, metric)

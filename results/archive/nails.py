@@ -1,18 +1,24 @@
-"""Patients with a nail in the femur, when no labelled scan has one: ``python results/nails.py``.
+"""Patients with a nail in the femur, when no labelled scan has one.
 
-Writes results/nails.csv and figures/nails.png from the kept runs of
+``python results/archive/nails.py``
+
+Writes nails.csv and figures/nails.png in this folder from the kept runs of
 ``results/synthetic_bench.py --steps 2400`` with seed 2: no labelled scan has a nail, one of the
 unlabelled scans has one. The picture shows what six methods predict for a test scan with a nail.
-The table holds, for the labels-only network on the scans of results/new_scans.py with and without a
+The table holds, for the labels-only network on the scans of new_scans.py with and without a
 nail: how often is it right at voxels of rising uncertainty (of the voxel, or of the region around
 it)? How often is a vote right of the most similar labelled voxels, of those that also lie at a
 similar place, and of those that only lie at a similar place?
 """
 
+import sys
 from pathlib import Path
 
 import pandas as pd
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from new_scans import SCANS, STEPS
 from synthetic_bench import COHORT, MIDDLE, collected
 from torch import Tensor

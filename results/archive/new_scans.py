@@ -1,6 +1,6 @@
-"""The longer runs on new test scans: ``python results/new_scans.py``.
+"""The longer runs on new test scans: ``python results/archive/new_scans.py``.
 
-Writes results/new_scans.csv and new_scans_runs.csv: every kept run of
+Writes new_scans.csv and new_scans_runs.csv in this folder: every kept run of
 ``results/synthetic_bench.py --steps 2400`` (its cache folder, or ``--folder``) on 100 test scans of
 another cohort from the same generator (seed 5), because the bench's own 18 hold two nails, too few
 for a paired test. ``--record new_scans_200`` takes 200 scans of seed 6, ``new_scans_300`` 300 of
@@ -10,9 +10,13 @@ earlier ones had been seen. Only Dice and HD95 are kept. Nothing is trained or c
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from record import write_record
 from synthetic_bench import COHORT, collected
 
@@ -72,7 +76,8 @@ def main() -> None:
             )
             print(f"{known['method']}, seed {known['seed']}: scored", flush=True)
         parts.append(read_rows(file).query("metric in @METRICS"))
-    rows = write_record(pd.concat(parts, ignore_index=True), args.record, list(METHODS))
+    scored = pd.concat(parts, ignore_index=True)
+    rows = write_record(scored, args.record, list(METHODS), Path(__file__).parent)
     print(statistics.report(rows, "hd95"))
 
 
