@@ -31,6 +31,7 @@ from ssltut.evaluation.compare import compare
 from ssltut.evaluation.record import read_rows
 from ssltut.files import cache_dir
 from ssltut.io.cohort_folder import read_cohort
+from ssltut.io.left_atrium import read_atrium
 from ssltut.seeding import rng_for
 from ssltut.synthetic.cohorts import synthetic_cohort
 from ssltut.training.config import TrainConfig, profile_named
@@ -125,6 +126,20 @@ def pelves(draw: int, data: Path | None, *, bone: bool, spacing: float = 3.0) ->
     return scans.as_bone() if bone else scans
 
 
+def atria(draw: int, data: Path | None, *, labelled: int, spacing: float = 2.5) -> Cohort:
+    """The left atrium: draw 0 is the published order, each next one goes on in the list.
+
+    80 scans, of which the last 16 are the test and the 4 before them are watched.
+    """
+    if data is None:
+        raise ConfigError("the scans of this study are not part of the project", fix="give --data")
+    scans = read_atrium(data).resampled(spacing)
+    pool = [*scans.split.labelled, *scans.split.unlabelled]
+    chosen = tuple(pool[draw * labelled : (draw + 1) * labelled])
+    rest = tuple(case_id for case_id in pool if case_id not in chosen)
+    return replace(scans, split=replace(scans.split, labelled=chosen, unlabelled=rest))
+
+
 def standardised(case: Case) -> Case:
     image = case.image.astype(np.float32)
     return replace(case, image=(image - image.mean()) / image.std())
@@ -140,6 +155,9 @@ SMALL = replace(
     precision="32-true",
 )
 """A U-Net of 4 channels on small synthetic hips: 48 voxels a side of 3.3 mm."""
+
+ATRIUM = replace(SMALL, steps=2000, lr=2e-3, width=8, patch=(28, 28, 20), validate_every=1000)
+"""Patches of 70 x 70 x 50 mm, the extent of the published ones, at 2.5 mm."""
 
 BOUNDS = ("labels_only", "all_labels")
 SETTINGS = {
@@ -184,6 +202,17 @@ STUDIES = {
     "pelves_bone": Study(
         partial(pelves, bone=True), 5, arms("mean_teacher", "ua_mt", "embedding_matching"), SMALL
     ),
+    **{
+        f"atria_{arch}_{labelled}": Study(
+            partial(atria, labelled=labelled),
+            3,
+            arms("mean_teacher", "ua_mt", "ss_net", "medl", "bcp", "embedding_matching"),
+            replace(ATRIUM, arch=arch),
+            budgets=(labelled,),
+        )
+        for arch in ("unet", "vnet")
+        for labelled in (4, 8)
+    },
 }
 
 
