@@ -6,15 +6,18 @@ all are judged on the same test scans, so that the draw is the unit of the stati
 (ssltut.evaluation.draws). Every draw trains every arm before the next one begins, in one thread.
 
 Studies of real scans need their folder, ``--data`` (results/README.md says which). Stopped, a study
-goes on where it was. ``--draws`` and ``--arms`` do a part; two parts with other
-draws can run at the same time. Each call writes all that is done so far to results/NAME.csv and
-NAME_runs.csv. ``--trial`` runs everything once at toy size and writes only to the cache folder.
+goes on where it was, in a run that was under way from its last validation; ``--minutes`` stops it
+in time. ``--draws`` and ``--arms`` do a part; two parts with other draws can run at the same time.
+``--write`` trains nothing: it writes all that is done so far to NAME.csv and NAME_runs.csv in this
+folder, or in that of ``--to``. The study ``toy`` takes seconds, to try this script.
 """
 
 import argparse
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +27,11 @@ import torch
 from record import write_record
 
 from ssltut.data.case import Case
-from ssltut.data.cohort import Cohort
+from ssltut.data.cohort import Cohort, Source
 from ssltut.data.split import Split
 from ssltut.errors import ConfigError
 from ssltut.evaluation.compare import compare
-from ssltut.evaluation.record import read_rows
+from ssltut.evaluation.record import RECORDS, read_rows
 from ssltut.files import cache_dir
 from ssltut.io.cohort_folder import read_cohort
 from ssltut.io.left_atrium import read_atrium
@@ -193,14 +196,30 @@ def arms(*methods: str, votes: bool = False) -> dict[str, Arm]:
 
 WHOLE = arms(*TABLE_OF_THE_PAPER, *OTHERS, "embedding_matching", "neighbour_vote", votes=True)
 FEW = arms("mean_teacher", "ua_mt", "ss_net", "medl", "embedding_matching", votes=True)
+PAPER = arms("mean_teacher", "ua_mt", "embedding_matching")
+
+LARGE = replace(SMALL, steps=600, width=16, patch=(48, 48, 48), validate_every=200)
+"""For one GPU (results/gpu.sh): SMALL at twice the resolution, with four times the channels.
+
+On an H100 a step has at least the seconds of the class size in results/gpu/speed.csv, where the GPU
+waits for the host, and at most those and 1/8 of the full size's (48^3 of 96^3 voxels): .010 to .017
+for labels only, .021 to .038 for the mean teacher, .039 to .073 for UA-MT, .041 to .069 for
+embedding matching. 600 steps of the slowest are 25 to 44 s.
+"""
+TOY = replace(SMALL, steps=4, patch=(16, 16, 16), depth=2, validate_every=2)
 
 STUDIES = {
     "settings": Study(partial(hips, seed=500, test=40, draws=2, bone=True), 2, SETTINGS, SMALL),
     "bone": Study(partial(hips, seed=300, test=60, draws=10, bone=True), 10, WHOLE, SMALL),
     "bones": Study(partial(hips, seed=300, test=60, draws=10, bone=False), 10, WHOLE, SMALL),
     "pelves": Study(partial(pelves, bone=False), 5, FEW, SMALL),
-    "pelves_bone": Study(
-        partial(pelves, bone=True), 5, arms("mean_teacher", "ua_mt", "embedding_matching"), SMALL
+    "pelves_bone": Study(partial(pelves, bone=True), 5, PAPER, SMALL),
+    "gpu": Study(partial(hips, seed=600, test=20, draws=3, bone=True, size=96), 3, PAPER, LARGE),
+    "toy": Study(
+        partial(hips, seed=600, test=2, draws=1, bone=True, size=32),
+        1,
+        {name: Arm(name) for name in ("labels_only", "embedding_matching")},
+        TOY,
     ),
     **{
         f"atria_{arch}_{labelled}": Study(
@@ -216,20 +235,52 @@ STUDIES = {
 }
 
 
+def stop_after(minutes: float) -> None:
+    """End this process when so many minutes are over; a run under way keeps its checkpoint."""
+
+    def stop(*_: object) -> None:
+        print("no time for the rest: the same command goes on", flush=True)
+        raise SystemExit(0)  # no Exception: a comparison would take it for a failed run
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 60.0 * minutes)
+
+
+def make_scans(study: Study, processes: int) -> None:
+    """Make the synthetic scans that are not in the cache yet, in so many processes."""
+    sources: dict[str, Source] = {}
+    for draw in range(study.draws):
+        cohort = study.cohort(draw, None)
+        sources |= {case_id: cohort.sources[case_id] for case_id in cohort.split.all}
+    with get_context("fork").Pool(processes) as pool:
+        pool.map(make_scan, sources.values(), chunksize=1)
+
+
+def make_scan(source: Source) -> None:
+    source.load()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("study", choices=list(STUDIES))
     parser.add_argument("--draws", type=int, nargs="+")
     parser.add_argument("--arms", nargs="+")
     parser.add_argument("--data", type=Path, help="folder of the real scans")
+    parser.add_argument("--scans", type=int, help="make the scans first, in so many processes")
+    parser.add_argument("--minutes", type=float, help="stop after")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--to", type=Path, default=RECORDS, help="folder of the record")
     parser.add_argument("--folder", type=Path, default=cache_dir() / "studies")
     args = parser.parse_args()
     torch.set_num_threads(1)
     study, folder = STUDIES[args.study], args.folder / args.study
     if args.write:
-        write_record(study.rows(folder), args.study, list(study.arms))
+        write_record(study.rows(folder), args.study, list(study.arms), args.to)
         return
+    if args.minutes is not None:
+        stop_after(args.minutes)
+    if args.scans:
+        make_scans(study, args.scans)
     for draw in args.draws or range(study.draws):
         for arm in args.arms or study.arms:
             study.run(folder, draw, arm, args.data)
