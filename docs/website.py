@@ -52,6 +52,7 @@ FIGURES = {  # where pictures of the results lie in the project, and on the site
     "../results/figures/": "figures/",
     "../results/archive/figures/": "figures/archive/",
 }
+NOTEBOOK_FIGURES = ROOT / "notebooks" / "figures"
 PLACES = {str(ROOT / "build"): "build", str(ROOT): ".", str(Path.home()): "~"}
 
 
@@ -89,7 +90,7 @@ def page_of(run: nbformat.NotebookNode) -> nbformat.NotebookNode:
     book.cells = [cell for cell in book.cells if "injected-parameters" not in tool.tags(cell)]
     for cell in book.cells:
         if cell.cell_type == "markdown":
-            cell.source = pages.BADGE.sub(r"\1", cell.source)
+            cell.source = links_of_the_site(pages.BADGE.sub(r"\1", cell.source))
         if "solution" in tool.tags(cell):
             cell.metadata["tags"] = [*tool.tags(cell), "hide-input"]
         for output in cell.get("outputs", []):
@@ -97,6 +98,16 @@ def page_of(run: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 for name in {"text", "text/plain", "text/html"} & set(holder):
                     holder[name] = without_paths(holder[name])
     return book
+
+
+def links_of_the_site(text: str) -> str:
+    """``text`` of a solution with links to the pages of the site. Code is not on the site: of a
+    link to a file only the words stay.
+    """
+    text = text.replace("](../../docs/", "](../").replace(
+        "](../../results/figures/", "](../figures/"
+    )
+    return re.sub(r"\[([^\]]*)\]\(\.\./\.\./[^)]*\)", r"\1", text)
 
 
 def without_paths(text: str) -> str:
@@ -137,6 +148,8 @@ def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> 
     shutil.copytree(docs, source, ignore=shutil.ignore_patterns("*.pyc", "__pycache__"))
     for here, there in FIGURES.items():
         shutil.copytree(HERE / here, source / there)
+    if NOTEBOOK_FIGURES.is_dir():
+        shutil.copytree(NOTEBOOK_FIGURES, source / "figures", dirs_exist_ok=True)
     for page in source.glob("*.md"):  # these links are right where the pages lie in the project
         text = page.read_text(encoding="utf-8")
         for here, there in FIGURES.items():

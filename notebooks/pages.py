@@ -46,6 +46,9 @@ NO_PICTURE = "(a live view that was saved without a picture: run the notebook to
 MATH = re.compile(
     r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|(?<!\\)\$(?![\s\d])([^$\n]+?)(?<!\s)\$|\\?\$", re.DOTALL
 )
+# Pictures that a notebook's text shows, as a solution links them.
+FIGURE = re.compile(r"!\[([^\]]*)\]\((?:\.\./)?figures/([\w.-]+)\)")
+FIGURES = Path(__file__).resolve().parent / "figures"
 BADGE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]*\)")
 
 
@@ -78,7 +81,8 @@ def notebook_page(book: nbformat.NotebookNode) -> str:
     book.metadata.pop("widgets", None)
     for cell in book.cells:
         if cell.cell_type == "markdown":
-            cell.source = MATH.sub(_formula, BADGE.sub(r"\1", cell.source))
+            text = FIGURE.sub(_figure, BADGE.sub(r"\1", cell.source))
+            cell.source = MATH.sub(_formula, text)
         for output in cell.get("outputs", []):
             if {"image/png", "image/svg+xml"} & set(data := output.get("data", {})):
                 data.pop("text/html", None)  # a live view wants scripts: its picture is the page's
@@ -86,6 +90,12 @@ def notebook_page(book: nbformat.NotebookNode) -> str:
                 output.data = {"text/plain": NO_PICTURE}
     body, _ = HTMLExporter(template_name="basic", embed_images=True).from_notebook_node(book)
     return page(title(book), f'<p><a href="index.html">All notebooks</a></p>\n{body}')
+
+
+def _figure(found: re.Match) -> str:
+    """A picture of the text, inside the page."""
+    picture = base64.b64encode((FIGURES / found[2]).read_bytes()).decode()
+    return f'<img alt="{html.escape(found[1])}" src="data:image/png;base64,{picture}">'
 
 
 def _formula(found: re.Match) -> str:

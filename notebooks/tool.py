@@ -1,14 +1,13 @@
-"""Make and check the notebooks: ``python notebooks/tool.py build`` and ``python notebooks/tool.py
-check``.
+"""Make, check and count the notebooks: ``python notebooks/tool.py build``, ``check`` or ``table``.
 
 ``masters/NN_name.py`` (percent format, read by jupytext) is the truth. From it come
 ``NN_name.ipynb`` for learners and ``solutions/NN_name.ipynb``, both without outputs and the same to
 the byte on every machine. Cell tags: ``parameters``, ``solution`` (the lines between ``# >>>
-solution: hint`` and ``# <<< solution`` become a stub, the tag ``exercise``), ``check`` and
-``instructor`` (solutions only).
+solution: what to do`` and ``# <<< solution`` become a stub, the tag ``exercise``), ``check`` and
+``instructor`` (solutions only). The rules that ``check`` applies are in ``rules.py``. The minutes
+of a notebook stand in its title cell, and ``build`` copies them to the tables that repeat them.
 """
 
-import ast
 import hashlib
 import re
 import sys
@@ -17,18 +16,20 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-from IPython.core.inputtransformer2 import TransformerManager
+from rules import BLOCK, ROOT, Lesson, assigned, lines_of, minutes, problems, tags, words
 
 HERE = Path(__file__).resolve().parent
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-MAX_WORDS, MAX_LINES = 1200, 15
-OPENING, CLOSING = "you will be able to", "you can now"
-BLOCK = re.compile(
-    r"^([ \t]*)# >>> solution: (\S.*)\n((?:.*\n)*?)[ \t]*# <<< solution[ \t]*$", re.MULTILINE
+# Tables that repeat the minutes: a row begins with a notebook's number and ends with its minutes.
+REPEATED = (
+    ROOT / "README.md",
+    ROOT / "docs" / "instructor.md",
+    HERE / "masters" / "00_start_here.py",
 )
+ROW = re.compile(r"^((?:# )?\| \[?(\d\d)\b.*\|) *(\d*) *\| *(\d*) *\| *(\d*) *\|$", re.MULTILINE)
 
 
 def masters(here: Path = HERE) -> list[Path]:
@@ -41,9 +42,9 @@ def read(master: Path) -> nbformat.NotebookNode:
     return jupytext.reads(master.read_text(encoding="utf-8"), fmt="py:percent")
 
 
-def tags(cell: nbformat.NotebookNode) -> list[str]:
-    """The tags of a cell."""
-    return cell.metadata.get("tags", [])
+def lesson(master: Path) -> Lesson:
+    """A master with its name and folder, as the rules read it."""
+    return Lesson(master.stem, master.parents[1], read(master))
 
 
 def copy(master: nbformat.NotebookNode, *, solution: bool) -> nbformat.NotebookNode:
@@ -54,121 +55,45 @@ def copy(master: nbformat.NotebookNode, *, solution: bool) -> nbformat.NotebookN
     for cell in master.cells:
         if "instructor" in tags(cell) and not solution:
             continue
-        code = cell.cell_type == "code"
-        source = (
-            BLOCK.sub((lambda block: block[3].rstrip("\n")) if solution else _stub, cell.source)
-            if code
-            else cell.source
+        source = _source(cell, solution=solution)
+        make = (
+            nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
         )
-        new = (nbformat.v4.new_code_cell if code else nbformat.v4.new_markdown_cell)(source)
+        new = make(source)
         if tags(cell):
             new.metadata["tags"] = [
                 tag if solution or tag != "solution" else "exercise" for tag in tags(cell)
             ]
         key = hashlib.sha256(f"{cell.cell_type} {source}".encode()).hexdigest()[:12]
-        new["id"] = (
-            f"{key}-{seen[key]}" if seen[key] else key
-        )  # from the content: an edit elsewhere leaves the id alone
+        # From the content: an edit elsewhere leaves the id alone.
+        new["id"] = f"{key}-{seen[key]}" if seen[key] else key
         seen[key] += 1
         book.cells.append(new)
     return book
 
 
+def _source(cell: nbformat.NotebookNode, *, solution: bool) -> str:
+    """The text of a cell in a copy. Solutions lie one folder deeper, so their links start there."""
+    if cell.cell_type == "code":
+        return BLOCK.sub(_answer if solution else _stub, cell.source)
+    if not solution:
+        return cell.source
+    deeper = cell.source.replace("](../", "](../../")
+    return deeper.replace("](figures/", "](../figures/")
+
+
+def _answer(block: re.Match) -> str:
+    return block[3].rstrip("\n")
+
+
 def _stub(block: re.Match) -> str:
-    return f"{block[1]}raise NotImplementedError({'Your turn: ' + block[2].strip()!r})"
-
-
-def problems(book: nbformat.NotebookNode) -> list[str]:
-    """What breaks the house rules in a master, one line each; empty when it is sound."""
-    code = [cell for cell in book.cells if cell.cell_type == "code"]
-    prose = [
-        cell.source
-        for cell in book.cells
-        if cell.cell_type == "markdown" and "instructor" not in tags(cell)
-    ]
-    found = []
-    if (count := sum("parameters" in tags(cell) for cell in code)) != 1:
-        found.append(f"{count} cells tagged parameters instead of one")
-    steps = [tag for cell in code for tag in tags(cell) if tag in ("solution", "check")]
-    if steps != ["solution", "check"] * (len(steps) // 2) or len(steps) < 4:
-        found.append(
-            "needs at least two exercises, each a solution cell and then its check cell, has"
-            f" {' '.join(steps) or 'none'}"
-        )
-    first, last = (
-        [_bullets(text, mark) for text in part if mark in text.lower()]
-        for part, mark in ((prose[:2], OPENING), (prose[-1:], CLOSING))
+    """What stands in the place of an answer: in a function an error, elsewhere ``name = ...``."""
+    indent, task, answer = block.groups()
+    if indent:
+        return f"{indent}raise NotImplementedError({'Your turn: ' + task.strip()!r})"
+    return "\n".join(
+        [f"# Your turn: {task.strip()}", *(f"{name} = ..." for name in assigned(answer))]
     )
-    if not first or not first[0]:
-        found.append(f"does not open with a list under '{OPENING}'")
-    elif (
-        not last
-        or [end[: len(start)] for start, end in zip(first[0], last[0], strict=False)] != first[0]
-        or len(last[0]) != len(first[0])
-    ):
-        found.append(
-            f"does not close with the opening list under '{CLOSING}' (answers may follow each text)"
-        )
-    if (words := sum(len(text.split()) for text in prose)) > MAX_WORDS:
-        found.append(f"{words} words of markdown, more than {MAX_WORDS}")
-    return found + [
-        f"code cell {n}: {problem}"
-        for n, cell in enumerate(code, 1)
-        for problem in _code_problems(cell)
-    ]
-
-
-def _bullets(text: str, mark: str) -> list[str]:
-    """The bullets of the first list after ``mark``, wrapped lines joined."""
-    items: list[str] = []
-    for line in text[text.lower().index(mark) :].splitlines()[1:]:
-        if line.startswith("- "):
-            items.append(line[2:].strip())
-        elif items and line.startswith("  "):
-            items[-1] += " " + line.strip()
-        elif items:
-            break
-    return items
-
-
-def _code_problems(cell: nbformat.NotebookNode) -> list[str]:
-    found, blocks = [], len(BLOCK.findall(cell.source))
-    lines = [
-        line
-        for line in cell.source.splitlines()
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-    if len(lines) > MAX_LINES and "parameters" not in tags(cell):
-        found.append(
-            f"{len(lines)} lines, more than {MAX_LINES}: the package is the place for them"
-        )
-    if len(re.findall(r"(?:>>>|<<<) solution", cell.source)) != 2 * blocks:
-        found.append(
-            "a marker that is not one of a pair '# >>> solution: hint' and '# <<< solution'"
-        )
-    if ("solution" in tags(cell)) != (blocks > 0):
-        found.append(
-            "solution tag without markers" if not blocks else "solution markers without the tag"
-        )
-    tree = ast.parse(TransformerManager().transform_cell(cell.source))
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        at = call.func
-        if (
-            isinstance(at, ast.Attribute)
-            and isinstance(at.value, ast.Name)
-            and at.value.id == "show"
-        ):
-            if at.attr not in ("frontend", "surface") and "alt" not in [
-                keyword.arg for keyword in call.keywords
-            ]:
-                found.append(f"show.{at.attr} without alt=")
-        elif isinstance(at, ast.Attribute) and at.attr == "show" and not call.args:
-            found.append(f"{ast.unparse(at)}() draws a figure without alt text")
-    return found + [
-        "imports from ssltut.show: write show.name(...), so that alt= can be checked"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ssltut.show")
-    ]
 
 
 def drift(here: Path = HERE, *, write: bool = False) -> list[str]:
@@ -194,18 +119,72 @@ def drift(here: Path = HERE, *, write: bool = False) -> list[str]:
     ]
 
 
-def main(arguments: list[str], here: Path = HERE) -> int:
-    """``build`` writes the copies; both words name what is wrong. Returns the exit code."""
-    if arguments not in (["build"], ["check"]):
-        print("usage: python notebooks/tool.py build|check", file=sys.stderr)
-        return 2
-    if arguments == ["build"]:
-        drift(here, write=True)
-    found = drift(here) + [
-        f"{master}: {problem}" for master in masters(here) for problem in problems(read(master))
+def minutes_drift(
+    found: list[Lesson], files: tuple[Path, ...] = REPEATED, *, write: bool = False
+) -> list[str]:
+    """Rows of ``files`` whose minutes differ from the title cell; ``write`` corrects them."""
+    given = {lesson.name[:2]: minutes(lesson) for lesson in found}
+    wrong = []
+    for path in filter(Path.exists, files):
+        text = right = path.read_text(encoding="utf-8")
+        for row in ROW.finditer(text):
+            if (numbers := given.get(row[2])) is None:
+                continue
+            line = f"{row[1]} {numbers[0]} | {numbers[1]} | {numbers[2]} |"
+            if line != row[0]:
+                wrong.append(
+                    f"{path}: the minutes of {row[2]} are not {numbers}, those of its title cell."
+                    " Next: python notebooks/tool.py build"
+                )
+                right = right.replace(row[0], line)
+        if write and right != text:
+            path.write_text(right, encoding="utf-8", newline="\n")
+    return wrong
+
+
+def table(found: list[Lesson]) -> str:
+    """The notebooks in numbers, as a table in Markdown."""
+    lines = [
+        "| notebook | words | code cells | longest cell | exercises | questions | reading |"
+        " computing | exercises |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    print(*found, f"{len(masters(here))} masters, {len(found)} problems", sep="\n")
-    return int(bool(found))
+    for one in found:
+        headings = [part.heading for part in one.parts]
+        counts = (
+            words(one.prose),
+            len(one.code),
+            max(map(lines_of, one.code), default=0),
+            sum(heading.startswith("### Exercise") for heading in headings),
+            sum(heading.startswith("### Question") for heading in headings),
+            *(minutes(one) or ("", "", "")),
+        )
+        name = headings[0].removeprefix("# ")
+        lines.append(f"| {name} | {' | '.join(map(str, counts))} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str], here: Path = HERE) -> int:
+    """``build`` writes the copies; ``build`` and ``check`` name what is wrong; ``table`` counts.
+    Returns the exit code.
+    """
+    if arguments not in (["build"], ["check"], ["table"]):
+        print("usage: python notebooks/tool.py build|check|table", file=sys.stderr)
+        return 2
+    found = [lesson(master) for master in masters(here)]
+    if arguments == ["table"]:
+        print(table(found))
+        return 0
+    repeated = REPEATED if here == HERE else ()
+    if arguments == ["build"]:
+        minutes_drift(found, repeated, write=True)
+        drift(here, write=True)
+    wrong = [*minutes_drift(found, repeated), *drift(here)]
+    wrong += [
+        f"{here / 'masters' / one.name}.py: {problem}" for one in found for problem in problems(one)
+    ]
+    print(*wrong, f"{len(found)} masters, {len(wrong)} problems", sep="\n")
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The notebook tool on a toy master: what the copies hold; every rule fires and stays silent."""
+"""The notebook tool on a toy master: what the copies hold, and the tables of minutes."""
 
 from pathlib import Path
 
@@ -22,8 +22,10 @@ def source(path: Path) -> str:
 def test_student_copy_has_stubs_in_place_of_answers(here: Path) -> None:
     text = source(here / "00_toy.ipynb")
     assert "    raise NotImplementedError('Your turn: return two times x')\n" in text + "\n"
-    assert '"""Twice x."""' in text
+    assert '"Twice x."' in text
     assert "assert double(4) == 8" in text
+    assert '# Your turn: "2" or "3"\nlarger = ...\n' in text
+    assert 'larger = "3"' not in text
     assert "return 2 * x" not in text
     assert "y = x / 2" not in text
     assert "for the teacher" not in text
@@ -34,6 +36,7 @@ def test_solution_copy_has_the_answers_and_the_instructor_cell(here: Path) -> No
     text = source(here / "solutions" / "00_toy.ipynb")
     assert "return 2 * x" in text
     assert "    y = x / 2\n\n    return y" in text
+    assert 'larger = "3"' in text
     assert "for the teacher" in text
     assert "NotImplementedError" not in text
     assert ">>>" not in text
@@ -50,7 +53,7 @@ def test_copies_are_valid_bare_and_tagged(here: Path) -> None:
         code = [cell for cell in book.cells if cell.cell_type == "code"]
         assert book.metadata == tool.KERNEL
         assert not any(cell.outputs or cell.execution_count for cell in code)
-        assert sum(tag in tool.tags(cell) for cell in code) == 2
+        assert sum(tag in tool.tags(cell) for cell in code) == 3
         assert sum("parameters" in tool.tags(cell) for cell in code) == 1
         assert len({cell.id for cell in book.cells}) == len(book.cells)
 
@@ -110,88 +113,14 @@ def test_an_unknown_word_on_the_command_line_prints_the_usage(
     assert "usage" in capsys.readouterr().err
 
 
-SECOND_EXERCISE = MASTER[
-    MASTER.index('# %% tags=["solution"]\ndef halve') : MASTER.index("# %%\nfrom pathlib")
-]
-BROKEN = {
-    "no parameters": ('# %% tags=["parameters"]', "# %%", "0 cells tagged parameters"),
-    "two parameters": (
-        "# %%\nimport sys",
-        '# %% tags=["parameters"]\nimport sys',
-        "2 cells tagged parameters",
-    ),
-    "one exercise": (SECOND_EXERCISE, "", "at least two exercises"),
-    "no check": (
-        '# %% tags=["check"]\nassert double',
-        "# %%\nassert double",
-        "at least two exercises",
-    ),
-    "no opening": ("you will be able to", "you may hope to", "does not open with a list"),
-    "no opening list": (
-        "# - double a number\n# - halve a number that is\n#   far too large\n",
-        "",
-        "does not open with a list",
-    ),
-    "other closing": (
-        "# - halve a number that is far too large",
-        "# - halve a number",
-        "does not close with the opening list",
-    ),
-    "longer closing": ("is 8\n", "is 8\n# - fly\n", "does not close with the opening list"),
-    "no closing": ("**You can now**", "**Done**", "does not close with the opening list"),
-    "too many words": (
-        "is code",
-        "is code " + "word " * tool.MAX_WORDS,
-        "words of markdown, more than 1200",
-    ),
-    "long cell": (
-        "# %%\nimport sys",
-        "# %%\n" + "x = 1\n" * 14 + "import sys",
-        "17 lines, more than 15",
-    ),
-    "open marker": ("    # <<< solution\n", "", "a marker that is not one of a pair"),
-    "marker without hint": (
-        "solution: return half of x",
-        "solution:",
-        "a marker that is not one of a pair",
-    ),
-    "marker without tag": (
-        '# %% tags=["solution"]\ndef double',
-        "# %%\ndef double",
-        "solution markers without the tag",
-    ),
-    "tag without marker": (
-        "# %%\nimport sys",
-        '# %% tags=["solution"]\nimport sys',
-        "solution tag without markers",
-    ),
-    "no alt": (', alt="two points"', "", "show.picture without alt="),
-    "bare figure": ("plt.close(fig)", "plt.show()", "plt.show() draws a figure without alt text"),
-    "name import": (
-        "from ssltut import show",
-        "from ssltut.show import picture",
-        "imports from ssltut.show",
-    ),
-}
-
-
-def test_no_rule_fires_on_a_sound_master(tmp_path: Path) -> None:
-    assert tool.problems(tool.read(write_master(tmp_path))) == []
-
-
-def test_a_mesh_is_no_figure_and_needs_no_alt(tmp_path: Path) -> None:
-    text = MASTER.replace(
-        'show.picture(fig, alt="two points")', "show.surface(label, 1, spacing=(1, 1, 1))"
-    )
-    assert text != MASTER
-    assert tool.problems(tool.read(write_master(tmp_path, text))) == []
-
-
-@pytest.mark.parametrize(("old", "new", "problem"), BROKEN.values(), ids=BROKEN)
-def test_each_rule_fires(old: str, new: str, problem: str, tmp_path: Path) -> None:
-    assert old in MASTER
-    found = tool.problems(tool.read(write_master(tmp_path, MASTER.replace(old, new))))
-    assert any(problem in line for line in found), found
+def test_links_and_pictures_of_a_solution_start_one_folder_deeper(tmp_path: Path) -> None:
+    text = MASTER.replace("Two functions", "![two](figures/two.png) Two functions")
+    book = tool.read(write_master(tmp_path, text))
+    for solution, folder in ((False, ""), (True, "../")):
+        prose = "\n".join(cell.source for cell in tool.copy(book, solution=solution).cells)
+        assert f"]({folder}../docs/glossary.md#entropy)" in prose
+        assert f"]({folder}../ssltut/methods/schedules.py)" in prose
+        assert f"]({folder}figures/two.png)" in prose
 
 
 def test_check_prints_a_broken_rule_with_its_master(
@@ -199,4 +128,42 @@ def test_check_prints_a_broken_rule_with_its_master(
 ) -> None:
     master = write_master(tmp_path, MASTER.replace(', alt="two points"', ""))
     assert tool.main(["build"], tmp_path) == 1
-    assert f"{master}: code cell 8: show.picture without alt=" in capsys.readouterr().out
+    assert f"{master}: code cell 4: show.picture without alt=" in capsys.readouterr().out
+
+
+def test_the_table_counts_words_cells_lines_exercises_questions_and_minutes(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    master = write_master(tmp_path)
+    n_words = tool.words(tool.lesson(master).prose)
+    assert tool.main(["table"], tmp_path) == 0
+    header, _, row = capsys.readouterr().out.splitlines()
+    assert header.startswith("| notebook | words | code cells | longest cell |")
+    assert row == f"| 00 · First toy | {n_words} | 11 | 6 | 3 | 2 | 1 | 2 | 3 |"
+
+
+def test_words_of_html_and_of_addresses_do_not_count() -> None:
+    assert tool.words("<details><summary>Two words</summary> and [a third](https://x.org)") == 5
+
+
+ROWS = """| notebook | reading | computing | exercises |
+|---|---|---|---|
+| [00 · First](00_toy.ipynb) | 1 | 2 | 3 |
+| 07 gallery | 9 | 9 | 9 |
+"""
+
+
+def test_a_table_with_other_minutes_than_the_title_cell_is_named_and_corrected(
+    tmp_path: Path,
+) -> None:
+    lessons = [tool.lesson(write_master(tmp_path))]
+    readme, missing = tmp_path / "README.md", tmp_path / "none.md"
+    readme.write_text(ROWS, encoding="utf-8")
+    assert tool.minutes_drift(lessons, (readme, missing)) == []
+    other = ROWS.replace("| 1 | 2 | 3 |", "| 1 | 20 | 3 |")
+    readme.write_text(other, encoding="utf-8")
+    (problem,) = tool.minutes_drift(lessons, (readme,))
+    assert problem.startswith(f"{readme}: the minutes of 00 are not (1, 2, 3)")
+    assert readme.read_text(encoding="utf-8") == other
+    tool.minutes_drift(lessons, (readme,), write=True)
+    assert readme.read_text(encoding="utf-8") == ROWS

@@ -59,6 +59,9 @@ def test_kernels_get_the_parameters_the_static_frontend_and_a_folder_of_their_ow
         for output in cell.get("outputs", [])
     ]
     assert outputs[0].text == "smoke static work\n"
+    assert [o.text for o in outputs if "Exercise" in o.get("text", "")] == [
+        f"Exercise {n}: right.\n" for n in (1, 2, 3)
+    ]
 
 
 def test_pages_need_no_network_and_run_nothing(toured: Path) -> None:
@@ -67,8 +70,9 @@ def test_pages_need_no_network_and_run_nothing(toured: Path) -> None:
         assert pages.loads(text) == []
         assert "<script" not in text
         assert set(re.findall(r'https?://[^"\s<]+', text)) <= {
-            "https://colab.research.google.com/x"
-        }  # a link, loaded by nobody
+            "https://colab.research.google.com/x",
+            "https://doi.org/10.1002/j.1538-7305.1948.tb01338.x",
+        }  # links, loaded by nobody
 
 
 def test_page_holds_pictures_formulas_and_text(toured: Path) -> None:
@@ -84,8 +88,8 @@ def test_page_holds_pictures_formulas_and_text(toured: Path) -> None:
 
 def test_index_has_titles_thumbnails_and_the_table(toured: Path) -> None:
     text = (toured / "index.html").read_text(encoding="utf-8")
-    assert '<a href="00_toy.html">First toy</a>' in text
-    assert '<a href="01_more.html">Second toy</a>' in text
+    assert '<a href="00_toy.html">00 · First toy</a>' in text
+    assert '<a href="01_more.html">01 · Second toy</a>' in text
     assert text.count('<img alt="two points" src="data:image/png;base64,') == 2
     assert "<td>thickness</td>" in text
     plain, filled = (float(mib.replace(",", "")) for mib in re.findall(r"([\d,]+) MiB", text))

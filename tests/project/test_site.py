@@ -35,9 +35,10 @@ def docs(tmp_path: Path) -> Path:
     (folder / "notebooks.md").write_text(
         "# Notebooks\n\nRun at @@PROFILE@@.\n\n```{toctree}\n@@NOTEBOOKS@@\n```\n"
     )
+    (folder / "glossary.md").write_text("# Glossary\n\n## entropy\n\nx\n\n## nat\n\ny\n")
     (folder / "index.md").write_text(
         "# Start\n\n$\\frac{1}{2}$ and"
-        " [all](notebooks.md)\n\n```{toctree}\nnotebooks\ngallery\napi/nets\n```\n"
+        " [all](notebooks.md)\n\n```{toctree}\nnotebooks\ngallery\nglossary\napi/nets\n```\n"
     )
     return folder
 
@@ -58,6 +59,8 @@ def test_the_site_has_notebook_gallery_and_package_and_needs_no_network(
     assert "injected" not in page
     assert "Your turn" not in page
     assert "badge.svg" not in page
+    assert 'href="../glossary.html#entropy"' in page
+    assert "schedules.py" not in page
     assert 'alt="two points"' in gallery
     assert 'href="notebooks/00_toy.html"' in gallery
     assert "ssltut.methods.schedules.ramp" in api
@@ -86,7 +89,7 @@ def test_a_link_that_leads_nowhere_in_a_page_stops_the_build(
 def test_a_picture_without_words_stops_the_build(tmp_path: Path, docs: Path, small: None) -> None:
     with pytest.raises(
         website.SiteError,
-        match=r"below 'First toy': a picture without alternative text\. Next: show it with",
+        match=r"below '1\. Formulas': a picture without alternative text\. Next: show it with",
     ):
         website.site(
             solved(
