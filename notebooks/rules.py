@@ -46,6 +46,7 @@ MINUTES = re.compile(
 BLOCK = re.compile(
     r"^([ \t]*)# >>> solution: (\S.*)\n((?:.*\n)*?)[ \t]*# <<< solution[ \t]*$", re.MULTILINE
 )
+WRONG = re.compile(r"^\s*#\| ?(.*)$")  # a line that a learner is to repair
 DETAILS = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -316,7 +317,8 @@ def answers(lesson: Lesson) -> Iterator[str]:
             found = "markers without the tag" if blocks else "tag without markers"
             yield f"code cell {n}: solution {found}"
         for indent, _, answer in blocks:
-            if not indent and not assigned(answer):
+            wrong = any(map(WRONG.match, answer.splitlines()))
+            if not indent and not wrong and not assigned(answer):
                 yield (
                     f"code cell {n}: an answer outside a function is made of assignments to names,"
                     " so that its stub can be 'name = ...'"
@@ -349,7 +351,7 @@ def _pictures(tree: ast.Module) -> Iterator[str]:
             continue
         if isinstance(at.value, ast.Name) and at.value.id == "show":
             named = [keyword.arg for keyword in node.keywords]
-            if at.attr not in ("frontend", "surface") and "alt" not in named:
+            if at.attr not in ("frontend", "surface", "densest") and "alt" not in named:
                 yield f"show.{at.attr} without alt="
         elif at.attr == "show" and not node.args:
             yield f"{ast.unparse(at)}() draws a figure without alt text"

@@ -4,8 +4,11 @@
 ``NN_name.ipynb`` for learners and ``solutions/NN_name.ipynb``, both without outputs and the same to
 the byte on every machine. Cell tags: ``parameters``, ``solution`` (the lines between ``# >>>
 solution: what to do`` and ``# <<< solution`` become a stub, the tag ``exercise``), ``check`` and
-``instructor`` (solutions only). The rules that ``check`` applies are in ``rules.py``. The minutes
-of a notebook stand in its title cell, and ``build`` copies them to the tables that repeat them.
+``instructor`` (solutions only). Where a learner is to
+repair code, the wrong lines stand between the markers too, each after ``#| ``: they are the stub.
+
+The rules that ``check`` applies are in ``rules.py``. The minutes of a notebook stand in its title
+cell, and ``build`` copies them to the tables that repeat them.
 """
 
 import hashlib
@@ -16,7 +19,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-from rules import BLOCK, ROOT, Lesson, assigned, lines_of, minutes, problems, tags, words
+from rules import BLOCK, ROOT, WRONG, Lesson, assigned, lines_of, minutes, problems, tags, words
 
 HERE = Path(__file__).resolve().parent
 KERNEL = {
@@ -83,17 +86,20 @@ def _source(cell: nbformat.NotebookNode, *, solution: bool) -> str:
 
 
 def _answer(block: re.Match) -> str:
-    return block[3].rstrip("\n")
+    kept = [line for line in block[3].splitlines() if not WRONG.match(line)]
+    return "\n".join(kept)
 
 
 def _stub(block: re.Match) -> str:
-    """What stands in the place of an answer: in a function an error, elsewhere ``name = ...``."""
+    """What stands in the place of an answer: the lines to repair where there are some; else in a
+    function an error, and elsewhere ``name = ...``.
+    """
     indent, task, answer = block.groups()
-    if indent:
+    wrong = [(indent + found[1]).rstrip() for line in answer.splitlines() if (found := WRONG.match(line))]
+    if indent and not wrong:
         return f"{indent}raise NotImplementedError({'Your turn: ' + task.strip()!r})"
-    return "\n".join(
-        [f"# Your turn: {task.strip()}", *(f"{name} = ..." for name in assigned(answer))]
-    )
+    lines = wrong or [f"{name} = ..." for name in assigned(answer)]
+    return "\n".join([f"{indent}# Your turn: {task.strip()}", *lines])
 
 
 def drift(here: Path = HERE, *, write: bool = False) -> list[str]:

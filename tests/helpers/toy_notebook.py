@@ -110,7 +110,10 @@ with check("2"):
 
 # %% tags=["solution"]
 def halve(x: float) -> float:
-    # >>> solution: repair x / 4
+    # >>> solution: divide by the right number
+    #| y = x / 4
+    #|
+    #| return y
     y = x / 2
 
     return y

@@ -169,7 +169,11 @@ CELLS = {
         "2 cells tagged parameters",
     ),
     "open marker": ("    return 2 * x\n    # <<< solution\n", "", "not one of a pair"),
-    "marker without task": ("solution: repair x / 4", "solution:", "not one of a pair"),
+    "marker without task": (
+        "solution: divide by the right number",
+        "solution:",
+        "not one of a pair",
+    ),
     "marker without tag": (
         '# %% tags=["solution"]\ndef double',
         "# %%\ndef double",

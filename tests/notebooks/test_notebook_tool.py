@@ -27,6 +27,7 @@ def test_student_copy_has_stubs_in_place_of_answers(here: Path) -> None:
     assert '# Your turn: "2" or "3"\nlarger = ...\n' in text
     assert 'larger = "3"' not in text
     assert "return 2 * x" not in text
+    assert "    # Your turn: divide by the right number\n    y = x / 4\n\n    return y" in text
     assert "y = x / 2" not in text
     assert "for the teacher" not in text
     assert ">>>" not in text
@@ -36,6 +37,7 @@ def test_solution_copy_has_the_answers_and_the_instructor_cell(here: Path) -> No
     text = source(here / "solutions" / "00_toy.ipynb")
     assert "return 2 * x" in text
     assert "    y = x / 2\n\n    return y" in text
+    assert "x / 4" not in text
     assert 'larger = "3"' in text
     assert "for the teacher" in text
     assert "NotImplementedError" not in text
