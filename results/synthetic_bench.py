@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from partial_labels import partially_labelled
 from record import write_record
 
 from ssltut import show
@@ -166,7 +167,7 @@ def main() -> None:
         run = partial(compare, folder=folder, config=config, workers=args.workers)
         if args.partial:
             for budget, seed in product(budgets if methods else [], args.seeds):
-                drawn = cohort.with_budget(budget, seed).partially_labelled(*SOURCES)
+                drawn = partially_labelled(cohort.with_budget(budget, seed), *SOURCES)
                 run(drawn, methods, budgets=[budget], seeds=[seed], draw=False)
         elif methods and budgets:
             run(cohort, methods, budgets=budgets, seeds=args.seeds)

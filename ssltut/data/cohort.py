@@ -27,6 +27,11 @@ class Source(NamedTuple):
     fingerprint: str
     load: Callable[[], Case]  # no closure, as it goes to other processes
 
+    def changed(self, change: Callable[[Case], Case], note: str) -> "Source":
+        """The case after ``change``, which ``note`` names in the fingerprint."""
+        load = partial(_changed, self.load, change)
+        return self._replace(fingerprint=f"{self.fingerprint}, {note}", load=load)
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -147,27 +152,8 @@ class Cohort:
         rest = tuple(case_id for case_id in training if case_id not in chosen)
         return replace(self, split=replace(self.split, unlabelled=rest, validation=tuple(chosen)))
 
-    def partially_labelled(self, *kept: Sequence[str]) -> "Cohort":
-        """The labelled training scans in turn keep the classes that ``kept`` names for them.
-
-        The others become background; ``meta["labelled classes"]`` lists what is left. Validation
-        and test keep all. Raises ConfigError for an unknown class, or where a scan would keep none.
-        """
-        names = self.table.names
-        unknown = {name for part in kept for name in part} - set(names[1:])
-        if unknown or not kept or not all(kept):
-            problem = f"there is no class {', '.join(sorted(unknown)) or 'given'}"
-            fix = f"name some of {', '.join(names[1:])} for every source"
-            raise ConfigError(problem, where=self.name, fix=fix)
-        sources = dict(self.sources)
-        for i, case_id in enumerate(self.split.labelled):
-            classes = tuple(names.index(name) for name in kept[i % len(kept)])
-            keep = partial(_keep_classes, classes=classes)
-            sources[case_id] = _changed_source(sources[case_id], keep, f"classes {classes}")
-        return replace(self, sources=sources, _loaded={})
-
     def _changed(self, change: Callable[[Case], Case], note: str, **fields: Any) -> "Cohort":
-        sources = {i: _changed_source(s, change, note) for i, s in self.sources.items()}
+        sources = {i: source.changed(change, note) for i, source in self.sources.items()}
         return replace(self, sources=sources, _loaded={}, **fields)
 
     def as_bone(self) -> "Cohort":
@@ -207,22 +193,11 @@ def _changed(load: Callable[[], Case], change: Callable[[Case], Case]) -> Case:
     return change(load())
 
 
-def _changed_source(source: Source, change: Callable[[Case], Case], note: str) -> Source:
-    load = partial(_changed, source.load, change)
-    return source._replace(fingerprint=f"{source.fingerprint}, {note}", load=load)
-
-
 def _one_class(case: Case) -> Case:
     if LABELLED in case.meta:
         problem = "a scan that lacks labels of some bones has no bone view"
         raise ConfigError(problem, where=case.id, fix="take that of whole labels")
     return case if case.label is None else replace(case, label=(case.label > 0).astype(np.uint8))
-
-
-def _keep_classes(case: Case, classes: tuple[int, ...]) -> Case:
-    label = np.asarray(case.label)
-    label = np.where(np.isin(label, classes), label, np.uint8(0))
-    return replace(case, label=label, meta={**case.meta, LABELLED: classes})
 
 
 def fingerprint(case: Case) -> str:

@@ -62,9 +62,8 @@ class LabelMap:
 
     table: LabelTable
     values: Mapping[int, int]  # {value in the file: class}
-    rest: Collection[int] | None = (
-        0,
-    )  # become background; None: all others do, else they are refused
+    # Become background; None: all others do, else they are refused.
+    rest: Collection[int] | None = (0,)
     masks: Mapping[str, int] = field(default_factory=dict)  # {file without ending: class}
     files: tuple[str, ...] = (
         "../labels*/{name}.nii*",

@@ -110,14 +110,6 @@ def summary(rows: pd.DataFrame, metric: str, *, by_class: bool = False) -> pd.Da
     return pd.DataFrame(table)
 
 
-def by_case(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Every case: budget, case, patient, difficulty and class by methods; the mean over seeds."""
-    kept = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
-    keys = ["budget", "case", "patient", "difficulty", "class", "method"]
-    values = kept.groupby(keys, dropna=False)["value"].mean().unstack("method")
-    return values[order_of(kept["method"])].reset_index()
-
-
 def strata(rows: pd.DataFrame, metric: str, bins: int = 6) -> pd.DataFrame:
     """The cases in ``bins`` parts of equal size by difficulty: a row a part, budget and method.
 

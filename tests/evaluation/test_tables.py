@@ -6,7 +6,7 @@ import pytest
 from toy_rows import by_patient, table, with_difficulty
 
 from ssltut.errors import ConfigError
-from ssltut.evaluation.statistics import by_case, order_of, paired, report, strata, summary, verdict
+from ssltut.evaluation.statistics import order_of, paired, report, strata, summary, verdict
 
 
 def test_a_method_that_always_failed_is_in_the_table():
@@ -68,22 +68,6 @@ def test_class_by_class():
         "hip bone": 0,
         "femur": 2,
     }
-
-
-def test_cases_one_by_one():
-    rows = with_difficulty({"ua_mt": [0.5, 0.7], "labels_only": [0.4, 0.6]})
-    found = by_case(pd.concat([rows, rows.assign(seed=1, value=rows["value"] + 0.1)]), "dice")
-    assert list(found.columns) == [
-        "budget",
-        "case",
-        "patient",
-        "difficulty",
-        "class",
-        "labels_only",
-        "ua_mt",
-    ]
-    assert found["ua_mt"].tolist() == pytest.approx([0.55, 0.75])
-    assert found["difficulty"].tolist() == [5, 0]
 
 
 def test_six_parts_from_the_easiest_to_the_hardest():

@@ -14,7 +14,7 @@ from ssltut.data.components import largest_component, remove_small_components
 from ssltut.methods.classic.bcp import BCP
 from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.losses import supervised_loss
-from ssltut.methods.parts.masks import box_mask
+from ssltut.methods.parts.perturb import box_mask
 from ssltut.methods.registry import make_method
 from ssltut.seeding import generator_for
 from ssltut.training.loop import open_run

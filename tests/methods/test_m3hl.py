@@ -12,7 +12,7 @@ from toy_step import HALF, STILL
 
 from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.further.m3hl import M3HL, block_masks
-from ssltut.methods.parts.masks import box_mask, halves
+from ssltut.methods.parts.perturb import box_mask, halves
 from ssltut.methods.registry import make_method
 from ssltut.seeding import generator_for
 from ssltut.training.networks import build_nets

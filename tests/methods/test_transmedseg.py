@@ -17,7 +17,7 @@ from ssltut.methods.further.transmedseg import (
     gap_and_covariance,
     transport_logits,
 )
-from ssltut.methods.parts.masks import box_mask, halves
+from ssltut.methods.parts.perturb import box_mask, halves
 from ssltut.methods.registry import make_method
 from ssltut.training.networks import build_nets
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from golden import in_float64
+from partial_labels import partially_labelled
 from teaching import gradients_of
 from torch.nn import functional as F
 from toy import SMALL, hips, make_batch, total, toy_cohort, trained_on_hips
@@ -15,8 +16,7 @@ from ssltut.data.case import LABELLED
 from ssltut.data.patches import Intensity, PatchPool
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import Plan, Progress
-from ssltut.methods.parts.masks import box_mask
-from ssltut.methods.parts.perturb import uniform
+from ssltut.methods.parts.perturb import box_mask, uniform
 from ssltut.methods.registry import make_method
 from ssltut.nets.base import Out
 from ssltut.nets.build import build_net
@@ -261,8 +261,8 @@ def test_unlabelled_patches_come_in_the_second_stage():
 
 
 def test_a_cohort_of_three_sources_keeps_what_each_labelled():
-    cohort = toy_cohort(labelled=3).partially_labelled(
-        ["femur"], ["hip bone"], ["hip bone", "femur"]
+    cohort = partially_labelled(
+        toy_cohort(labelled=3), ["femur"], ["hip bone"], ["hip bone", "femur"]
     )
     labels = [np.unique(case.label).tolist() for case in cohort.training("labelled")]
     assert labels == [[0, 2], [0, 1], [0, 1, 2]]
@@ -286,11 +286,11 @@ def test_a_cohort_of_three_sources_keeps_what_each_labelled():
 )
 def test_sources_of_unknown_classes_are_refused(kept, words):
     with pytest.raises(ConfigError, match=words):
-        toy_cohort().partially_labelled(*kept)
+        partially_labelled(toy_cohort(), *kept)
 
 
 def test_scans_that_lack_bones_have_no_bone_view_and_others_have():
-    cohort = toy_cohort().partially_labelled(["femur"]).as_bone()
+    cohort = partially_labelled(toy_cohort(), ["femur"]).as_bone()
     assert cohort.validation()[0].label.max() == 1
     with pytest.raises(ConfigError, match="lacks labels of some bones"):
         cohort.training("labelled")
@@ -305,7 +305,7 @@ def test_the_batch_says_which_classes_are_labelled_in_each_patch():
 
     assert batch_of(toy_cohort()).known is None
     assert batch_of(toy_cohort()).known_classes().all()
-    batch = batch_of(toy_cohort().partially_labelled(["femur"], ["hip bone"]))
+    batch = batch_of(partially_labelled(toy_cohort(), ["femur"], ["hip bone"]))
     expected = {"case0": [True, False, True], "case1": [True, True, False]}
     assert set(batch.ids_l) == set(expected)
     assert batch.known.tolist() == [expected[i] for i in batch.ids_l]
@@ -335,8 +335,8 @@ def test_wrong_options_are_refused_and_right_ones_are_not():
 
 
 def test_it_learns_the_hips_from_three_partial_sources(tmp_path):
-    cohort = (
-        hips().with_budget(3).partially_labelled(["femur"], ["hip bone"], ["hip bone", "femur"])
+    cohort = partially_labelled(
+        hips().with_budget(3), ["femur"], ["hip bone"], ["hip bone", "femur"]
     )
     before, after, run = trained_on_hips(
         "versemi", tmp_path / "r", cohort, labelled=3, patch=(32, 32, 16)

@@ -9,7 +9,7 @@ from ssltut.data.batch import Batch
 from ssltut.data.components import largest_component
 from ssltut.methods.contract import Method, Nets, Network, Outs, Plan, Progress, Term, Terms
 from ssltut.methods.losses import supervised_loss
-from ssltut.methods.parts.masks import box_mask, halves
+from ssltut.methods.parts.perturb import box_mask, halves
 from ssltut.options import Fraction, NotNegative, WholeNumber
 
 

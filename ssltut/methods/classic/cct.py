@@ -5,15 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import (
-    Consistency,
-    NetOutput,
-    Nets,
-    Network,
-    Outs,
-    Progress,
-    Term,
-)
+from ssltut.methods.contract import Consistency, NetOutput, Nets, Network, Outs, Progress, Term
 from ssltut.methods.parts.perturb import uniform
 from ssltut.nets.heads import Head
 from ssltut.options import Fraction, NotNegative

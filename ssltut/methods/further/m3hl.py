@@ -11,7 +11,7 @@ from ssltut.data.batch import Batch
 from ssltut.methods.classic.bcp import BCP
 from ssltut.methods.contract import Nets, Outs, Progress, Term, Terms
 from ssltut.methods.losses import mean_of
-from ssltut.methods.parts.masks import halves
+from ssltut.methods.parts.perturb import halves
 from ssltut.nets.base import Out
 from ssltut.options import Count, Fraction, NotNegative
 

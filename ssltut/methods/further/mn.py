@@ -8,16 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import (
-    Method,
-    Nets,
-    Network,
-    Outs,
-    Plan,
-    Progress,
-    Term,
-    Terms,
-)
+from ssltut.methods.contract import Method, Nets, Network, Outs, Plan, Progress, Term, Terms
 from ssltut.methods.losses import squared_dice_loss, supervised_loss
 from ssltut.nets.modes import eval_mode
 from ssltut.options import Count, Fraction, NotNegative

@@ -7,17 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
-from ssltut.methods.contract import (
-    PARTS,
-    Method,
-    Nets,
-    Outs,
-    Part,
-    Plan,
-    Progress,
-    Term,
-    Terms,
-)
+from ssltut.methods.contract import PARTS, Method, Nets, Outs, Part, Plan, Progress, Term, Terms
 from ssltut.methods.losses import masked_cross_entropy, masked_mean
 from ssltut.methods.matching.primitives import neighbour_vote, voxel_vectors
 from ssltut.methods.parts.memory import ReferenceMemory, after_storing

@@ -9,16 +9,7 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import (
-    Method,
-    NetOutput,
-    Nets,
-    Outs,
-    Plan,
-    Progress,
-    Term,
-    Terms,
-)
+from ssltut.methods.contract import Method, NetOutput, Nets, Outs, Plan, Progress, Term, Terms
 from ssltut.methods.parts.perturb import strong_view
 from ssltut.nets.base import SegNet
 from ssltut.nets.precision import full_precision

@@ -8,8 +8,7 @@ from torch import Tensor
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Method, Nets, Network, Outs, Plan, Progress, Term, Terms
 from ssltut.methods.losses import dice_loss, mean_of, squared_dice_loss, supervised_loss
-from ssltut.methods.parts.masks import box_mask, halves
-from ssltut.methods.parts.perturb import uniform
+from ssltut.methods.parts.perturb import box_mask, halves, uniform
 from ssltut.nets.heads import Head
 from ssltut.options import Fraction, NotNegative, Positive
 

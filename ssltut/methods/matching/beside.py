@@ -21,15 +21,11 @@ KEPT = 0.9  # of what is known of a scan, when another of its patches is seen
 class VoteBeside(RegionVote):
     """A host method throughout; from ``start`` on our vote beside it, where a scan stands out.
 
-    How unsure a teacher is depends on how long it has learned. Which scans it is least sure of does
-    not: at three fifths of the training as at its end the same ones stand out, those that show what
-    no labelled scan does. So the share of unreliable voxels of every unlabelled scan is averaged
-    over its patches, and only patches of a scan with at least ``scans`` times the median are
-    matched, and of these only those with ``share``.
-
-    With place (``by`` 'place' or 'both') the vote is an atlas of k nearest neighbours: it leans on
-    scans that are all cut alike, and on one of 160 mm 25 mm along an axis outweigh all that looks
-    can say. No part of its final form has been ablated.
+    A scan stands out by its share of unreliable voxels, averaged over its patches: at least
+    ``scans`` times the median. Of its patches those with ``share`` are matched. Which scans stand
+    out does not depend on how long the teacher has learned: those that show what no labelled one
+    does. With place (``by``) the vote is an atlas of k nearest neighbours and leans on scans that
+    are all cut alike. No part of its final form has been ablated.
 
     The host keeps its own terms, networks and prediction. UA-MT runs on schedules that end at
     ``start``: its weight has its height when the vote begins. MEDL runs on its own schedules over
@@ -40,8 +36,7 @@ class VoteBeside(RegionVote):
     host           -          'ua_mt'  or 'medl'
     weight         -          1.0      of the host's terms, relative to the host's own
     start          -          0.6      fraction of training from which the match counts, in full
-    slow           -          0.8      fraction from which the learning rate is ``rate`` of that
-                                       before
+    slow           -          0.8      fraction from which the speed is ``rate`` of that before
     rate           -          0.25     see ``slow``
     share          -          0.04     of the voxels of a patch that must be unreliable
     scans          -          2.0      times the median that a scan's share must reach; 0: every one
