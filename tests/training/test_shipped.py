@@ -36,7 +36,7 @@ def test_a_shipped_run_is_loaded_by_its_name(weights: Path) -> None:
 
 
 def test_an_unknown_name_is_refused_with_those_that_are_there(weights: Path) -> None:
-    with pytest.raises(ConfigError, match="no weights 'pupil' .* use one of teacher"):
+    with pytest.raises(ConfigError, match=r"no weights 'pupil' .* use one of teacher"):
         shipped("pupil")
 
 
