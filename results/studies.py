@@ -243,7 +243,7 @@ def stop_after(minutes: float) -> None:
         raise SystemExit(0)  # no Exception: a comparison would take it for a failed run
 
     signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 60.0 * minutes)
+    signal.setitimer(signal.ITIMER_REAL, max(60.0 * minutes, 1e-3))  # 0 would be no timer
 
 
 def make_scans(study: Study, processes: int) -> None:
