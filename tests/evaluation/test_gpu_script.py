@@ -35,6 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+@pytest.mark.timeout(1800)
 def test_all_parts_at_toy_size_and_a_second_call_that_changes_nothing(tmp_path):
     # Time enough on a machine that is ten times as slow: the parts end when they are done.
     first = gpu_sh(tmp_path, "--tiny", MINUTES="60")
