@@ -154,6 +154,7 @@ def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> 
         text = page.read_text(encoding="utf-8")
         for here, there in FIGURES.items():
             text = text.replace(here, there)
+        text = re.sub(r'^<a id="[\w-]+"></a>\n', "", text, flags=re.MULTILINE)  # for JupyterLab
         page.write_text(text, encoding="utf-8")
     chosen = write_notebooks(source, runs, profile)
     shown = ["::::{container} pictures", "", *chosen, "::::"] if chosen else []

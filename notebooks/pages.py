@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import math_to_image
 from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
@@ -82,7 +83,7 @@ def notebook_page(book: nbformat.NotebookNode) -> str:
     for cell in book.cells:
         if cell.cell_type == "markdown":
             text = FIGURE.sub(_figure, BADGE.sub(r"\1", cell.source))
-            cell.source = MATH.sub(_formula, text)
+            cell.source = links_of_a_page(MATH.sub(_formula, text))
         for output in cell.get("outputs", []):
             if {"image/png", "image/svg+xml"} & set(data := output.get("data", {})):
                 data.pop("text/html", None)  # a live view wants scripts: its picture is the page's
@@ -90,6 +91,17 @@ def notebook_page(book: nbformat.NotebookNode) -> str:
                 output.data = {"text/plain": NO_PICTURE}
     body, _ = HTMLExporter(template_name="basic", embed_images=True).from_notebook_node(book)
     return page(title(book), f'<p><a href="index.html">All notebooks</a></p>\n{body}')
+
+
+def links_of_a_page(text: str) -> str:
+    """``text`` of a solution with links to the pages that lie beside its own."""
+    text = text.replace("](../../docs/glossary.md", "](glossary.html")
+    return re.sub(r"\]\((\d\d_\w+)\.ipynb", r"](\1.html", text)
+
+
+def glossary_page(text: str) -> str:
+    """The glossary beside the pages of the notebooks; ``text`` is docs/glossary.md."""
+    return page("Glossary", f'<p><a href="index.html">All notebooks</a></p>\n{markdown2html(text)}')
 
 
 def _figure(found: re.Match) -> str:

@@ -177,6 +177,8 @@ def tour(notebooks: list[Path], build: Path, *, profile: str) -> Path:
         cards.append(card)
     results = collect(build / "results", notebooks)
     results.to_csv(build / "results.csv", index=False, lineterminator="\n")
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    _write(build / "glossary.html", pages.glossary_page(glossary))
     _write(build / "index.html", pages.index_page(cards, results))
     return build / "index.html"
 

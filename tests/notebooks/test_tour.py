@@ -40,6 +40,7 @@ def test_tour_leaves_notebooks_pages_and_numbers(toured: Path) -> None:
         "00_toy.ipynb",
         "01_more.html",
         "01_more.ipynb",
+        "glossary.html",
         "index.html",
         "results.csv",
     ]
@@ -84,6 +85,16 @@ def test_page_holds_pictures_formulas_and_text(toured: Path) -> None:
     assert "costs $5 or $6" in text
     assert "<code>$x$</code>" in text
     assert '<a href="https://colab.research.google.com/x">Open in Colab</a>' in text
+
+
+def test_links_lead_to_the_glossary_and_to_the_pages_beside(toured: Path) -> None:
+    page = (toured / "00_toy.html").read_text(encoding="utf-8")
+    assert 'href="glossary.html#entropy"' in page
+    words = (toured / "glossary.html").read_text(encoding="utf-8")
+    assert 'id="entropy"' in words
+    assert 'id="hd95"' in words  # as the heading is HD95, JupyterLab and this page need it
+    text = pages.links_of_a_page("[b](01_more.ipynb), [c](01_more.ipynb#d), [e](../x.ipynb)")
+    assert text == "[b](01_more.html), [c](01_more.html#d), [e](../x.ipynb)"
 
 
 def test_index_has_titles_thumbnails_and_the_table(toured: Path) -> None:
