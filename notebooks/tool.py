@@ -4,8 +4,8 @@
 ``NN_name.ipynb`` for learners and ``solutions/NN_name.ipynb``, both without outputs and the same to
 the byte on every machine. Cell tags: ``parameters``, ``solution`` (the lines between ``# >>>
 solution: what to do`` and ``# <<< solution`` become a stub, the tag ``exercise``), ``check`` and
-``instructor`` (solutions only). Where a learner is to
-repair code, the wrong lines stand between the markers too, each after ``#| ``: they are the stub.
+``instructor`` (solutions only). Where a learner is to repair code, the wrong lines stand between
+the markers too, each after ``#| ``: they are the stub.
 
 The rules that ``check`` applies are in ``rules.py``. The minutes of a notebook stand in its title
 cell, and ``build`` copies them to the tables that repeat them.
@@ -95,7 +95,8 @@ def _stub(block: re.Match) -> str:
     function an error, and elsewhere ``name = ...``.
     """
     indent, task, answer = block.groups()
-    wrong = [(indent + found[1]).rstrip() for line in answer.splitlines() if (found := WRONG.match(line))]
+    given = [found[1] for line in answer.splitlines() if (found := WRONG.match(line))]
+    wrong = [f"{indent}{line}".rstrip() for line in given]
     if indent and not wrong:
         return f"{indent}raise NotImplementedError({'Your turn: ' + task.strip()!r})"
     lines = wrong or [f"{name} = ..." for name in assigned(answer)]
