@@ -59,7 +59,7 @@ def test_both_hips_of_a_real_scan_are_found_and_shown(example: Path, tmp_path: P
         assert 80 < volume[f"femur volume, {side} hip"] < 200
     assert volume["voxel size, axis x"] == pytest.approx(3.0)
     assert sum("both hips of a real CT" in alt for alt in pictures(book)) == 1
-    assert len(pictures(book)) == 7
+    assert len(pictures(book)) == 6
 
 
 def test_a_scan_without_label_is_shown_too(example: Path, tmp_path: Path) -> None:
