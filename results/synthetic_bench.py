@@ -23,6 +23,7 @@ from typing import Any
 import pandas as pd
 from partial_labels import partially_labelled
 from record import write_record
+from strata import strata, strata_curves
 
 from ssltut import show
 from ssltut.evaluation import statistics
@@ -93,11 +94,13 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
             table.rename(columns=renamed).assign(method=table["title"])
             for table in (
                 statistics.summary(few, metric),
-                statistics.strata(few[few["budget"] == middle], metric),
+                strata(few[few["budget"] == middle], metric),
             )
         ]
         control = statistics.title_of(statistics.baseline_of(part["method"]))
-        against = statistics.differences(part, metric).rename(columns=statistics.title_of)
+        values = statistics.run_values(part, metric)[statistics.order_of(part["method"])]
+        values = values.rename(columns=statistics.title_of)
+        against = values.sub(values[control], axis=0).groupby("patient").mean()
         pictures = {
             "budgets": show.budget_curves(
                 tables[0],
@@ -105,14 +108,14 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
                 bounds=bounds,
                 alt=f"{metric} of eight methods at each number of labelled scans",
             ),
-            "strata": show.strata_curves(
+            "strata": strata_curves(
                 tables[1],
                 ylabel=ylabel,
                 bounds=bounds,
                 alt=f"{metric} of eight methods on the easiest to the hardest scans",
             ),
             "paired": show.paired_strip(
-                dict(against.items()),
+                dict(against.drop(columns=control).items()),
                 xlabel=(
                     f"{ylabel.split(' (')[0]} minus that of {control}, {middle} labelled scans"
                 ),

@@ -1,13 +1,16 @@
 """The tables of a record as Markdown: ``python results/tables.py results/synthetic_class.csv``.
 
-``--budget 4 --costs results/costs.csv`` puts both metrics of one number of labelled scans beside
-the costs of a step, a row for each method; ``--across`` puts the means at all numbers of labelled
-scans side by side, for the methods that have them all.
+``--study`` is the table of a study (results/studies.py): its arms in its order, with the means of
+the metrics and the difference of one of them, ``--metric``, to the control. ``--budget 4 --costs
+results/costs.csv`` puts two metrics of one number of labelled scans beside the costs of a step, a
+row for each method; ``--across`` puts the means at all numbers of labelled scans side by side, for
+the methods that have them all.
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,59 +25,95 @@ from ssltut.evaluation.statistics import (
     verdict,
 )
 from ssltut.methods.registry import fidelity_of
+from ssltut.metrics import TOLERANCE_MM
 
-UNITS = {"dice": ("Dice", 3), "hd95": ("HD95, mm", 1)}
+UNITS = {
+    "dice": ("Dice", 3),
+    "assd": ("ASSD, mm", 2),
+    "hd95": ("HD95, mm", 1),
+    "surface_dice": (f"surface Dice at {TOLERANCE_MM:g} mm", 3),
+}
+TWO = ("dice", "hd95")  # for tables that are wide already
+OF_A_STUDY = ("dice", "assd", "hd95")
 
 
 def markdown(rows: pd.DataFrame, metric: str) -> str:
-    """A row a method: mean, interval over patients, spread over seeds, and the paired difference to
-    the control; then the verdict.
+    """A row a method: mean, interval, spread over draws, what was missed, and the paired difference
+    to the control; then the verdict.
     """
     (name, digits), against = UNITS[metric], paired(rows, metric)
-    table = summary(rows, metric).merge(
-        against[["method", "budget", "difference", "p Holm", "wins", "ties", "losses"]], how="left"
-    )
+    table = summary(rows, metric)
+    differences = {(row["method"], row["budget"]): row for row in against.to_dict("records")}
     head = [
-        "",
-        "fidelity",
-        name,
-        "95 % interval",
-        "sd over seeds",
-        f"minus {title_of(baseline_of(rows['method']))}",
-        "p (Holm)",
-        "wins / ties / losses",
+        *("", "fidelity", name, "95 % interval", "sd over draws", "missed"),
+        *(f"minus {title_of(baseline_of(rows['method']))}", "95 % interval", "p (Holm)"),
+        *("draws better", "wins / ties / losses, %"),
     ]
     lines = []
     for row in table.to_dict("records"):
-        values = [
-            row["title"],
-            row["fidelity"],
-            *mean_of(row, digits),
-            f"{row['sd over seeds']:.{digits}f}",
-        ]
-        if pd.notna(row["difference"]):
-            values += [
-                f"{row['difference']:+.{digits}f}",
-                f"{row['p Holm']:.2g}",
-                f"{row['wins']:.0f} / {row['ties']:.0f} / {row['losses']:.0f}",
-            ]
-        lines.append([*values, *[""] * (len(head) - len(values))])
-    return f"{lines_of(head, lines)}\n\n{verdict(against)}"
+        line = [row["title"], row["fidelity"], *mean_of(row, digits)]
+        line += [f"{row['sd over seeds']:.{digits}f}", str(row["missed"])]
+        if difference := differences.get((row["method"], row["budget"])):
+            shares = " / ".join(f"{100 * difference[n]:.0f}" for n in ("wins", "ties", "losses"))
+            line += [*gain_of(difference, digits), shares]
+        lines.append([*line, *[""] * (len(head) - len(line))])
+    return f"{lines_of(head, lines)}\n\n{unit_of(table)} {verdict(against)}"
+
+
+def study(
+    rows: pd.DataFrame,
+    fidelity: Mapping[str, str],
+    metric: str = "dice",
+    baseline: str | None = None,
+) -> str:
+    """A row an arm, in the order of ``fidelity`` ({arm: word}), for one number of labelled scans.
+
+    Means with their intervals, what was missed, and the difference in ``metric`` to the control (or
+    ``baseline``, where one of them was run), with the verdict.
+    """
+    tables = {name: summary(rows, name).set_index("method") for name in OF_A_STUDY}
+    head = ["", "fidelity", *(UNITS[name][0] for name in OF_A_STUDY), "missed"]
+    lines = {}
+    for arm in [arm for arm in fidelity if arm in set(rows["method"])]:
+        means = [mean_of(tables[name].loc[arm], UNITS[name][1]) for name in OF_A_STUDY]
+        lines[arm] = [title_of(arm), fidelity[arm], *(f"{m} ({ends})" for m, ends in means)]
+        lines[arm].append(str(tables[metric].loc[arm, "missed"]))
+    text = unit_of(tables[metric])
+    baseline = baseline or baseline_of(rows["method"])
+    if baseline in lines:
+        against, (name, digits) = paired(rows, metric, baseline), UNITS[metric]
+        head += [f"{name}, minus {title_of(baseline)}", "p (Holm)", "draws better"]
+        lines[baseline] += [""] * 3
+        for row in against.to_dict("records"):
+            mean, ends, *test = gain_of(row, digits)
+            lines[row["method"]] += [f"{mean} ({ends})", *test]
+        text = f"{text} {verdict(against)}"
+    return f"{lines_of(head, lines.values())}\n\n{text}"
+
+
+def fidelities(arms: Mapping[str, Any]) -> dict[str, str]:
+    """How near each arm of a study is to its source: with options of our own, not as published."""
+    words = {}
+    for name, arm in arms.items():
+        word = fidelity_of(arm.method)
+        words[name] = "adapted" if arm.options and word == "published" else word
+    return words
 
 
 def beside_costs(rows: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """A row a method: mean of each metric with its interval and the corrected p of its difference
-    to the control, then what a step costs.
+    """A row a method: mean of two metrics with their intervals and the corrected p of the
+    difference to the control, what was missed, then what a step costs.
     """
     head, lines = named(rows)
-    for metric, (name, digits) in UNITS.items():
+    for metric in TWO:
+        name, digits = UNITS[metric]
         head += [name, "95 % interval", "p (Holm)"]
         table = summary(rows, metric).merge(paired(rows, metric)[["method", "p Holm"]], how="left")
         for row in table.to_dict("records"):
-            lines[row["method"]] += [
-                *mean_of(row, digits),
-                "" if pd.isna(row["p Holm"]) else f"{row['p Holm']:.2g}",
-            ]
+            lines[row["method"]] += [*mean_of(row, digits), number(row["p Holm"], ".2g")]
+    head.append("missed")
+    for row in table.to_dict("records"):
+        lines[row["method"]].append(str(row["missed"]))
     spent = costs.set_index("method")
     for method, line in lines.items():
         line += [
@@ -85,13 +124,14 @@ def beside_costs(rows: pd.DataFrame, costs: pd.DataFrame) -> str:
 
 
 def across_budgets(rows: pd.DataFrame) -> str:
-    """A row a method: the mean of each metric at each budget, with + or - where it is better or
-    worse than labels only after Holm's correction.
+    """A row a method: the mean of two metrics at each budget, with + or - where it is better or
+    worse than the control after Holm's correction, and in brackets what was missed.
     """
     budgets = sorted(rows["budget"].unique())
     rows = rows.groupby("method").filter(lambda part: part["budget"].nunique() == len(budgets))
     head, lines = named(rows)
-    for metric, (name, digits) in UNITS.items():
+    for metric in TWO:
+        name, digits = UNITS[metric]
         head += [f"{name}: {budgets[0]}", *map(str, budgets[1:])]
         table = (
             summary(rows, metric)
@@ -99,12 +139,11 @@ def across_budgets(rows: pd.DataFrame) -> str:
             .sort_values("budget")
         )
         for row in table.to_dict("records"):
-            sign = (
-                ("+" if (row["difference"] > 0) == HIGHER_IS_BETTER[metric] else "-")
-                if row["p Holm"] < 0.05
-                else ""
-            )
-            lines[row["method"]].append(f"{row['mean']:.{digits}f} {sign}".strip())
+            better = (row["difference"] > 0) == HIGHER_IS_BETTER[metric]
+            sign = ("+" if better else "-") if row["p Holm"] < 0.05 else ""
+            missed = f"({row['missed']} missed)" if row["missed"] else ""
+            words = [f"{row['mean']:.{digits}f}", sign, missed]
+            lines[row["method"]].append(" ".join(filter(None, words)))
     return lines_of(head, lines.values())
 
 
@@ -114,29 +153,58 @@ def named(rows: pd.DataFrame) -> tuple[list[str], dict[str, list[str]]]:
     return ["", "fidelity"], {name: [title_of(name), fidelity_of(name)] for name in methods}
 
 
-def mean_of(row: dict, digits: int) -> list[str]:
+def number(value: float, form: str) -> str:
+    """Nothing where there is no value, as of a test with one draw."""
+    return "" if pd.isna(value) else f"{value:{form}}"
+
+
+def mean_of(row: Any, digits: int) -> list[str]:
     """The mean and its interval of a row of ``summary``."""
     return [f"{row['mean']:.{digits}f}", f"{row['low95']:.{digits}f} to {row['high95']:.{digits}f}"]
+
+
+def gain_of(row: Any, digits: int) -> list[str]:
+    """Difference, interval, corrected p and draws of a row of ``paired``."""
+    ends = f"{row['low95']:+.{digits}f} to {row['high95']:+.{digits}f}"
+    draws = f"{row['draws better']} of {row['draws']}"
+    return [f"{row['difference']:+.{digits}f}", ends, number(row["p Holm"], ".2g"), draws]
+
+
+def unit_of(table: pd.DataFrame) -> str:
+    """What the intervals of a summary are over."""
+    return f"Intervals are over {' or '.join(table['over'].unique())}."
 
 
 def lines_of(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rows", type=Path)
     parser.add_argument("--budget", type=int)
     parser.add_argument("--costs", type=Path)
     parser.add_argument("--across", action="store_true")
+    parser.add_argument("--study", action="store_true")
+    parser.add_argument("--metric", choices=list(UNITS), default="dice")
+    parser.add_argument("--baseline")
     args = parser.parse_args()
     found = read_rows(args.rows)
     found = found if args.budget is None else found[found["budget"] == args.budget]
-    if args.across:
+    if args.study:
+        from studies import STUDIES
+
+        words = fidelities(STUDIES[args.rows.stem].arms)
+        for budget, part in found.groupby("budget"):
+            print(f"{budget} labelled\n\n{study(part, words, args.metric, args.baseline)}\n")
+    elif args.across:
         print(across_budgets(found))
+    elif args.costs:
+        print(beside_costs(found, pd.read_csv(args.costs)))
     else:
-        print(
-            beside_costs(found, pd.read_csv(args.costs))
-            if args.costs
-            else "\n\n".join(markdown(found, metric) for metric in UNITS)
-        )
+        known = set(found["metric"])
+        print("\n\n".join(markdown(found, metric) for metric in UNITS if metric in known))
+
+
+if __name__ == "__main__":
+    main()

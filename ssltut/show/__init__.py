@@ -23,7 +23,6 @@ HOMES = {
     "intervals": "static.charts",
     "paired_strip": "static.charts",
     "budget_curves": "static.charts",
-    "strata_curves": "static.charts",
     "dot_matrix": "static.charts",
     "surface": "static.scene3d",
     "correspondences": "live.scene3d",

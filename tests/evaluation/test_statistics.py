@@ -1,25 +1,32 @@
 """Statistics of comparisons against values computed by hand."""
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 import pytest
+from ratio import ratio
 from toy_rows import by_patient, table
 
 from ssltut.errors import ConfigError
-from ssltut.evaluation.statistics import (
-    bootstrap_interval,
-    differences,
-    holm,
-    order_of,
-    paired,
-    patient_values,
-    summary,
-)
+from ssltut.evaluation.draws import bootstrap_interval, mean_interval
+from ssltut.evaluation.statistics import holm, order_of, paired, patient_values, summary
+
+COUNTS = ["draws", "draws better", "wins", "ties", "losses"]
 
 
-def test_a_patient_is_the_unit():
+def drawn(values, patients=None, metric="dice"):
+    """Rows from {method: [[value of each patient] of each draw]}; patients have the same names."""
+    cells = {}
+    for method, draws in values.items():
+        cells[method] = {}
+        for seed, row in enumerate(draws):
+            names = patients[seed] if patients else [f"p{i}" for i in range(len(row))]
+            for name, value in zip(names, row, strict=True):
+                if value is not None:
+                    cells[method][name, seed, "bone"] = value
+    return table(cells, metric=metric)
+
+
+def test_classes_and_draws_of_a_patient_are_averaged():
     rows = table(
         {
             "labels_only": {
@@ -48,13 +55,38 @@ def test_summary_by_hand():
         row["missed"],
         row["failed"],
     ) == (pytest.approx(0.7), 0.7, 3, 3, 0, 0)
-    assert row["low95"] == pytest.approx(0.5)
-    assert row["high95"] == pytest.approx(0.9)
     assert np.isnan(row["sd over seeds"])
-    seeds = {("p", 0, "a"): 0.5, ("q", 0, "a"): 0.7, ("p", 1, "a"): 0.7, ("q", 1, "a"): 0.9}
-    assert summary(table({"ua_mt": seeds}), "dice")["sd over seeds"].iloc[0] == pytest.approx(
-        np.sqrt(0.02)
-    )
+    row = summary(drawn({"ua_mt": [[0.5, 0.7], [0.7, 0.9]]}), "dice").iloc[0]
+    assert row["sd over seeds"] == pytest.approx(np.sqrt(0.02))
+
+
+@pytest.mark.parametrize(
+    ("values", "patients", "over", "counts"),
+    [
+        ([[0.2, 0.5, 0.6], [0.3, 0.5, 0.7]], None, "draws and patients", (2, 3)),
+        ([[0.2, 0.5, 0.6], [0.3, None, 0.7]], None, "draws and patients", (2, 2)),
+        ([[0.2, 0.5], [0.3, 0.7]], ["ab", "cd"], "draws", (2, 4)),
+        ([[0.2, 0.5, 0.6]], None, "patients of one draw", (1, 3)),
+    ],
+)
+def test_what_an_interval_is_over(values, patients, over, counts):
+    row = summary(drawn({"ua_mt": values}, patients), "dice").iloc[0]
+    assert (row["over"], row["draws"], row["patients"]) == (over, *counts)
+
+
+def test_means_and_differences_have_the_interval_of_the_model():
+    ours = np.array([[0.6, 0.7, 0.9], [0.5, 0.8, 0.8]])
+    control = np.array([[0.55, 0.72, 0.8], [0.46, 0.75, 0.71]])
+    rows = drawn({"same_batch": control, "ua_mt": ours})
+    row = summary(rows, "dice").set_index("method").loc["ua_mt"]
+    expected = mean_interval(ours)
+    assert expected[2] > 1 > expected[1] > 0  # no Dice is above 1
+    assert row[["mean", "low95", "high95"]].tolist() == pytest.approx([*expected[:2], 1.0])
+    row = paired(rows, "dice").iloc[0]
+    expected = mean_interval(ours - control)
+    assert row[["difference", "low95", "high95"]].tolist() == pytest.approx(list(expected))
+    far = summary(drawn({"ua_mt": [[1.0, 2.0], [9.0, 11.0]]}, metric="hd95"), "hd95").iloc[0]
+    assert far["low95"] == 0 < far["mean"] < 11 < far["high95"]  # no distance is below 0
 
 
 def test_missed_structures_are_scored_and_counted():
@@ -103,25 +135,6 @@ def test_bounds_come_first_and_last():
     ]
 
 
-def test_bootstrap_interval_is_exact_for_two_values():
-    # of the 4 equally likely resamples of (0, 1) one has mean 0, two 0.5, one 1: a quarter on
-    # either side
-    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.4) == (0.5, 0.5)
-    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.6) == (0.0, 1.0)
-    assert bootstrap_interval(np.array([3.0, 3.0, np.nan])) == (3.0, 3.0)
-    assert np.isnan(bootstrap_interval(np.array([3.0, np.nan]))).all()
-
-
-def test_bootstrap_interval_of_normal_values():
-    values = np.random.default_rng(0).normal(10.0, 2.0, 400)
-    low, high = bootstrap_interval(values)
-    assert (low, high) == pytest.approx(
-        (values.mean() - 1.96 * values.std() / 20, values.mean() + 1.96 * values.std() / 20),
-        abs=0.03,
-    )
-    assert (low, high) == bootstrap_interval(values) != bootstrap_interval(values, seed=1)
-
-
 def test_holm_by_hand():
     # sorted .005 .01 .03 .04 -> x4 = .02, x3 = .03, x2 = .06, x1 = .04 raised to .06
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
@@ -130,52 +143,33 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
-def signed_rank_p(difference):
-    """The exact two-sided Wilcoxon p by counting all signs."""
-    ranks = np.abs(difference).argsort().argsort() + 1
-    center = ranks.sum() / 2
-    seen = abs(ranks[difference > 0].sum() - center)
-    sums = [
-        abs(sum(r for r, s in zip(ranks, signs, strict=True) if s) - center)
-        for signs in product([0, 1], repeat=len(ranks))
-    ]
-    return np.mean([s >= seen - 1e-9 for s in sums])
-
-
 def test_paired_by_hand():
-    baseline = np.array([0.50, 0.60, 0.70, 0.40, 0.55, 0.65])
-    gains = {
-        "mean_teacher": [0.01, 0.02, 0.03, 0.04, 0.05, 0.06],
-        "ua_mt": [0.01, -0.02, 0.03, -0.04, 0.05, -0.06],
-        "all_labels": [0.0] * 6,
-    }
+    control = [[0.5, 0.6], [0.4, 0.6], [0.3, 0.6]]
     found = paired(
-        by_patient({"labels_only": baseline} | {m: baseline + g for m, g in gains.items()}), "dice"
+        drawn(
+            {
+                "same_batch": control,
+                "labels_only": [[0.6, 0.6], [0.5, 0.6], [0.4, 0.7]],
+                "ua_mt": [[0.6, 0.8], [0.4, 0.8], [0.2, 0.6]],
+                "mean_teacher": control,
+            }
+        ),
+        "dice",
     ).set_index("method")
-    assert list(found.index) == ["mean_teacher", "ua_mt", "all_labels"]
-    assert found["difference"].to_list() == pytest.approx([0.035, -0.005, 0.0])
-    assert (
-        found.loc["mean_teacher", "p"]
-        == pytest.approx(2 / 64)
-        == signed_rank_p(np.array(gains["mean_teacher"]))
+    assert list(found.index) == ["labels_only", "mean_teacher", "ua_mt"]
+    # means of the draws: .05, .05, .1; 0, 0, 0; .15, .1, -.05
+    assert found["difference"].to_list() == pytest.approx([0.2 / 3, 0, 0.2 / 3])
+    assert found["p"].to_list() == pytest.approx([2 / 8, 1, 4 / 8])
+    assert found["p Holm"].to_list() == pytest.approx([6 / 8, 1, 1])
+    assert found[COUNTS].to_numpy().tolist() == pytest.approx(
+        np.array([[3, 3, 4 / 6, 2 / 6, 0], [3, 0, 0, 1, 0], [3, 2, 3 / 6, 2 / 6, 1 / 6]])
     )
-    assert found.loc["ua_mt", "p"] == pytest.approx(signed_rank_p(np.array(gains["ua_mt"])))
-    assert np.isnan(found.loc["all_labels", "p"])
-    assert found["p Holm"].iloc[0] == pytest.approx(4 / 64)
-    assert found[["wins", "ties", "losses"]].to_numpy().tolist() == [
-        [6, 0, 0],
-        [3, 0, 3],
-        [0, 6, 0],
-    ]
-    distance = paired(
-        by_patient({"labels_only": [9.0, 9.0, 9.0], "ua_mt": [4.0, 5.0, 10.0]}, metric="hd95"),
-        "hd95",
-    ).iloc[0]
-    assert (distance["wins"], distance["losses"], distance["difference"]) == (
-        2,
-        1,
-        pytest.approx(-8 / 3),
-    )
+
+
+def test_a_smaller_distance_is_better():
+    rows = drawn({"labels_only": [[9, 9], [9, 9]], "ua_mt": [[4, 5], [10, 9]]}, metric="hd95")
+    found = paired(rows, "hd95").iloc[0]
+    assert found[["difference", *COUNTS]].tolist() == [-2, 2, 1, 0.5, 0.25, 0.25]
 
 
 def test_the_baseline_must_be_there():
@@ -184,37 +178,35 @@ def test_the_baseline_must_be_there():
     assert paired(by_patient({"labels_only": [0.5]}), "dice").empty
 
 
-def test_the_median_has_an_interval_of_its_own():
-    row = summary(by_patient({"ua_mt": [0.1, 0.8, 0.8, 0.8, 0.9]}), "dice").iloc[0]
-    assert (row["median"], row["median low95"], row["median high95"]) == (
-        0.8,
-        pytest.approx(0.1),
-        pytest.approx(0.9),
-    )
-    # the median of 5 draws is the outlier with p = P(Binomial(5, 1/5) >= 3) = 0.05792, so it is
-    # inside 95 % and outside 85 %
-    assert bootstrap_interval(
-        np.array([0.1, 0.8, 0.8, 0.8, 0.9]), center=np.median, level=0.85
-    ) == (0.8, 0.8)
+def test_what_is_paired_has_the_same_draw():
+    values = {"labels_only": [[0.5, 0.7], [0.9, 0.9]], "ua_mt": [[0.6, 0.7]]}
+    found = paired(drawn(values), "dice").iloc[0]  # its easy draw failed
+    low, high = bootstrap_interval(np.array([0.1, 0.0]))
+    expected = [0.05, low, high, 1, 1, 0.5, 0.5, 0]
+    assert found[["difference", "low95", "high95", *COUNTS]].tolist() == pytest.approx(expected)
+    assert np.isnan(found["p"])
 
 
-def test_what_is_paired_has_the_same_seed():
-    values = table(
-        {
-            "labels_only": {
-                ("p", 0, "a"): 0.5,
-                ("q", 0, "a"): 0.7,
-                ("p", 1, "a"): 0.9,
-                ("q", 1, "a"): 0.9,
-            },
-            "ua_mt": {("p", 0, "a"): 0.6, ("q", 0, "a"): 0.7},
-        }
-    )  # its easy seed failed
-    assert differences(values, "dice")["ua_mt"].to_dict() == pytest.approx({"p": 0.1, "q": 0.0})
-    found = paired(values, "dice").iloc[0]
-    assert (found["wins"], found["ties"], found["losses"], found["difference"]) == (
-        1,
-        1,
-        0,
-        pytest.approx(0.05),
-    )
+def test_a_ratio_whose_interval_is_known():
+    halved = drawn({"ua_mt": [[1, 2, 3], [2, 4, 5]], "medl": [[2, 4, 6], [4, 8, 10]]})
+    assert ratio(halved, "dice", "ua_mt", "medl") == pytest.approx((0.5, 0.5, 0.5))
+    # Of the four equally likely pairs of two draws a quarter has 1 / 4, a quarter 3 / 4.
+    draws = drawn({"ua_mt": [[1, 1], [3, 3]], "medl": [[4, 4], [4, 4]]})
+    assert ratio(draws, "dice", "ua_mt", "medl") == pytest.approx((0.5, 0.25, 0.75))
+    patients = drawn({"ua_mt": [[1, 3], [1, 3]], "medl": [[4, 4], [4, 4]]})
+    assert ratio(patients, "dice", "ua_mt", "medl") == pytest.approx((0.5, 0.25, 0.75))
+
+
+def test_a_ratio_compares_what_both_have():
+    folds = drawn({"ua_mt": [[1, 1], [3, 3]], "medl": [[4, 4], [4, 4]]}, ["ab", "cd"])
+    assert ratio(folds, "dice", "ua_mt", "medl") == pytest.approx((0.5, 0.25, 0.75))
+    failed = drawn({"ua_mt": [[1, 3]], "medl": [[4, 4], [9, 9]]})
+    assert ratio(failed, "dice", "ua_mt", "medl") == pytest.approx((0.5, 0.25, 0.75))
+
+
+def test_a_ratio_needs_two_methods_and_one_budget():
+    rows = drawn({"ua_mt": [[1, 3]], "medl": [[4, 4]]})
+    with pytest.raises(ConfigError, match="'cps' have no result for the same draw"):
+        ratio(rows, "dice", "ua_mt", "cps")
+    with pytest.raises(ConfigError, match="several numbers of labelled scans"):
+        ratio(pd.concat([rows, rows.assign(budget=8)]), "dice", "ua_mt", "medl")

@@ -41,17 +41,13 @@ def luminance(colour: str) -> float:
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
-@pytest.mark.parametrize(
-    ("view", "along"), [(show.budget_curves, "budget"), (show.strata_curves, "part")]
-)
-def test_a_table_with_two_rows_for_one_point_is_refused(view, along):
-    again = TABLE.assign(budget=2, part=1, easiest=0, hardest=1, cases=1)
-    with pytest.raises(ConfigError, match=f"more than one row for method low and {along} "):
-        view(pd.concat([STEPS, again]), ylabel="Dice", alt="twice")
-    absent = "cases" if along == "part" else "budget"
-    with pytest.raises(ConfigError, match=f"no column {absent}"):
-        view(STEPS.drop(columns=["budget", "cases"]), ylabel="Dice", alt="no column")
-    assert view(STEPS, ylabel="Dice", alt="once").png
+def test_a_table_with_two_rows_for_one_point_is_refused():
+    again = pd.concat([STEPS, TABLE.assign(budget=2)])
+    with pytest.raises(ConfigError, match="more than one row for method low and budget "):
+        show.budget_curves(again, ylabel="Dice", alt="twice")
+    with pytest.raises(ConfigError, match="no column budget"):
+        show.budget_curves(STEPS.drop(columns="budget"), ylabel="Dice", alt="no column")
+    assert show.budget_curves(STEPS, ylabel="Dice", alt="once").png
 
 
 def test_a_forest_with_two_rows_for_one_point_or_without_a_column_is_refused():
@@ -87,15 +83,6 @@ def test_methods_stand_side_by_side_and_many_are_not_joined(n, joined):
     assert len({(line.get_color(), line.get_marker()) for line in points}) == n
     assert len({line.get_xdata()[0] for line in points}) == n
     assert [line.get_linestyle() != "None" for line in points] == [joined] * n
-
-
-def test_a_part_of_one_case_is_said_to_be_one(drawn):
-    show.strata_curves(STEPS.assign(cases=STEPS["part"]), ylabel="Dice", alt="parts")
-    assert tick_labels(drawn[0].axes[0].get_xticklabels()) == [
-        "2.00\n1 case",
-        "4.00 to 5.50\n2 cases",
-        "8.00 to 9.50\n4 cases",
-    ]
 
 
 @pytest.mark.parametrize(

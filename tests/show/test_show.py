@@ -64,9 +64,6 @@ VIEWS = {  # each as a notebook calls it, given a ball and its alt text
     "budget_curves": lambda ball, alt: show.budget_curves(
         STEPS, ylabel="Dice", alt=alt, bounds=BOUNDS
     ),
-    "strata_curves": lambda ball, alt: show.strata_curves(
-        STEPS, ylabel="Dice", alt=alt, bounds=(*BOUNDS, "not there")
-    ),
     "paired_strip": lambda ball, alt: show.paired_strip(
         {"ours": [0.1, 0.2, -0.1], "theirs": [0.0]}, xlabel="Dice", alt=alt
     ),

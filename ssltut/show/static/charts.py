@@ -1,4 +1,4 @@
-"""Charts of a comparison, drawn by seaborn: intervals, paired differences, budgets, strata."""
+"""Charts of a comparison, drawn by seaborn: intervals, paired differences, budgets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -206,7 +206,7 @@ def draw_groups(ax: Axes, table: DataFrame, along: str, order: list[Any], bounds
 def side_by_side(
     table: DataFrame, along: str, ticks: Mapping[Any, str], xlabel: str, ylabel: str, bounds: Names
 ) -> Figure:
-    """The figure behind the next two; ``ticks`` {value of ``along``: label}."""
+    """The figure behind ``budget_curves``; ``ticks`` {value of ``along``: label}."""
     bounds = [bound for bound in bounds if bound in set(table["method"])]
     entries, columns = table["method"].nunique(), 2 if len(ticks) < 5 else 3
     # wider than 14 inches, the letters shrink on a slide
@@ -235,21 +235,6 @@ def budget_curves(table: DataFrame, *, ylabel: str, alt: str, bounds: Names = ()
     check_table(table, "method", "budget", "mean", "low", "high")
     ticks = {budget: str(budget) for budget in sorted(table["budget"].unique())}
     return picture(side_by_side(table, "budget", ticks, "labelled scans", ylabel, bounds), alt)
-
-
-def strata_curves(table: DataFrame, *, ylabel: str, alt: str, bounds: Names = ()) -> Picture:
-    """The same on the easiest to the hardest cases, of one metric and one budget.
-
-    table    columns part, easiest, hardest, cases, method, mean, low, high, as from
-             ``ssltut.evaluation.statistics.strata``
-    """
-    check_table(table, "method", "part", "easiest", "hardest", "cases", "mean", "low", "high")
-    ticks = {}
-    for row in table.drop_duplicates("part").sort_values("part").itertuples():
-        one, several = f"{row.easiest:.2f}\n1 case", f"{row.easiest:.2f} to {row.hardest:.2f}"
-        ticks[row.part] = one if row.cases == 1 else f"{several}\n{row.cases} cases"
-    xlabel = "difficulty, from the easiest cases to the hardest"
-    return picture(side_by_side(table, "part", ticks, xlabel, ylabel, bounds), alt)
 
 
 @styled
