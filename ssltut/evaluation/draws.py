@@ -1,15 +1,14 @@
 """What a table of label draws x patients says about other draws and other patients.
 
-A table is (draws, patients) without holes: draws train the networks, and all are scored on the same
-patients, so both are random and crossed. (draws, 1) holds the means of draws that have patients of
-their own; (1, patients) is one draw, and says nothing about others.
+A table is (draws, patients): networks of different draws are scored on the same patients, so both
+are random and crossed. (draws, 1) holds the means of draws that have patients of their own.
 """
 
 import numpy as np
 import pandas as pd
 
 N_RESAMPLES = 10_000
-MOST_SIGNS = 2**14  # all choices of signs of up to 14 draws
+MOST_SIGNS = 2**14  # all choices of signs of up to 14 draws; of more draws, so many at random
 
 
 def without_holes(table: pd.DataFrame) -> np.ndarray:
@@ -62,10 +61,7 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def sign_flip_p(values: np.ndarray) -> float:
-    """Two-sided p of the sign-flip test (Fisher 1935) over the means of the draws, (D,).
-
-    Exact over all 2^D choices of signs, above 14 draws over 2^14 random ones. NaN for one draw.
-    """
+    """Two-sided p of the sign-flip test (Fisher 1935) over the means of draws; NaN for one draw."""
     from scipy.stats import permutation_test
 
     if len(values) < 2:

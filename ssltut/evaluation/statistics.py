@@ -1,8 +1,7 @@
 """Statistics of a comparison: label draws and patients vary, a miss counts, all is paired.
 
 Every function takes the rows of ``ssltut.evaluation.compare.compare`` (or of ``read_rows``) and one
-metric of ssltut.metrics. A label draw is a seed. Intervals and tests (ssltut.evaluation.draws) take
-the patients that have a value in every draw. Several tests are corrected together.
+metric of ssltut.metrics. A label draw is a seed; ssltut.evaluation.draws has intervals and tests.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,14 +17,12 @@ from ssltut.metrics import HIGHER_IS_BETTER, METRICS
 
 LOWER_BOUND, UPPER_BOUND = "labels_only", "all_labels"
 CONTROL = "same_batch"  # what a gain is measured from: all of the step but the unlabelled loss
-SCORED = ["ok", "missed", "invented"]
 
 
 def run_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """(Draw, patient) x methods: the mean over scans and classes of one metric in one run."""
     if metric not in HIGHER_IS_BETTER:
-        fix = f"use one of {', '.join(HIGHER_IS_BETTER)}"
-        raise ConfigError(f"there is no metric {metric!r}", fix=fix)
+        raise ConfigError(f"there is no metric {metric!r}", fix=f"use one of {', '.join(METRICS)}")
     values = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
     return values.groupby(["seed", "patient", "method"])["value"].mean().unstack("method")
 
@@ -80,7 +77,7 @@ def summary(rows: pd.DataFrame, metric: str, *, by_class: bool = False) -> pd.Da
                 "sd over seeds": of_metric.groupby("seed")["value"].mean().std(ddof=1),
                 "draws": n_draws,
                 "patients": n_patients if n_patients > 1 else own.index.unique("patient").size,
-                "scored": int(of_metric["status"].isin(SCORED).sum()),
+                "scored": int(of_metric["status"].isin(["ok", "missed", "invented"]).sum()),
                 "missed": int((of_metric["status"] == "missed").sum()),
                 "failed": int((of_method["status"] == "failed").sum()),
             }
@@ -178,13 +175,12 @@ def report(rows: pd.DataFrame, metric: str, baseline: str | None = None) -> str:
     """The tables of a comparison as text, with the verdict. Raises ConfigError as ``paired``."""
     baseline = baseline or baseline_of(rows["method"])
     against = paired(rows, metric, baseline)
-    direction = "higher" if HIGHER_IS_BETTER[metric] else "lower"
     names = [name for name in METRICS if name in set(rows["metric"])]
     means = {name: summary(rows, name).set_index(["title", "budget"])["mean"] for name in names}
     by_class = summary(rows, metric, by_class=True)
-    whole = f"{metric}, {direction} is better; mean over classes, 95 % intervals"
+    better = "higher" if HIGHER_IS_BETTER[metric] else "lower"
     tables = {
-        whole: summary(rows, metric),
+        f"{metric}, {better} is better; 95 % intervals": summary(rows, metric),
         "class by class": by_class.drop(columns=["sd over seeds", "draws", "patients", "failed"]),
         f"minus {title_of(baseline)}, same draws and patients": against,
         "means of every metric": pd.DataFrame(means).reset_index(),
