@@ -1,0 +1,118 @@
+"""Make the trained runs that ship with the package: ``python data_scripts/ship_weights.py``.
+
+All of profile class with seed 0, from synthetic hips: the teacher of notebook 02; a checkpoint of
+its training at 4/5 of the steps; and two students that go on from there to the end, without and
+with the match. ssltut/weights/ gets their weights as 16-bit numbers, and results/shipped.csv their
+Dice and HD95 on the test scans, as trained and as shipped. Four minutes of training on an idle
+core; what is trained already is found in the cache.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ssltut.data.cohort import Cohort
+from ssltut.evaluation.record import RECORDS
+from ssltut.evaluation.runs import provenance, score_run
+from ssltut.files import cache_dir, digest_of, write_atomically
+from ssltut.methods.registry import make_method
+from ssltut.synthetic.cohorts import synthetic_cohort
+from ssltut.training.checkpoint import load_checkpoint, save_checkpoint
+from ssltut.training.config import TrainConfig, profile_named
+from ssltut.training.loop import cached_run, open_run
+from ssltut.training.run import load_run, read_identity
+from ssltut.training.shipped import WEIGHTS
+
+SHARE = 4 / 5  # of the teacher's steps that the checkpoint has behind it
+LABELS_ONLY = make_method("labels_only")
+
+
+def teacher(cohort: Cohort, config: TrainConfig, weights: Path) -> Path:
+    """The folder of the teacher of notebook 02."""
+    return cached_run(LABELS_ONLY, cohort, config).folder
+
+
+def checkpoint(cohort: Cohort, config: TrainConfig, weights: Path) -> Path:
+    """The folder of the same training, stopped at SHARE of its steps."""
+    folder = cache_dir() / "runs" / f"checkpoint-{cohort.hash}-{config.steps}-{config.seed}"
+    training = open_run(LABELS_ONLY, cohort, config, folder)
+    while training.done < round(SHARE * config.steps):
+        training.step(training.draw(training.done))
+        if training.done % config.validate_every == 0:
+            training.validate()
+            print(training.status(), flush=True)
+    if training.best is None or training.best["step"] < training.done:
+        training.validate()
+    return folder
+
+
+def half(tensor: Tensor) -> Tensor:
+    """A tensor of 32-bit floats as 16-bit ones; counts stay what they are."""
+    return tensor.half() if tensor.dtype is torch.float32 else tensor
+
+
+def ship(folder: Path, name: str, weights: Path) -> None:
+    """Write the run in ``folder`` to ``weights``: nothing of its optimiser, 16-bit weights."""
+    target = weights / name
+    groups, best = load_checkpoint(folder / "best.safetensors")
+    _, last = load_checkpoint(folder / "last.safetensors")
+    halved = {
+        group: {key: half(tensor) for key, tensor in tensors.items()}
+        for group, tensors in groups.items()
+    }
+    history = pd.DataFrame(last["history"])
+    rounded = history.map(lambda value: float(f"{value:.5g}"))
+    rows = [row.dropna().to_dict() for _, row in rounded.iterrows()]
+    shutil.rmtree(target, ignore_errors=True)
+    save_checkpoint(target / "best.safetensors", halved, best)
+    save_checkpoint(target / "last.safetensors", {}, last | {"history": rows})
+    identity = read_identity(folder)
+    known = {"trained as": identity["hash"], "steps done": last["step"]}
+    known["hash"] = digest_of(target / "best.safetensors")[
+        :12
+    ]  # what starts from it is another run
+    write_atomically(target / "run.json", json.dumps(identity | known, indent=1))
+
+
+def scores(cohort: Cohort, folder: Path, name: str, stored: str) -> pd.DataFrame:
+    """Dice and HD95 of a run on the test scans."""
+    rows = score_run(load_run(folder), cohort.test())
+    rows = rows[rows["metric"].isin(["dice", "hd95"])]
+    return rows.assign(name=name, stored=stored)
+
+
+MAKERS: dict[str, Callable[[Cohort, TrainConfig, Path], Path]] = {
+    "teacher_class": teacher,
+    "checkpoint_class": checkpoint,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--profile", default="class")
+    parser.add_argument("--names", nargs="+", default=list(MAKERS), choices=list(MAKERS))
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--csv", type=Path, default=RECORDS / "shipped.csv")
+    args = parser.parse_args(arguments)
+    profile = profile_named(args.profile)
+    cohort = synthetic_cohort(**profile.cohort)
+    tables = [pd.read_csv(args.csv)] if args.csv.is_file() else []
+    for name in args.names:
+        folder = MAKERS[name](cohort, profile.teacher, args.weights)
+        ship(folder, name, args.weights)
+        tables = [table[table["name"] != name] for table in tables]
+        for stored, place in {"float32": folder, "float16": args.weights / name}.items():
+            tables.append(scores(cohort, place, name, stored).assign(**provenance()))
+            mean = tables[-1].groupby(["metric", "class"])["value"].mean().round(4).to_dict()
+            print(f"{name}, {stored}: {mean}", flush=True)
+    write_atomically(args.csv, pd.concat(tables).round(5).to_csv(index=False))
+
+
+if __name__ == "__main__":
+    main()
