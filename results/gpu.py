@@ -147,7 +147,8 @@ def fill(
 ) -> list[dict[str, Any]]:
     """One row of ``file`` for each of ``keys``, unless it is there of this machine and code.
 
-    Time bounds the rest. Returns the rows of ``keys`` that are done.
+    Time bounds the rest. Returns the rows of ``keys`` that are done. A GPU that is lost to this
+    process ends it.
     """
     here, names, done = provenance_of_code(), list(keys[0]), []
     before = pd.read_csv(file).to_dict("records") if file.exists() else []
@@ -168,7 +169,20 @@ def fill(
         done.append(rows[place])
         write_atomically(file, pd.DataFrame(list(rows.values())).to_csv(index=False))
         print(*key.values(), *found.values(), flush=True)
+        if gpu_is_lost():  # whatever came next would fail for no fault of its own
+            raise SystemExit("the GPU answers this process no more: the same command goes on")
     return done
+
+
+def gpu_is_lost() -> bool:
+    """Whether an error on the GPU was its last for this process, as a failed assertion there is."""
+    if not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def fill_checks(out: Path, methods: Sequence[str], until: float) -> list[str]:

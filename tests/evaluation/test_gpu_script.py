@@ -122,6 +122,18 @@ def test_a_method_that_fails_is_a_row(tmp_path, monkeypatch):
     ]
 
 
+def test_a_lost_gpu_ends_the_process_and_spoils_one_row(tmp_path, monkeypatch):
+    here(monkeypatch, "one", "a")
+    keys = [{"method": name} for name in ("labels_only", "ua_mt")]
+    assert not gpu.gpu_is_lost()
+    with monkeypatch.context() as patched:
+        patched.setattr(gpu, "gpu_is_lost", lambda: True)
+        with pytest.raises(SystemExit, match="the same command goes on"):
+            gpu.fill(tmp_path / "a.csv", keys, lambda method: {"seconds": 1.0}, float("inf"))
+    assert len(pd.read_csv(tmp_path / "a.csv")) == 1
+    assert len(gpu.fill(tmp_path / "a.csv", keys, lambda method: {}, float("inf"))) == 2
+
+
 def test_a_run_that_is_stopped_goes_on(tmp_path, monkeypatch, one_thread):
     toy, stopped = studies.STUDIES["toy"], tmp_path / "stopped"
     toy.run(tmp_path / "whole", 0, "labels_only")
