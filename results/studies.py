@@ -194,6 +194,13 @@ def arms(*methods: str, votes: bool = False) -> dict[str, Arm]:
     return plain | (VOTES if votes else {}) | {"all_labels": Arm("all_labels")}
 
 
+PARTS = {
+    "embedding matching, L_UA alone": Arm("embedding_matching", {"use": ("UA",)}),
+    "embedding matching, without L_UA": Arm("embedding_matching", {"use": ("NN", "EN")}),
+    "embedding matching, 5 % unreliable": Arm("embedding_matching", {"threshold": 0.05}),
+}
+"""What else could explain how embedding matching does: its terms, and a set that does not vanish."""
+
 WHOLE = arms(*TABLE_OF_THE_PAPER, *OTHERS, "embedding_matching", "neighbour_vote", votes=True)
 FEW = arms("mean_teacher", "ua_mt", "ss_net", "medl", "embedding_matching", votes=True)
 PAPER = arms("mean_teacher", "ua_mt", "embedding_matching")
@@ -210,7 +217,7 @@ TOY = replace(SMALL, steps=4, patch=(16, 16, 16), depth=2, validate_every=2)
 
 STUDIES = {
     "settings": Study(partial(hips, seed=500, test=40, draws=2, bone=True), 2, SETTINGS, SMALL),
-    "bone": Study(partial(hips, seed=300, test=60, draws=10, bone=True), 10, WHOLE, SMALL),
+    "bone": Study(partial(hips, seed=300, test=60, draws=10, bone=True), 10, WHOLE | PARTS, SMALL),
     "bones": Study(partial(hips, seed=300, test=60, draws=10, bone=False), 10, WHOLE, SMALL),
     "pelves": Study(partial(pelves, bone=False), 5, FEW, SMALL),
     "pelves_bone": Study(partial(pelves, bone=True), 5, PAPER, SMALL),
