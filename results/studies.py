@@ -199,7 +199,7 @@ PARTS = {
     "embedding matching, without L_UA": Arm("embedding_matching", {"use": ("NN", "EN")}),
     "embedding matching, 5 % unreliable": Arm("embedding_matching", {"threshold": 0.05}),
 }
-"""What else could explain how embedding matching does: its terms, and a set that does not vanish."""
+"""What else could explain how it does: its terms, and a set of voxels that does not vanish."""
 
 WHOLE = arms(*TABLE_OF_THE_PAPER, *OTHERS, "embedding_matching", "neighbour_vote", votes=True)
 FEW = arms("mean_teacher", "ua_mt", "ss_net", "medl", "embedding_matching", votes=True)
