@@ -40,7 +40,10 @@ from ssltut.training.run import Run
 from ssltut.training.windows import sliding_window
 
 FLOOR, SIDE = 0.25, 7  # a region: mean entropy over SIDE^3 voxels of at least FLOOR ln C
-RIMS = 0.05  # the share of the most uncertain voxels, which lie at rims
+RIMS, ASKED = (
+    0.05,
+    3000,
+)  # the share of the most uncertain voxels, mostly at rims; how many are asked
 LEAST = 100  # voxels that the regions of a scan must have for the scan to count
 MOVED_MM = 24.0
 LOOKS = NeighbourVote(by="looks")  # last map and bottleneck, and how many references vote
@@ -135,16 +138,23 @@ def votes(bank: Bank, looks: Tensor | None, place: Tensor | None, n_classes: int
 def answers(
     run: Run, case: Case, bank: Bank, vectors: Vectors, where: Tensor
 ) -> Iterator[tuple[str, Tensor]]:
-    """Each rule and what it says of the voxels ``where`` (N,); of a moved crop six answers."""
+    """Each rule and what it says of the voxels ``where`` (N,)."""
     n, asked = run.table.n_classes, vectors.at(where)
     yield "published match", matching.similarity(bank.published, asked.embedding).argmax(0)
     yield "looks", votes(bank, asked.looks, None, n)
     yield BOTH, votes(bank, asked.looks, asked.place, n)
     yield "place alone", votes(bank, None, asked.place, n)
+
+
+def answers_when_moved(
+    run: Run, case: Case, bank: Bank, vectors: Vectors, where: Tensor
+) -> Iterator[tuple[str, Tensor]]:
+    """What looks and place say of the same voxels where the crop is moved, six ways."""
+    n, looks = run.table.n_classes, vectors.looks[where]
     for axis, way in product(range(3), (-MOVED_MM, MOVED_MM)):
         moved = [0.0, 0.0, 0.0]
         moved[axis] = way
-        yield MOVED, votes(bank, asked.looks, places_of(case, tuple(moved))[where], n)
+        yield MOVED, votes(bank, looks, places_of(case, tuple(moved))[where], n)
 
 
 def ask(run: Run, case: Case, bank: Bank, seed: int) -> pd.DataFrame:
@@ -163,10 +173,16 @@ def ask(run: Run, case: Case, bank: Bank, seed: int) -> pd.DataFrame:
         where = torch.nonzero(mask.flatten())[:, 0]
         if len(where) == 0:
             continue
+        if place == "rims":
+            draws = generator_for("cpu", seed, case.id, "rims")
+            where = where[torch.randperm(len(where), generator=draws)[:ASKED]]
         right, told = truth[where], teacher[where]
         commonest = torch.full_like(right, right.mode().values.item())
         said = [("teacher", told), ("commonest class", commonest)]
-        for rule, label in [*said, *answers(run, case, bank, vectors, where)]:
+        said += answers(run, case, bank, vectors, where)
+        if place == "regions":
+            said += answers_when_moved(run, case, bank, vectors, where)
+        for rule, label in said:
             rows.append({"where": place, "rule": rule} | score(label, told, right))
     table = pd.DataFrame(rows).groupby(["where", "rule"], sort=False).mean().reset_index()
     known = {"seed": seed, "scan": case.id, "condition": condition(case)}
