@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: the first one called makes .venv, and it is made again only when its recipe changes.
 .DEFAULT_GOAL := help
-.PHONY: help check test test-isa mutation tour test-browser site lab notebooks clean
+.PHONY: help check test test-isa mutation tour test-browser site demo lab notebooks clean
 
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 # Each candidate is run, not only looked up: version managers leave names on the path that start nothing.
@@ -55,10 +55,13 @@ test-browser: $(STAMP)  ## drive the notebooks in Chromium, without a network; s
 site: $(STAMP)  ## build the site of notebooks, pictures, words and functions: build/site/html/index.html
 	@$(BIN)/python docs/website.py $(addprefix --profile ,$(PROFILE))
 
-lab: $(STAMP)  ## open the notebooks in JupyterLab
-	@$(BIN)/python -m jupyter lab --notebook-dir=notebooks
+demo: $(STAMP)  ## a femur to turn and to ask, in JupyterLab: nothing is trained, no network is needed
+	@$(BIN)/python notebooks/open_lab.py --demo $(ARGS)
 
-notebooks: $(STAMP)  ## write the student and solution copies again from notebooks/masters (over your answers in them)
+lab: $(STAMP)  ## open your own copies of the notebooks, in my/, in JupyterLab; answers stay as they are
+	@$(BIN)/python notebooks/open_lab.py $(ARGS)
+
+notebooks: $(STAMP)  ## write the notebooks again from notebooks/masters (yours in my/ stay as they are)
 	@$(BIN)/python notebooks/tool.py build
 
 clean:  ## remove what was built (not .venv, not your checkpoints elsewhere)

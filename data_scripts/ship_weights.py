@@ -11,6 +11,8 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +23,7 @@ from ssltut.data.cohort import Cohort
 from ssltut.evaluation.record import RECORDS
 from ssltut.evaluation.runs import provenance, score_run
 from ssltut.files import cache_dir, digest_of, write_atomically
+from ssltut.methods.contract import Method
 from ssltut.methods.registry import make_method
 from ssltut.synthetic.cohorts import synthetic_cohort
 from ssltut.training.checkpoint import load_checkpoint, save_checkpoint
@@ -52,6 +55,18 @@ def checkpoint(cohort: Cohort, config: TrainConfig, weights: Path) -> Path:
     return folder
 
 
+def rest(config: TrainConfig) -> TrainConfig:
+    """The training that the checkpoint lacks: its steps, and the learning rate where it stood."""
+    left = 1 - SHARE
+    steps = round(left * config.steps)
+    return replace(config, steps=steps, lr=config.lr * left**config.decay, validate_every=steps)
+
+
+def student(method: Method, cohort: Cohort, config: TrainConfig, weights: Path) -> Path:
+    """The folder of the run that goes on from the checkpoint with ``method``."""
+    return cached_run(method, cohort, rest(config), init=weights / "checkpoint_class").folder
+
+
 def half(tensor: Tensor) -> Tensor:
     """A tensor of 32-bit floats as 16-bit ones; counts stay what they are."""
     return tensor.half() if tensor.dtype is torch.float32 else tensor
@@ -73,7 +88,8 @@ def ship(folder: Path, name: str, weights: Path) -> None:
     save_checkpoint(target / "best.safetensors", halved, best)
     save_checkpoint(target / "last.safetensors", {}, last | {"history": rows})
     identity = read_identity(folder)
-    known = {"trained as": identity["hash"], "steps done": last["step"]}
+    whole = identity.get("finished", False)
+    known = {"trained as": identity["hash"] if whole else "", "steps done": last["step"]}
     known["hash"] = digest_of(target / "best.safetensors")[
         :12
     ]  # what starts from it is another run
@@ -90,6 +106,8 @@ def scores(cohort: Cohort, folder: Path, name: str, stored: str) -> pd.DataFrame
 MAKERS: dict[str, Callable[[Cohort, TrainConfig, Path], Path]] = {
     "teacher_class": teacher,
     "checkpoint_class": checkpoint,
+    "student_without": partial(student, LABELS_ONLY),
+    "student_with": partial(student, make_method("embedding_matching")),
 }
 
 
