@@ -194,6 +194,8 @@ def main() -> None:
     if args.study:
         from studies import STUDIES
 
+        if args.rows.stem not in STUDIES:
+            parser.error(f"there is no study {args.rows.stem}, but {', '.join(STUDIES)}")
         words = fidelities(STUDIES[args.rows.stem].arms)
         for budget, part in found.groupby("budget"):
             print(f"{budget} labelled\n\n{study(part, words, args.metric, args.baseline)}\n")
