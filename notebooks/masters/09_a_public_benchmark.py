@@ -175,7 +175,7 @@ for metric in ("dice", "hd95"):
 names = {"low95": "low", "high95": "high"}
 both = pd.concat([tables["dice"], tables["hd95"]]).rename(columns=names)
 show.intervals(both.assign(method=both.title), titles={"dice": "Dice (right is better)", "hd95": "HD95, mm (left is better)"},
-               alt="Mean and 95 % interval over scans of Dice and HD95 of the methods run here.")
+               alt="Mean and 95 % interval over draws and scans of Dice and HD95 of the methods run here.")
 
 # %% [markdown]
 # ## 4. Side by side, with every difference named

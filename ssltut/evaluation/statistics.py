@@ -178,9 +178,9 @@ def report(rows: pd.DataFrame, metric: str, baseline: str | None = None) -> str:
     names = [name for name in METRICS if name in set(rows["metric"])]
     means = {name: summary(rows, name).set_index(["title", "budget"])["mean"] for name in names}
     by_class = summary(rows, metric, by_class=True)
-    better = "higher" if HIGHER_IS_BETTER[metric] else "lower"
+    better = f"{'higher' if HIGHER_IS_BETTER[metric] else 'lower'} is better"
     tables = {
-        f"{metric}, {better} is better; 95 % intervals": summary(rows, metric),
+        f"{metric}, {better}; mean over classes, 95 % intervals": summary(rows, metric),
         "class by class": by_class.drop(columns=["sd over seeds", "draws", "patients", "failed"]),
         f"minus {title_of(baseline)}, same draws and patients": against,
         "means of every metric": pd.DataFrame(means).reset_index(),
