@@ -32,7 +32,6 @@ WAITING = (
     "03_uncertainty_maps",
     "04_embedding_correspondences",
     "05_training_the_student",
-    "06_comparing_with_baselines",
     "07_gallery",
     "08_real_scans",
     "09_a_public_benchmark",
