@@ -75,8 +75,7 @@ STUDIES = ("synthetic_bench_bone_2400", "synthetic_class", "bones", "bone")
 tables = {}
 for name in STUDIES:
     if (RECORDS / f"{name}.csv").is_file():
-        part = recorded(name)
-        tables[name] = part[part.budget == 4]
+        tables[name] = recorded(name).query("budget == 4")
     else:
         print(f"There are no results of {name!r} yet.")
 if results or not tables:

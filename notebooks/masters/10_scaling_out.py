@@ -357,8 +357,8 @@ if len(gpu):
     runs = [h for h in gpu["hours of 40,000 steps"].dropna() for _ in range(10)]
     for n in (1, 4, 16, 64):
         hours = queue(sorted(runs, reverse=True), n)
-        idle = abs(1 - sum(runs) / (n * hours))
-        print(f"{len(runs)} runs, {n} GPUs: {hours:.1f} h, {price * n * hours:.0f} to pay, "
+        pay, idle = price * n * hours, abs(1 - sum(runs) / (n * hours))
+        print(f"{len(runs)} runs, {n} GPUs: {hours:.1f} h, {pay:.0f} to pay, "
               f"{idle:.0%} of it for idle GPUs (simulated)")
         numbers.append((f"full study, {n} GPUs, simulated", hours, "h"))
 else:
