@@ -34,6 +34,21 @@ from ssltut.training.shipped import WEIGHTS
 
 SHARE = 4 / 5  # of the teacher's steps that the checkpoint has behind it
 LABELS_ONLY = make_method("labels_only")
+# The control sees the same patches as the student with the match, and learns from labels alone.
+CONTROL = make_method("same_batch")
+# The form that results/climax.py tries on regions: a vote of looks and place, and nothing else.
+MATCH = make_method(
+    "region_vote",
+    {
+        "by": "both",
+        "floor": 0.25,
+        "w_ua": 0.0,
+        "w_ps": 10.0,
+        "k": 20,
+        "interior": 200,
+        "memory": 2000,
+    },
+)
 
 
 def teacher(cohort: Cohort, config: TrainConfig, weights: Path) -> Path:
@@ -106,8 +121,8 @@ def scores(cohort: Cohort, folder: Path, name: str, stored: str) -> pd.DataFrame
 MAKERS: dict[str, Callable[[Cohort, TrainConfig, Path], Path]] = {
     "teacher_class": teacher,
     "checkpoint_class": checkpoint,
-    "student_without": partial(student, LABELS_ONLY),
-    "student_with": partial(student, make_method("embedding_matching")),
+    "student_without": partial(student, CONTROL),
+    "student_with": partial(student, MATCH),
 }
 
 
