@@ -27,7 +27,7 @@ help:  ## this list
 	@echo "Options: PYTHON=python3.12  PROFILE=smoke|class|full (tour, site, test-browser)"
 	@echo "         ARGS='-k maps' WORKERS=1 (check, test) COVERAGE=1 (test)  PIP_ARGS='--extra-index-url URL'"
 
-tour: $(STAMP)  ## run the notebooks and collect them as pages in build/tour/index.html
+tour: $(STAMP)  ## run the notebooks at the size of a class: pages in build/tour/index.html
 	@$(BIN)/python notebooks/tour.py $(addprefix --profile ,$(PROFILE))
 
 check: $(STAMP)  ## format, lint, types, architecture and fast tests: about a minute

@@ -4,7 +4,8 @@ The copies lie in ``my/``. What you wrote there is never overwritten: a notebook
 changed is replaced when there is a newer one; one that you have changed stays, and the newer one
 is put beside it as ``NAME.new.ipynb``; one that you have deleted comes back. Lines say which.
 JupyterLab gets its settings from ``notebooks/settings``, so nothing of yours is changed; it asks
-nobody for news or updates. ``--demo`` shows notebook 00 alone, without side bars; ``--copy`` only makes the copies.
+nobody for news or updates. ``--demo`` shows notebook 00 alone, without side bars; ``--copy`` only
+makes the copies.
 """
 
 import argparse

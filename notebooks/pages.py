@@ -62,6 +62,7 @@ class Card:
     notebook: Path
     seconds: float
     peak_mib: float
+    cpu_s: float = 0.0
 
 
 def page(title: str, body: str) -> str:

@@ -1,7 +1,8 @@
-"""Run the notebooks from start to end and make pages of them: ``python notebooks/tour.py [--profile
-smoke]``.
+"""Run the notebooks from start to end and make pages of them: ``python notebooks/tour.py``.
 
-Papermill runs the solution copies one after the other. ``build/tour`` then holds the executed
+Papermill runs the solution copies one after the other, at the size of a class: what takes long to
+train ships with the package and is loaded. ``--profile smoke`` is for tests: everything runs, and
+no number means anything. ``build/tour`` then holds the executed
 notebooks, a page of each that needs no network, ``results.csv`` with every number the notebooks
 wrote into the folder ``out``, and ``index.html``.
 """
@@ -35,20 +36,24 @@ class TourError(Exception):
 
 
 class Memory(threading.Thread):
-    """Samples the resident memory of all child processes: ``peak_mib`` is the largest sum seen,
-    pages shared by two counted twice.
+    """Samples all child processes: ``peak_mib`` is their largest sum of resident memory, pages
+    shared by two counted twice, and ``cpu_s`` the seconds of processors they have used.
     """
 
     def __init__(self, every_s: float = 0.2) -> None:
         super().__init__(daemon=True)
         self.every_s, self.peak_mib, self._done = every_s, 0.0, threading.Event()
+        self._cpu_s: dict[int, float] = {}
+
+    @property
+    def cpu_s(self) -> float:
+        return sum(self._cpu_s.values())
 
     def run(self) -> None:
         while not self._done.wait(self.every_s):
-            self.peak_mib = max(
-                self.peak_mib,
-                sum(map(_resident, psutil.Process().children(recursive=True))) / 2**20,
-            )
+            children = psutil.Process().children(recursive=True)
+            self.peak_mib = max(self.peak_mib, sum(map(_resident, children)) / 2**20)
+            self._cpu_s |= {child.pid: _cpu_seconds(child) for child in children}
 
     def __enter__(self) -> Self:
         self.start()
@@ -64,6 +69,14 @@ def _resident(process: psutil.Process) -> int:
         return process.memory_info().rss
     except psutil.Error:  # it ended between being listed and being read
         return 0
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system
 
 
 def environment() -> None:
@@ -127,7 +140,7 @@ def run(
                 f"{notebook.name}: the kernel died at {memory.peak_mib:,.0f} MiB, perhaps for want"
                 f" of memory\nPartial notebook: {target}"
             ) from None
-    return pages.Card(target, time.perf_counter() - start, memory.peak_mib)
+    return pages.Card(target, time.perf_counter() - start, memory.peak_mib, memory.cpu_s)
 
 
 def _first_lines(source: str, n: int = 3) -> str:
@@ -173,7 +186,8 @@ def tour(notebooks: list[Path], build: Path, *, profile: str) -> Path:
             card.notebook.with_suffix(".html"),
             pages.notebook_page(nbformat.read(card.notebook, as_version=4)),
         )
-        print(f"{card.seconds:.0f} s, {card.peak_mib:,.0f} MiB", flush=True)
+        used = f"{card.seconds:.0f} s, {card.cpu_s:.0f} s of processor, {card.peak_mib:,.0f} MiB"
+        print(used, flush=True)
         cards.append(card)
     results = collect(build / "results", notebooks)
     results.to_csv(build / "results.csv", index=False, lineterminator="\n")
@@ -200,7 +214,7 @@ def main(
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--profile", choices=TIMEOUT_S, default="smoke", help="how much to run (default: smoke)"
+        "--profile", choices=TIMEOUT_S, default="class", help="how much to run (default: class)"
     )
     profile = parser.parse_args(arguments).profile
     try:
