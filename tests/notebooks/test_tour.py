@@ -59,7 +59,7 @@ def test_kernels_get_the_parameters_the_static_frontend_and_a_folder_of_their_ow
         for cell in nbformat.read(toured / "00_toy.ipynb", as_version=4).cells
         for output in cell.get("outputs", [])
     ]
-    assert outputs[0].text == "smoke static work\n"
+    assert outputs[0].text == "class static work\n"
     assert [o.text for o in outputs if "Exercise" in o.get("text", "")] == [
         f"Exercise {n}: right.\n" for n in (1, 2, 3)
     ]
