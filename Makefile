@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: the first one called makes .venv, and it is made again only when its recipe changes.
 .DEFAULT_GOAL := help
-.PHONY: help check test test-isa mutation tour test-browser site demo lab notebooks clean
+.PHONY: help check test test-isa mutation tour test-browser site print demo lab notebooks clean
 
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 # Each candidate is run, not only looked up: version managers leave names on the path that start nothing.
@@ -24,7 +24,7 @@ NONE := none of python3.11, python3.12 and python3
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Options: PYTHON=python3.12  PROFILE=smoke|class|full (tour, site, test-browser)"
+	@echo "Options: PYTHON=python3.12  PROFILE=smoke|class|full (tour, site, print, test-browser)"
 	@echo "         ARGS='-k maps' WORKERS=1 (check, test) COVERAGE=1 (test)  PIP_ARGS='--extra-index-url URL'"
 
 tour: $(STAMP)  ## run the notebooks at the size of a class: pages in build/tour/index.html
@@ -54,6 +54,9 @@ test-browser: $(STAMP)  ## drive the notebooks in Chromium, without a network; s
 
 site: $(STAMP)  ## build the site of notebooks, pictures, words and functions: build/site/html/index.html
 	@$(BIN)/python docs/website.py $(addprefix --profile ,$(PROFILE))
+
+print: $(STAMP)  ## slides, handouts and the cheat sheet for a lesson without laptops, in build/print
+	@$(BIN)/python docs/handout.py $(addprefix --profile ,$(PROFILE)) $(ARGS)
 
 demo: $(STAMP)  ## a femur to turn and to ask, in JupyterLab: nothing is trained, no network is needed
 	@$(BIN)/python notebooks/open_lab.py --demo $(ARGS)

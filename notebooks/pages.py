@@ -83,8 +83,7 @@ def notebook_page(book: nbformat.NotebookNode) -> str:
     book.metadata.pop("widgets", None)
     for cell in book.cells:
         if cell.cell_type == "markdown":
-            text = FIGURE.sub(_figure, BADGE.sub(r"\1", cell.source))
-            cell.source = links_of_a_page(MATH.sub(_formula, text))
+            cell.source = prose(cell.source)
         for output in cell.get("outputs", []):
             if {"image/png", "image/svg+xml"} & set(data := output.get("data", {})):
                 data.pop("text/html", None)  # a live view wants scripts: its picture is the page's
@@ -92,6 +91,12 @@ def notebook_page(book: nbformat.NotebookNode) -> str:
                 output.data = {"text/plain": NO_PICTURE}
     body, _ = HTMLExporter(template_name="basic", embed_images=True).from_notebook_node(book)
     return page(title(book), f'<p><a href="index.html">All notebooks</a></p>\n{body}')
+
+
+def prose(text: str) -> str:
+    """Markdown of a solution with its pictures and formulas inside, and links to other pages."""
+    text = FIGURE.sub(_figure, BADGE.sub(r"\1", text))
+    return links_of_a_page(MATH.sub(_formula, text))
 
 
 def links_of_a_page(text: str) -> str:
