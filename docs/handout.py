@@ -2,8 +2,8 @@
 
 Leaves in build/print: ``slides.html`` (one picture or question a slide), ``handout.html`` (the same
 on paper, answers at the end) and the cheat sheet, each with a PDF where a Chromium is installed.
-None needs a network or a script. The notebooks come from build/tour where that holds runs of today's
-solutions, else they are run first.
+None needs a network or a script. The notebooks come from build/tour where that holds runs of
+today's solutions, else they are run first.
 """
 
 import argparse
@@ -49,7 +49,7 @@ body { font: 11pt/1.4 Georgia, serif; color: #111; max-width: 180mm; margin: 10m
 h1 { font-size: 19pt; border-bottom: 1.5pt solid #111; break-before: page } h2 { font-size: 14pt }
 h1:first-of-type { break-before: auto } h1, h2, h3 { break-after: avoid; line-height: 1.2 }
 img.picture { display: block; max-width: 100%; max-height: 110mm; margin: 3mm auto }
-figure, .question { break-inside: avoid; margin: 0 } .write { height: 22mm } .where { color: #555 }
+.question { break-inside: avoid; margin: 0 } .write { height: 22mm } .where { color: #555 }
 .write { border-bottom: .4pt dotted #888; margin: 2mm 0 }
 @page { size: A4; margin: 15mm }
 """
@@ -67,13 +67,20 @@ class Picture:
 
 @dataclass
 class Part:
-    """What stands under one heading; ``kind`` is title, section, exercise or question."""
+    """What stands under one heading, in order; ``kind`` is title, section, exercise or question."""
 
     kind: str
     heading: str
-    text: str = ""
+    blocks: list[str | Picture] = field(default_factory=list)
     answer: str = ""
-    pictures: list[Picture] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(block for block in self.blocks if isinstance(block, str))
+
+    @property
+    def pictures(self) -> list[Picture]:
+        return [block for block in self.blocks if isinstance(block, Picture)]
 
 
 def parts_of(book: nbformat.NotebookNode) -> list[Part]:
@@ -87,8 +94,8 @@ def parts_of(book: nbformat.NotebookNode) -> list[Part]:
             for output in cell.get("outputs", []):
                 if "image/png" in output.get("data", {}):
                     alt = output.metadata.get("image/png", {}).get("alt", "")
-                    found[-1].pictures.append(Picture(alt, output.data["image/png"]))
-                    found[-1].pictures[-1].before = paragraph(found[-1].text, "Look for.")
+                    before = paragraph(found[-1].text, "Look for.")
+                    found[-1].blocks.append(Picture(alt, output.data["image/png"], before))
     return [part for part in found if part.kind != "end"]
 
 
@@ -101,16 +108,17 @@ def add_text(found: list[Part], piece: str) -> None:
         return
     name = heading.lstrip("# ")
     if heading.startswith("# "):
-        found.append(Part("title", name, re.sub(r"^\*Minutes.*$", "", below, flags=re.MULTILINE)))
+        below = re.sub(r"^\*Minutes.*$", "", below, flags=re.MULTILINE)
+        found.append(Part("title", name, [below]))
     elif name == "You will be able to":
-        found[-1].text += "\n\n" + below.partition("**New words:**")[0]
+        found[-1].blocks.append(below.partition("**New words:**")[0])
     elif re.match(r"\d+\. ", name):
-        found.append(Part("section", name, below.strip()))
+        found.append(Part("section", name, [below.strip()]))
     elif name.startswith("Question"):
         answer = "\n\n".join(text.strip() for text in DETAILS.findall(below))
-        found.append(Part("question", name, DETAILS.sub("", below).strip(), answer))
+        found.append(Part("question", name, [DETAILS.sub("", below).strip()], answer))
     elif name.startswith("Exercise"):
-        found.append(Part("exercise", name, DETAILS.sub("", below).strip()))
+        found.append(Part("exercise", name, [DETAILS.sub("", below).strip()]))
     else:
         found.append(Part("end", name))
 
@@ -119,7 +127,7 @@ def continue_part(part: Part, piece: str) -> None:
     """Text after a picture explains it; everything belongs to its part."""
     if part.pictures and not part.pictures[-1].after:
         part.pictures[-1].after = paragraph(piece, "So.")
-    part.text += "\n\n" + piece
+    part.blocks.append(piece)
 
 
 def paragraph(text: str, label: str) -> str:
@@ -143,7 +151,9 @@ def image(picture: Picture) -> str:
 def whole(title: str, style: str, body: str) -> str:
     """An HTML page that needs nothing but itself."""
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{style}</style>'
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+    )
 
 
 def slide(where: str, heading: str, body: str, answer: str = "", kind: str = "") -> str:
@@ -158,9 +168,8 @@ def slides_of(parts: list[Part]) -> list[str]:
     name, found = parts[0].heading, []
     for part in parts:
         if part.kind == "title":
-            found.append(
-                f'<section class="middle"><h1>{html.escape(name)}</h1>{rendered(part.text)}</section>'
-            )
+            text = f"<h1>{html.escape(name)}</h1>{rendered(part.text)}"
+            found.append(f'<section class="middle">{text}</section>')
         elif part.kind == "question":
             body = rendered(part.text)
             found.append(slide(name, part.heading, body, part.answer, "middle"))
@@ -180,8 +189,8 @@ def handout_of(parts: list[Part]) -> tuple[str, str]:
         if part.kind == "title":
             found.append(f"<h1>{heading}</h1>{rendered(part.text)}")
         elif part.kind == "section":
-            found.append(f"<h2>{heading}</h2>{rendered(part.text)}")
-            found += [f"<figure>{image(picture)}</figure>" for picture in part.pictures]
+            found.append(f"<h2>{heading}</h2>")
+            found += [rendered(b) if isinstance(b, str) else image(b) for b in part.blocks]
         elif part.kind == "question" or part.heading.endswith(ON_PAPER):
             lines = '<div class="write"></div>'
             text = f"<h3>{heading}</h3>{rendered(part.text)}{lines}"
