@@ -17,8 +17,8 @@ SPREAD = $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS))
 COVER = $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 # Tests that train little and start no kernel: what 'check' runs beside the linters.
 FAST := tests/project/test_architecture.py tests/project/test_environment.py tests/data tests/io \
-  tests/nets tests/test_files.py tests/test_metrics.py tests/evaluation/test_statistics.py \
-  tests/methods/test_golden.py tests/methods/test_losses.py tests/methods/test_uncertainty.py \
+  tests/nets tests/test_files.py tests/test_metrics.py tests/evaluation/test_draws.py \
+  tests/evaluation/test_statistics.py tests/methods/test_golden.py tests/methods/test_losses.py tests/methods/test_uncertainty.py \
   tests/methods/test_registry.py
 NONE := none of python3.11, python3.12 and python3
 

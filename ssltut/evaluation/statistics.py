@@ -153,7 +153,7 @@ def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
         return "The runs failed: there is nothing to compare."
     draws, tests = int(table["draws"].max()), table["p"].count()
     if draws < 2:
-        return "One label draw: the intervals are of its patients alone, and nothing can be tested."
+        return "One label draw: its intervals say nothing of others, and nothing can be tested."
     significant = table[table["p Holm"] < level]
     if significant.empty:
         none = f"No difference to the baseline holds at p < {level} after Holm's correction"

@@ -167,9 +167,9 @@ def test_paired_by_hand():
 
 
 def test_a_smaller_distance_is_better():
-    rows = drawn({"labels_only": [[9, 9], [9, 9]], "ua_mt": [[4, 5], [10, 9]]}, metric="hd95")
+    rows = drawn({"labels_only": [[9, 9], [9, 9]], "ua_mt": [[4, 5], [10, 7]]}, metric="hd95")
     found = paired(rows, "hd95").iloc[0]
-    assert found[["difference", *COUNTS]].tolist() == [-2, 2, 1, 0.5, 0.25, 0.25]
+    assert found[["difference", *COUNTS]].tolist() == [-2.5, 2, 2, 0.75, 0, 0.25]
 
 
 def test_the_baseline_must_be_there():
