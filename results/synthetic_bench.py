@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 from partial_labels import partially_labelled
 from record import write_record
-from strata import strata, strata_curves
+from strata import budget_curves, strata, strata_curves
 
 from ssltut import show
 from ssltut.evaluation import statistics
@@ -63,7 +63,7 @@ COHORT = {
     "labelled": 4,
     "validation": 2,
     "test": 18,
-}  # test scans for six parts of three
+}  # test scans for three parts of six
 TRIAL = {"n": 18, "size": 32, "labelled": 4, "validation": 1, "test": 6}
 FEW = [
     "labels_only",
@@ -102,7 +102,7 @@ def draw(rows: pd.DataFrame, folder: Path, bounds: tuple[str, str]) -> None:
         values = values.rename(columns=statistics.title_of)
         against = values.sub(values[control], axis=0).groupby("patient").mean()
         pictures = {
-            "budgets": show.budget_curves(
+            "budgets": budget_curves(
                 tables[0],
                 ylabel=ylabel,
                 bounds=bounds,

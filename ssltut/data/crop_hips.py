@@ -53,8 +53,7 @@ def _share_in_ball(case: Case, above: float, radius: float) -> tuple[np.ndarray,
     from scipy.signal import fftconvolve
 
     mask = (case.image > above).astype(np.float32)
-    factors = np.array(case.spacing) / GRID
-    mask = zoom(mask, factors, order=1, grid_mode=True, mode="nearest")
+    mask = zoom(mask, np.array(case.spacing) / GRID, order=1, grid_mode=True, mode="nearest")
     reach = int(radius // GRID)
     ball = np.linalg.norm(np.indices((2 * reach + 1,) * 3) - reach, axis=0) <= radius / GRID
     return mask, fftconvolve(mask, ball / ball.sum(), mode="same")

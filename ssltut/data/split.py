@@ -89,8 +89,7 @@ def make_split(
     if len(patients) < 3:
         fix = "label at least three: one each to train, to validate and to test"
         raise DataError(f"{len(patients)} patients have labels", fix=fix)
-    order = rng_for(seed, "split").permutation(len(patients))
-    drawn = [patients[i] for i in order]
+    drawn = [patients[i] for i in rng_for(seed, "split").permutation(len(patients))]
     n_test, n_validation = (max(1, round(share * len(patients))) for share in (0.2, 0.1))
     tested, validated = set(drawn[:n_test]), set(drawn[n_test : n_test + n_validation])
     held_out = tested | validated

@@ -173,8 +173,7 @@ def planned(
             "kept": "largest piece" if largest else "all",
         }
         run_folder = folder / "runs" / f"{known_as}-{cell.seed}-{tag}"
-        job = Job(method, own, drawn.split, run_folder, largest, known)
-        sweep.jobs.setdefault(tag, job)
+        sweep.jobs.setdefault(tag, Job(method, own, drawn.split, run_folder, largest, known))
         sweep.waiting.setdefault(tag, []).append(cell)
     return sweep
 

@@ -3,17 +3,3 @@
 from ssltut.inspection.correspondence import Correspondences, correspond
 from ssltut.inspection.maps import UncertaintyMap, device_of, embedding_map, net_of, uncertainty_map
 from ssltut.inspection.probe import Probe, accuracy_on_unreliable, assignment, probed_run
-
-__all__ = [
-    "Correspondences",
-    "Probe",
-    "UncertaintyMap",
-    "accuracy_on_unreliable",
-    "assignment",
-    "correspond",
-    "device_of",
-    "embedding_map",
-    "net_of",
-    "probed_run",
-    "uncertainty_map",
-]

@@ -304,8 +304,7 @@ class Consistency(Method, ABC):
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         rise = ramp(progress.frac / self.rampup) if self.rampup else 1.0
-        term = self.unlabelled(batch, nets, outs)
-        consistency = term._replace(weight=self.weight * rise)
+        consistency = self.unlabelled(batch, nets, outs)._replace(weight=self.weight * rise)
         return self.labelled(batch, outs) | {"consistency": consistency}
 
     @abstractmethod

@@ -56,8 +56,7 @@ def mc_dropout(net: nn.Module, inputs: Iterable[Tensor], classes: Classes = "all
     total = total_entropy = torch.zeros(())
     with dropout_on(net):
         for start in range(0, len(views), at_once):
-            x = torch.cat(views[start : start + at_once])
-            p = net(x).logits.float().softmax(1)
+            p = net(torch.cat(views[start : start + at_once])).logits.float().softmax(1)
             passes = (-1, len(views[0]))
             total = total + p.unflatten(0, passes).sum(0)
             total_entropy = total_entropy + class_entropy(p, classes).unflatten(0, passes).sum(0)

@@ -91,8 +91,7 @@ class SegNet(nn.Module):
             for part in self.encoder:
                 delattr(decoder, part)
             return decoder
-        coarser = self.factor if head.level < 0 else 2**head.level
-        width = self.classifier.in_channels * coarser
+        width = self.classifier.in_channels * (self.factor if head.level < 0 else 2**head.level)
         output = nn.Conv3d(width, head.project or channels, 1)
         if head.project:
             return nn.Sequential(nn.Conv3d(width, width, 1), nn.PReLU(width), output)

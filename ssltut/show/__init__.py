@@ -1,6 +1,7 @@
 """Pictures of scans, labels, uncertainty, training and matches; each needs its ``alt`` text.
 
-Every view is complete as a still picture (``static``) and better as a widget (``live``).
+Every view is complete as a still picture (``static``) and better as a widget (``live``): the live
+ones return a widget that carries its picture or, in the static frontend, the picture alone.
 """
 
 from importlib import import_module
@@ -14,17 +15,18 @@ HOMES = {
     "grid": "static.slices",
     "slices": "live.slices",
     "interact": "live.interact",
-    "explore_uncertainty": "live.uncertainty",
-    "explore_embeddings": "live.embedding",
+    "explore_uncertainty": "live.explorers",
+    "explore_embeddings": "live.explorers",
     "LiveCurves": "live.training",
     "curves": "static.curves",
     "lines": "static.curves",
     "risk_coverage": "static.curves",
     "intervals": "static.charts",
     "paired_strip": "static.charts",
-    "budget_curves": "static.charts",
     "dot_matrix": "static.charts",
     "surface": "static.scene3d",
+    "explore_surface": "live.surface",
+    "densest": "static.slices",
     "correspondences": "live.scene3d",
     "explore_matches": "live.correspondence",
     "volume": "live.volume",

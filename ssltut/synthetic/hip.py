@@ -68,8 +68,7 @@ def make_case(
     score = difficulty(a, pathology, scanner, voxel)
     meta = {"difficulty": score, **meta_of(anatomy, pathology, scanner, seed)}
     case_id = case_id or f"hip-{seed}"
-    affine = affine_of(voxel, -(size - 1) / 2 * voxel)
-    return Case(case_id, case_id, image, label, affine, meta)
+    return Case(case_id, case_id, image, label, affine_of(voxel, -(size - 1) / 2 * voxel), meta)
 
 
 def difficulty(a: Anatomy, pathology: Pathology, scanner: Scanner, voxel: float) -> float:

@@ -58,8 +58,7 @@ class Canvas:
 
     def fill(self, distance: Distance, value: Values, among: np.ndarray | bool = True) -> None:
         """``value`` HU inside a signed ``distance`` (mm), over what was there, where ``among``."""
-        share = occupancy(distance, self.voxel) * among
-        self.hu += share * (value - self.hu)
+        self.hu += occupancy(distance, self.voxel) * among * (value - self.hu)
 
     def fill_bone(self, distance: Distance, cortex: ArrayLike, inside: Values, hu: float) -> None:
         """``cortex`` mm of ``hu`` under the surface of a bone, and ``inside`` HU within."""
@@ -161,8 +160,7 @@ def with_arthritis(
     value = value + 650.0 * pathology.osteoarthritis * (surface * above)
     for _ in range(int(4 * pathology.osteoarthritis)):
         centre = rng.uniform((-8, -8, -11), (12, 8, 9)) + (0, 0, a.head_radius)
-        cyst = ball(p, centre, rng.uniform(2.0, 4.5))
-        value = value + occupancy(cyst, voxel) * (25.0 - value)
+        value = value + occupancy(ball(p, centre, rng.uniform(2.0, 4.5)), voxel) * (25.0 - value)
     return value
 
 

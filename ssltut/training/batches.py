@@ -29,8 +29,7 @@ def draw_batch(
     locations_u: tuple[PatchLocation, ...] = ()
     if unlabelled is not None and plan.unlabelled:
         generator = generator_for(labelled.device, config.seed, "batch", "unlabelled", step)
-        drawn = unlabelled.sample(plan.unlabelled, generator, plan.bins)
-        x_u, _, ids_u, locations_u = drawn
+        x_u, _, ids_u, locations_u = unlabelled.sample(plan.unlabelled, generator, plan.bins)
     seed = derive_seed(config.seed, "views", step)
     known = labelled.known(ids_l, n_classes)
     return Batch(x_l, y_l, x_u, ids_l, ids_u, n_classes, seed, locations_l, locations_u, known)

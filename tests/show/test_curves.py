@@ -31,10 +31,16 @@ def test_each_kind_of_column_has_its_panel_and_a_long_loss_its_running_mean(monk
     panels = {ax.get_title(loc="left"): ax for ax in figures[0].axes if ax.lines}
     titles = ["loss", "weight of the term", "share of voxels", "lr", "validation Dice"]
     assert list(panels) == titles
-    batches, mean = (line.get_ydata() for line in panels["loss"].lines)
+    mean, batches = panels["loss"].lines[0].get_ydata(), HISTORY["total"]
     assert np.ptp(np.diff(batches)) > 10 * np.ptp(np.diff(mean)[4:-4])
+    band = panels["loss"].collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == pytest.approx((batches.min(), batches.max()))
     assert len(panels["weight of the term"].lines) == len(panels["share of voxels"].lines) == 1
     assert [t.get_text() for t in panels["share of voxels"].get_legend().get_texts()] == ["match"]
+    figures[0].canvas.draw()
+    for ax in panels.values():  # a key stands below its panel, never over its curves
+        if key := ax.get_legend():
+            assert key.get_window_extent().y1 <= ax.get_window_extent().y0
 
 
 def test_lines_have_a_legend_or_their_names_beside_them_and_a_log_axis_plain_numbers(monkeypatch):
@@ -45,6 +51,8 @@ def test_lines_have_a_legend_or_their_names_beside_them_and_a_log_axis_plain_num
     show.lines(**given, alt="with names", labels={"a": (0.5, 20), "b": (0.2, 2)}, log=True)
     plain, named = (figure.axes[0] for figure in figures)
     assert [text.get_text() for text in plain.get_legend().get_texts()] == ["a", "b"]
+    figures[0].canvas.draw()
+    assert plain.get_legend().get_window_extent().x0 >= plain.get_window_extent().x1
     assert not plain.texts
     assert named.get_legend() is None
     assert [text.get_text() for text in named.texts] == ["a", "b"]

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ipywidgets import Widget
 from PIL import Image
-from toy_views import LABEL, WRONG, embedding_view
+from toy_views import LABEL, embedding_view
 
 from ssltut.errors import ConfigError
 from ssltut.show.static.embedding import flatten
@@ -78,23 +77,14 @@ def test_vectors_without_a_map_are_refused(given):
 
 def test_embedding_map_leads_to_the_voxel(monkeypatch):
     view = embedding_view()
-    assert hasattr(view.map, "batch_update")
+    assert type(view.map).__name__ == "ClickableImage"
     view.point.value = 17
-    place = np.argwhere(LABEL >= 0)[:: LABEL.size // 40][17]
-    assert view.explorer.at == tuple(place)
-    assert f"voxel {tuple(map(int, place))}" in view.description.value
-    ring = view.map.data[-1]
+    places = np.argwhere(LABEL >= 0)[:: LABEL.size // 40]
+    assert view.explorer.at == tuple(places[17])
+    assert f"voxel {tuple(map(int, places[17]))}" in view.description.value
+    before = view.map.value
     view.colour.value = "right"
-    trace = view.map.data[1]
-    assert trace.name == "wrong"
-    assert trace.marker.symbol == "square"
-    assert len(trace.x) == (WRONG[tuple(np.argwhere(LABEL >= 0)[::24][:40].T)]).sum()
-    (
-        trace._dispatch_on_click(SimpleNamespace(point_inds=[2]), None)
-        if hasattr(trace, "_dispatch_on_click")
-        else trace._click_callbacks[0](trace, SimpleNamespace(point_inds=[2]), None)
-    )
-    assert (ring.x[0], ring.y[0]) == (trace.x[2], trace.y[2])
+    assert view.map.value != before
     monkeypatch.setenv("SSLTUT_FRONTEND", "colab")
     plain = embedding_view(reliable=None)
     before = plain.map.value
@@ -103,19 +93,19 @@ def test_embedding_map_leads_to_the_voxel(monkeypatch):
     assert Image.open(io.BytesIO(plain.map.value)).width > 500
 
 
-def test_a_plotly_figure_is_sent_when_it_is_complete(monkeypatch):
-    states, opened = [], Widget.open
-    monkeypatch.setattr(
-        Widget,
-        "open",
-        lambda self: (
-            states.append(len(self._widget_data or ())) if hasattr(self, "_widget_data") else None,
-            opened(self),
-        ),
-    )
+def test_a_click_on_the_map_chooses_the_nearest_point_and_the_cursor_only_names_it():
     view = embedding_view()
-    assert states == [len(view.map.data)] == [4]
-    assert view.map.model_id
+    figure = view.figures["class"]
+    x, y = figure.transform.transform(view.embedding_map.points[23]) / figure.image.size
+    place = {"x": x + 1e-4, "y": 1 - y}
+    view.map._handle_custom_msg({"kind": "hover", **place}, [])
+    assert view.point.value == 0
+    assert view.description.value.find("point 23:") > 0
+    view.touched({"kind": "leave"})
+    assert view.description.value.find("point 0:") > 0
+    view.touched({"kind": "click", **place})
+    assert view.point.value == 23
+    assert view.explorer.at == tuple(view.embedding_map.voxels[23])
 
 
 def test_an_embedding_map_of_unequal_lengths_is_refused():

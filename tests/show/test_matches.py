@@ -18,11 +18,11 @@ from ssltut import show
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError
 from ssltut.methods.matching.primitives import KERNELS, similarity
-from ssltut.show.static.correspondence import known_surfaces
 from ssltut.show.static.matches import (
     EmbeddedScan,
     MatchFinder,
     Question,
+    known_surfaces,
     line_names,
 )
 
@@ -65,9 +65,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def in_lab(lab: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The live view, with a still picture that takes no time."""
-    monkeypatch.setattr(
-        "ssltut.show.static.correspondence.correspondence_figure", lambda *given: Figure()
-    )
+    monkeypatch.setattr("ssltut.show.static.matches.correspondence_figure", lambda *given: Figure())
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -1,11 +1,15 @@
 """Surfaces and matches in three dimensions, in mm."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from ipywidgets import Widget
 
 from ssltut import show
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError
+from ssltut.show.static.scene3d import answered_surface, arrange_matches, matches_figure
 
 
 @pytest.mark.parametrize("max_faces", [10**6, 3000])
@@ -84,3 +88,104 @@ def test_correspondences_refuse_points_that_do_not_pair_up(ball):
     mesh = show.surface(ball.label, 1, spacing=ball.spacing)
     with pytest.raises(ConfigError, match="3 points, 2 matches and 3 marks"):
         show.correspondences(mesh, mesh, np.ones((3, 3)), np.ones((2, 3)), [1, 1, 1], alt="matches")
+
+
+def cap(ball):
+    """The lower half of the ball is class 2; an answer calls its right part class 1."""
+    right = np.arange(30)[:, None, None] < 12
+    return np.where((ball.label == 2) & right, 1, ball.label).astype(np.uint8)
+
+
+def surface_view(ball, **more):
+    given = {"class_id": 2, "spacing": ball.spacing, "table": HIP, "alt": "half a ball"}
+    return show.explore_surface(ball.label, cap(ball), ball.heat, **given | more)
+
+
+def test_a_surface_has_the_colours_of_the_answers_beneath_it(ball):
+    found = answered_surface(ball.label, cap(ball), 2, ball.spacing, HIP)
+    at = tuple(found.voxels.T)
+    assert (ball.label[at] == 2).all()
+    assert (found.said == cap(ball)[at]).all()
+    assert found.vertices[found.said == 1, 0].max() < found.vertices[found.said == 2, 0].max()
+    assert [mesh.name for mesh in found.drawn.meshes] == ["answer: hip bone", "answer: femur"]
+    assert [mesh.colour for mesh in found.drawn.meshes] == list(HIP.colours[1:])
+    assert [text for text, _ in found.drawn.captions] == ["“hip bone”"]
+    whole = answered_surface(ball.label, ball.label, 2, ball.spacing, HIP)
+    assert whole.drawn.captions == []
+    thin = np.zeros((9, 9, 9), np.uint8)
+    thin[4, 2:7, 2:7] = 1  # nothing is left of it one voxel beneath
+    assert set(answered_surface(thin, thin, 1, (1, 1, 1), HIP).said) == {1}
+
+
+def test_a_click_on_a_surface_says_truth_teacher_and_entropy(ball, lab):
+    view = surface_view(ball, title="Who is right?")
+    scene = view.scene
+    vertex = int(np.flatnonzero(scene.said == 1)[0])
+    mesh = view.plot.data[0]
+    assert (mesh.type, mesh.hoverinfo, mesh.opacity) == ("mesh3d", "none", 1.0)
+    mesh._click_callbacks[0](mesh, SimpleNamespace(point_inds=[vertex]), None)
+    assert view.point.value == vertex
+    at = tuple(map(int, scene.voxels[vertex]))
+    words = view.answer.value
+    assert f"voxel {at}" in words
+    assert "<b>femur</b></td>" in words
+    assert "<b>hip bone</b> &#10007; wrong" in words
+    assert f"<b>{ball.heat[at]:.2f}</b>, at most {ball.heat.max():.2f}" in words
+    mark = np.array([view.plot.data[-1][axis][0] for axis in "xyz"])
+    assert np.linalg.norm(mark - scene.vertices[vertex]) < 2
+    mesh._click_callbacks[0](mesh, SimpleNamespace(point_inds=[]), None)
+    assert view.point.value == vertex
+
+
+def test_a_surface_is_a_picture_elsewhere_and_refuses_other_grids(ball, monkeypatch):
+    for frontend in ("colab", "static"):
+        monkeypatch.setenv("SSLTUT_FRONTEND", frontend)
+        assert isinstance(surface_view(ball), show.Picture)
+    with pytest.raises(ConfigError, match="answer has shape"):
+        show.explore_surface(
+            ball.label,
+            cap(ball)[1:],
+            ball.heat,
+            class_id=2,
+            spacing=ball.spacing,
+            table=HIP,
+            alt="a",
+        )
+    with pytest.raises(ConfigError, match="no voxel of the label has the value 7"):
+        surface_view(ball, class_id=7)
+
+
+def test_a_plotly_figure_is_sent_when_it_is_complete(ball, lab, monkeypatch):
+    states, opened = [], Widget.open
+
+    def counted(self):
+        if hasattr(self, "_widget_data"):
+            states.append(len(self._widget_data or ()))
+        opened(self)
+
+    monkeypatch.setattr(Widget, "open", counted)
+    view = surface_view(ball)
+    assert states == [len(view.plot.data)] == [4]
+    assert view.plot.model_id
+
+
+def test_a_key_names_no_line_that_is_not_there(ball, lab):
+    mesh, points = show.surface(ball.label, 1, spacing=ball.spacing), np.ones((2, 3))
+    figure = show.correspondences(mesh, mesh, points, points, [1, 1], alt="all right")
+    assert [t.showlegend for t in figure.data[2:4]] == [True, False]
+    sides = [[mesh], [mesh]]
+    scene = arrange_matches(sides, points, points, np.ones(2, bool), ("a", "b"), ("right", "wrong"))
+    key = matches_figure(scene, None).axes[0].get_legend()
+    assert [text.get_text() for text in key.get_texts()] == ["right (2)"]
+
+
+@pytest.mark.parametrize("shows", ["brightest value", "largest entropy (nats)"])
+def test_the_picture_of_a_volume_says_what_it_shows(ball, monkeypatch, shows):
+    figures = []
+    monkeypatch.setattr(
+        "ssltut.show.live.volume.picture",
+        lambda fig, alt: figures.append(fig) or show.Picture(b"", alt),
+    )
+    monkeypatch.setenv("SSLTUT_FRONTEND", "static")
+    show.volume(ball.heat, spacing=ball.spacing, alt="a ball", shows=shows)
+    assert figures[0].axes[0].get_title(loc="left") == f"{shows} from front to back"

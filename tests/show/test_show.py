@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from toy import STEPS, TABLE
+from toy import TABLE
 
 from ssltut import show
 from ssltut.data.labels import HIP
@@ -56,13 +56,11 @@ VIEWS = {  # each as a notebook calls it, given a ball and its alt text
     ),
     "slices": lambda ball, alt: show.slices(ball.image, alt=alt, **scene(ball)),
     "curves": lambda ball, alt: show.curves(HISTORY, alt=alt),
-    "lines": lambda ball, alt: show.lines(
-        X, {"a": X, "b": X**2}, xlabel="x", ylabel="y", alt=alt, bands={"a": (X - 0.1, X + 0.1)}
-    ),
+    "lines": lambda ball, alt: show.lines(X, {"a": X, "b": X**2}, xlabel="x", ylabel="y", alt=alt),
     "risk_coverage": lambda ball, alt: show.risk_coverage(X, X**2, alt=alt),
     "intervals": lambda ball, alt: show.intervals(TABLE, alt=alt, bounds=BOUNDS),
-    "budget_curves": lambda ball, alt: show.budget_curves(
-        STEPS, ylabel="Dice", alt=alt, bounds=BOUNDS
+    "explore_surface": lambda ball, alt: show.explore_surface(
+        ball.label, ball.label, ball.heat, class_id=1, spacing=ball.spacing, table=HIP, alt=alt
     ),
     "paired_strip": lambda ball, alt: show.paired_strip(
         {"ours": [0.1, 0.2, -0.1], "theirs": [0.0]}, xlabel="Dice", alt=alt
@@ -90,7 +88,7 @@ def test_view_carries_a_png_and_its_alt_text(ball, monkeypatch, name, frontend):
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 100
     assert metadata["image/png"]["alt"] == metadata["alt"] == 'a "ball" in a scan'
     assert 'alt="a &quot;ball&quot; in a scan"' in data["text/html"]
-    live = name in ("slices", "correspondences") and frontend == "lab"
+    live = name in ("slices", "correspondences", "explore_surface") and frontend == "lab"
     assert ("application/vnd.jupyter.widget-view+json" in data) == live
     assert plt.get_fignums() == []
     assert dict(plt.rcParams) == before

@@ -1,6 +1,7 @@
 """Scans in three planes: geometry, layers, key, and the pixels of the live planes."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from ssltut import show
 from ssltut.data.labels import BONE, HIP, LabelTable
 from ssltut.errors import ConfigError
 from ssltut.show.live.planes import blend, framed
-from ssltut.show.static.slices import Scene, add_key, cut, draw_plane
+from ssltut.show.static.slices import HATCHES, Scene, add_key, cut, densest, draw_plane
 
 
 def test_planes_are_seen_from_the_front_and_from_the_feet():
@@ -119,6 +120,71 @@ def test_the_key_names_the_classes_of_every_table_that_is_shown():
         fig.subplots(1, len(shown))
         add_key(fig, shown)
         assert [text.get_text() for text in fig.legends[0].get_texts()] == names
+
+
+def test_the_key_names_only_what_is_in_the_picture():
+    image = np.zeros((9, 9, 9), np.int16)
+    label, said = np.zeros((9, 9, 9), np.uint8), np.zeros((9, 9, 9), np.uint8)
+    label[1:3], label[4:6], said[4:6, 4:6] = 1, 2, 2
+    scene = Scene(
+        image, (1, 1, 1), contours={"truth": label, "said": said}, table=HIP, at=(4, 0, 4)
+    )
+    for planes, names in (
+        (["sagittal"], ["femur", "truth", "said"]),
+        (["coronal"], ["hip bone", "femur", "truth"]),
+    ):
+        fig = Figure()
+        fig.subplots()
+        add_key(fig, [scene], planes)
+        assert [text.get_text() for text in fig.legends[0].get_texts()] == names
+    bare = Figure()
+    bare.subplots()
+    add_key(bare, [replace(scene, at=(7, 0, 4))], ["sagittal"])
+    assert bare.legends == []
+
+
+def test_classes_without_outlines_differ_in_hatching_in_both_kinds_of_picture():
+    image = np.zeros((40, 40, 40), np.int16)
+    label = np.zeros((40, 40, 40), np.uint8)
+    label[:13], label[13:26], label[26:] = 1, 2, 3
+    grey = LabelTable("grey", ("no", "a", "b", "c"), ("#000000", *["#888888"] * 3))
+    scene = Scene(image, (1, 1, 1), overlay=label, contours={}, table=grey)
+    fig = Figure()
+    ax = fig.subplots()
+    draw_plane(ax, scene, "axial", "")
+    assert [hatched.hatches[0] for hatched in ax.collections] == list(HATCHES)
+    add_key(fig, [scene], ["axial"])
+    assert [patch.get_hatch() or "" for patch in fig.legends[0].legend_handles] == list(HATCHES)
+    pixels = blend(scene, "axial", (20, 20, 20), 1.0)[..., 0]
+    looks = [
+        pixels[9:18, columns] > 100 for columns in (slice(30, 39), slice(17, 26), slice(3, 12))
+    ]
+    assert looks[0].all()
+    assert 0.5 < looks[1].mean() < 0.8
+    assert (looks[1] != looks[2]).any()
+    assert not (looks[1] == looks[1][:, ::-1]).all()
+
+
+def test_the_densest_place_is_never_at_the_rim_nor_where_there_is_no_bone():
+    label = np.zeros((40, 30, 20), np.uint8)
+    label[10:30, 8:22, 6:16] = 1
+    errors = np.zeros(label.shape)
+    errors[:, :, 0] = 1  # the worst of all, in the first plane
+    errors[32:39, 10:20, 8:14] = 1  # beside the bone
+    errors[24:28, 12:16, 9:12] = 1
+    x, y, z = densest(errors, label, side=5)
+    assert label[x, y, z]
+    assert 2 <= z <= 17
+    assert 10 <= x < 30
+    assert errors[x, y, z]
+    assert (
+        densest(np.zeros(label.shape), label)
+        == Scene(label, (1, 1, 1), overlay=label, table=BONE).centre
+    )
+    assert densest(errors, np.zeros_like(label))[2] not in (0, 19)
+    assert densest(np.ones((3, 3, 3)), np.ones((3, 3, 3), np.uint8)) == (1, 1, 1)
+    with pytest.raises(ConfigError, match="values has shape"):
+        densest(errors[1:], label)
 
 
 def test_sides_are_named_only_where_they_are_known():

@@ -113,8 +113,7 @@ class BCP(Method):
             return torch.cat([torch.where(keep, a, u), torch.where(keep, v, b)])
 
         x = paste(batch.x_l, batch.unlabelled, keep[:, None])
-        target = paste(batch.y_l, pseudo, keep)
-        return Mix(x, target, torch.cat([keep, ~keep]))
+        return Mix(x, paste(batch.y_l, pseudo, keep), torch.cat([keep, ~keep]))
 
     def mask(self, batch: Batch, n: int) -> Tensor:
         """(n or 1, X, Y, Z) bool: True where the patch that is pasted into stays as it is."""

@@ -136,8 +136,7 @@ class NeighbourVote(Method):
 
     def references(self, batch: Batch, nets: Nets) -> Voters:
         """Surface and interior references of the labelled patches, by the teacher."""
-        out = teacher_on_labelled(batch, nets, self.sigma_teacher)
-        bank = self.vectors(out, batch.locations_l)
+        bank = self.vectors(teacher_on_labelled(batch, nets, self.sigma_teacher), batch.locations_l)
         shell = surface_shell(batch.y_l, self.band)
         regions = [("references", shell, self.k, self.redraws)]
         if self.interior:

@@ -37,8 +37,7 @@ class ReferenceMemory(nn.Module):
         for c in labels.unique().tolist():
             new = vectors[labels == c][-self.size :]
             start = int(self.position[c])
-            slots = (start + torch.arange(len(new), device=new.device)) % self.size
-            self.vectors[c, slots] = new
+            self.vectors[c, (start + torch.arange(len(new), device=new.device)) % self.size] = new
             self.position[c] = (start + len(new)) % self.size
             self.filled[c] = min(self.size, int(self.filled[c]) + len(new))
 

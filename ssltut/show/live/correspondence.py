@@ -13,17 +13,28 @@ from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.methods.matching.primitives import KERNELS
 from ssltut.show.frontends import frontend
-from ssltut.show.live.planes import LinkedPlanes, crossed, framed, legend, position
+from ssltut.show.live.planes import SMALL, LinkedPlanes, crossed, framed, legend, position
 from ssltut.show.live.scene3d import layout, plotly_widget, traces
-from ssltut.show.live.widgets import classed, dropdown, int_slider, plane_image
-from ssltut.show.static import correspondence
+from ssltut.show.live.widgets import (
+    RIGHT,
+    announced,
+    answers_html,
+    beside,
+    classed,
+    dropdown,
+    html_table,
+    int_slider,
+    plane_image,
+    wrapped,
+)
+from ssltut.show.static import matches
 from ssltut.show.static.matches import PUBLISHED, EmbeddedScan, Match, MatchFinder, Question
 from ssltut.show.static.pictures import Picture, described, picture
 from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, matches_figure
 from ssltut.show.static.slices import PLANES, Scene
 
 MOST = 30  # neighbours a slider reaches
-WIDTHS = 300, 610  # pixels of the answer and of the plot: both fit beside a file browser
+PLOT = {"width": RIGHT, "height": 270, "font_size": 12, "margin": dict.fromkeys("lrtb", 0)}
 
 
 def explore_matches(
@@ -45,11 +56,9 @@ def explore_matches(
     at          the voxel to begin with
     question    the kernel, k, band and draw to begin with, as in ``Question``
     references  of each class in each of five redraws
-    Returns a widget that carries its picture, or, in the static frontend, the picture alone. Raises
-    ConfigError for a voxel outside the scan, and as ``EmbeddedScan`` and ``MatchFinder`` do.
+    Raises ConfigError for a voxel outside the scan, and as ``EmbeddedScan`` and ``MatchFinder`` do.
     """
-    alt, new = described(alt), EmbeddedScan(**target)
-    at = tuple(int(v) for v in at)
+    alt, new, at = described(alt), EmbeddedScan(**target), tuple(map(int, at))
     if len(at) != 3 or not all(0 <= v < n for v, n in zip(at, new.image.shape, strict=True)):
         fix = "give three indices inside it"
         raise ConfigError(f"voxel {at} is not in a scan of shape {new.image.shape}", fix=fix)
@@ -59,9 +68,9 @@ def explore_matches(
         question = Question(**question)
     first = next(iter(scans))
     match = finder(at, first, question)
-    sides = [correspondence.known_surfaces(scan, table) for scan in (new, match.source)]
-    scene = correspondence.match_scene(match, sides, (name, first))
-    still = picture(correspondence.correspondence_figure(match, table, scene, title), alt)
+    sides = [matches.known_surfaces(scan, table) for scan in (new, match.source)]
+    lines = matches.match_scene(match, sides, (name, first))
+    still = picture(matches.correspondence_figure(match, table, lines, title), alt)
     if frontend() == "static":
         return still
     return MatchExplorer(match, finder, table, still, name).titled(title)
@@ -70,22 +79,22 @@ def explore_matches(
 class MatchExplorer(LinkedPlanes):
     """Pick a voxel, see which labelled voxels resemble it and what they say.
 
-    images     {plane: picture} of the unlabelled scan;  reference  the same of the labelled one,
-               cut at the reference of rank ``neighbour``
-    answer     HTML: the class by vote, by kernel, by the teacher, and the truth
+    reference  {plane: picture} of the labelled scan, cut at the reference of rank ``neighbour``
     plot       of the lines in 3D: a plotly FigureWidget; where there is none, an Image that the
                Button ``draw_plot`` fills
     """
 
+    side = SMALL
+
     def __init__(
         self, match: Match, finder: MatchFinder, table: LabelTable, still: Picture, name: str
     ) -> None:
-        self.target_scene = correspondence.target_scene(finder.target, table, match.at)
+        self.target_scene = matches.target_scene(finder.target, table, match.at)
         question = match.question
         of = f" of {name}; a click picks a voxel"
         super().__init__(self.target_scene, still, "matches", of=of)
         self.finder, self.table, self.name = finder, table, name
-        self.target_meshes = correspondence.known_surfaces(finder.target, table)
+        self.target_meshes = matches.known_surfaces(finder.target, table)
         self.meshes: dict[str, list[Mesh]] = {}  # of each labelled scan that was looked at
         self.reference = {plane: plane_image(plane, "", clickable=False) for plane in PLANES}
         self.scan = dropdown("scan", list(finder.labelled), "labelled")
@@ -94,7 +103,7 @@ class MatchExplorer(LinkedPlanes):
         self.band = int_slider("band", question.band, 1, max(4, question.band))
         self.draw = int_slider("draw", question.draw, 0, max(9, question.draw))
         self.neighbour = int_slider("neighbour", 1, 1, question.k)
-        self.answer = classed(ipywidgets.HTML(layout={"width": f"{WIDTHS[0]}px"}), "answer")
+        self.answer = classed(ipywidgets.HTML(), "answer")
         self.reference_key = classed(ipywidgets.HTML(), "reference-key")
         self.draw_plot = classed(ipywidgets.Button(description="draw in 3D"), "draw-plot")
         self.draw_plot.on_click(self.draw_picture)
@@ -103,21 +112,17 @@ class MatchExplorer(LinkedPlanes):
         for control in (self.scan, self.kernel, self.k, self.band, self.draw):
             control.observe(self.changed, names="value")
         self.neighbour.observe(self.draw_reference, names="value")
-        self.children = self.rows()
-        self.redraw()
-
-    def rows(self) -> list[ipywidgets.Widget]:
         has_button = isinstance(self.plot, ipywidgets.Image)
         plot = ipywidgets.VBox([self.draw_plot, self.plot] if has_button else [self.plot])
-        return [
+        scans = [
             classed(self.columns, "target"),
             classed(ipywidgets.HTML(legend(self.target_scene)), "target-key"),
             classed(ipywidgets.HBox(list(self.reference.values())), "reference"),
             self.reference_key,
-            ipywidgets.HBox([self.scan, self.kernel, self.neighbour]),
-            ipywidgets.HBox([self.k, self.band, self.draw]),
-            ipywidgets.HBox([self.answer, classed(plot, "plot")]),
         ]
+        controls = [self.scan, self.kernel, self.neighbour, self.k, self.band, self.draw]
+        self.children = [beside(scans, [self.answer, classed(plot, "plot")]), wrapped(controls)]
+        self.redraw()
 
     @property
     def question(self) -> Question:
@@ -132,9 +137,9 @@ class MatchExplorer(LinkedPlanes):
         scan = self.scan.value
         self.match = self.finder(self.at, scan, self.question)
         if scan not in self.meshes:
-            self.meshes[scan] = correspondence.known_surfaces(self.match.source, self.table)
+            self.meshes[scan] = matches.known_surfaces(self.match.source, self.table)
         sides = (self.target_meshes, self.meshes[scan])
-        return correspondence.match_scene(self.match, sides, (self.name, scan))
+        return matches.match_scene(self.match, sides, (self.name, scan))
 
     def redraw(self) -> None:
         """Another voxel, scan or question: everything is looked up and drawn again."""
@@ -151,15 +156,15 @@ class MatchExplorer(LinkedPlanes):
         if self.held:
             return
         x, y, z = (int(v) for v in self.match.place[self.neighbour.value - 1])
-        scene = correspondence.reference_scene(self.match, self.table, (x, y, z))
+        scene = matches.reference_scene(self.match, self.table, (x, y, z))
         high = self.match.alike.max()
         self.reference_key.value = (
-            f"{legend(replace(scene, heat=None))}&emsp;marks: the {self.k.value} nearest"
-            " references, seen through the slices&emsp;in colour: the most similar quarter,"
-            f" {high - scene.top:.3f} to {high:.3f}"
+            f"{legend(replace(scene, heat=None))}&emsp;marks: the {self.k.value} nearest, seen"
+            f" through the slices<br>colour: the most similar quarter, {high - scene.top:.3f} to"
+            f" {high:.3f}"
         )
         for plane, image in self.reference.items():
-            frame = framed(scene, plane, (x, y, z), 0.5)
+            frame = framed(scene, plane, (x, y, z), 0.5, side=SMALL)
             self.mark_neighbours(frame, scene, plane)
             image.value = crossed(frame, scene, plane, (x, y, z))
 
@@ -168,41 +173,28 @@ class MatchExplorer(LinkedPlanes):
         pen = ImageDraw.Draw(frame)
         marks = zip(self.match.place[::-1], self.match.agree[::-1], strict=True)  # nearest on top
         for place, agreed in marks:
-            x, y = position(scene, plane, place)
+            x, y = position(frame, scene, plane, place)
             shape = pen.ellipse if agreed else pen.rectangle
             colour = MATCHES[0 if agreed else 1]["color"]
-            shape([x - 6, y - 6, x + 6, y + 6], fill=colour, outline="white", width=2)
+            shape([x - 5, y - 5, x + 5, y + 5], fill=colour, outline="white", width=2)
 
     def answer_html(self) -> str:
         """The class by each who has one, and the vote and the kernel of each class."""
-        by_whom = self.match.answers
-        names = [html.escape(name) for name in self.table.names]
-        answer_rows = []
-        for who, c in by_whom.items():
-            mark = ""
-            if who != "truth" and "truth" in by_whom:
-                mark = " &#10003; right" if c == by_whom["truth"] else " &#10007; wrong"
-            answer_rows.append(f"<tr><td>{who}</td><td><b>{names[c]}</b>{mark}</td></tr>")
-        heads = "".join(f'<th align="left">{head}</th>' for head in ("class", "vote", "kernel"))
-        class_rows = [f"<tr>{heads}</tr>"]
-        for name, share, score in zip(names, self.match.vote, self.match.score, strict=True):
+        rows = [("<b>class</b>", "<b>vote</b>", "<b>kernel</b>")]
+        for name, share, score in zip(self.table.names, *self.match[-2:], strict=True):
             kernel = "absent" if np.isnan(score) else f"{score:.3f}"
-            class_rows.append(f"<tr><td>{name}</td><td>{share:.0%}</td><td>{kernel}</td></tr>")
-        return (
-            '<div aria-live="polite" style="font-size:16px;line-height:1.5">'
-            f"<b>voxel ({', '.join(map(str, self.at))})</b>"
-            f'<table style="width:100%">{"".join(answer_rows)}</table>'
-            f'<table style="width:100%">{"".join(class_rows)}</table></div>'
-        )
+            rows.append((html.escape(name), f"{share:.0%}", kernel))
+        answers = answers_html(self.match.answers, self.table.names)
+        return announced(f"<b>voxel {self.at}</b>{answers}{html_table(rows)}", size="14px")
 
     def new_plot(self) -> ipywidgets.DOMWidget:
         """The lines in 3D: plotly's where its widget runs, else a picture that a button draws."""
         if frontend() == "lab":
             try:
-                return plotly_widget(traces(self.lines), layout(None) | {"width": WIDTHS[1]})
+                return plotly_widget(traces(self.lines), layout(None) | PLOT)
             except ImportError:  # plotly's widget needs anywidget
                 pass
-        return ipywidgets.Image(format="png", layout={"width": f"{WIDTHS[1]}px"})
+        return ipywidgets.Image(format="png", layout={"width": f"{RIGHT}px"})
 
     def draw_picture(self, _: ipywidgets.Button) -> None:
         self.plot.value = picture(matches_figure(self.lines, None), self.illustration.alt).png

@@ -18,9 +18,12 @@ from ssltut.show.static.slices import PLANES, Scene, bar_length, cut
 
 AXES = {"xyz"[PLANES[plane][0]]: plane for plane in PLANES}
 SIDE = 330  # pixels of the longest side of a plane: three fit beside each other on a projector
+SMALL = 194  # of planes that have something beside them, on a screen of 1366 x 768
 FONT = ImageFont.load_default(size=17)
 WORDS: dict[str, Any] = {"fill": "white", "stroke_width": 2, "stroke_fill": "black", "font": FONT}
-Limits = tuple[float, float]  # the values shown black and white
+Limits = tuple[float, float] | None  # the values shown black and white
+At = Sequence[int]
+ANGLES = ("", "135deg", "45deg")  # of HATCHES, in a style sheet
 HEAT = (255 * colormaps[UNCERTAINTY](np.linspace(0, 1, 256))[:, :3]).astype(np.float32)
 
 
@@ -33,17 +36,20 @@ class LinkedPlanes(LiveView):
     ``redraw`` and may answer to the cursor in ``hover``.
     """
 
+    side = SIDE
+
     def __init__(
         self, scene: Scene, still: Picture, name: str, mouse: bool = True, of: str = ""
     ) -> None:
         super().__init__(still, name)
         self.shape, self.held = scene.image.shape, False
+        narrow = {"style": {"description_width": "70px"}, "layout": {"width": f"{self.side}px"}}
         self.frames: dict[str, tuple[tuple, Image.Image]] = {}
         self.sliders, self.images, columns = {}, {}, []
         for axis, plane in AXES.items():
             a, words = PLANES[plane][0], f"{plane} {axis}"
             middle, last = scene.centre[a], self.shape[a] - 1
-            self.sliders[axis] = int_slider(axis, middle, 0, last, description=words)
+            self.sliders[axis] = int_slider(axis, middle, 0, last, description=words, **narrow)
             alt = f"{plane} plane{of}. {still.alt}"
             self.images[plane] = plane_image(plane, alt, clickable=mouse)
             self.sliders[axis].observe(self.changed, names="value")
@@ -56,7 +62,7 @@ class LinkedPlanes(LiveView):
         x, y, z = (self.sliders[axis].value for axis in "xyz")
         return x, y, z
 
-    def go(self, at: Sequence[int]) -> None:
+    def go(self, at: At) -> None:
         """Put the crosshair on voxel ``at``; indices outside the scan go to its edge."""
         with self.hold():
             for axis, index in zip("xyz", at, strict=True):
@@ -83,12 +89,12 @@ class LinkedPlanes(LiveView):
     def hover(self, at: tuple[int, int, int] | None) -> None:
         """The cursor is on voxel ``at``, or has left the pictures."""
 
-    def draw_planes(self, scene: Scene, opacity: float, limits: Limits | None = None) -> None:
+    def draw_planes(self, scene: Scene, opacity: float, limits: Limits = None) -> None:
         """Draw ``scene``; a plane whose slice and look did not change gets a new crosshair only."""
         for plane, image in self.images.items():
             key = (self.at[PLANES[plane][0]], scene, opacity, limits)
             if plane not in self.frames or self.frames[plane][0] != key:
-                self.frames[plane] = key, framed(scene, plane, self.at, opacity, limits)
+                self.frames[plane] = key, framed(scene, plane, self.at, opacity, limits, self.side)
             image.value = crossed(self.frames[plane][1], scene, plane, self.at)
 
     def touched(self, plane: str, message: Mapping[str, Any]) -> None:
@@ -107,9 +113,7 @@ class LinkedPlanes(LiveView):
             react((at[0], at[1], at[2]))
 
 
-def blend(
-    scene: Scene, plane: str, at: Sequence[int], opacity: float, limits: Limits | None = None
-) -> np.ndarray:
+def blend(scene: Scene, plane: str, at: At, opacity: float, limits: Limits = None) -> np.ndarray:
     """One plane through voxel ``at`` with its layers, (rows, columns, 3) uint8, a pixel a voxel.
 
     limits   the values shown black and white (default: those of the scene's window)
@@ -127,7 +131,10 @@ def blend(
     colours = np.array([to_rgb(c) for c in scene.table.colours] if scene.table else [], np.float32)
     if scene.overlay is not None:
         labels = cut(scene.overlay, plane, index)
-        lay(255 * colours[labels], np.where(labels > 0, opacity, 0.0))
+        rows, columns = np.indices(labels.shape) // -(-max(labels.shape) // 80)
+        slope = np.array([0, 1, -1])[labels.astype(int) % 3 - 1]  # of HATCHES: the image shows
+        gaps = (slope != 0) & ((rows + slope * columns) % 3 == 0)  # between the lines
+        lay(255 * colours[labels], np.where((labels > 0) & ~gaps, opacity, 0.0))
     if scene.heat is not None:
         share = np.clip(cut(scene.heat, plane, index) / scene.top, 0, 1)
         lay(HEAT[(255 * share).astype(np.uint8)], np.clip(4 * share, 0, 1) * opacity)
@@ -144,13 +151,13 @@ def blend(
 
 
 def framed(
-    scene: Scene, plane: str, at: Sequence[int], opacity: float, limits: Limits | None = None
+    scene: Scene, plane: str, at: At, opacity: float, limits: Limits = None, side: int = SIDE
 ) -> Image.Image:
     """One plane in true proportions, with the patient's sides and a scale bar; no crosshair."""
     _, across, up, letters = PLANES[plane]
-    scale = pixels_per_mm(scene)
-    extent = np.multiply(scene.image.shape, scene.spacing) * scale
-    width, height = (max(1, round(float(extent[a]))) for a in (across, up))
+    extent = np.multiply(scene.image.shape, scene.spacing)
+    scale = side / float(extent.max())
+    width, height = (max(1, round(float(extent[a]) * scale)) for a in (across, up))
     pixels = Image.fromarray(blend(scene, plane, at, opacity, limits))
     shown = pixels.resize((width, height), Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(shown)
@@ -165,21 +172,17 @@ def framed(
     return shown
 
 
-def pixels_per_mm(scene: Scene) -> float:
-    return SIDE / max(n * s for n, s in zip(scene.image.shape, scene.spacing, strict=True))
-
-
-def position(scene: Scene, plane: str, at: Sequence[int]) -> tuple[float, float]:
+def position(frame: Image.Image, scene: Scene, plane: str, at: At) -> tuple[float, float]:
     """Where the centre of voxel ``at`` is in the picture of a plane: pixels from left and top."""
     _, across, up, _ = PLANES[plane]
-    x, y = ((scene.image.shape[a] - at[a] - 0.5) * scene.spacing[a] for a in (across, up))
-    return x * pixels_per_mm(scene), y * pixels_per_mm(scene)
+    x, y = (1 - (at[a] + 0.5) / scene.image.shape[a] for a in (across, up))
+    return x * frame.width, y * frame.height
 
 
-def crossed(frame: Image.Image, scene: Scene, plane: str, at: Sequence[int]) -> bytes:
+def crossed(frame: Image.Image, scene: Scene, plane: str, at: At) -> bytes:
     """JPEG of a plane from ``framed`` with a crosshair at ``at``."""
     shown, out = frame.copy(), io.BytesIO()
-    x, y = position(scene, plane, at)
+    x, y = position(frame, scene, plane, at)
     pen = ImageDraw.Draw(shown)
     pen.line([(x, 0), (x, shown.height)], fill=(150, 150, 150))
     pen.line([(0, y), (shown.width, y)], fill=(150, 150, 150))
@@ -192,8 +195,11 @@ def legend(scene: Scene) -> str:
     marks = []
     if scene.labels and scene.table:
         for c in range(1, scene.table.n_classes):
-            style = f"color:{scene.table.colours[c]};-webkit-text-stroke:0.5px black"
-            marks.append(f'<span style="{style}">&#9632;</span> {scene.table.names[c]}')
+            angle = ANGLES[(c - 1) % len(ANGLES)]
+            lines = f"repeating-linear-gradient({angle}, #0000 0 4px, black 4px 5px)"
+            fill = f"{lines if angle else ''},{scene.table.colours[c]}".lstrip(",")
+            style = f"background:{fill};border:1px solid black;padding:0 0.6em"
+            marks.append(f'<span style="{style}"></span> {scene.table.names[c]}')
     for k, name in enumerate(scene.contours or {}):
         marks.append(f"{'dashed' if k else 'solid'}: {name}")
     if scene.heat is not None:

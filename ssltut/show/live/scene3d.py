@@ -67,15 +67,20 @@ def mesh_trace(mesh: scene3d.Mesh, opacity: float, **style: Any) -> "go.Mesh3d":
 
 
 def traces(scene: scene3d.MatchScene) -> "list[BaseTraceType]":
-    """Two scans as plotly draws them: the meshes, the two paths, the captions."""
+    """A scene as plotly draws it: the meshes, the two paths, the captions."""
     import plotly.graph_objects as go
 
-    shown: list[BaseTraceType] = [mesh_trace(mesh, opacity=0.25) for mesh in scene.meshes]
-    for (name, path), style in zip(scene.matches, scene3d.MATCHES, strict=True):
+    # Through bones one sees the lines; without lines it is the bones that are looked at.
+    look: dict[str, Any] = (
+        {"opacity": 0.25} if scene.matches else {"opacity": 1.0, "showlegend": True}
+    )
+    shown: list[BaseTraceType] = [mesh_trace(mesh, **look) for mesh in scene.meshes]
+    for (name, path), style in zip(scene.matches, scene3d.MATCHES, strict=False):
         x, y, z = path.astype(np.float32).T
         line = {"color": style["color"], "width": style["width"]}
         marker = {"size": 3, "symbol": style["symbol"]}
         look = {"mode": "lines+markers", "connectgaps": False, "hoverinfo": "name"}
+        look["showlegend"] = bool(len(path))
         shown.append(go.Scatter3d(x=x, y=y, z=z, name=name, line=line, marker=marker, **look))
     low, high = scene3d.bounding_box(scene.meshes)
     middle = (low + high) / 2

@@ -11,8 +11,8 @@ import numpy as np
 
 from ssltut.data.labels import LabelTable
 from ssltut.show.frontends import frontend
-from ssltut.show.live.planes import LinkedPlanes, legend
-from ssltut.show.live.widgets import announced, classed, dropdown
+from ssltut.show.live.planes import SIDE, SMALL, LinkedPlanes, legend
+from ssltut.show.live.widgets import announced, beside, classed, dropdown, wrapped
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.slices import Scene, limits_of, planes_figure
 
@@ -39,7 +39,6 @@ def slices(
     unit     of the image's values (default: HU, or none where the window is that of an MR)
     mouse    False: pictures of core ipywidgets without click and wheel, as in Colab
     scene    keywords of ``Scene``, as for ``planes``
-    Returns a widget that carries its picture, or, in the static frontend, the picture alone.
     Raises ConfigError when a layer does not fit the image, or no table names its whole numbers.
     """
     scenes = scenes_of(Scene(image, spacing, **scene), layers or {})
@@ -61,8 +60,7 @@ def scenes_of(scene: Scene, layers: Mapping[str, np.ndarray]) -> dict[str, Scene
         layer = np.asarray(values)
         if layer.dtype == bool:
             table = LabelTable("mark", ("no", name), ("#000000", MARK))
-            marks = layer.astype(np.uint8)
-            scenes[name] = replace(bare, overlay=marks, contours={}, table=table)
+            scenes[name] = replace(bare, overlay=layer.astype(np.uint8), contours={}, table=table)
         elif layer.dtype.kind == "f":
             scenes[name] = replace(bare, heat=layer, heat_label=name, heat_max=None)
         else:
@@ -95,9 +93,12 @@ class SliceExplorer(LinkedPlanes):
         self.key = classed(ipywidgets.HTML(), "legend")
         for control in (self.opacity, self.grey, self.layer):
             control.observe(self.changed, names="value")
-        layers = ipywidgets.HBox([self.layer, self.opacity, self.key])
-        greys = ipywidgets.HBox([self.grey, *self.windows.values()])
-        self.children = [self.columns, self.readout, layers, greys]
+        layers = [self.layer, self.opacity, self.key]
+        greys = [self.grey, *self.windows.values()]
+        if self.side < SIDE:
+            self.children = [beside([self.columns, self.readout], [*layers, wrapped(greys)])]
+        else:
+            self.children = [self.columns, self.readout, wrapped(layers), wrapped(greys)]
         self.redraw()
 
     @property
@@ -131,11 +132,17 @@ class SliceExplorer(LinkedPlanes):
         self.readout.value = announced(f"{where} ({place}): <b>{text}</b>")
 
 
+class SmallSlices(SliceExplorer):
+    """Small planes with their controls beside them: a view has room above or below."""
+
+    side = SMALL
+
+
 def grey_slider(scene: Scene) -> ipywidgets.FloatRangeSlider:
     """A slider over all values of the image that begins with those of the scene's window."""
     whole = limits_of(scene.image, "whole")
     low, high = min(scene.limits[0], whole[0]), max(scene.limits[1], whole[1])
     scale = {"min": low, "max": high, "step": (high - low) / 400 or 1.0}
-    look = {"layout": {"width": "28em"}, "readout_format": ".0f" if high - low > 20 else ".2f"}
+    look = {"layout": {"width": "24em"}, "readout_format": ".0f" if high - low > 20 else ".2f"}
     slider = ipywidgets.FloatRangeSlider(value=scene.limits, description="window", **scale, **look)
     return classed(slider, "grey")

@@ -30,8 +30,7 @@ class LiveCurves(Callback):
 
     steps          of the whole run: adds how many are done and the time left
     learning_rate  is named beside them
-    look           look(nets, batch) -> {title: keywords of Scene}, called at each redraw: one slice
-                   of each is drawn in ``plane`` below the curves
+    look           look(nets, batch) -> {title: keywords of Scene}: one slice of each, below
     groups         panels as in ``curves``
     At most one redraw per ``every`` seconds, and as few as it takes to spend no more than 1.5 % of
     the run on them; the final picture stays in the notebook. In the static frontend only that one

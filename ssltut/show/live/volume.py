@@ -24,8 +24,8 @@ from ssltut.files import cache_dir
 from ssltut.show.frontends import chosen_by, frontend
 from ssltut.show.live.scene3d import layout, mesh_trace, plotly_widget
 from ssltut.show.static.pictures import Picture, picture
+from ssltut.show.static.scene3d import POINT, VolumeScene, volume_figure
 from ssltut.show.static.slices import check_shapes
-from ssltut.show.static.volume import POINT, VolumeScene, volume_figure
 
 # The best first: image, labels and points; the same; surfaces and points. plotly is always there.
 VIEWERS = ("itkwidgets", "k3d", "plotly")
@@ -42,6 +42,7 @@ def volume(
     point_set: ArrayLike | None = None,
     table: LabelTable | None = None,
     title: str | None = None,
+    shows: str = "brightest value",
 ) -> Picture:
     """A whole scan from the front: its brightest values, and its labels as surfaces.
 
@@ -49,12 +50,13 @@ def volume(
 
     image, label_image  (X, Y, Z);  spacing  mm
     point_set           (N, 3) mm from the centre of voxel (0, 0, 0)
+    shows               what the left panel is said to show, as "largest entropy (nats)"
     Raises ConfigError when the label has another shape than the image.
     """
     label = None if label_image is None else np.asarray(label_image)
     check_shapes(np.asarray(image), {"label_image": label})
     points = None if point_set is None else np.asarray(point_set, float).reshape(-1, 3)
-    scene = VolumeScene(np.asarray(image), spacing, label, points, table)
+    scene = VolumeScene(np.asarray(image), spacing, label, points, table, shows)
     still = picture(volume_figure(scene, title), alt)
     return still if frontend() != "lab" else VolumePicture(still.png, still.alt, scene=scene)
 
@@ -81,9 +83,6 @@ class VolumePicture(Picture):
             return
         if why:
             print(f"3D viewer: {name}, because {why}.")
-
-
-# Which viewer
 
 
 def scripts_place() -> tuple[Path, Path]:
@@ -145,9 +144,6 @@ def candidates() -> tuple[list[str], str]:
         return [chosen], "" if chosen == VIEWERS[0] else "SSLTUT_VIEWER asks for it"
     found = obstacles()
     return [name for name in VIEWERS if not found[name]], found[VIEWERS[0]]
-
-
-# Opening it
 
 
 def itk_view() -> Callable[..., Any]:

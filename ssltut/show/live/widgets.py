@@ -1,19 +1,18 @@
 """What the live views are made of: widgets with a DOM class, in a column that has its picture."""
 
 import html
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import ipywidgets
 from ipywidgets import Dropdown
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ssltut.show.frontends import frontend
-from ssltut.show.static.pictures import Illustrated, Picture, rendered
+from ssltut.show.static.pictures import Illustrated, Picture
 
 W = TypeVar("W", bound=ipywidgets.DOMWidget)
+Row = list[ipywidgets.Widget]
+RIGHT = 322
 WIDE = {"style": {"description_width": "initial"}, "layout": {"width": "26em"}}
 
 
@@ -30,9 +29,36 @@ def dropdown(name: str, options: Sequence[str], description: str, **more: Any) -
     return classed(Dropdown(options=options, description=description, **more), name)
 
 
-def announced(text: str) -> str:
+def announced(text: str, size: str = "115%") -> str:
     """HTML of a line that changes: large enough for the back row, and read by screen readers."""
-    return f'<div aria-live="polite" style="font-size: 115%; line-height: 1.5">{text}</div>'
+    return f'<div aria-live="polite" style="font-size: {size}; line-height: 1.4">{text}</div>'
+
+
+def html_table(rows: Iterable[Sequence[str]]) -> str:
+    cells = ("".join(f"<td>{cell}</td>" for cell in row) for row in rows)
+    return f'<table style="width:100%"><tr>{"</tr><tr>".join(cells)}</tr></table>'
+
+
+def beside(left: Row, right: Row) -> ipywidgets.HBox:
+    """Two columns, the right one of ``RIGHT`` pixels: both fit beside a file browser."""
+    fixed = {"width": f"{RIGHT}px", "flex": "0 0 auto"}
+    return ipywidgets.HBox([ipywidgets.VBox(left), ipywidgets.VBox(right, layout=fixed)])
+
+
+def wrapped(row: Row) -> ipywidgets.HBox:
+    """A row that goes on in the next line where it finds no room."""
+    return ipywidgets.HBox(row, layout={"flex_flow": "row wrap"})
+
+
+def answers_html(answers: Mapping[str, int], names: Sequence[str]) -> str:
+    """An HTML table: the class by each who names one, and whether it is right ("truth")."""
+    rows = []
+    for who, c in answers.items():
+        mark = ""
+        if who != "truth" and "truth" in answers:
+            mark = " &#10003; right" if c == answers["truth"] else " &#10007; wrong"
+        rows.append((who, f"<b>{html.escape(names[c])}</b>{mark}"))
+    return html_table(rows)
 
 
 def plane_image(plane: str, alt: str, *, clickable: bool) -> ipywidgets.DOMWidget:
@@ -64,26 +90,3 @@ class LiveView(Illustrated, ipywidgets.VBox):
         if title:
             self.children = [ipywidgets.HTML(f"<b>{html.escape(title)}</b>"), *self.children]
         return self
-
-
-class RingedFigure:
-    """A figure drawn once, on which points are ringed again and again: 100 times quicker."""
-
-    def __init__(self, fig: Figure) -> None:
-        self.image: Any = rendered(fig)
-        self.axes = fig.axes
-        self.transforms: dict[Axes, Any] = {ax: ax.transData.frozen() for ax in fig.axes}
-
-    def ringed(self, points: Sequence[tuple[Axes, float, float]]) -> bytes:
-        """PNG with a ring around each point (axes, x, y)."""
-        from PIL import ImageDraw
-
-        shown, out = self.image.copy(), io.BytesIO()
-        pen = ImageDraw.Draw(shown)
-        for ax, *point in points:
-            x, y = self.transforms[ax].transform(point)
-            y = shown.height - y
-            for r, colour, width in ((11, "white", 7), (10, "black", 4)):
-                pen.ellipse([x - r, y - r, x + r, y + r], outline=colour, width=width)
-        shown.save(out, "png", compress_level=1)
-        return out.getvalue()

@@ -1,4 +1,4 @@
-"""Charts of a comparison, drawn by seaborn: intervals, paired differences, budgets."""
+"""Charts of a comparison, drawn by seaborn: intervals and paired differences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,12 +13,11 @@ from pandas import DataFrame
 
 from ssltut.errors import ConfigError
 from ssltut.metrics import HIGHER_IS_BETTER
-from ssltut.show.static.pictures import SERIES, Picture, line_style, picture, styled
+from ssltut.show.static.pictures import SERIES, Picture, picture, styled
 
 Names = Sequence[str]
 BOUND = "#555555"  # the two bounds are grey lines, dashed and dash-dotted
 BOUND_DASHES = ("--", "-.")
-NOTHING: Mapping[str, str] = {}
 NO_VALUE = "no value"
 MOST_POINTS = 60  # of one row
 
@@ -119,7 +118,8 @@ def draw_intervals(ax: Axes, rows: DataFrame, order: Names, bounds: Names) -> No
             ax.axvline(known.loc[bound, "mean"], color=BOUND, ls=dashes, lw=2, zorder=1)
     least, most = usual_range(known["mean"], known["mean"].reindex(bounds).dropna().tolist())
     usual = known[known["mean"].between(least, most)]
-    set_limits(ax, usual[["low", "mean"]].min(axis=None), usual[["mean", "high"]].max(axis=None))
+    low, high = usual_range(usual[["low", "mean", "high"]])
+    set_limits(ax, min(usual["mean"].min(), low), max(usual["mean"].max(), high))
     for row, mean in enumerate(known["mean"]):
         mark_beyond(ax, row, np.array([mean]))
     numbers = [written(known[column]) for column in ("mean", "low", "high")]
@@ -132,15 +132,15 @@ def draw_intervals(ax: Axes, rows: DataFrame, order: Names, bounds: Names) -> No
 
 @styled
 def intervals(
-    table: DataFrame, *, alt: str, bounds: Names = (), titles: Mapping[str, str] = NOTHING
+    table: DataFrame, *, alt: str, bounds: Names = (), titles: Mapping[str, str] | None = None
 ) -> Picture:
     """Mean and interval of every method, one panel per metric, the best on top.
 
     table    columns method, metric, mean, low, high
     bounds   the lower and the upper bound: the last and the first row, and a line through all rows
     titles   {metric: panel title}, with unit and direction
-    A mean that is far out is an arrow at the edge with its value. Raises ConfigError when a column
-    is missing, or a method has two rows of one metric.
+    A mean that is far out is an arrow at the edge with its value, and such an interval runs to the
+    edge. Raises ConfigError for a missing column, or two rows of one method and metric.
     """
     check_table(table, "method", "metric", "mean", "low", "high")
     order, metrics = ranked(table, bounds), table["metric"].unique()
@@ -148,7 +148,7 @@ def intervals(
     axes = fig.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for ax, metric in zip(axes, metrics, strict=True):
         draw_intervals(ax, table[table["metric"] == metric], order, bounds)
-        ax.set(title=titles.get(metric, metric), xlabel="", ylabel="")
+        ax.set(title=(titles or {}).get(metric, metric), xlabel="", ylabel="")
     return picture(fig, alt)
 
 
@@ -156,12 +156,15 @@ def intervals(
 def paired_strip(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str) -> Picture:
     """Per-patient differences to a baseline: a point a patient, a bar at the mean.
 
-    differences   {method: (patients,)}, one row each
+    differences   {method: (patients,)}, one row each, the greatest mean on top
     Points that are far out are an arrow at the edge.
     """
     values = {name: pd.Series(np.asarray(v, float)) for name, v in differences.items()}
+    means = pd.Series({name: one.mean() for name, one in values.items()})
+    means = means.sort_values(ascending=False, kind="stable")
+    values = {name: values[name] for name in means.index}
     long = pd.concat(values, names=["method", "patient"]).rename("value").dropna().reset_index()
-    axes = {"x": "value", "y": "method", "order": list(differences)}
+    axes = {"x": "value", "y": "method", "order": list(values)}
     fig = Figure(figsize=(11, 0.55 * len(differences) + 1.2), layout="constrained")
     ax = fig.subplots()
     ax.axvline(0, color="black", lw=2, zorder=1)
@@ -176,65 +179,9 @@ def paired_strip(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str)
     sns.pointplot(long, **axes, errorbar=None, linestyles="none", ax=ax, **bar)
     for row, one in enumerate(values.values()):
         mark_beyond(ax, row, one.dropna().to_numpy())
-    write_margin(ax, "mean", written([one.mean() for one in values.values()], sign="+"))
+    write_margin(ax, "mean", written(means, sign="+"))
     ax.set(xlabel=xlabel, ylabel="")
     return picture(fig, alt)
-
-
-def draw_groups(ax: Axes, table: DataFrame, along: str, order: list[Any], bounds: Names) -> None:
-    """The methods next to each other at each value of ``along``; bounds as bars."""
-    methods = [name for name in table["method"].unique() if name not in bounds]
-    styles = [line_style(k) for k in range(len(methods))]
-    joined = len(methods) * len(order) < 25  # more lines cannot be followed
-    axes = {"x": along, "y": "value", "order": order, "hue": "method", "hue_order": methods}
-    looks: dict[str, Any] = {
-        "palette": [style["color"] for style in styles],
-        "markers": [style["marker"] for style in styles],
-        "linestyles": [style["ls"] if joined else "none" for style in styles],
-    }
-    if len(methods) > 1:
-        looks["dodge"] = 0.6 if len(methods) < 7 else 0.8
-    rows = table[table["method"].isin(methods)]
-    draw_points(ax, rows, ["method", along], linewidth=1.2, markersize=10, **axes, **looks)
-    for bound, dashes in zip(bounds, BOUND_DASHES, strict=False):
-        rows = table[table["method"] == bound]
-        x = rows[along].map(order.index)
-        ax.hlines(rows["mean"], x - 0.44, x + 0.44, color=BOUND, ls=dashes, lw=2.5, label=bound)
-
-
-@styled
-def side_by_side(
-    table: DataFrame, along: str, ticks: Mapping[Any, str], xlabel: str, ylabel: str, bounds: Names
-) -> Figure:
-    """The figure behind ``budget_curves``; ``ticks`` {value of ``along``: label}."""
-    bounds = [bound for bound in bounds if bound in set(table["method"])]
-    entries, columns = table["method"].nunique(), 2 if len(ticks) < 5 else 3
-    # wider than 14 inches, the letters shrink on a slide
-    width = np.clip(2 + len(ticks) * max(1.5, 0.25 * (entries - len(bounds))), 8.5, 14)
-    height = 4.4 + 0.3 * -(-entries // columns)
-    fig = Figure(figsize=(width, height), layout="constrained")
-    ax = fig.subplots()
-    draw_groups(ax, table, along, list(ticks), bounds)
-    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.5, len(ticks) - 0.5))
-    ax.set_xticks(range(len(ticks)), list(ticks.values()))
-    ax.grid(axis="x", visible=False)
-    handles, labels = ax.get_legend_handles_labels()
-    if (legend := ax.get_legend()) is not None:
-        legend.remove()
-    fig.legend(handles, labels, loc="outside lower center", ncols=columns)
-    return fig
-
-
-def budget_curves(table: DataFrame, *, ylabel: str, alt: str, bounds: Names = ()) -> Picture:
-    """Mean and interval of every method at each number of labelled scans.
-
-    table    columns method, budget, mean, low, high; one metric
-    bounds   methods drawn as grey bars at each value: the two bounds
-    Raises ConfigError when a column is missing, or a method has two rows at one value.
-    """
-    check_table(table, "method", "budget", "mean", "low", "high")
-    ticks = {budget: str(budget) for budget in sorted(table["budget"].unique())}
-    return picture(side_by_side(table, "budget", ticks, "labelled scans", ylabel, bounds), alt)
 
 
 @styled

@@ -44,7 +44,7 @@ def add_line(ax: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str) -> None
 
 
 def draw_panels(axes: Sequence[Axes], history: pd.DataFrame, groups: Groups) -> None:
-    """The panels of ``curves``; of a long loss, whose batches are noisy, the running mean."""
+    """The panels of ``curves``; of a long loss, which is noisy, the running mean and range."""
     for ax, (title, names) in zip(axes, groups.items(), strict=False):
         ending = ENDINGS.get(title, "")
         for k, name in enumerate(names):
@@ -52,18 +52,19 @@ def draw_panels(axes: Sequence[Axes], history: pd.DataFrame, groups: Groups) -> 
             x, y = known["step"].to_numpy(float), known[name].astype(float)
             window = len(y) // 25
             if window > 1 and not ending:
-                ax.plot(x, y, color=line_style(k)["color"], lw=0.8, alpha=0.3)
-                y = y.rolling(window, min_periods=1, center=True).mean()
+                near = y.rolling(window, min_periods=1, center=True)
+                pale: dict[str, Any] = {"color": line_style(k)["color"], "alpha": 0.2, "lw": 0}
+                ax.fill_between(x, near.min(), near.max(), **pale)
+                y = near.mean()
             add_line(ax, k, x, y.to_numpy(), name.removesuffix(ending))
         ax.set(title=TITLES.get(title, title), xlabel="step")
-        if list(names) != [title]:
-            ax.legend()
+        if list(names) != [title]:  # below the panel, never over its curves
+            ax.legend(loc="upper left", bbox_to_anchor=(-0.15, -0.18), ncols=2, fontsize=10)
 
 
 def refuse_missing(history: pd.DataFrame, groups: Groups) -> None:
     """Raises ConfigError for a column that is not there."""
-    wanted = {"step"}.union(*groups.values())
-    if missing := wanted - set(history.columns):
+    if missing := {"step"}.union(*groups.values()) - set(history.columns):
         fix = f"it has {', '.join(map(str, history.columns))}"
         raise ConfigError(f"the history has no column {', '.join(sorted(missing))}", fix=fix)
 
@@ -95,30 +96,28 @@ def lines(
     ylabel: str,
     alt: str,
     title: str = "",
-    bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
     labels: Mapping[str, tuple[float, float]] | None = None,
     log: bool = False,
 ) -> Picture:
-    """Named lines over one x, or an x of their own ({name: x}); ``bands`` {name: (low, high)}.
+    """Named lines over one x, or an x of their own ({name: x}), their key beside them.
 
     ``labels`` {name: (x, y)} says where the name of each line begins, in place of a legend; on a
     logarithmic y (``log``) a value of 0 is a gap.
     """
-    fig = Figure(figsize=(8, 4.6), layout="constrained")
+    has_key = len(series) > 1 and not labels
+    fig = Figure(figsize=(10.5 if has_key else 8, 4.4), layout="constrained")
     ax = fig.subplots()
     for k, (name, y) in enumerate(series.items()):
         own_x = np.asarray(x[name] if isinstance(x, Mapping) else x, float)
         add_line(ax, k, own_x, np.asarray(y, float), name)
-        if bands and name in bands:
-            ax.fill_between(own_x, *bands[name], color=line_style(k)["color"], alpha=0.2, lw=0)
         if labels:
             ax.text(*labels[name], name, color=line_style(k)["color"], fontsize=15, weight="bold")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     if log:
         ax.set_yscale("log", nonpositive="mask")
         ax.yaxis.set_major_formatter("{x:g}")
-    if len(series) > 1 and not labels:
-        ax.legend()
+    if has_key:
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return picture(fig, alt)
 
 

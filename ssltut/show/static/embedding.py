@@ -88,20 +88,25 @@ def draw_panel(ax: Axes, embedding_map: EmbeddingMap, panel: str) -> None:
         x, y = embedding_map.points[values == c].T
         colour, marker = embedding_map.colours(panel)[c], MARKERS[c % len(MARKERS)]
         look = {"s": embedding_map.size, "color": colour, "marker": marker, "alpha": 0.75}
-        ax.scatter(x, y, linewidths=0, label=f"{table.names[c]} ({counts[k]})", **look)
+        look |= {"linewidths": 0.5, "edgecolors": "#333333"}
+        ax.scatter(x, y, label=f"{table.names[c]} ({counts[k]})", **look)
     title = "by class" if panel == "class" else f"{table.names[0]} or {table.names[1]}"
     ax.set(title=title, xlabel=embedding_map.axes[0])
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), markerscale=1.8, handletextpad=0.1)
 
 
 @styled
-def map_figure(embedding_map: EmbeddingMap, title: str | None) -> Figure:
-    """The still picture: a panel for each colouring."""
-    n = len(embedding_map.panels)
-    fig = Figure(figsize=(max(4 * n, 6), 5.2), layout="constrained")
+def map_figure(embedding_map: EmbeddingMap, title: str | None, alone: str = "") -> Figure:
+    """The still picture: a panel for each colouring; that of the live view: one ``alone``."""
+    panels = [alone] if alone else list(embedding_map.panels)
+    n = len(panels)
+    fig = Figure(figsize=(6.6, 3.3) if alone else (max(4 * n, 6), 5.2), layout="constrained")
     axes = fig.subplots(1, n, squeeze=False, sharex=True, sharey=True)[0]
-    for ax, panel in zip(axes, embedding_map.panels, strict=True):
+    for ax, panel in zip(axes, panels, strict=True):
         draw_panel(ax, embedding_map, panel)
+        key = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17)}
+        if alone:
+            key = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        ax.legend(**key, markerscale=1.8, handletextpad=0.1)
     axes[0].set_ylabel(embedding_map.axes[1])
     if title:
         fig.suptitle(title, fontsize=16)

@@ -1,4 +1,4 @@
-"""One voxel of an unlabelled scan, and what a labelled scan says about it."""
+"""One voxel of an unlabelled scan, what a labelled scan says about it, and its picture."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.methods.matching import primitives
-from ssltut.show.static.slices import Scene, check_shapes
+from ssltut.show.static import scene3d
+from ssltut.show.static.pictures import styled
+from ssltut.show.static.slices import PLANES, Scene, check_shapes, colour_scale, draw_plane
 
 
 @dataclass(frozen=True)
@@ -179,3 +184,103 @@ def line_names(target: EmbeddedScan) -> tuple[str, str]:
     if target.label is not None:
         return "match of the right class", "match of a wrong class"
     return "match of the teacher's class", "match of another class"
+
+
+def target_scene(target: EmbeddedScan, table: LabelTable, at: Sequence[int]) -> Scene:
+    """The unlabelled scan, with what is known of it outlined."""
+    known = {"truth": target.label, "teacher": target.answer}
+    outlines = {name: values for name, values in known.items() if values is not None}
+    heat = {"heat": target.heat, "heat_label": target.heat_label}
+    return target.scene(table=table, at=at, contours=outlines or None, **heat)
+
+
+def reference_scene(match: Match, table: LabelTable, at: Sequence[int]) -> Scene:
+    """The labelled scan: its label outlined, the most similar quarter in colour."""
+    low = float(np.quantile(match.alike.ravel()[::7], 0.75))
+    heat = np.clip(match.alike - low, 0, None)
+    text = f"above {low:.3f}, the most similar quarter"
+    layers = {"contours": {"label": match.source.label}, "heat": heat, "heat_label": text}
+    return match.source.scene(table=table, at=at, **layers)
+
+
+def known_surfaces(scan: EmbeddedScan, table: LabelTable) -> list[scene3d.Mesh]:
+    """The surface of each known class of a scan; without any, the box of its corners."""
+    if scan.known is not None and scan.known.any():
+        return scene3d.surfaces(scan.known, scan.spacing, table, max_faces=2500)
+    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.array(scan.image.shape) - 1.0)
+    faces = np.array([[0, 1, 3], [0, 3, 2], [4, 5, 7], [4, 7, 6]])
+    return [scene3d.Mesh(corners * scan.spacing, faces, name="scan")]
+
+
+def match_scene(
+    match: Match, sides: Sequence[Sequence[scene3d.Mesh]], scans: tuple[str, str]
+) -> scene3d.MatchScene:
+    """Both scans beside each other and a line from the voxel to each neighbour."""
+    start = np.tile(np.multiply(match.at, match.target.spacing), (len(match.place), 1))
+    end = match.place * match.source.spacing
+    return scene3d.arrange_matches(sides, start, end, match.agree, scans, line_names(match.target))
+
+
+@styled
+def correspondence_figure(
+    match: Match, table: LabelTable, lined: scene3d.MatchScene, title: str | None
+) -> Figure:
+    """The voxel in its scan, its neighbours in the other, answers, and lines between them."""
+    fig = Figure(figsize=(13, 7.6))
+    (name, _), (source, _) = lined.captions
+    target = target_scene(match.target, table, match.at)
+    reference = reference_scene(match, table, match.place[0])
+    outlines = zip(("solid", "dashed"), target.contours or (), strict=False)
+    outlined = "; ".join(f"{look}: {of}" for look, of in outlines)
+    marks = f"marks: the {match.question.k} nearest"
+    rows = (
+        (target, f"{name}, voxel {match.at}; {outlined}", 0.53),
+        (reference, f"{source}, cut at the nearest reference; {marks}", 0.08),
+    )
+    for scene, heading, bottom in rows:
+        edges = {"left": 0.01, "right": 0.7, "bottom": bottom, "top": bottom + 0.35}
+        axes = fig.subplots(1, 3, gridspec_kw=edges | {"wspace": 0.04})
+        for ax, plane in zip(axes, PLANES, strict=True):
+            draw_plane(ax, scene, plane, "", crosshair=True)
+            if scene is reference:
+                mark_neighbours(ax, scene, plane, match)
+        fig.text(0.01, bottom + 0.365, heading, fontsize=14, weight="bold")
+    draw_answers(fig.add_axes((0.73, 0.5, 0.26, 0.4)), table, match)
+    scene3d.draw_matches(fig, lined, box=(0.71, 0.12, 0.28, 0.34), ncols=1)
+    bar: dict[str, Any] = {
+        "cax": fig.add_axes((0.42, 0.05, 0.2, 0.02)),
+        "orientation": "horizontal",
+    }
+    low = match.alike.max() - reference.top  # the bar has the kernel's own values at its ends
+    bar |= {"ticks": [0, reference.top], "format": lambda v, _: f"{v + low:.3f}"}
+    fig.colorbar(colour_scale(reference), **bar)
+    fig.text(0.01, 0.05, f"{match.question.kernel} of the most similar quarter of the scan:")
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontsize=18)
+    return fig
+
+
+def mark_neighbours(ax: Axes, scene: Scene, plane: str, match: Match) -> None:
+    """The neighbours, where they lie as seen through the slices."""
+    place, (_, across, up, _) = match.place, PLANES[plane]
+    x = (scene.image.shape[across] - place[:, across] - 0.5) * scene.spacing[across]
+    y = (place[:, up] + 0.5) * scene.spacing[up]
+    mark: dict[str, Any] = {"ls": "", "ms": 9, "mec": "white", "mew": 1.5}
+    for keep, style in zip((match.agree, ~match.agree), scene3d.MATCHES, strict=True):
+        ax.plot(x[keep], y[keep], marker=style["marker"], mfc=style["color"], **mark)
+
+
+def draw_answers(ax: Axes, table: LabelTable, match: Match) -> None:
+    """Share of each class in the vote as bars, and who says what."""
+    says, n = match.answers, table.n_classes
+    ax.barh(range(n), match.vote, color=["#888888", *table.colours[1:]], edgecolor="black")
+    for c, share in enumerate(match.vote):
+        ax.text(0.02, c, f"{table.names[c]}  {share:.0%}", va="center", fontsize=13)
+    ax.set(xlim=(0, 1), ylim=(n + 0.2 + 0.75 * len(says), -0.6), xticks=[], yticks=[])
+    ax.set_title("share of the neighbours")
+    ax.spines[:].set_visible(False)
+    for row, (who, c) in enumerate(says.items()):
+        text, weight = f"{who}: {table.names[c]}", "bold" if who == "truth" else None
+        if "truth" in says and who != "truth":
+            text += "  right" if c == says["truth"] else "  wrong"
+        ax.text(0, n + 0.3 + 0.75 * row, text, fontsize=13, weight=weight)

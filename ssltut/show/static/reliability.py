@@ -134,6 +134,6 @@ def reliability_figure(
 @styled
 def curve_figure(counts: ReliabilityCounts) -> Figure:
     """The curve of the live view."""
-    fig = Figure(figsize=(6, 3.4), layout="constrained")
+    fig = Figure(figsize=(6.4, 2.7), layout="constrained")
     counts.draw_curve(fig.subplots())
     return fig

@@ -1,27 +1,33 @@
-"""Surfaces and matches in mm, seen from the front: the patient's right is on the left."""
+"""Surfaces, matches and volumes in mm, seen from the front: the patient's right on the left."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.colors import LightSource, to_rgb
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
-from ssltut.show.static.pictures import styled
+from ssltut.show.static.pictures import SERIES, styled
+from ssltut.show.static.slices import Spacing, decorate
 
 # Matches that agree are thin, solid, round; the others thick, dashed, square. plotly (``symbol``)
 # spaces dashes by the size of the scene, up to none at all, so there the lines stay solid.
 AGREES = {"color": "#0072B2", "width": 3, "ls": "-", "marker": "o", "symbol": "circle"}
 DIFFERS = {"color": "#D55E00", "width": 7, "ls": (0, (4, 2)), "marker": "s", "symbol": "square"}
+POINT: dict[str, Any] = {"ls": "", "marker": "o", "ms": 6, "color": "#F0E442", "mec": "black"}
 MATCHES: tuple[dict[str, Any], ...] = (AGREES, DIFFERS)
 
 
 Array = np.ndarray
 Pair = tuple[str, str]
+Captions = Sequence[tuple[str, np.ndarray]]  # texts and their positions (3,)
+Box = tuple[float, float, float, float]
+WHOLE = (0, 0.07, 1, 0.83)
 
 
 class Mesh(NamedTuple):
@@ -34,15 +40,26 @@ class Mesh(NamedTuple):
 
 
 class MatchScene(NamedTuple):
-    """Two scans beside each other.
+    """Two scans beside each other, or one alone.
 
     matches   of the two kinds: (name, path (3 N, 3): start, end and a row of NaN for each line)
-    captions  (text, position (3,))
     """
 
     meshes: list[Mesh]
     matches: list[tuple[str, np.ndarray]]
-    captions: list[tuple[str, np.ndarray]]
+    captions: Captions
+
+
+class AnsweredSurface(NamedTuple):
+    """A surface, and what a network answers just beneath it.
+
+    vertices (V, 3) mm;  voxels (V, 3) beneath;  said (V,) their answers;  drawn  a mesh for each
+    """
+
+    vertices: np.ndarray
+    voxels: np.ndarray
+    said: np.ndarray
+    drawn: MatchScene
 
 
 def surface(
@@ -96,6 +113,33 @@ def surfaces(
     return [surface(label, int(c), **shared) for c in np.unique(label) if c > 0]
 
 
+def answered_surface(
+    label: np.ndarray, answer: np.ndarray, class_id: int, spacing: Spacing, table: LabelTable
+) -> AnsweredSurface:
+    """The ``surface`` of a class of ``label`` in the colours of ``answer``, both (X, Y, Z)."""
+    from scipy.ndimage import binary_erosion, distance_transform_edt
+
+    mesh = surface(label, class_id, spacing=spacing)
+    mask = np.asarray(label) == class_id
+    inside = binary_erosion(mask)  # the outermost voxels are unsure everywhere
+    inside = inside if inside.any() else mask
+    nearest = distance_transform_edt(~inside, spacing, False, return_indices=True)
+    at = np.rint(mesh.vertices / spacing).astype(int).clip(0, np.array(mask.shape) - 1)
+    voxels = nearest[(slice(None), *at.T)].T
+    said = np.asarray(answer)[tuple(voxels.T)].astype(int)
+    of_faces = np.median(said[mesh.faces], axis=1)
+    middle = mesh.vertices.mean(0)
+    meshes, captions = [], []
+    for c in np.unique(of_faces).astype(int):
+        colour = table.colours[c] if c else "#777777"  # black would hide the shape
+        name = f"answer: {table.names[c]}"
+        meshes.append(Mesh(mesh.vertices, mesh.faces[of_faces == c], colour, name))
+        if c != class_id and np.mean(of_faces == c) > 0.02:
+            aside = mesh.vertices[said == c].mean(0) - middle
+            captions.append((f"“{table.names[c]}”", middle + 1.8 * aside))
+    return AnsweredSurface(mesh.vertices, voxels, said, MatchScene(meshes, [], captions))
+
+
 def bounding_box(meshes: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray]:
     """Least and greatest corner (3,) of all meshes together."""
     vertices = np.concatenate([mesh.vertices for mesh in meshes])
@@ -127,7 +171,7 @@ def arrange_matches(
 
 @styled
 def matches_figure(scene: MatchScene, title: str | None) -> Figure:
-    """The still picture of two scans and their matches."""
+    """The still picture of a ``MatchScene``."""
     fig = Figure(figsize=(12, 6.5))
     draw_matches(fig, scene)
     if title:
@@ -135,21 +179,25 @@ def matches_figure(scene: MatchScene, title: str | None) -> Figure:
     return fig
 
 
-def draw_matches(fig: FigureBase, scene: MatchScene) -> None:
-    """Two scans and their matches on a figure or a part of one."""
-    ax: Any = fig.add_axes((0, 0.07, 1, 0.83), projection="3d", computed_zorder=False)
-    draw_meshes(ax, scene.meshes, pale=0.6)
-    for (name, path), style in zip(scene.matches, MATCHES, strict=True):
-        look = {key: style[key] for key in ("color", "ls", "marker")}
-        edge = {"ms": 6, "mec": "white", "mew": 0.5, "alpha": 0.9, "zorder": 3, "clip_on": False}
-        ax.plot(*path.T, lw=style["width"] / 2.4, label=name, **look, **edge)
+def draw_matches(fig: Figure, scene: MatchScene, box: Box = WHOLE, ncols: int = 2) -> None:
+    """Two scans and their matches, or one scan, in a ``box`` of a figure."""
+    ax: Any = fig.add_axes(box, projection="3d", computed_zorder=False)
+    draw_meshes(ax, scene.meshes, pale=0.6 if scene.matches else 0, named=not scene.matches)
+    for (name, path), style in zip(scene.matches, MATCHES, strict=False):
+        if len(path):  # the key names no line that is not there
+            look = {key: style[key] for key in ("color", "ls", "marker")}
+            edge = {"ms": 6, "mec": "white", "mew": 0.5, "alpha": 0.9, "zorder": 3}
+            look |= edge | {"lw": style["width"] / 2.4, "clip_on": False}
+            ax.plot(*path.T, label=name, **look)
     for text, position in scene.captions:
         ax.text(*position, text, ha="center", va="bottom", fontsize=15, zorder=4)
-    fig.legend(loc="lower center", ncols=2, handlelength=4)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.03), ncols=ncols, handlelength=4)
 
 
-def draw_meshes(ax: Axes3D, meshes: Sequence[Mesh], *, pale: float = 0.0) -> None:
-    """Shaded meshes with a bar of 50 mm and the patient's sides."""
+def draw_meshes(ax: Any, meshes: Sequence[Mesh], *, pale: float = 0, named: bool = False) -> None:
+    """Shaded meshes with a bar of 50 mm, the patient's sides, and entries of a key if ``named``."""
+    for mesh in meshes if named else ():
+        ax.plot([], [], [], ls="", marker="s", ms=12, mec="black", c=mesh.colour, label=mesh.name)
     # all in one collection, so that the near ones hide the far ones
     faces = np.concatenate([mesh.vertices[mesh.faces][:, ::-1] for mesh in meshes])
     colours = [(1 - pale) * np.array(to_rgb(mesh.colour)) + pale for mesh in meshes]
@@ -182,3 +230,55 @@ def fit_view(ax: Axes3D, low: np.ndarray, high: np.ndarray) -> None:
     ax.set_box_aspect(tuple(size), zoom=zoom)
     ax.view_init(elev=elevation, azim=90 - rotation)
     ax.set_axis_off()
+
+
+@dataclass(frozen=True)
+class VolumeScene:
+    """What a viewer is given; ``points`` (N, 3) are mm from the centre of voxel (0, 0, 0).
+
+    shows   what the largest value of the image along a line of sight is
+    """
+
+    image: np.ndarray
+    spacing: Sequence[float]
+    label: np.ndarray | None = None
+    points: np.ndarray | None = None
+    table: LabelTable | None = None
+    shows: str = "brightest value"
+
+    @property
+    def meshes(self) -> list[Mesh]:
+        """The surface of each class."""
+        if self.label is None:
+            return []
+        classes = range(int(self.label.max()) + 1)
+        colours = tuple(SERIES[(c - 1) % len(SERIES)] for c in classes)
+        table = self.table or LabelTable("", tuple(f"class {c}" for c in classes), colours)
+        return surfaces(self.label, self.spacing, table)
+
+
+@styled
+def volume_figure(scene: VolumeScene, title: str | None) -> Figure:
+    """The still picture of ``show.volume``."""
+    image, spacing, points, meshes = scene.image, scene.spacing, scene.points, scene.meshes
+    width, height = image.shape[0] * spacing[0], image.shape[2] * spacing[2]
+    share = 0.5 if meshes else 1.0
+    fig = Figure(figsize=(6 / share, 6))
+    ax = fig.add_axes((0.02, 0.02, share - 0.04, 0.84))
+    bright = image.max(1).T[::-1, ::-1]
+    low, high = np.percentile(bright, (20, 99.8))
+    extent = (0, width, 0, height)
+    ax.imshow(bright, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
+    decorate(ax, "RLSI", width, height)
+    ax.set_title(f"{scene.shows} from front to back")
+    if points is not None:
+        ax.plot(width - points[:, 0] - spacing[0] / 2, points[:, 2] + spacing[2] / 2, **POINT)
+    if meshes:
+        right: Any = fig.add_axes((0.5, 0.08, 0.5, 0.82), projection="3d", computed_zorder=False)
+        draw_meshes(right, meshes, named=True)
+        if points is not None:
+            right.plot(*points.T, **POINT, zorder=3, label="points", clip_on=False)
+        fig.legend(loc="lower right", ncols=5)
+    if title:
+        fig.suptitle(title, fontsize=16)
+    return fig

@@ -17,16 +17,18 @@ from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from scipy.ndimage import uniform_filter
 
-from ssltut.data.labels import LabelTable
+from ssltut.data.labels import FOREGROUND, LabelTable
 from ssltut.errors import ConfigError
-from ssltut.show.static.pictures import DASHES, UNCERTAINTY, Picture, picture, styled
+from ssltut.show.static.pictures import DASHES, UNCERTAINTY, Dashes, Picture, picture, styled
 
 # plane: (axis that is cut, axis shown from left to right, axis shown from bottom to top, letters
 # left, right, top, bottom)
 PLANES = {"axial": (2, 0, 1, "RLAP"), "coronal": (1, 0, 2, "RLSI"), "sagittal": (0, 1, 2, "APSI")}
 # (centre, width) in HU; the others are from the image
 WINDOWS = {"bone": (400.0, 1800.0), "soft": (50.0, 400.0)}
+HATCHES = ("", "//", "\\\\")  # of the classes of an overlay without outlines
 WINDOW_NAMES = (*WINDOWS, "whole", "percentile")
 Spacing = tuple[float, float, float]  # mm
 HALO = [patheffects.withStroke(linewidth=3, foreground="black")]
@@ -92,11 +94,6 @@ class Scene:
         """The overlay and the contours that are there."""
         return [x for x in (self.overlay, *(self.contours or {}).values()) if x is not None]
 
-    @property
-    def filling(self) -> float:
-        """How opaque the overlay is in a still picture: more where it has no outline."""
-        return 0.45 if self.contours is None else 0.8
-
     @cached_property
     def limits(self) -> tuple[float, float]:
         """The values shown black and white."""
@@ -135,6 +132,29 @@ def limits_of(image: np.ndarray, window: str | tuple[float, float] | None) -> tu
     return centre - width / 2, centre + width / 2
 
 
+def densest(values: np.ndarray, label: np.ndarray, *, side: int = 9) -> tuple[int, int, int]:
+    """The voxel to cut at where ``values`` (X, Y, Z), errors or uncertainty, are densest.
+
+    That is the largest mean over ``side`` voxels each way, away from the rim (the outer tenth of
+    the scan) and from planes with less than a tenth of the foreground of the fullest one. Without
+    any value it is the middle of the foreground.
+    """
+    check_shapes(label, {"values": values})
+    mean = uniform_filter(np.asarray(values, np.float32), side, mode="constant")
+    inside = np.asarray(label) > 0
+    for axis, n in enumerate(mean.shape):
+        counts = inside.sum(tuple({0, 1, 2} - {axis}))
+        rim = min(max(side // 2, -(-n // 10)), (n - 1) // 2)
+        planes = np.moveaxis(mean, axis, 0)
+        planes[counts < 0.1 * counts.max()] = -1
+        planes[:rim] = -1
+        planes[n - rim :] = -1
+    if mean.max() <= 0:
+        return Scene(mean, (1, 1, 1), contours={"": inside}, table=FOREGROUND).centre
+    x, y, z = (int(v) for v in np.unravel_index(mean.argmax(), mean.shape))
+    return x, y, z
+
+
 def bar_length(width: float) -> int:
     """Length in mm of the scale bar of a picture ``width`` mm wide: at most a third of it."""
     return next(v for v in (100, 50, 20, 10, 5, 2, 1) if v <= width / 3 or v == 1)
@@ -155,9 +175,13 @@ def draw_plane(ax: Axes, scene: Scene, plane: str, title: str, *, crosshair: boo
     low, high = scene.limits
     ax.imshow(cut(scene.image, plane, at[axis]), cmap="gray", vmin=low, vmax=high, **pixels)
     if scene.overlay is not None:
-        colours = [(0, 0, 0, 0), *(to_rgba(c, scene.filling) for c in scene.colours[1:])]
+        filling = 0.45 if scene.contours is None else 0.8  # more where it has no outline
+        colours = [(0, 0, 0, 0), *(to_rgba(c, filling) for c in scene.colours[1:])]
         labels = cut(scene.overlay, plane, at[axis])
         ax.imshow(np.array(colours)[labels], **pixels)
+        for c in np.unique(labels[labels > 0]) if scene.contours is not None else ():
+            hatch = [HATCHES[(c - 1) % len(HATCHES)]]
+            ax.contourf(labels == c, [0.5, 1.5], colors="none", hatches=hatch, **place)
     if scene.heat is not None:
         share = np.clip(cut(scene.heat, plane, at[axis]) / scene.top, 0, 1)
         alpha = np.clip(4 * share, 0, 0.85)
@@ -185,8 +209,7 @@ def draw_outlines(ax: Axes, scene: Scene, plane: str, place: dict[str, Any]) -> 
             dashes = DASHES[k if scene.contours else (c - 1) % len(DASHES)]
             look = place | {"colors": [scene.colours[c]], "linestyles": [dashes]}
             edge = ax.contour(flat == c, [0.5], linewidths=2.4, **look)
-            if scene.heat is not None:
-                edge.set_path_effects([patheffects.withStroke(linewidth=4, foreground="black")])
+            edge.set_path_effects([patheffects.withStroke(linewidth=4, foreground="black")])
 
 
 def decorate(ax: Axes, letters: str, width: float, height: float) -> None:
@@ -203,21 +226,32 @@ def decorate(ax: Axes, letters: str, width: float, height: float) -> None:
     ax.text(x, 0.07 * height, f"{length} mm", fontsize=12, va="bottom", **white)
 
 
-def add_key(fig: Figure | SubFigure, scenes: Sequence[Scene]) -> None:
-    """Legend of the classes and outlines, and the colour bar of the heat."""
-    contours = next((s.contours for s in scenes if s.contours), {})
-    solid = contours or any(s.contours is not None for s in scenes)
-    filling = max((s.filling for s in scenes if s.overlay is not None), default=0.0)
+def add_key(
+    fig: Figure | SubFigure, scenes: Sequence[Scene], planes: Sequence[str] = tuple(PLANES)
+) -> None:
+    """Legend of the classes and outlines in these ``planes``, and the colour bar of the heat."""
+
+    def classes_in(scene: Scene, labels: np.ndarray) -> set[int]:
+        flat = [cut(labels, p, scene.centre[PLANES[p][0]]).ravel() for p in planes]
+        return set(np.unique(np.concatenate(flat)).tolist()) - {0}
+
+    solid = any(s.contours is not None for s in scenes)
     handles: list[Artist] = []
+    outlines: dict[str, Dashes] = {}
     for table in dict.fromkeys(s.table for s in scenes if s.table is not None):
-        layers = [labels for s in scenes if s.table == table for labels in s.labels]
-        shown = {int(c) for labels in layers for c in np.flatnonzero(np.bincount(np.ravel(labels)))}
-        for c in sorted(shown - {0}):
+        here = [s for s in scenes if s.table == table]
+        shown = set().union(*(classes_in(s, labels) for s in here for labels in s.labels))
+        filled = solid and any(s.overlay is not None for s in here)
+        for c in sorted(shown):
             dashes = "-" if solid else DASHES[(c - 1) % len(DASHES)]
-            colour = table.colours[c]
-            look: dict[str, Any] = {"facecolor": to_rgba(colour, filling), "edgecolor": colour}
-            handles.append(Patch(lw=2.5, ls=dashes, label=table.names[c], **look))
-    for dashes, name in zip(DASHES, contours, strict=False):
+            look: dict[str, Any] = {"facecolor": table.colours[c], "edgecolor": "black"}
+            look["hatch"] = HATCHES[(c - 1) % len(HATCHES)] if filled else None
+            handles.append(Patch(lw=1.5, ls=dashes, label=table.names[c], **look))
+    for scene in scenes:
+        for dashes, (name, labels) in zip(DASHES, (scene.contours or {}).items(), strict=False):
+            if classes_in(scene, labels):
+                outlines[name] = dashes
+    for name, dashes in outlines.items():
         handles.append(Line2D([], [], color="black", ls=dashes, lw=2.5, label=name))
     if handles:
         columns = min(5, len(handles))
@@ -298,5 +332,5 @@ def grid(
     axes = grid_of_axes(fig, len(scenes), columns)
     for ax, (title, scene) in zip(axes, scenes.items(), strict=True):
         draw_plane(ax, scene, plane, title)
-    add_key(fig, list(scenes.values()))
+    add_key(fig, list(scenes.values()), [plane])
     return picture(fig, alt)
