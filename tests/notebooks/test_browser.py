@@ -215,16 +215,11 @@ def test_the_threshold_moves_the_count_the_overlay_and_the_ring_on_the_curve(
 @on(MAPS)
 def test_a_click_on_the_map_of_embeddings_leads_to_its_voxel(desk: lab.Desk) -> None:
     shown = desk.output(desk.cell("show.explore_embeddings("))
-    description = shown.locator(".ssltut-description")
-    before = description.inner_text()
-    points = shown.locator(".ssltut-map .scatterlayer .point")
-    points.nth(100).wait_for(state="attached")
-    desk.settled(shown.locator(".ssltut-map"))
-    place = lab.middle(points.nth(50))
-    # A click counts for the point that plotly has found under the mouse, and named beside it.
-    desk.page.mouse.move(*place)
-    shown.locator(".ssltut-map .hoverlayer .hovertext").first.wait_for()
-    changed(desk, description, before, lambda: desk.page.mouse.click(*place))
+    description, points = shown.locator(".ssltut-description"), shown.locator(".ssltut-map img")
+    desk.settled(points)
+    before, box = description.inner_text(), points.bounding_box()
+    place = {"x": 0.5 * box["width"], "y": 0.4 * box["height"]}
+    changed(desk, description, before, lambda: points.click(position=place))
     desk.shot("03_embedding_clicked", shown)
     assert desk.ask("print(6 * 7)") == "42"
 
