@@ -88,23 +88,22 @@ def half(tensor: Tensor) -> Tensor:
 
 
 def ship(folder: Path, name: str, weights: Path) -> None:
-    """Write the run in ``folder`` to ``weights``: nothing of its optimiser, 16-bit weights."""
+    """Write what predicts of the run in ``folder`` to ``weights``, as 16-bit numbers."""
     target = weights / name
     groups, best = load_checkpoint(folder / "best.safetensors")
     _, last = load_checkpoint(folder / "last.safetensors")
-    halved = {
-        group: {key: half(tensor) for key, tensor in tensors.items()}
-        for group, tensors in groups.items()
-    }
+    predicts = f"net.{best['primary']}"
+    halved = {key: half(tensor) for key, tensor in groups[predicts].items()}
     history = pd.DataFrame(last["history"])
     rounded = history.map(lambda value: float(f"{value:.5g}"))
     rows = [row.dropna().to_dict() for _, row in rounded.iterrows()]
     shutil.rmtree(target, ignore_errors=True)
-    save_checkpoint(target / "best.safetensors", halved, best)
+    save_checkpoint(target / "best.safetensors", {predicts: halved}, best)
     save_checkpoint(target / "last.safetensors", {}, last | {"history": rows})
     identity = read_identity(folder)
     whole = identity.get("finished", False)
     known = {"trained as": identity["hash"] if whole else "", "steps done": last["step"]}
+    known["left out"] = [group.removeprefix("net.") for group in groups if group != predicts]
     known["hash"] = digest_of(target / "best.safetensors")[
         :12
     ]  # what starts from it is another run

@@ -146,6 +146,8 @@ def load_run(folder: Path) -> Run:
     config = TrainConfig.from_dict(identity["config"])
     table = table_named(identity["table"])
     nets = build_nets(method, config, table.n_classes)
+    for role in identity.get("left out", ()):  # a run that ships has what predicts
+        del nets[role]
     for role, net in nets.items():
         load_net(net, groups.get(f"net.{role}", {}), folder)
         net.eval()
