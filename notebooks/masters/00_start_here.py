@@ -17,6 +17,7 @@
 profile = "class"  # "smoke": seconds, numbers without meaning; "class": a laptop; "full": a GPU
 seed = 0
 out = ""  # a folder for this notebook's numbers; "" writes none
+retrain = False  # True: train the teacher instead of loading the one that ships
 
 # %%
 import sys
@@ -24,17 +25,48 @@ if "google.colab" in sys.modules:
     # %pip install -q ssltut
 
 # %%
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ssltut import profile_named, show, synthetic_cohort
+from ssltut import make_method, profile_named, show, synthetic_cohort
+from ssltut.inspection import uncertainty_map
 from ssltut.training.config import PROFILES
+from ssltut.training.shipped import trained_run
 
 P = profile_named(profile)
 cohort = synthetic_cohort(**P.cohort)
-labelled, unlabelled = cohort.training("labelled"), cohort.training("unlabelled")
 if profile == "smoke":
-    print("Profile smoke: tiny scans and a few steps, to see that everything runs. Its numbers mean nothing.")
+    print("Profile smoke is for tests: its numbers mean nothing.")
+
+# %% [markdown]
+# ## 1. Who is right?
+#
+# **Why.** A network, the *teacher*, has learned from four labelled hips. Here is the femur of a patient
+# whom it has never seen. Turn it with the mouse. Click it: what is there in truth, what does the
+# teacher say, and how unsure is it?
+
+# %%
+teacher = trained_run(make_method("labels_only"), cohort, replace(P.teacher, seed=seed),
+                      retrain=retrain)
+patient = synthetic_cohort(**P.cohort, seed=3).case("hip008")
+said = teacher.predict(patient)
+unsure = uncertainty_map(teacher, patient, seed=seed).mean_of_entropies
+
+# %%
+show.explore_surface(patient.label, said, unsure, class_id=2, spacing=patient.spacing,
+                     table=cohort.table, alt="A femur in the colours of what the teacher "
+                     "calls it: blue femur, and an orange patch at the back, hip bone.")
+
+# %%
+femur = patient.label == 2
+wrong = femur & (said == 1)
+print(f"The teacher calls {wrong.sum()} of {femur.sum():,} femur voxels hip bone "
+      f"({wrong.sum() / femur.sum():.0%}). Its mean entropy is {unsure[wrong].mean():.2f} "
+      f"there, and {unsure[femur & ~wrong].mean():.2f} in the rest of the femur.")
+
+# %%
+labelled, unlabelled = cohort.training("labelled"), cohort.training("unlabelled")
 
 # %% [markdown]
 # ## The task in one picture

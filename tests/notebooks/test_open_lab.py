@@ -145,7 +145,7 @@ def test_the_command_line_copies_and_opens(
     monkeypatch.setattr(open_lab, "update", lambda: ["00_demo.ipynb is new"])
     ran: list[list[str]] = []
 
-    def run(command: list[str], *, check: bool) -> object:
+    def run(command: list[str], *, check: bool, env: dict[str, str]) -> object:
         ran.append(command)
         raise KeyboardInterrupt
 
