@@ -11,7 +11,6 @@ import pandas as pd
 
 from ssltut.errors import ConfigError
 from ssltut.evaluation.draws import MOST_SIGNS, mean_interval, sign_flip_p, without_holes
-from ssltut.evaluation.draws import bootstrap_interval as bootstrap_interval
 from ssltut.methods.registry import METHODS, fidelity_of, title_of
 from ssltut.metrics import HIGHER_IS_BETTER, METRICS
 
@@ -25,11 +24,6 @@ def run_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
         raise ConfigError(f"there is no metric {metric!r}", fix=f"use one of {', '.join(METRICS)}")
     values = rows[(rows["metric"] == metric) & (rows["status"] != "failed")]
     return values.groupby(["seed", "patient", "method"])["value"].mean().unstack("method")
-
-
-def patient_values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Patients x methods: the mean over scans and classes, then over draws, of one metric."""
-    return run_values(rows, metric).groupby("patient").mean()
 
 
 def order_of(methods: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ from toy_rows import by_patient, table
 
 from ssltut.errors import ConfigError
 from ssltut.evaluation.draws import bootstrap_interval, mean_interval
-from ssltut.evaluation.statistics import holm, order_of, paired, patient_values, summary
+from ssltut.evaluation.statistics import holm, order_of, paired, run_values, summary
 
 COUNTS = ["draws", "draws better", "wins", "ties", "losses"]
 
@@ -26,23 +26,14 @@ def drawn(values, patients=None, metric="dice"):
     return table(cells, metric=metric)
 
 
-def test_classes_and_draws_of_a_patient_are_averaged():
-    rows = table(
-        {
-            "labels_only": {
-                ("p", 0, "a"): 0.2,
-                ("p", 0, "b"): 0.4,
-                ("p", 1, "a"): 0.8,
-                ("p", 1, "b"): 1.0,
-                ("q", 0, "a"): 0.5,
-            }
-        }
-    )
-    assert patient_values(rows, "dice")["labels_only"].to_dict() == pytest.approx(
-        {"p": (0.3 + 0.9) / 2, "q": 0.5}
+def test_classes_are_averaged_in_each_draw():
+    cells = {("p", 0, "a"): 0.2, ("p", 0, "b"): 0.4, ("p", 1, "a"): 0.8, ("p", 1, "b"): 1.0}
+    rows = table({"labels_only": cells | {("q", 0, "a"): 0.5}})
+    assert run_values(rows, "dice")["labels_only"].to_dict() == pytest.approx(
+        {(0, "p"): 0.3, (1, "p"): 0.9, (0, "q"): 0.5}
     )
     with pytest.raises(ConfigError, match="no metric 'dise'"):
-        patient_values(rows, "dise")
+        run_values(rows, "dise")
 
 
 def test_summary_by_hand():
