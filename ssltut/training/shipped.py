@@ -35,7 +35,9 @@ def trained_run(
 ) -> Run:
     """The shipped run of this method, cohort and configuration, else that of ``cached_run``.
 
-    For notebooks: it says what it loads, and with their parameter ``retrain`` it takes none.
+    For notebooks: ``trained_run(make_method("labels_only"), scans, config, retrain=retrain)`` gives
+    the teacher, and with ``init=shipped("checkpoint_class").folder`` a student. It says what it
+    loads; with ``retrain`` it loads nothing that ships. ``options`` are those of ``train``.
     """
     wanted = run_identity(method, config, cohort, options.get("init"))["hash"]
     for file in [] if retrain else sorted(WEIGHTS.glob("*/run.json")):
