@@ -21,6 +21,7 @@ KINDS = (("write",), ("predict", "choose"), ("repair", "explain"))
 HINT, EXPECTED = "Hint", "What it should look like"
 LABELS = ("Why.", "Look for.", "So.")
 MARKED = ("New words:", "In the code:", "Sources:")
+REFERENCE = "*A reference page.*"
 OPENING, CLOSING = "## You will be able to", "## You can now"
 # Words that a reader cannot guess: their first use, or a place before it, links to what they mean.
 LINKED = ("HD95", "nats", "EMA", "AUROC")
@@ -32,9 +33,6 @@ WAITING = (
     "03_uncertainty_maps",
     "04_embedding_correspondences",
     "05_training_the_student",
-    "07_gallery",
-    "08_real_scans",
-    "09_a_public_benchmark",
 )
 
 MINUTES = re.compile(
@@ -71,6 +69,11 @@ class Lesson:
     def cells(self) -> list[NotebookNode]:
         """The cells that a learner sees."""
         return [cell for cell in self.book.cells if "instructor" not in tags(cell)]
+
+    @property
+    def reference(self) -> bool:
+        """Whether it is looked things up in, without exercises and questions."""
+        return REFERENCE in self.parts[0].text
 
     @property
     def code(self) -> list[NotebookNode]:
@@ -207,7 +210,7 @@ def sections(lesson: Lesson) -> Iterator[str]:
 
 
 def labels(lesson: Lesson) -> Iterator[str]:
-    text = MINUTES.sub("", lesson.prose)
+    text = MINUTES.sub("", lesson.prose).replace(REFERENCE, "")
     found = re.findall(r"(?<![*\w])(\*{1,2})([A-Z][^*\n]{1,24}[.:?])\1(?!\*)", text)
     for stars, label in found:
         if stars != "**" or label not in (*LABELS, *MARKED):
@@ -374,4 +377,5 @@ RULES: tuple[Callable[[Lesson], Iterator[str]], ...] = (
 def problems(lesson: Lesson) -> list[str]:
     """What breaks the rules in a master, one line each; empty when it is sound."""
     rules = ALWAYS if lesson.name in WAITING else (*RULES, *ALWAYS)
-    return [problem for rule in rules for problem in rule(lesson)]
+    left_out = (exercises, questions) if lesson.reference else ()
+    return [problem for rule in rules if rule not in left_out for problem in rule(lesson)]

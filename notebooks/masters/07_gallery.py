@@ -1,369 +1,262 @@
 # %% [markdown]
 # # 07 · A gallery of methods
 #
-# Eleven further methods, a page each, on one scan: what a method perturbs, matches, mixes or weighs, drawn from the functions its loss calls.
+# Every method of the package, family by family: its idea, its equation, what a step of it
+# costs, how near it is to its source, and where its code is. Look up what you need.
 #
-# After this notebook **you will be able to**
-# - explain each of eleven methods by its one idea
-# - read its term in code and point at the same thing in its picture
-# - compute a self-paced weight and fuse two opinions by hand
-# - place all methods by the ideas they use and what a step of each costs
+# *A reference page.*
 #
-# *About 10 minutes on two CPU cores; runs are kept, so a second visit takes a minute. Needs notebook 02's words; 06 says what a fair comparison is, and
-# this is none.*
+# *Minutes at class size on two cores: reading 5, computing 11, exercises 0.*
+
+# %% [markdown]
+# ## You will be able to
+#
+# - place a method in its family by its one idea
+# - find its equation, its source and its file
+# - compare what a step of each method costs
+#
+# **New words:** [fidelity](../docs/glossary.md#fidelity), [term](../docs/glossary.md#term),
+# [pseudo-label](../docs/glossary.md#pseudo-label),
+# [consistency loss](../docs/glossary.md#consistency-loss)
 
 # %% tags=["parameters"]
-profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
+profile = "class"  # smoke (its numbers mean nothing), class (a laptop), full (GPU)
 seed = 0
 out = ""  # folder for the numbers as CSV; "" writes none
 cohort = ""  # folder of a cohort; "" takes the synthetic hips
-bone = False  # True: all classes as one; for hips bone against rest, the task of the paper
+bone = False  # True: all classes as one; for hips bone against rest
 
 # %%
 import sys
+
 if "google.colab" in sys.modules:
     # %pip install -q ssltut
 
-# %%
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
 
-from ssltut import profile_named, read_cohort, show, synthetic_cohort
-from ssltut import gallery
+from ssltut import gallery, profile_named, read_cohort, show, synthetic_cohort
 from ssltut.evaluation.record import COSTS, recorded
 from ssltut.methods.contract import FIDELITIES, IDEAS
 from ssltut.methods.registry import METHODS
 
+# %%
 P = profile_named(profile)
 scans = read_cohort(Path(cohort)) if cohort else synthetic_cohort(**P.cohort)
 scans = scans.as_bone() if bone else scans
+pd.set_option("display.max_colwidth", 90)
+cost = recorded("costs").reindex(columns=["method", *COSTS]).set_index("method")
+
+def entries(*names: str) -> pd.DataFrame:
+    """Fidelity, cost of a step, source and file of methods."""
+    rows = {}
+    for name in names:
+        method, file = METHODS[name], METHODS[name].__module__.replace(".", "/")
+        rows[method.title] = {"fidelity": method.fidelity, "source": method.paper}
+        rows[method.title] |= {"year": method.year, "file": f"{file}.py", "name": name}
+    table = pd.DataFrame(rows).T
+    spent = cost.reindex(table.pop("name"))[["forward passes", "seconds a step"]]
+    return table.join(spent.set_axis(table.index).round(2))
+
+# %% [markdown]
+# Costs are those of [results/costs.csv](../results/costs.csv): one thread, small patches.
+# Read ratios, not seconds. In the equations $p$ is the student, $p'$ its teacher, a bar the
+# mean over unlabelled voxels. Each picture comes from the functions that the loss calls, on
+# one scan, after a short training; it shows what a method does, not whether it is good.
 
 # %%
 book = gallery.open_gallery(scans, gallery.short(P.train, seed))
-if profile == "smoke":
-    print("Profile smoke: everything runs, but no picture and no number below means anything.")
-show.planes(**book.scan(), title="The scan of every page, unlabelled to all methods",
-            alt="The scan that every page shows, in three planes, with its true structures outlined.")
+pages = {}
+
+def draw(name: str, **options: float) -> object:
+    """Train a method for a short time, or find that run, and show what it does."""
+    pages[name] = book.page(name, **options)
+    return pages[name].picture()
+
+for word, meaning in FIDELITIES.items():
+    print(f"{word}: {meaning}")
+show.planes(**book.scan(), title="The scan of every page",
+            alt="The scan of every page, in three planes, with its true structures.")
 
 # %% [markdown]
-# Every page trains one method as mean teacher was trained just now: same seed, scans and steps. That is short, and the two rows of its table
-# come from few validation scans: they tell that a method learns, not that it wins.
+# ## 1. Bounds and control
 #
-# ## 1. RPG: ask the labelled voxels
-#
-# Every unlabelled voxel takes the label of the labelled voxels that look most like it. What the network thinks of the voxel is not asked, so
-# it cannot confirm itself.
-#
-# *Published:* abstract and a caption. *Ours:* features, distance, thinning, thresholds.
+# | method | idea | loss |
+# |---|---|---|
+# | labels only | ignores unlabelled scans | $L_S=CE+Dice$ |
+# | labels only, same batch | unlabelled patches in the batch, in no loss | $L_S$ |
+# | all labels | knows all labels | $L_S$ |
 
 # %%
-rpg = book.page("rpg")
-rpg.picture()
-
-# %%
-rpg.term()
-
-# %%
-rpg.result()
+entries("labels_only", "same_batch", "all_labels")
 
 # %% [markdown]
-# *Something to try:* `book.page("rpg", neighbours=1)`. Why does agreement mean nothing then?
+# ## 2. A teacher that is an average
 #
-# ## 2. SS-Net: the worst small change
+# The teacher is the [EMA](../docs/glossary.md#ema) of the student.
 #
-# The smallest change that hurts most must not hurt. And every voxel must lie near the best of its class, which a memory keeps.
-#
-# *Published:* paper and code. *Ours:* a length of the change that fits any patch.
+# | method | idea | unlabelled term |
+# |---|---|---|
+# | mean teacher | agree under other noise | $\overline{(p-p')^2}$ |
+# | UA-MT | only where the teacher is sure | the same where $H<\tau(t)$ |
 
 # %%
-ss_net = book.page("ss_net")
-ss_net.picture()
-
-# %%
-ss_net.term()
-
-# %%
-ss_net.result()
+entries("mean_teacher", "ua_mt")
 
 # %% [markdown]
-# *Something to try:* `radius=0.1`. Which voxels give way first?
+# ## 3. One network, several outputs
 #
-# ## 3. VerSemi: one network, several questions
-#
-# Scans in which only some classes are labelled teach one network that is told which class to draw. "Any bone" ties the answers together:
-# it must be their union.
-#
-# *Published:* paper and code. *Ours:* where a class may hide, nothing is learnt.
+# | method | idea | unlabelled term |
+# |---|---|---|
+# | CCT | decoders of disturbed maps agree | $\overline{(p_k-p)^2}$, mean over $k$ |
+# | MTC | rebuild the scan class by class | $\sum_c w_c\overline{(r_c-xp_c)^2}$ |
+# | DTC | mask and distance agree | $\overline{(\sigma(-kd)-p)^2}$ |
+# | URPC | resolutions agree | $\overline{(P-p_s)^2e^{-D_s}}/\overline{e^{-D_s}}+\overline{D_s}$ |
+# | MC-Net+ | three decoders, each sharpened | $\sum_{i\neq j}\overline{(p_i-s(p_j))^2}$ |
+# | SS-Net | the worst small change must not hurt | $1-Dice(p(x+\epsilon d),p(x))$ |
 
 # %%
-versemi = book.page("versemi")
-versemi.picture()
+entries("cct", "mtc", "dtc", "urpc", "mc_net_plus", "ss_net")
 
 # %%
-versemi.term()
-
-# %%
-versemi.result()
+draw("ss_net")
 
 # %% [markdown]
-# *Something to try:* `union="labelled"`, as published. What does the pink area learn then?
+# ## 4. Networks that teach each other
 #
-# ## 4. Self-paced contrast: easy pairs first
-#
-# Patches from the same height of the body should look alike to the encoder. Such labels are noisy, so pairs that are already close count
-# first.
-#
-# *Published:* paper and code. *Ours:* body side in place of the cardiac phase.
+# | method | idea | unlabelled term |
+# |---|---|---|
+# | CPS | hard labels of the other | $CE(z_1,\arg\max z_2)+CE(z_2,\arg\max z_1)$ |
+# | FixMatch | sure on a weak view, learnt on a strong one | $CE(z_s,\arg\max p_w)$ where $\max p_w\geq\tau$ |
+# | C3S3 | who fits the labels teaches | $(p_{lose}-s(p_{win}))^2$, and a contrast |
+# | M&N | 2D and 3D in turns | $Dice+KL(q,p)$ |
 
 # %%
-self_paced = book.page("self_paced")
-self_paced.picture()
+entries("cps", "fixmatch", "c3s3", "mn")
 
 # %%
-self_paced.term()
+draw("c3s3")
 
 # %%
-self_paced.result()
+draw("mn")
 
 # %% [markdown]
-# *Something to try:* `weights="hard"`. What happens to the slope?
+# ## 5. Mixing scans
 #
-# ### Exercise 1: the weight in closed form
-#
-# The weight of a pair with loss $\ell$ minimises $w\ell + \gamma(w^2/2 - w)$ over $0 \le w \le 1$. Set the derivative to zero.
+# | method | idea | mix |
+# |---|---|---|
+# | BCP | paste a box both ways | $aM+u(1-M)$ |
+# | M3HL | blocks that complete each other | $aM+u(1-M)$ and $uM+a(1-M)$ |
+# | CAD | cover the least sure region | a sure box over an unsure one |
 
-# %% tags=["solution"]
-def pair_weight(loss: torch.Tensor, age: float) -> torch.Tensor:
-    """The best weight of each loss at γ = ``age``."""
-    # >>> solution: solve loss + age (w - 1) = 0 for w, and keep it between 0 and 1
-    return (1 - loss / age).clamp(0, 1)
-    # <<< solution
+# %%
+entries("bcp", "m3hl", "cad")
 
-# %% tags=["check"]
-from ssltut.methods.further.self_paced import self_paced_weights
+# %%
+draw("m3hl")
 
-losses, w = torch.linspace(0, 12, 25), torch.linspace(0, 1, 1001)
-by_search = torch.stack([w[(w * loss + 5 * (w**2 / 2 - w)).argmin()] for loss in losses])
-assert torch.allclose(pair_weight(losses, 5.0), by_search, atol=1e-3), "a search over all weights finds others"
-assert torch.allclose(pair_weight(losses, 5.0), self_paced_weights(losses, 5.0, "linear"))
-print(f"Right. At γ = 5, {int((by_search == 0).sum())} of {len(losses)} losses from 0 to 12 are too hard to count.")
+# %%
+draw("cad")
 
 # %% [markdown]
-# ## 5. M&N: taking turns
+# ## 6. Embeddings
 #
-# A 2D and a 3D network learn from each other's soft masks, in turns, one frozen at a time. Unlabelled patches come in as the learning
-# rate falls.
-#
-# *Published:* paper, with a network pre-trained on photographs. *Ours:* any 2D network, random here.
+# | method | idea | unlabelled term |
+# |---|---|---|
+# | RPG | ask the labelled neighbours | $CE(p,q)$, $q$ their share |
+# | self-paced | same height, alike; easy pairs first | $w\ell$, $w=\max(0,1-\ell/\gamma)$ |
+# | TransMedSeg | move labelled embeddings to unlabelled ones | $CE$ of the moved, in closed form |
+# | embedding matching | teacher where sure, else the match | $w_{UA}L_{UA}+w_{PS}(L_{NN}+L_{EN})$ |
+# | neighbour vote | a vote with a gate | $CE$ to the vote |
+# | region vote | asked in regions | the same in regions |
+# | vote beside | a host, and a vote by looks and place | $L_{host}+wL_{vote}$ |
 
 # %%
-mn = book.page("mn")
-mn.picture()
+entries("rpg", "self_paced", "transmedseg", "embedding_matching", "neighbour_vote",
+        "region_vote", "vote_beside")
 
 # %%
-mn.term()
+draw("rpg")
 
 # %%
-mn.result()
+draw("self_paced")
+
+# %%
+draw("transmedseg")
 
 # %% [markdown]
-# *Something to try:* `turn=1`. Which mistakes do both share?
+# ## 7. Evidence
 #
-# ## 6. ERSR: a head is round
-#
-# A shape is fitted to the teacher's mask and repairs it. Then the halves of a mirrored scan must agree.
-#
-# *Published:* paper and code, for fetal heads in 2D. *Ours:* a prior on the femur only; failed fits are left out; spheres in 3D.
+# | method | idea | opinion |
+# |---|---|---|
+# | MEDL | know how much you know; fuse two opinions | $\alpha=e^z+1$, $u=K/\sum\alpha$ |
 
 # %%
-ersr = book.page("ersr", reach=1.25)
-ersr.picture()
+entries("medl")
 
 # %%
-ersr.term()
-
-# %%
-ersr.result()
+draw("medl")
 
 # %% [markdown]
-# *Something to try:* `shape="sphere"`. Where does a round prior lie?
+# ## 8. Shapes and partial labels
 #
-# ## 7. M3HL: two masks that complete each other
-#
-# Half of the blocks come from a labelled scan, the others from an unlabelled one, and the other way round. Features of a mix must agree
-# with those of the whole.
-#
-# *Published:* paper and code. *Ours:* both mixes in one pass, and a teacher without dropout.
+# | method | idea | unlabelled term |
+# |---|---|---|
+# | ERSR | a head is round: repair the teacher's mask | $\overline{(p-fit(p'))^2}$ |
+# | VerSemi | "any bone" is the union of its answers | $1-Dice(p_{any},\max_c p_c)$ |
 
 # %%
-m3hl = book.page("m3hl")
-m3hl.picture()
+entries("ersr", "versemi")
 
 # %%
-m3hl.term()
+draw("ersr", reach=1.25)
 
 # %%
-m3hl.result()
+draw("versemi")
 
 # %% [markdown]
-# *Something to try:* `blocks=8`. From which size on does a block say nothing?
+# ## 9. All by ideas and costs
 #
-# ## 8. C3S3: the winner teaches
-#
-# Two different networks compete: who fits the labels better at this step teaches the other. Where only one sees a class, their embeddings
-# are pushed apart.
-#
-# *Published:* paper and code. *Ours:* two noises as views, a tenth of the contrast's weight.
-
-# %%
-c3s3 = book.page("c3s3")
-c3s3.picture()
-
-# %%
-c3s3.term()
-
-# %%
-c3s3.result()
-
-# %% [markdown]
-# *Something to try:* `seed = 1` above. Does the same network win?
-#
-# ## 9. TransMedSeg: move the labelled ones
-#
-# Labelled embeddings are moved to where unlabelled ones of their class lie, and spread likewise. One closed form replaces endless draws.
-#
-# *Published:* the idea. *Ours:* β, decay, features: a reconstruction from a summary.
-
-# %%
-transmedseg = book.page("transmedseg")
-transmedseg.picture()
-
-# %%
-transmedseg.term()
-
-# %%
-transmedseg.result()
-
-# %% [markdown]
-# *Something to try:* `alpha=1.0`. Which surface gets harder?
-#
-# ## 10. MEDL: know how much you know
-#
-# Networks give evidence, from which belief and uncertainty follow. Opinions are fused, and sure voxels come first.
-#
-# *Published:* paper, no code. *Ours:* evidence, curriculum strength and weights.
-
-# %%
-medl = book.page("medl")
-medl.picture()
-
-# %%
-medl.term()
-
-# %%
-medl.result()
-
-# %% [markdown]
-# *Something to try:* `xi=0`. What is left of the curriculum?
-#
-# ### Exercise 2: fuse two opinions
-#
-# Beliefs $b, c$ and uncertainties $u, v$ of $K$ classes fuse to
-# $\;b_n c_n + (b_n v + c_n u)/(1+K)\;$ and $\;uv$, all divided by their sum.
-
-# %% tags=["solution"]
-def fused(b: np.ndarray, u: float, c: np.ndarray, v: float) -> tuple[np.ndarray, float]:
-    """Belief (K,) and uncertainty of both together."""
-    # >>> solution: the two expressions of the text, divided by the sum of all K + 1 numbers
-    belief, unsure = b * c + (b * v + c * u) / (1 + len(b)), u * v
-    total = belief.sum() + unsure
-    return belief / total, unsure / total
-    # <<< solution
-
-# %% tags=["check"]
-from ssltut.methods.further.evidence import Opinion, fuse
-
-rng = np.random.default_rng(seed)
-one, two = (rng.dirichlet(np.ones(4)) for _ in range(2))
-mine = fused(one[:3], one[3], two[:3], two[3])
-ours = fuse(*(Opinion(torch.tensor(o[None, :3]), torch.tensor(o[None, 3])) for o in (one, two)))
-assert np.isclose(mine[0].sum() + mine[1], 1), "belief and uncertainty must add up to 1"
-assert np.allclose(mine[0], ours.belief[0]) and np.isclose(mine[1], ours.uncertainty[0]), "ssltut's fusion differs"
-nobody = fused(one[:3], one[3], np.zeros(3), 1.0)
-print(f"Right. Uncertainties {one[3]:.2f} and {two[3]:.2f} fuse to {mine[1]:.2f}; with one who knows nothing {one[3]:.2f} becomes {nobody[1]:.2f}.")
-
-# %% [markdown]
-# ## 11. CAD: cover the doubt
-#
-# The largest region the teacher is unsure of is covered by a piece of another scan that it is sure of. Two networks learn from the result.
-#
-# *Published:* the abstract. *Ours:* schedules and the choice of the piece.
-
-# %%
-cad = book.page("cad")
-cad.picture()
-
-# %%
-cad.term()
-
-# %%
-cad.result()
-
-# %% [markdown]
-# *Something to try:* `side_last=0.6`. What gets lost?
-#
-# ## All methods: ideas and costs
-#
-# What each uses, and what a step costs: the project's record, measured on an idle machine. Read ratios, not seconds.
+# **Look for.** Methods with the same dots: they differ in what they multiply. Which two
+# ideas has nobody joined?
 
 # %%
 for idea, meaning in IDEAS.items():
     print(f"{idea}: {meaning}")
-print()
-for word, meaning in FIDELITIES.items():
-    print(f"{word} ({meaning}): {', '.join(m.title for m in METHODS.values() if m.fidelity == word)}")
 has = gallery.ideas()
-print(f"\nMost used: {has.sum().idxmax()}, by {has.sum().max()} of {len(has)}.")
-cost = recorded("costs").reindex(columns=["title", *COSTS]).set_index("title").reindex(has.index).dropna()
-if len(cost):
-    seconds = cost["seconds a step"]
-    print(f"A step of {seconds.idxmax()} takes {seconds.max() / seconds.min():.0f} times one of {seconds.idxmin()}.")
-
-# %%
-told = "; ".join(f"{name}: {', '.join(row.index[row]) or 'none'}" for name, row in has.iterrows())
-shown = has.loc[cost.index] if len(cost) else has
-show.dot_matrix(shown, cost if len(cost) else has[[]],
-                alt=f"Which ideas each method uses, with forward passes, networks, memory and time of a step. {told}.")
-
-# %% [markdown]
-# *What to see:* methods with the same dots differ in what they multiply. *Something to try:* an empty column pair: which
-# two ideas has nobody joined?
-
-# %%
-pages = (rpg, ss_net, versemi, self_paced, mn, ersr, m3hl, c3s3, transmedseg, medl, cad)
-table = pd.concat([pages[0].result().iloc[:1], *(page.result().iloc[1:] for page in pages)])
-print(f"One seed, {len(scans.split.validation)} validation scans: above mean teacher are "
-      f"{int((table['Dice against mean teacher'] > 0).sum())} of {len(pages)}. Notebook 06 and the record decide.")
-table.sort_values("validation Dice", ascending=False)
+spent = cost.rename(index={name: m.title for name, m in METHODS.items()})
+spent = spent.reindex(has.index).dropna()
+has = has.loc[spent.index] if len(spent) else has
+said = "; ".join(f"{n}: {', '.join(row.index[row])}" for n, row in has.iterrows())
+show.dot_matrix(has, spent if len(spent) else has[[]],
+                alt=f"The ideas of each method, with the costs of a step. {said}.")
 
 # %%
 if out:
-    rows = [(f"validation Dice, {name}", value, "1") for name, value in table["validation Dice"].items()]
-    rows += [(f"{column}, {name}", cost.loc[name, column], "MiB" if "MiB" in column else "s" if "seconds" in column else "1")
-             for column in cost.columns for name in cost.index]
+    last = {page.method.title: page.result().iloc[-1] for page in pages.values()}
+    rows = [(f"validation Dice, {name}", row["validation Dice"], "1")
+            for name, row in last.items()]
+    units = dict(zip(COSTS, ("1", "1", "MiB", "s"), strict=True))
+    rows += [(f"{column}, {name}", spent.loc[name, column], units[column])
+             for column in COSTS for name in spent.index]
+    table = pd.DataFrame(rows, columns=["quantity", "value", "unit"]).assign(seed=seed)
     Path(out).mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=["quantity", "value", "unit"]).assign(seed=seed).to_csv(Path(out) / "07_gallery.csv", index=False)
-
-# %% tags=["instructor"]
-# Let pairs take one page each and explain its picture to the class in two minutes; the matrix of dots then collects them. Run the notebook
-# once beforehand, so that the runs are found.
+    table.to_csv(Path(out) / "07_gallery.csv", index=False)
 
 # %% [markdown]
-# **You can now**
-# - explain each of eleven methods by its one idea: the title of its page
-# - read its term in code and point at the same thing in its picture: both come from the same function
-# - compute a self-paced weight and fuse two opinions by hand: $1 - \ell/\gamma$, and agreement plus what the other leaves open
-# - place all methods by the ideas they use and what a step of each costs: `ideas` and the record of costs
+# ## You can now
+#
+# - place a method in its family by its one idea: sections 1 to 8
+# - find its equation, its source and its file: two tables a family
+# - compare what a step of each method costs: section 9
+#
+# `book.page("rpg").term()` shows the code behind a picture. `METHODS["rpg"].__doc__` names
+# each difference from the paper.
+#
+# **In the code:** [the list of methods](../ssltut/methods/registry.py),
+# [what a method is](../ssltut/methods/contract.py),
+# [the pictures](../ssltut/gallery/pictures.py)
+#
+# **Sources:** each table names them; the review behind the families,
+# [Jiao et al. 2024](https://arxiv.org/abs/2207.14191)

@@ -1,49 +1,61 @@
 # %% [markdown]
 # # 09 · A public benchmark
 #
-# Eighty heart scans, one list, one table: most papers on semi-supervised segmentation report the **left atrium**. What does that table say,
-# and what not?
+# Eighty heart scans, one list, one table: most papers on semi-supervised segmentation report
+# the left atrium. What does that table say, and what not?
 #
-# After this notebook **you will be able to**
+# *Minutes at class size on two cores: reading 5, computing 1, exercises 21.*
+
+# %% [markdown]
+# ## You will be able to
+#
 # - run the left-atrium protocol with the published order of labelled scans
 # - keep the largest piece of a prediction, and say what that does to each metric
-# - hold numbers against published ones, and name every difference of protocol between them
+# - find a leak in a split
+# - name every difference of protocol between two numbers
 #
-# Minutes at `class` with the project's record; it needs the scans (`ssltut fetch left_atrium`) and takes synthetic hips, as one bone, where
-# they are not.
+# **New words:** [split](../docs/glossary.md#split), [leak](../docs/glossary.md#leak),
+# [Dice](../docs/glossary.md#dice), [HD95](../docs/glossary.md#hd95),
+# [ASSD](../docs/glossary.md#assd), [validation](../docs/glossary.md#validation)
 
 # %% tags=["parameters"]
-profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
+profile = "class"  # smoke (its numbers mean nothing), class (a laptop), full (GPU)
 seed = 0
 out = ""  # folder for the numbers as CSV; "" writes none
 cohort = ""  # folder of the left-atrium scans; "" looks where ssltut fetch puts them
-test_list = ""  # folder of the 20 published test scans with their test.list; "" holds 16 of the 80 back
-
-# %%
-import sys
-if "google.colab" in sys.modules:
-    # %pip install -q ssltut
+test_list = ""  # folder of the 20 published test scans; "" holds 16 of the 80 back
 
 # %%
 import json
+import sys
+
+if "google.colab" in sys.modules:
+    # %pip install -q ssltut
+
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.ndimage import label as pieces_of
 
+# %%
 from ssltut import compare, profile_named, read_cohort, show, synthetic_cohort
+from ssltut.data.components import largest_component
 from ssltut.evaluation.record import recorded
-from ssltut.io.left_atrium import is_atrium
+from ssltut.evaluation.statistics import paired, summary, verdict
+from ssltut.exercises import check
 from ssltut.files import cache_dir
+from ssltut.io.left_atrium import is_atrium
 from ssltut.metrics import score_mask
 
 # %% [markdown]
-# ## 1. The scans and their split
+# ## 1. The scans and their order
 #
-# The published list has an order: its first 4, 8 or 16 scans are the labelled ones, the others unlabelled, and 20 further scans are the
-# test.
+# **Why.** The published list has an order. Its first 4, 8 or 16 scans are labelled, the
+# others are not, and 20 further scans are the test. Everybody who follows it compares on the
+# same scans.
 
 # %%
 P = profile_named(profile)
@@ -51,105 +63,207 @@ home = Path(cohort) if cohort else cache_dir() / "public" / "left_atrium"
 real = is_atrium(home)
 if real:
     whole = read_cohort(home, Path(test_list) if test_list else None)
-    scans = whole.resampled({"smoke": 5.0, "class": 1.9, "full": 0.625}[profile]).with_budget(4)
+    mm = {"smoke": 5.0, "class": 1.9, "full": 0.625}[profile]
+    scans = whole.resampled(mm).with_budget(4)
 else:
     scans = synthetic_cohort(**P.cohort).as_bone()
-    print(f"No left-atrium scans in {home}: the protocol runs on synthetic hips, all bone as one class. (ssltut fetch left_atrium)")
+    print(f"No left-atrium scans in {home} (ssltut fetch left_atrium): synthetic hips "
+          "take their place, all bone as one class.")
 for part in ("labelled", "unlabelled", "validation", "test"):
     ids = getattr(scans.split, part)
     print(f"{part:>11}: {len(ids):2} scans, from {ids[0]} to {ids[-1]}")
 
+# %% [markdown]
+# **Look for.** How much room is there around the structure? The atrium scans were cut out
+# around the *true* atrium, with a margin of 10 to 20 voxels. On whole scans every method
+# would find it harder.
+
 # %%
 case, structure = scans.training("labelled")[0], scans.table.names[1]
-window = "bone" if scans.modality == "CT" else None
-show.planes(image=case.image, spacing=case.spacing, overlay=case.label, table=scans.table, window=window,
-            letters=case.meta.get("orientation") != "unknown", alt=f"Three planes of the first labelled scan with the {structure} outlined.")
+show.planes(
+    image=case.image, spacing=case.spacing, overlay=case.label, table=scans.table,
+    window="bone" if scans.modality == "CT" else None,
+    letters=case.meta.get("orientation") != "unknown",
+    alt=f"Three planes of the first labelled scan with the {structure} outlined.",
+)
 
 # %% [markdown]
-# *Reading:* these atrium scans were cut out **around the true atrium** before anybody saw them, with a margin of 10 to 20 voxels: on whole
-# scans every method
-# would find it harder. Axes are as in the files, whose orientation nobody wrote down.
+# ## 2. The largest piece
 #
-# ## Exercise 1: a split without a leak
+# **Why.** The test scripts of SS-Net, BCP and DTC keep only the largest piece of a
+# prediction. Those of UA-MT, MC-Net and C3S3 do not. Rows of both kinds stand in one table.
 #
-# Published codes have **no validation scans**: several pick the best checkpoint *on the test scans*. Write the split that needs none of them.
+# ### Exercise 1 · write
+#
+# <details><summary>Hint</summary>
+#
+# `pieces_of` gives each piece a number, and how many there are. A structure of
+# `np.ones((3, 3, 3))` joins voxels that touch at a corner. `np.bincount` counts
+# numbers; number 0 is the background.
+#
+# </details>
+# <details><summary>What it should look like</summary>
+#
+# A mask of two pieces, of 8 and 3 voxels, becomes the piece of 8. An empty mask stays empty.
+#
+# </details>
+
+# %% tags=["solution"]
+def largest_piece(mask: np.ndarray) -> np.ndarray:
+    """The largest connected piece of a boolean mask (X, Y, Z), corners joined."""
+    # >>> solution: number the pieces, count each, keep the largest
+    number, count = pieces_of(mask, structure=np.ones((3, 3, 3)))
+    if count == 0:
+        return mask
+    return number == np.bincount(number.flat)[1:].argmax() + 1
+    # <<< solution
+
+# %% tags=["check"]
+def kept(mask: np.ndarray) -> np.ndarray:
+    one = torch.from_numpy(mask[None].astype(np.uint8))
+    return largest_component(one, 2)[0].numpy() > 0
+
+with check("1"):
+    two = np.zeros((6, 6, 6), bool)
+    two[:2, :2, :2] = two[4:, 5, 5] = two[3, 4, 4] = True
+    assert not largest_piece(two).all(), "all is True: is it the background, number 0?"
+    assert largest_piece(two).sum() != 2, "2 voxels: this is the smaller piece"
+    assert np.array_equal(largest_piece(two), kept(two)), "this is not the piece of 8"
+    assert not largest_piece(np.zeros((4, 4, 4), bool)).any(), "empty stays empty"
+    for drawn in np.random.default_rng(seed).random((3, 12, 12, 12)) < 0.15:
+        assert np.array_equal(largest_piece(drawn), kept(drawn)), "not the largest"
+
+# %% [markdown]
+# ### Exercise 2 · predict
+#
+# A prediction is perfect, but for a stray cube of 2 x 2 x 2 voxels in a corner of the scan.
+# Which metric is clearly no longer perfect: `"dice"`, `"hd95"` or `"assd"`?
+#
+# <details><summary>Hint</summary>
+#
+# One of them is an overlap, one leaves out the farthest 5 % of the surface, one is a mean
+# over it.
+#
+# </details>
+# <details><summary>What it should look like</summary>
+#
+# One word. The table below the check shows all three.
+#
+# </details>
+
+# %% tags=["solution"]
+# >>> solution: the metric that notices eight stray voxels
+notices = "assd"
+# <<< solution
+
+# %% tags=["check"]
+with check("2"):
+    assert notices is not ..., 'put "dice", "hd95" or "assd" in the place of the dots'
+    assert notices != "dice", "eight voxels of thousands: Dice stays above .99"
+    assert notices != "hd95", "eight voxels are below 5 % of the surface: HD95 stays 0"
+    assert notices == "assd", f"{notices!r} is none of the three"
+
+# %%
+truth, table = case.label > 0, []
+for side in (2, 5, 10):
+    stray = truth.copy()
+    stray[:side, :side, :side] = True
+    for name, mask in {"as it is": stray, "largest piece": kept(stray)}.items():
+        _, score = score_mask(mask, truth, case.spacing)
+        picked = {metric: score[metric] for metric in ("dice", "hd95", "assd")}
+        table.append({"stray cube, side": side, "prediction": name} | picked)
+pd.DataFrame(table).round(4)
+
+# %% [markdown]
+# **So.** A table that mixes both kinds of rows compares post-processing, not methods.
+#
+# ## 3. A split without a leak
+#
+# **Why.** Published codes have no [validation](../docs/glossary.md#validation) scans:
+# several pick the best checkpoint *on the test scans*.
+#
+# ### Exercise 3 · repair
+#
+# Somebody took the last scans of the order for validation. But a scan must be in one part
+# only. Find the [leak](../docs/glossary.md#leak) and repair it.
+#
+# <details><summary>Hint</summary>
+#
+# Count the scans of all parts. How many should there be?
+#
+# </details>
+# <details><summary>What it should look like</summary>
+#
+# Of 80 scans with 8 labelled and 4 for validation, 68 stay unlabelled.
+#
+# </details>
 
 # %% tags=["solution"]
 def protocol(order: list[str], labelled: int, validation: int) -> dict[str, list[str]]:
-    """The first ``labelled`` of the published order, the last ``validation`` for choosing weights, the rest unlabelled."""
-    # >>> solution: three slices of order; no scan in two of them
-    return {"labelled": order[:labelled], "unlabelled": order[labelled:len(order) - validation], "validation": order[len(order) - validation:]}
+    """The first scans labelled, the last for validation, the rest unlabelled."""
+    # >>> solution: no scan may be in two parts
+    #| parts = {"labelled": order[:labelled], "unlabelled": order[labelled:]}
+    #| return parts | {"validation": order[len(order) - validation:]}
+    end = len(order) - validation
+    parts = {"labelled": order[:labelled], "unlabelled": order[labelled:end]}
+    return parts | {"validation": order[len(order) - validation:]}
     # <<< solution
 
 # %% tags=["check"]
 order = [f"scan{i:02d}" for i in range(80)]
-mine = protocol(order, 8, 4)
-assert mine["labelled"] == order[:8], f"the labelled scans are {mine['labelled']}"
-assert mine["validation"] == order[-4:] and len(mine["unlabelled"]) == 68, "validation comes out of the 72 unlabelled scans"
-assert sorted(sum(mine.values(), [])) == order, "every scan is in one part"
-print(f"Right. In the published protocol the {len(mine['validation'])} would be unlabelled too, and nobody could say which weights to take.")
+with check("3"):
+    mine = protocol(order, 8, 4)
+    assert mine is not None, "return the three parts"
+    assert mine["labelled"] == order[:8], f"the labelled scans are {mine['labelled']}"
+    twice = set(mine["unlabelled"]) & set(mine.get("validation", []))
+    assert not twice, f"{len(twice)} validation scans are trained on as unlabelled ones"
+    assert mine["validation"] == order[-4:], "validation: the last 4 of the order"
+    rest = len(mine["unlabelled"])
+    assert rest == 68, f"68 scans stay unlabelled, you have {rest}"
 
 # %% [markdown]
-# ## Exercise 2: the largest piece
+# ## 4. The published numbers
 #
-# The test scripts of SS-Net, BCP and DTC keep only the **largest piece** of a prediction; those of UA-MT, MC-Net and C3S3 do not. Rows with
-# and without stand in
-# one table. Write it, then see what it is worth.
-
-# %% tags=["solution"]
-def largest_piece(mask: np.ndarray) -> np.ndarray:
-    """The largest connected piece (26-neighbourhood) of a boolean mask (X, Y, Z); an empty mask stays empty."""
-    # >>> solution: pieces_of(mask, structure=np.ones((3, 3, 3))), then the number that np.bincount finds most often, leaving out 0
-    number, count = pieces_of(mask, structure=np.ones((3, 3, 3)))
-    return number == np.bincount(number.flat)[1:].argmax() + 1 if count else mask
-    # <<< solution
-
-# %% tags=["check"]
-import torch
-
-from ssltut.data.components import largest_component
-
-drawn = np.random.default_rng(seed).random((3, 12, 12, 12)) < 0.15
-for mask in (*drawn, np.zeros((4, 4, 4), bool)):
-    ours = largest_component(torch.from_numpy(mask[None].astype(np.uint8)), 2)[0].numpy() > 0
-    assert np.array_equal(largest_piece(mask), ours), "differs from ssltut's"
-print("Right.")
-
-# %%
-truth = case.label > 0
-for side in (2, 5, 10):
-    said = truth.copy()
-    said[:side, :side, :side] = True  # a stray cube in a corner of the scan
-    for name, mask in {f"a stray cube of {side}^3": said, "its largest piece": largest_piece(said)}.items():
-        _, score = score_mask(mask, truth, case.spacing)
-        print(f"{name:>22}: Dice {score['dice']:.4f}, HD95 {score['hd95']:.2f} mm, ASSD {score['assd']:.2f} mm")
-
-# %% [markdown]
-# *Reading:* which metric notices eight stray voxels, and from how many on does HD95? A table that mixes both kinds of rows compares
-# post-processing, not methods.
-#
-# ## 2. The published numbers
-#
-# Each row is what somebody printed. The same method at the same budget appears more than once.
+# **Why.** Each row is what somebody printed. The same method with the same labels appears
+# more than once.
 
 # %%
 published = recorded("left_atrium_published")
 if len(published):
-    wide = published.assign(hd95_mm=(published.hd95_voxels * 0.625).round(2))
-    print(wide[["labelled", "method", "dice_percent", "hd95_voxels", "hd95_mm", "printed_in"]].to_string(index=False, na_rep=""))
-
-# %%
-if len(published):
-    twice = published[published.labelled < 80].groupby(["labelled", "method"]).dice_percent
-    spread = (twice.max() - twice.min())[twice.count() > 1].sort_values(ascending=False)
-    print("The same method and budget, printed by different people, Dice points apart:")
-    print(spread.round(2).to_string())
-    print(f"Largest: {spread.max():.1f}. What gap between two *different* methods would you believe?")
+    published["hd95_mm"] = (published.hd95_voxels * 0.625).round(2)
+    twice = published[published.labelled < 80].groupby(["labelled", "method"])
+    spread = twice.dice_percent.agg(["min", "max", "count"])
+    spread["points apart"] = spread["max"] - spread["min"]
+    spread = spread[spread["count"] > 1].sort_values("points apart", ascending=False)
+else:
+    spread = pd.DataFrame()
+    print("No results/ here: clone the project to see the published numbers.")
+spread.round(2)
 
 # %% [markdown]
-# ## 3. Our own rows
+# ### Question 1
 #
-# Where these scans and settings are those of the project's record, its rows are read; otherwise they are trained here.
+# The same method was printed with Dice values some points apart. Which gap between two
+# *different* methods would you believe?
+#
+# - A. Any: both numbers were printed in papers.
+# - B. One larger than that spread, or one from a source that ran both alike.
+# - C. None: nothing can be known.
+# - D. One with more decimals.
+#
+# <details><summary>Answers</summary>
+#
+# - A takes printed for reproduced.
+# - **B** is right: the spread of one method is the yardstick for two.
+# - C gives up a question that a fair comparison can answer (06).
+# - D takes precision for accuracy.
+#
+# </details>
+#
+# ## 5. Our own rows
+#
+# **Why.** Are these scans and settings those of the project's results? Then they are read;
+# else they are trained here.
 
 # %%
 config, seeds = replace(P.train, seed=seed), tuple(seed + s for s in P.seeds)
@@ -157,69 +271,90 @@ record = recorded("left_atrium_class")
 settings = [json.dumps(replace(P.train, seed=s).to_dict()) for s in seeds]
 rows = record[record.settings.isin(settings)] if real and not test_list else record[:0]
 if len(rows):
-    print(f"Read from the record: {rows.command.iloc[0]} (commit {rows.commit.iloc[0]}, {rows.machine.iloc[0]})")
+    print(f"Read from the results of: {rows.command.iloc[0]}")
 else:
-    rows = compare(scans, ["labels_only", "embedding_matching"], cache_dir() / "compare" / f"atrium-{profile}-{scans.hash}", config=P.train,
+    folder = cache_dir() / "compare" / f"atrium-{profile}-{scans.hash}"
+    rows = compare(scans, ["labels_only", "embedding_matching"], folder, config=P.train,
                    budgets=(len(scans.split.labelled),), seeds=seeds, draw=False)
 
 # %%
-from ssltut.evaluation.statistics import paired, summary, verdict
-
-tables = {metric: summary(rows, metric) for metric in ("dice", "iou", "hd95", "assd")}
-for metric, table in tables.items():
-    print(f"{metric}\n{table[['title', 'mean', 'low95', 'high95', 'sd over seeds', 'scored', 'missed']].round(3).to_string(index=False)}")
+tables = {metric: summary(rows, metric) for metric in ("dice", "hd95", "assd")}
 for metric in ("dice", "hd95"):
     print(metric, verdict(paired(rows, metric)))
-
-# %%
-names = {"low95": "low", "high95": "high"}
-both = pd.concat([tables["dice"], tables["hd95"]]).rename(columns=names)
-show.intervals(both.assign(method=both.title), titles={"dice": "Dice (right is better)", "hd95": "HD95, mm (left is better)"},
-               alt="Mean and 95 % interval over draws and scans of Dice and HD95 of the methods run here.")
+both = pd.concat([tables["dice"], tables["hd95"]]).rename(
+    columns={"low95": "low", "high95": "high"})
+said = ", ".join(f"{r.title} {r['mean']:.3f}" for _, r in tables["dice"].iterrows())
+show.intervals(
+    both.assign(method=both.title),
+    titles={"dice": "Dice (right is better)", "hd95": "HD95, mm (left is better)"},
+    alt=f"Mean and interval of Dice and HD95 of the methods run here. Dice: {said}.",
+)
 
 # %% [markdown]
-# ## 4. Side by side, with every difference named
+# ## 6. Side by side
+#
+# **Why.** Only equal protocols give comparable numbers.
 #
 # | | published | here |
 # |---|---|---|
-# | network | V-Net, 112 x 112 x 80 voxels | a small U-Net at `class`; `--arch vnet --patch 112 112 80 --profile full` on a GPU |
-# | voxels | 0.625 mm | 1.9 mm at `class` |
-# | length | 6 000 to 15 000 steps | 200 steps at `class` |
-# | test | 20 scans, often also used to pick the weights | 16 of the 80, opened once; `test_list` takes the 20 |
-# | validation | none | 4 scans out of the unlabelled ones |
-# | largest piece | some do, some do not | no; `ssltut compare --largest-component`, and the rows say so |
-# | misses | some left out | in the mean, at the diagonal of the scan |
+# | network | V-Net, 112 x 112 x 80 voxels | a small U-Net at class |
+# | voxels | 0.625 mm | 1.9 mm at class |
+# | length | 6,000 to 15,000 steps | 200 steps at class |
+# | test | 20 scans, often used to pick weights | 16 of the 80, or `test_list` |
+# | validation | none | 4 of the unlabelled scans |
+# | largest piece | some do | no; `--largest-component` |
+# | misses | some left out | counted, with the diagonal of the scan |
 # | seeds | mostly one | three |
 
 # %%
 if len(published):
-    ours = tables["dice"].assign(dice_percent=lambda t: 100 * t["mean"], labelled=lambda t: t.budget, method=lambda t: t.title, printed_in="here")
-    line = pd.concat([published[published.labelled == len(scans.split.labelled)], ours[["labelled", "method", "dice_percent", "printed_in"]]])
-    print(line[["labelled", "method", "dice_percent", "printed_in"]].round(2).to_string(index=False))
-    print("Not comparable: " + ("another size, length, network and test, see above." if real else "these are not even hearts."))
-
-# %% [markdown]
-# *Reading:* a number is reproduced when everything in that table is equal and the difference is within the spread of people who tried. The
-# command
-# for it, on a GPU: `ssltut compare left_atrium --test-list TEST --profile full --arch vnet --patch 112 112 80 --budgets 4 8 16
-# --published-split --out la`.
-#
-# **Try:** rank the published methods at 8 labelled by the rows of one source only. Does the order hold?
-
-# %% tags=["instructor"]
-# Ask before section 2: how far apart may two people be who run the same code on the same scans? Write the guesses on the board, then run it.
-# The rows "printed in CompNet, all methods run again alike" are the only ones made by one hand with one protocol.
-
-# %%
+    ours = tables["dice"].assign(printed_in="here").copy()
+    ours["dice_percent"] = 100 * ours["mean"]
+    ours = ours.assign(labelled=ours.budget, method=ours.title)
+    few = published[published.labelled == len(scans.split.labelled)]
+    columns = ["labelled", "method", "dice_percent", "printed_in"]
+    print(pd.concat([few[columns], ours[columns]]).round(2).to_string(index=False))
+    print("Not comparable:", "see above." if real else "these are not even hearts.")
 if out:
-    frames = [table.assign(quantity=metric + " " + table.method, value=table["mean"], unit="mm" if metric in ("hd95", "assd") else "1", seed=seed)
-              for metric, table in tables.items()]
+    frames = [t.assign(quantity=f"{m} " + t.method, value=t["mean"], seed=seed,
+                       unit="1" if m == "dice" else "mm") for m, t in tables.items()]
     columns = ["quantity", "value", "unit", "seed", "budget", "low95", "high95"]
     Path(out).mkdir(parents=True, exist_ok=True)
-    pd.concat(frames)[columns].to_csv(Path(out) / "09_a_public_benchmark.csv", index=False)
+    numbers = pd.concat(frames)[columns]
+    numbers.to_csv(Path(out) / "09_a_public_benchmark.csv", index=False)
 
 # %% [markdown]
-# **You can now**
-# - run the left-atrium protocol with the published order of labelled scans: `read_cohort`, `with_budget(4)`, `compare(..., draw=False)`
-# - keep the largest piece of a prediction, and say what that does to each metric: you wrote it; ASSD notices eight stray voxels, HD95 some hundred, Dice hardly any
-# - hold numbers against published ones, and name every difference of protocol between them: the table of section 4
+# ### Question 2
+#
+# A paper prints a Dice of 85 % for labels only. Here it is far lower. What follows?
+#
+# - A. Our code is wrong.
+# - B. The paper is wrong.
+# - C. Nothing yet: network, voxels, length and test differ.
+# - D. Their method is better.
+#
+# <details><summary>Answers</summary>
+#
+# - A and B look for guilt before the table of differences is read.
+# - **C** is right. The same protocol is one command, on a GPU:
+#   `ssltut compare left_atrium --test-list TEST --profile full --arch vnet --patch 112 112 80
+#   --budgets 4 8 16 --published-split --out la`.
+# - D compares a *baseline* with itself: there is no method in it.
+#
+# </details>
+#
+# ## You can now
+#
+# - run the left-atrium protocol with the published order of labelled scans: `draw=False`
+# - keep the largest piece of a prediction, and say what that does to each metric: ASSD
+#   notices eight stray voxels
+# - find a leak in a split: count the parts
+# - name every difference of protocol between two numbers: the table of section 6
+#
+# **In the code:** [reading the scans](../ssltut/io/left_atrium.py),
+# [pieces](../ssltut/data/components.py), [metrics](../ssltut/metrics.py),
+# [comparison](../ssltut/evaluation/compare.py)
+#
+# **Sources:** data, [Xiong et al. 2021](https://doi.org/10.1016/j.media.2020.101832);
+# [UA-MT](https://arxiv.org/abs/1907.07034), [SS-Net](https://arxiv.org/abs/2206.02307),
+# [BCP](https://arxiv.org/abs/2305.00673)

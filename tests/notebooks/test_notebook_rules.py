@@ -233,3 +233,12 @@ def test_only_notebooks_that_wait_may_lack_the_scaffold(tmp_path: Path) -> None:
     master = write_master(tmp_path, text, "00_toy")
     assert rules.problems(tool.lesson(master)) != []
     assert {path.stem for path in tool.masters()} >= set(rules.WAITING)
+
+
+def test_a_reference_page_needs_no_exercise_and_no_question_but_all_else(tmp_path: Path) -> None:
+    minutes = "# *Minutes at class size"
+    page = MASTER.replace(minutes, f"# {rules.REFERENCE}\n#\n{minutes}")
+    page = page.replace("### Question", "### Answer").replace("### Exercise", "### Task")
+    assert problems(tmp_path, page) == []
+    assert problems(tmp_path, page.replace(rules.REFERENCE, "A page.")) != []
+    assert problems(tmp_path, page.replace("## 1. Formulas", "## Formulas")) != []
