@@ -248,6 +248,7 @@ else:
     from distributed import Client, LocalCluster
 
     local = {"dashboard_address": "127.0.0.1:0", "env": {"OMP_NUM_THREADS": "1"}}
+    local["silence_logs"] = "CRITICAL"  # Dask warns of the worker that we kill
     cluster = LocalCluster(2, threads_per_worker=1, memory_limit=0, **local)
     print(f"{len(cluster.workers)} workers at {cluster.scheduler_address}")
 
