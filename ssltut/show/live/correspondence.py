@@ -35,6 +35,7 @@ from ssltut.show.static.slices import PLANES, Scene
 
 MOST = 30  # neighbours a slider reaches
 PLOT = {"width": RIGHT, "height": 270, "font_size": 12, "margin": dict.fromkeys("lrtb", 0)}
+PLOT |= {"showlegend": True, "scene_camera_eye": {"x": 0.2, "y": 2.2, "z": 0.2}}
 
 
 def explore_matches(
@@ -213,4 +214,4 @@ class MatchExplorer(LinkedPlanes):
             paths = self.plot.data[len(self.lines.meshes) :]
             for trace, (name, path) in zip(paths, self.lines.matches, strict=False):
                 trace.x, trace.y, trace.z = path.astype(np.float32).T
-                trace.name = name
+                trace.name, trace.showlegend = name, bool(len(path))

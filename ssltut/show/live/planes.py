@@ -43,7 +43,7 @@ class LinkedPlanes(LiveView):
     ) -> None:
         super().__init__(still, name)
         self.shape, self.held = scene.image.shape, False
-        narrow = {"style": {"description_width": "70px"}, "layout": {"width": f"{self.side}px"}}
+        narrow = {"style": {"description_width": "initial"}, "layout": {"width": f"{self.side}px"}}
         self.frames: dict[str, tuple[tuple, Image.Image]] = {}
         self.sliders, self.images, columns = {}, {}, []
         for axis, plane in AXES.items():
@@ -199,7 +199,7 @@ def legend(scene: Scene) -> str:
             lines = f"repeating-linear-gradient({angle}, #0000 0 4px, black 4px 5px)"
             fill = f"{lines if angle else ''},{scene.table.colours[c]}".lstrip(",")
             style = f"background:{fill};border:1px solid black;padding:0 0.6em"
-            marks.append(f'<span style="{style}"></span> {scene.table.names[c]}')
+            marks.append(f'<span style="{style}"></span>&nbsp;{scene.table.names[c]}')
     for k, name in enumerate(scene.contours or {}):
         marks.append(f"{'dashed' if k else 'solid'}: {name}")
     if scene.heat is not None:
@@ -207,4 +207,4 @@ def legend(scene: Scene) -> str:
         colours = f"linear-gradient(90deg,{low},rgb(33,145,140),{high})"
         bar = f'<span style="background:{colours};padding:0 3em"></span>'
         marks.append(f"0&nbsp;{bar}&nbsp;{scene.top:.2g} {scene.heat_label}")
-    return "&emsp;".join(marks)
+    return f"<span>{'&emsp;'.join(marks)}</span>"

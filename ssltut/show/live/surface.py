@@ -23,7 +23,7 @@ from ssltut.show.static.scene3d import AnsweredSurface, answered_surface, matche
 from ssltut.show.static.slices import Spacing, check_shapes
 
 Describe = Callable[[tuple[int, ...], int], str]  # a voxel and the answer there, in HTML
-LOOK = {"width": 580, "height": 480, "scene_camera_eye": {"x": 0.25, "y": 1.9, "z": 0.25}}
+LOOK = {"width": 580, "height": 480, "scene_camera_eye": {"x": 0.25, "y": 2.0, "z": 0.25}}
 
 
 def explore_surface(

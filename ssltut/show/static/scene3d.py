@@ -136,7 +136,7 @@ def answered_surface(
         meshes.append(Mesh(mesh.vertices, mesh.faces[of_faces == c], colour, name))
         if c != class_id and np.mean(of_faces == c) > 0.02:
             aside = mesh.vertices[said == c].mean(0) - middle
-            captions.append((f"“{table.names[c]}”", middle + 1.8 * aside))
+            captions.append((f"“{table.names[c]}”", middle + 2.4 * aside))
     return AnsweredSurface(mesh.vertices, voxels, said, MatchScene(meshes, [], captions))
 
 
