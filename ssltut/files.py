@@ -31,7 +31,7 @@ def digest_of(*paths: Path | None) -> str:
 
 def read_json(file: Path) -> dict[str, Any]:
     """The JSON object in ``file``. Raises DataError when there is none."""
-    mend = "mend the file or write it again"
+    mend = "repair the file or write it again"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -40,7 +40,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"not valid JSON ({error})", where=file, fix=mend) from None
     if not isinstance(content, dict):
-        raise DataError("the file holds no JSON object", where=file, fix=mend)
+        raise DataError("the file does not hold a JSON object", where=file, fix=mend)
     return content
 
 

@@ -49,7 +49,7 @@ def verify_arguments(add: Add) -> None:
 
 
 def ingest(args: argparse.Namespace) -> int:
-    """Make a cohort of a folder of NIfTI or DICOM files; exit code 1 when some were refused."""
+    """Turn a folder of NIfTI or DICOM files into a cohort; exit code 1 when some were refused."""
     from ssltut.data.labels import label_map
     from ssltut.intake.ingest import IntakeOptions
     from ssltut.intake.ingest import ingest as make_cohort
@@ -77,7 +77,7 @@ def ingest(args: argparse.Namespace) -> int:
         "warnings": [str(finding) for finding in intake.warnings],
     }
     text = f"{len(intake.rows)} cases of {patients} patients in {args.out}, {len(intake.errors)}"
-    text += f" findings kept scans out; look at {args.out / 'reports' / 'index.html'}"
+    text += f" findings; their scans were left out: see {args.out / 'reports' / 'index.html'}"
     print_result(args, values, text)
     return 1 if intake.errors else 0
 

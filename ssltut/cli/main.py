@@ -24,7 +24,7 @@ def methods(args: argparse.Namespace) -> int:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Versions, hardware, chosen precision and frontend."""
+    """Show versions, hardware, and the chosen precision and frontend."""
     from ssltut.cli.doctor import facts
 
     values = facts()

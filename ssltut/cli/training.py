@@ -18,7 +18,7 @@ SETTINGS = ("steps", "lr", "precision", "arch", "norm", "select", "randomise")
 
 
 def train(args: argparse.Namespace) -> int:
-    """Train a method on a cohort; a killed run is continued by the same command."""
+    """Train a method on a cohort; the same command continues a run that was stopped."""
     from ssltut.methods.contract import Supervision
     from ssltut.methods.registry import make_method
     from ssltut.training.loop import train as run_training
@@ -51,7 +51,7 @@ def train_arguments(add: Add) -> None:
 
 
 def recipe(args: argparse.Namespace) -> int:
-    """Train a model for real scans from nothing; hip: hip bone and femur, on synthetic pelves."""
+    """Train a model for real scans on synthetic ones; hip: hip bone and femur."""
     from ssltut.training.recipes import RECIPES
 
     run = RECIPES[args.name](args.out, args.profile, seed=args.seed, log=log)
@@ -141,7 +141,7 @@ def evaluate_arguments(add: Add) -> None:
 
 
 def compare(args: argparse.Namespace) -> int:
-    """Methods x budgets x seeds on one cohort, with intervals and paired tests; resumable."""
+    """Compare methods over label budgets and seeds; a stopped comparison can be continued."""
     from ssltut.evaluation.compare import compare as run_comparison
     from ssltut.evaluation.statistics import baseline_of, paired, report, summary
     from ssltut.metrics import METRICS
@@ -170,7 +170,7 @@ def compare_arguments(add: Add) -> None:
     add("--methods", nargs="+", default=["labels_only", "same_batch", *methods, "all_labels"])
     add("--budgets", nargs="+", type=int, default=[4])
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    words = "label the first scans of the split for every seed instead of a draw"
+    words = "label the first scans of the split for every seed, instead of drawing them"
     add("--published-split", dest="draw", action="store_false", help=words)
     add_largest(add)
     add("--metric", default="dice", help="of the printed tables (default: dice); the CSV holds all")
@@ -186,9 +186,9 @@ def add_cohort(add: Add) -> None:
     add("cohort", type=Path, help=words)
     add("--spacing", type=float, help="resample every scan to this voxel size, mm")
     add("--test-list", type=Path, metavar="FOLDER", help="the left atrium's own test scans")
-    words = "all classes as one: of hips the binary task of the paper, bone against rest"
+    words = "all classes as one; for hips the task of the paper, bone against rest"
     add("--bone", action="store_true", help=words)
-    words = "so many validation scans, as varied as the test, from the unlabelled ones with labels"
+    words = "use this many validation scans, as varied as the test, of unlabelled ones with labels"
     add("--validation", type=int, metavar="N", help=words)
 
 

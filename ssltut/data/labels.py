@@ -116,7 +116,7 @@ def label_map(which: str) -> LabelMap:
         raise ConfigError(f"there is no label mapping {which!r}", fix=fix) from None
     # A ValueError may also be one of the decoding of the file.
     except (yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError) as error:
-        problem = f"this is no label mapping ({type(error).__name__}: {error})"
+        problem = f"this is not a label mapping ({type(error).__name__}: {error})"
         fix = "write values: {5: femur}, others: background; see README"
         raise ConfigError(problem, where=which, fix=fix) from None
 

@@ -38,7 +38,7 @@ class Split:
             raise DataError(f"no list {', '.join(missing)}", where=where, fix=fix)
         if wrong := [part for part in PARTS if not isinstance(parts[part], list | tuple)]:
             fix = "give a list of scan names"
-            raise DataError(f"{', '.join(wrong)} is no list", where=where, fix=fix)
+            raise DataError(f"{', '.join(wrong)} is not a list", where=where, fix=fix)
         split = Split(*(tuple(map(str, parts[part])) for part in PARTS))
         if parts.get("hash", split.hash) != split.hash:
             hashes = f"their hash ({parts['hash']}, found {split.hash})"

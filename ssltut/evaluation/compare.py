@@ -147,7 +147,7 @@ def planned(
         cohort.with_budget(budget)
     if folder.exists() and any(folder.iterdir()) and not (folder / "rows").is_dir():
         fix = "choose a new folder; nothing was overwritten"
-        raise ConfigError("the folder is not empty and holds no comparison", where=folder, fix=fix)
+        raise ConfigError("the folder holds files, but not a comparison", where=folder, fix=fix)
     sweep = Sweep({}, {name: method.title for name, method in methods.items()})
     for cell in cells:
         method, own = methods[cell.method], replace(config, seed=cell.seed)

@@ -109,7 +109,7 @@ def _take_in(scans: Sequence[FoundScan], part: Path, intake: Intake, log: Log | 
     table = options.table.to_dict()
     write_description(part, meta, split, **about, table=table, patients=patients)
     summary = f"{len(intake.rows)} cases from {len(scans)} scans"
-    summary += f"; {len(intake.errors)} findings kept scans out"
+    summary += f"; {len(intake.errors)} findings; their scans were left out"
     write_index(intake.rows, summary, part / "reports")
 
 
@@ -197,7 +197,7 @@ def export(cohort: Path, predictions: Sequence[Path], out: Path) -> list[Path]:
     for path in map(Path, predictions):
         case_id = scan_id(path).removesuffix("_prediction")
         if "grid" not in meta.get(case_id, {}):
-            what = f"{case_id} is no case that was ingested into {cohort}"
+            what = f"{case_id} is not a case that was ingested into {cohort}"
             raise DataError(what, where=path, fix="give predictions with the names of their cases")
         grid = meta[case_id]["grid"]
         volume = read_volume(path, strict)

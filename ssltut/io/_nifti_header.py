@@ -166,7 +166,7 @@ def _filled(values: np.ndarray, fill: float | None) -> np.ndarray:
     if fill is None:
         first = tuple(np.argwhere(~finite)[0].tolist())
         what = f"{np.count_nonzero(~finite)} voxels are NaN or infinite, the first at {first}"
-        raise DataError(what, fix="mend the file, or give fill= a value, for example -1024")
+        raise DataError(what, fix="repair the file, or give fill= a value, for example -1024")
     return np.where(finite, values, values.dtype.type(fill))
 
 

@@ -98,14 +98,14 @@ def read_layout(folder: Path, note: Note) -> Layout:
         named = description.get("patients", {})
         if not isinstance(named, dict):
             fix = 'write it as {"scan": "patient", ...}'
-            raise DataError("patients is no table", where=file, fix=fix)
+            raise DataError("patients is not a table", where=file, fix=fix)
         patients = {i: str(named.get(i, i)) for i in images}
         if set(PARTS) & set(description):
             split = Split.from_dict(description, file)
     except SsltutError as error:
         note(error)
     except (ValueError, TypeError, AttributeError) as error:  # no lists and tables
-        fix = "mend the file or make the split again"
+        fix = "repair the file or make the split again"
         note(DataError(f"this is not a split ({error})", where=file, fix=fix))
     return Layout(images, labels, table, patients, split, description)
 

@@ -260,7 +260,7 @@ def _rescaling_of(one: Slice) -> tuple[float, float]:
     is_hu = slope is not None and intercept is not None and unit in (None, "", "HU")
     if one["Modality"] == "CT" and not is_hu:
         what = f"RescaleSlope {slope}, RescaleIntercept {intercept}, RescaleType {unit}"
-        raise DataError(f"the numbers are no HU ({what})", fix="export the original CT images")
+        raise DataError(f"the numbers are not HU ({what})", fix="export the original CT images")
     slope, intercept = float(1 if slope is None else slope), float(intercept or 0)
     if not np.isfinite([slope, intercept]).all() or slope == 0:
         raise DataError(f"RescaleSlope is {slope}, RescaleIntercept {intercept}", fix=AGAIN)

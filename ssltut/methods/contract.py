@@ -26,19 +26,19 @@ Fidelity = Literal["published", "adapted", "reconstruction"]
 PARTS: tuple[Part, ...] = ("labelled", "unlabelled")
 RULES = 2  # of the bench, in the identity of a run: runs made under others are not taken for ours
 IDEAS = {
-    "consistency": "what two views, two moments or two outputs say of a scan must agree",
-    "pseudo-labels": "what a network says of unlabelled voxels is learnt as if it were a label",
+    "consistency": "two views, moments or outputs must give the same answer for a scan",
+    "pseudo-labels": "the class a network gives to an unlabelled voxel is learnt like a label",
     "mixing": "scans are cut, and pasted into each other",
     "prototypes": "voxels are compared with labelled or remembered embeddings, or their means",
     "contrast": "embeddings are pulled together and pushed apart",
-    "shape": "what form a structure can have",
-    "evidence": "how sure a voxel is decides what it counts",
+    "shape": "which shapes a structure can have",
+    "evidence": "the more certain a voxel, the more it counts",
     "other data": "more than scans and whole label maps: geometry, partial labels, other networks' "
     "weights",
 }
 # The bench prescribes network, optimiser, labelled loss, patches and learning rate to all.
 FIDELITIES: dict[Fidelity, str] = {
-    "published": "equations, feeding, weights and defaults of the paper or the released code",
+    "published": "equations, inputs, weights and defaults of the paper or the released code",
     "adapted": "the published equations with a choice of ours that may matter, or ours after them",
     "reconstruction": "rebuilt from a description, not from the whole paper or its code",
 }
@@ -167,7 +167,7 @@ class Method:
         dataclass(frozen=True, kw_only=True)(cls)
         facts = [f.name for f in fields(cls) if f.name in FACTS]
         if facts:
-            raise TypeError(f"{cls.__name__}: {', '.join(facts)} is no option; drop its annotation")
+            raise TypeError(f"{cls.__name__}: {', '.join(facts)} must have no annotation")
 
     def __post_init__(self) -> None:
         check_options(self, self.name)

@@ -72,7 +72,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
         raise CheckpointError(what, where=path, fix=fix) from None
     if not meta:
         fix = "give a file written by ssltut train"
-        raise CheckpointError("the file is no ssltut checkpoint", where=path, fix=fix)
+        raise CheckpointError("the file is not an ssltut checkpoint", where=path, fix=fix)
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         group, name = key.split("/", 1)

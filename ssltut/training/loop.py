@@ -315,7 +315,7 @@ def warn_of_a_lottery(cohort: Cohort, config: TrainConfig) -> None:
     n = len(cohort.split.validation)
     if config.select != "last" and n < ENOUGH:
         fix = f'give {ENOUGH} and more (Cohort.with_validation), or use select="last"'
-        found = f"{n} validation scans choose the weights: a lottery"
+        found = f"{n} validation scans choose the weights, which is close to chance"
         warnings.warn(DataWarning(found, where=cohort.name, fix=fix), stacklevel=3)
 
 

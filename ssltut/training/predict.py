@@ -31,7 +31,7 @@ def predict_file(
         return error
     except (RuntimeError, MemoryError, OSError) as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return DataError(what, where=scan, fix="see to memory and disk, then predict it alone")
+        return DataError(what, where=scan, fix="check memory and disk space, then predict it alone")
     return None
 
 

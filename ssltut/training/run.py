@@ -115,7 +115,7 @@ def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
     """
     if not (folder / "run.json").exists():
         if folder.exists() and any(folder.iterdir()):
-            what = "the folder is not empty and holds no run"
+            what = "the folder holds files, but not a run"
             raise ConfigError(what, where=folder, fix="choose a new folder")
         return False
     present = read_identity(folder)

@@ -74,7 +74,7 @@ BAD = {
     "train: no labels": ("train {cohort} --labelled 0 --out {new}", "budget of 0"),
     "train: no voxel size": ("train {cohort} --spacing 0 --out {new}", "voxel size of 0.0 mm"),
     "train: init is no run": ("train {cohort} --init {used} --out {new}", "no run here"),
-    "train: folder in use": ("train {cohort} --out {used}", "holds no run"),
+    "train: folder in use": ("train {cohort} --out {used}", "not a run"),
     "train: another run": (
         "train {cohort} --method ua_mt --out {run}",
         "another run (mean_teacher",
@@ -110,7 +110,7 @@ BAD = {
         "the baseline labels_only",
     ),
     "compare: too many labels": ("compare {cohort} --budgets 2 99 --out {new}", "budget of 99"),
-    "compare: folder in use": ("compare {cohort} --budgets 2 --out {used}", "holds no comparison"),
+    "compare: folder in use": ("compare {cohort} --budgets 2 --out {used}", "not a comparison"),
 }
 
 

@@ -140,10 +140,10 @@ BAD_SERIES = {  # how to write it in a folder, and the words that must name the 
         lambda d: write_series(d, change=lambda k, data: claim_jpeg(data)),
         "compressed as JPEG Lossless.*pylibjpeg",
     ),
-    "no rescale": (lambda d: write_series(d, RescaleIntercept=None), "no HU"),
+    "no rescale": (lambda d: write_series(d, RescaleIntercept=None), "not HU"),
     "slope NaN": (lambda d: write_series(d, RescaleSlope="nan"), "RescaleSlope is nan"),
     "slope 0": (lambda d: write_series(d, RescaleSlope=0), "RescaleSlope is 0"),
-    "other units": (lambda d: write_series(d, RescaleType="US"), "no HU.*US"),
+    "other units": (lambda d: write_series(d, RescaleType="US"), "not HU.*US"),
     "skewed axes": (
         lambda d: write_series(d, ImageOrientationPatient=[1, 0, 0, 0.3, 1, 0]),
         "not at right angles",

@@ -111,7 +111,7 @@ def test_the_centre_of_a_ball_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("case009", "case009 is no case"), ("lost", "lost is no case")]
+    ("name", "words"), [("case009", "case009 is not a case"), ("lost", "lost is not a case")]
 )
 def test_export_of_what_was_not_ingested(tmp_path: Path, name: str, words: str) -> None:
     ingest(

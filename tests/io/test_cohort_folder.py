@@ -106,13 +106,13 @@ def test_a_failure_leaves_no_half_written_folder(tmp_path):
             r"split\.json: the lists do not fit their hash",
         ),
         (lambda f: (f / "split.json").write_text("{"), DataError, r"split\.json: not valid JSON"),
-        (lambda f: (f / "split.json").write_text("[1]"), DataError, "holds no JSON object"),
+        (lambda f: (f / "split.json").write_text("[1]"), DataError, "does not hold a JSON object"),
         (
             lambda f: (f / "cases.json").write_bytes(b"\xff\xfe\x00"),
             DataError,
             r"cases\.json: not valid JSON",
         ),
-        (lambda f: change(f, patients=["p"]), DataError, "patients is no table"),
+        (lambda f: change(f, patients=["p"]), DataError, "patients is not a table"),
         (lambda f: change(f, table="knee"), ConfigError, "no label table 'knee'"),
         (
             lambda f: change(f, patients={"case0": "p", "case7": "p"}),

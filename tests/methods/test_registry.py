@@ -63,7 +63,7 @@ def test_options_come_as_a_command_line_or_json_gives_them():
 
 
 def test_an_annotated_fact_is_no_option():
-    with pytest.raises(TypeError, match="title is no option"):
+    with pytest.raises(TypeError, match="title must have no annotation"):
 
         class Wrong(Method):
             title: str = "wrong"

@@ -94,7 +94,7 @@ def test_averages_of_batch_norm_are_settled_before_weights_are_scored_and_kept(
 
 
 def test_weights_chosen_by_few_scans_are_a_lottery_and_a_warning_says_so(tmp_path):
-    with pytest.warns(DataWarning, match="1 validation scans choose the weights: a lottery"):
+    with pytest.warns(DataWarning, match="1 validation scans choose the weights, which"):
         open_run(make_method("labels_only"), toy_cohort(), replace(SMALL, select="dice"), tmp_path)
     enough = toy_cohort(14).with_validation(6)
     with warnings.catch_warnings():

@@ -37,7 +37,7 @@ def test_the_folder_of_another_run_is_refused(plain, name, config):
 
 def test_a_folder_with_other_files_is_refused_and_an_empty_one_taken(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match="holds no run"):
+    with pytest.raises(ConfigError, match="not a run"):
         run_of(folder=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
     (tmp_path / "empty").mkdir()
