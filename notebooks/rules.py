@@ -30,7 +30,6 @@ LINKED = ("HD95", "nats", "EMA", "AUROC")
 WAITING = (
     "00_start_here",
     "02_training_the_teacher",
-    "03_uncertainty_maps",
     "04_embedding_correspondences",
     "05_training_the_student",
 )

@@ -1,21 +1,30 @@
 # %% [markdown]
-# # 03 · Uncertainty maps
+# # 03 · Uncertainty
 #
-# After this notebook **you will be able to**
-# - compute the entropy of Monte-Carlo dropout passes in two ways and say what each measures
-# - show an uncertainty map in slices and in 3D
+# The teacher answers at every voxel, also where it is wrong. Does it know where? We ask it five times, and look where its answers differ.
+#
+# *Minutes at class size on two cores: reading 5, computing 2, exercises 21.*
+#
+# ## You will be able to
+#
+# - average the entropy of several passes in two ways, and say what each measures
+# - read an uncertainty map: rims and regions
 # - choose a threshold and say how many voxels it calls reliable
-# - test whether uncertainty finds errors, with AUROC and a risk-coverage curve
-# - point at errors a network is sure of
+# - test whether uncertainty finds errors
+# - point at errors of which a network is sure
 #
-# *About 3 minutes on a CPU with two cores. Uses the teacher of notebook 02, and trains it first if it is not there.*
+# **New words:** [uncertainty](../docs/glossary.md#uncertainty), [Monte Carlo passes](../docs/glossary.md#monte-carlo-passes),
+# [dropout](../docs/glossary.md#dropout), [entropy](../docs/glossary.md#entropy), [nats](../docs/glossary.md#nat),
+# [rim](../docs/glossary.md#rim), [region](../docs/glossary.md#region), [reliable](../docs/glossary.md#reliable),
+# [AUROC](../docs/glossary.md#auroc), [risk-coverage curve](../docs/glossary.md#risk-coverage-curve)
 
 # %% tags=["parameters"]
-profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
+profile = "class"  # "smoke" is for tests, "full" for a GPU
 seed = 0
-out = ""  # folder for the numbers as CSV; "" writes none
+out = ""  # a folder for this notebook's numbers; "" writes none
 cohort = ""  # folder of a cohort; "" takes the synthetic hips
-bone = False  # True: all classes as one; for hips bone against rest, the task of the paper
+bone = False  # True: all classes as one, the task of the paper
+retrain = False  # True: train the teacher instead of loading the one that ships
 
 # %%
 import sys
@@ -26,378 +35,364 @@ if "google.colab" in sys.modules:
 from dataclasses import replace
 from math import log
 from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
-
-from ssltut import cached_run, make_method, profile_named, read_cohort, show, synthetic_cohort
+from scipy.stats import rankdata
+from ssltut import make_method, metrics, profile_named, read_cohort, show
+from ssltut import synthetic_cohort
+from ssltut.data.labels import LabelTable
+from ssltut.exercises import check
+from ssltut.inspection import embedding_map, uncertainty_map
+from ssltut.methods.losses import entropy
+from ssltut.methods import uncertainty
+from ssltut.training.shipped import trained_run
 
 # %%
 P = profile_named(profile)
 scans = read_cohort(cohort) if cohort else synthetic_cohort(**P.cohort)
 scans = scans.as_bone() if bone else scans
-teacher = cached_run(make_method("labels_only"), scans, replace(P.teacher, seed=seed))
-n_classes = scans.table.n_classes
-ct = "bone" if scans.modality == "CT" else None
+teacher = trained_run(make_method("labels_only"), scans, replace(P.teacher, seed=seed),
+                      retrain=retrain)
+C, ct = scans.table.n_classes, "bone" if scans.modality == "CT" else None
+case = scans.validation()[0]
 if profile == "smoke":
-    print("Smoke profile: every cell runs, but the teacher is far too short trained for its numbers to mean anything.")
+    print("Profile smoke: everything runs, but no number below means anything.")
 
 # %% [markdown]
-# ## Ask the same network five times
+# ## 1. Ask the same network five times
 #
-# Switch dropout on while predicting, and each pass uses another random part of the network. Where the passes are torn between classes, or
-# contradict each other, do not trust them. That is **Monte-Carlo dropout** (Gal and Ghahramani 2016): uncertainty without a second network.
+# **Why.** Leave dropout on while predicting, and each pass uses a different random part of the network. Where the passes disagree, or are
+# torn between classes, do not trust them. This is Monte Carlo dropout (Gal and Ghahramani 2016).
+#
+# **Look for.** Where do the outlines of the passes differ?
 
 # %%
+net, side = teacher.nets["student"], teacher.config.patch[0]
+middle = np.argwhere(case.label > 0).mean(0)
+starts = np.clip(middle - side / 2, 0, np.subtract(case.image.shape, side)).astype(int)
+box = tuple(slice(start, start + side) for start in starts)
+x = torch.from_numpy(teacher.intensity.normalise(case.image[box]))[None, None]
+
 from ssltut.data.views import Noise
-from ssltut.methods.losses import entropy
 from ssltut.nets.modes import dropout_on
 
-case, net, side = scans.validation()[0], teacher.nets["student"], teacher.config.patch[0]
-start = [int(np.clip(m - side / 2, 0, n - side)) for m, n in zip(np.argwhere(case.label > 0).mean(0), case.image.shape)]
-box = tuple(slice(s, s + side) for s in start)
-x = torch.from_numpy(teacher.intensity.normalise(case.image[box]))[None, None]
 torch.manual_seed(seed)
 with dropout_on(net), torch.no_grad():
-    passes = torch.stack([net(Noise(0.01, m)(x)).logits.softmax(1) for m in range(5)])[:, 0]  # (M, C, X, Y, Z)
+    logits = [net(Noise(0.01, m)(x)).logits for m in range(5)]  # faint noise in each
+passes = torch.cat(logits).softmax(1)  # (5, C, X, Y, Z)
 labels = passes.argmax(1)
-print(f"{len(passes)} passes over one patch: {100 * (labels != labels[0]).any(0).float().mean():.1f} % of its voxels get more than one "
-      f"label.")
+several = (labels != labels[0]).any(0).float().mean()
+print(f"{several:.1%} of the voxels get more than one label.")
 
 # %%
 here = {"image": case.image[box], "spacing": case.spacing, "window": ct}
-layers = [{"heat": entropy(passes[m], dim=0).numpy(), "contours": {"label": labels[m].byte().numpy()},
-           "table": scans.table} for m in range(4)]
-show.grid({f"pass {m + 1}": here | layers[m] | {"heat_max": log(n_classes), "heat_label": "entropy (nats)"} for m in range(4)},
-             alt="Four of the dropout passes over one patch: each one's entropy as heat and the outline of its labels, which differ from "
-                 "pass to pass.")
+
+def one_pass(m):
+    return here | {"heat": entropy(passes[m], dim=0).numpy(), "table": scans.table,
+                   "contours": {"label": labels[m].byte().numpy()},
+                   "heat_max": log(C), "heat_label": "entropy (nats)"}
+
+show.grid({f"pass {m + 1}": one_pass(m) for m in range(4)},
+          alt="Four passes over one patch: the entropy of each as heat, and the "
+          "outline of its labels, which differs from pass to pass.")
 
 # %% [markdown]
-# ## Exercise 1: two ways to average
+# ### Exercise 1 · write
 #
 # The entropy $H(p) = -\sum_c p_c \log p_c$ of $M$ passes can be averaged, or taken of the average:
 #
-# $$\frac{1}{M}\sum_m H(p_m) \quad\text{(Xie et al. 2024)}\qquad H\Big(\frac{1}{M}\sum_m p_m\Big) \quad\text{(UA-MT, Yu et al. 2019)}$$
+# $$\frac{1}{M}\sum_m H(p_m) \quad\text{(Xie et al. 2024)}\qquad H\Big(\frac{1}{M}\sum_m p_m\Big) \quad\text{(UA-MT)}$$
 #
-# The second minus the first is the **mutual information**: what the passes disagree about. It is never negative.
+# <details><summary>Hint</summary>What comes first, the entropy or the mean? And the logarithm of 0 is not finite: keep p above 0.</details>
+# <details><summary>What it should look like</summary>Two maps of the patch's size. The second is never smaller; the difference is what the
+# passes disagree about.</details>
 
 # %% tags=["solution"]
-def two_entropies(passes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean of the entropies and entropy of the mean, each (X, Y, Z) in nats, of probabilities (M, C, X, Y, Z)."""
-    # >>> solution: write H(p) along the class axis (mind 0 log 0), then mean after H and H after mean
-    def h(p: torch.Tensor, axis: int) -> torch.Tensor:
+def two_entropies(passes):
+    """Mean of the entropies and entropy of the mean, (X, Y, Z), of (M, C, X, Y, Z)."""
+    # >>> solution: the entropy over the classes, then its mean; and in the other order
+    def h(p, axis):
         return -(p * p.clamp(min=1e-30).log()).sum(axis)
 
     return h(passes, 1).mean(0), h(passes.mean(0), 0)
     # <<< solution
 
 # %% tags=["check"]
-torn = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).reshape(2, 2, 1, 1, 1)  # two passes, each sure, of opposite classes
-first, second = two_entropies(torn)
-assert abs(first.item()) < 1e-6, "passes that are sure have entropy 0, whatever they say"
-assert abs(second.item() - log(2)) < 1e-6, "their mean is (0.5, 0.5), whose entropy is ln 2"
-first, second = two_entropies(passes)
-assert first.shape == passes.shape[2:] and (second - first).min() > -1e-5, "mutual information is not negative"
-print(f"Right. On the patch: {first.mean():.4f} nats within the passes, {(second - first).mean():.4f} between them.")
+with check("1"):
+    torn = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).reshape(2, 2, 1, 1, 1)
+    first, second = two_entropies(torn)
+    assert first.isfinite().all(), "not finite: 0 log 0 is 0, but log 0 is not"
+    assert first.shape == (1, 1, 1), "sum over classes, then average over passes"
+    assert abs(first.item()) < 1e-6, "each of two sure passes has entropy 0"
+    assert abs(second.item() - log(2)) < 1e-6, (
+        "the mean of the passes is (1/2, 1/2); its entropy is ln 2, in nats")
+    first, second = two_entropies(passes)
+    assert (second - first).min() > -1e-5, "the second is never smaller: swapped?"
 
 # %% [markdown]
-# ### Where the two differ
+# ## 2. Rims and regions
+#
+# **Why.** A border between two classes is always uncertain, in a thin rim. It is news when a whole *region* is uncertain: the network has not
+# seen the like. A mean over 7 x 7 x 7 voxels removes the rims.
+#
+# **Look for.** Which of the two maps looks more like the errors?
 
 # %%
-within, total = entropy(passes, dim=1).mean(0).numpy(), entropy(passes.mean(0), dim=0).numpy()
-maps = {"mean of entropies": within, "entropy of mean": total, "mutual information": np.maximum(total - within, 0)}
-for name, found in maps.items():
-    print(f"{name:>18}: mean {found.mean():.4f}, largest {found.max():.3f} nats (at most ln {n_classes} = {log(n_classes):.3f})")
-print(f"The passes disagree about {100 * (total - within).sum() / total.sum():.0f} % of the entropy of the mean; the paper's measure "
-      f"leaves this out.")
-show.grid({name: here | {"heat": found, "heat_max": float(total.max()), "heat_label": "nats"} for name, found in maps.items()},
-             columns=3,
-             alt=f"Mean of entropies ({within.mean():.3f} nats on average), entropy of mean ({total.mean():.3f}) and, fainter, mutual "
-                 f"information of one patch.")
+every = uncertainty_map(teacher, case, seed=seed)
+h = every.mean_of_entropies
+answer = every.probabilities.argmax(0)
+wrong = answer != case.label
+region = uncertainty.regional_mean(torch.from_numpy(h)[None], 7)[0].numpy()
+at = show.densest(region, case.label)
+whole = {"image": case.image, "spacing": case.spacing, "window": ct, "at": at}
+maps = {"entropy of a voxel": h, "mean over 7 x 7 x 7": region}
+scale = {"heat_max": float(h.max()), "heat_label": "entropy (nats)"}
+panels = {name: whole | {"heat": found} | scale for name, found in maps.items()}
+flags = LabelTable("flags", ("", "wrong"), ("#000000", "#D55E00"))
+panels["errors"] = whole | {"overlay": wrong.astype(np.uint8), "table": flags}
+show.grid(panels, columns=3, alt=f"One slice of {case.id} three times: the entropy "
+          "glows along every surface, its regional mean in few places; so do errors.")
+
+# %%
+in_region = region >= 0.25 * log(C)
+rest = (h >= np.quantile(h, 0.95)) & ~in_region
+for name, part in {"regions": in_region, "rims (5 % most uncertain)": rest}.items():
+    right = (~wrong[part]).mean() if part.any() else float("nan")
+    print(f"{name}: {part.sum():,} voxels, {right:.0%} of them right")
+there = wrong[in_region].sum() / max(wrong.sum(), 1)
+print(f"{there:.0%} of all errors lie in regions.")
+painted = LabelTable("", (*scans.table.names, "uncertain region"),
+                     (*scans.table.colours, "#CC79A7"))
+show.volume(h, spacing=case.spacing, table=painted, shows="largest entropy (nats)",
+            label_image=np.where(in_region, C, case.label).astype(np.uint8),
+            alt="Left: the largest entropy along each line of sight. Right: the true "
+            "bones with the uncertain regions painted on.")
 
 # %% [markdown]
-# *Something to try:* 2 passes instead of 5, then 20. Which of the three maps changes most?
+# ## 3. Choose a threshold
 #
-# ## Two classes or all?
+# **Why.** Embedding matching asks yes or no: may this voxel take the teacher's label? As published, the threshold λ rises from 0.75 ln 2 to
+# ln 2 during training. A *quantile* fixes the share of unreliable voxels instead.
 #
-# How large can an entropy be on a border? Walk from one class into the next: $p = (1 - s, s, 0, 0, \ldots)$. The other classes have
-# $p = 0$ there and add 0, however many they are.
+# With three classes, one could also compare with ln 3. But at a border $p = (½, ½, 0)$, so the entropy never exceeds ln 2, which is less than
+# 0.75 ln 3: no border would be unreliable. Our code compares the two most probable classes with ln 2.
 
 # %%
-from ssltut.methods.uncertainty import published_threshold, quantile_threshold
-
-s = torch.linspace(0, 1, 101)
-across = entropy(torch.stack([1 - s, s, torch.zeros(101)]), dim=0)
-starts = {c: published_threshold(0, c) for c in (2, 3)}
-print(f"In the middle of the border p = (1/2, 1/2, 0): {across.max():.3f} nats, which is ln 2. Embedding matching asks at the start of "
-      f"training for {starts[2]:.3f} nats, three quarters of ln 2; three quarters of ln 3 would be {starts[3]:.3f}.")
-border = {"entropy of the voxel": across} | {f"threshold at the start, of ln {c}": torch.full((101,), starts[c]) for c in starts}
-show.lines(s, border, xlabel="s, the way across the border", ylabel="nats", title="A border of two classes, of three or more",
-           alt=f"The entropy across a border: an arch from 0 up to {across.max():.3f} nats and down to 0. It passes the lower threshold of "
-               f"{starts[2]:.3f} and stays below the upper one of {starts[3]:.3f}.")
+u = uncertainty_map(teacher, case, seed=seed, classes="two").mean_of_entropies
+cuts = {"published, start": uncertainty.published_threshold(0, C, "two"),
+        "published, at 3/4": uncertainty.published_threshold(0.75, C, "two"),
+        "5 % quantile": uncertainty.quantile_threshold(torch.from_numpy(u), 0.05)}
+unreliable = LabelTable("", ("reliable", "unreliable"), ("#000000", "#CC79A7"))
+panels = {f"{name}: {value:.2f}": whole | {"overlay": (u >= value).astype(np.uint8),
+          "table": unreliable} for name, value in cuts.items()}
+for name, value in cuts.items():
+    print(f"{name}, {value:.3f} nats: {(u >= value).mean():.2%} of the scan unreliable")
+show.grid(panels, columns=3, alt="Unreliable voxels of one slice under three "
+          "thresholds: a thin line, almost none, a wide band.")
 
 # %% [markdown]
-# *What to see:* the arch passes the lower line and never reaches the upper one. Against ln 3 a bone surface is never unreliable, and surfaces
-# are what embedding matching is for. So the package takes the **two most probable classes** of each voxel, divides both by their sum, and
-# compares with ln 2 (`classes="two"`). `classes="all"` is the entropy above; with two classes it is the same.
+# **So.** Late in training almost nothing is unreliable under the published threshold.
 #
-# ## A whole scan
+# ## 4. Does uncertainty find errors?
 #
-# `uncertainty_map` does the same in sliding windows. The outline is the truth, which only we know.
+# **Why.** AUROC is the probability that a wrong voxel has a higher entropy than a right one: 0.5 is guessing, 1 is perfect.
+#
+# ### Exercise 2 · predict
+#
+# Over whole scans AUROC is high. Count only voxels within 2 voxels of a true surface: is it "higher", "the same" or "lower"?
+#
+# <details><summary>Hint</summary>Which easy pairs of a wrong and a right voxel drop out?</details>
+# <details><summary>What it should look like</summary>One word; the table below has the numbers.</details>
 
-# %%
-from scipy.ndimage import gaussian_filter, uniform_filter
+# %% tags=["solution"]
+# >>> solution: "higher", "the same" or "lower"
+near_surface = "lower"
+# <<< solution
 
-from ssltut.inspection import uncertainty_map
-
-u = uncertainty_map(teacher, case, seed=seed, classes="two")
-h = u.mean_of_entropies
-hot = np.unravel_index(uniform_filter(h, 7).argmax(), h.shape)
-print(f"{case.id}: mean entropy {h.mean():.4f} nats, largest {h.max():.3f}. The planes cut where entropy is densest, at voxel "
-      f"{tuple(map(int, hot))}.")
-show.slices(case.image, spacing=case.spacing, heat=h, heat_label="entropy (nats)", contours={"truth": case.label}, table=scans.table,
-             window=ct, at=hot, title="Mean of the entropies",
-             alt=f"Scan {case.id} in three planes where it is most uncertain: entropy as heat, true outlines on top.")
-
-# %%
-from ssltut.data.labels import LabelTable
-
-blurred = gaussian_filter(h, 1)  # single voxels would be dust in a 3D view
-most = blurred >= quantile_threshold(torch.from_numpy(blurred), 0.03)
-painted = LabelTable("painted", (*scans.table.names, "most uncertain 3 %"), (*scans.table.colours, "#CC79A7"))
-show.volume(h, spacing=case.spacing, label_image=np.where(most, n_classes, case.label).astype(np.uint8), table=painted,
-            title="Entropy in 3D",
-            alt="Left: the largest entropy from front to back of the scan. Right: the true structures with the most uncertain 3 % of the "
-                "scan painted on.")
+# %% tags=["check"]
+with check("2"):
+    words = ("higher", "the same", "lower")
+    assert near_surface in words, f"write one of {words}"
+    assert near_surface != "higher", (
+        "near a surface right voxels are uncertain too: is that easier?")
+    assert near_surface != "the same", (
+        "air far from bone is right and certain, an easy pair with any wrong voxel")
 
 # %%
 from ssltut.methods.matching.primitives import surface_shell
 
-def near_surface(label: np.ndarray, band: int = 2) -> np.ndarray:
-    """True within ``band`` voxels of another class."""
-    return surface_shell(torch.from_numpy(label)[None], band)[0].numpy()
-
-shell = near_surface(case.label)
-print(f"{100 * shell.mean():.0f} % of the scan lies within 2 voxels of a true surface, and {100 * shell[most].mean():.0f} % of its most "
-      f"uncertain 3 % do.")
-
-# %% [markdown]
-# ## Choose a threshold
-#
-# Embedding matching asks a yes or no question: may this voxel take the teacher's label? As published, the threshold $\lambda_T$ rises from
-# 0.75 to 1 times $\ln 2$ over training. A **quantile** instead fixes the *share* that is called unreliable.
-
-# %%
-published = np.array([published_threshold(f, n_classes, "two") for f in np.linspace(0, 1, 21)])
-limits = np.linspace(0, log(2), 60)
-quantile = quantile_threshold(torch.from_numpy(h), 0.05)
-print(f"λ goes from {published[0]:.3f} to {published[-1]:.3f} nats. On this map it would call {100 * (h >= published[0]).mean():.2f} % of "
-      f"the voxels unreliable "
-      f"at the start, {100 * (h >= published[15]).mean():.3f} % at three quarters and {100 * (h >= published[-1]).mean():.3f} % at the end.")
-print(f"To call 5 % unreliable the threshold has to be {quantile:.3f} nats.")
-every = uncertainty_map(teacher, case, seed=seed).mean_of_entropies[shell] >= published_threshold(0, n_classes)
-print(f"Near a surface {100 * (h[shell] >= published[0]).mean():.1f} % are unreliable at the start, and {100 * every.mean():.1f} % with all "
-      f"{n_classes} classes against ln {n_classes}.")
-reliable = {"whole scan": [(h < v).mean() for v in limits], "near a surface": [(h[shell] < v).mean() for v in limits]}
-show.lines(limits, reliable,
-           xlabel="threshold (nats)", ylabel="share of voxels", title="Share of reliable voxels",
-           alt=f"Share of reliable voxels against the threshold, rising to 1: {(h < published[0]).mean():.2f} of the scan, "
-               f"{(h[shell] < published[0]).mean():.2f} near a surface at λ(0).")
-
-# %%
-flags = LabelTable("flags", ("reliable", "unreliable"), ("#000000", "#CC79A7"))
-cuts = {"published, start": published[0], "published, 75 %": published[15], "5 % quantile": quantile,
-        "20 % quantile": quantile_threshold(torch.from_numpy(h), 0.2)}
-whole = {"image": case.image, "spacing": case.spacing, "window": ct, "table": flags, "at": np.array(case.image.shape) // 2}
-told = ", ".join(f"{name} {100 * (h >= v).mean():.1f} %" for name, v in cuts.items())
-show.grid({f"{name}: {value:.2f}": whole | {"overlay": (h >= value).astype(np.uint8)} for name, value in cuts.items()},
-             alt=f"Unreliable voxels of one slice under four thresholds; of the whole scan: {told}.")
+coverage, curves, rows = np.linspace(0.5, 1, 51), [], []
+for name in [*scans.split.validation, *scans.known_unlabelled()][:6]:
+    one = scans.case(name)
+    v = uncertainty_map(teacher, one, seed=seed, classes="two")
+    doubt, error = v.mean_of_entropies, v.probabilities.argmax(0) != one.label
+    near = surface_shell(torch.from_numpy(one.label)[None], 2)[0].numpy()
+    rows.append({"scan": one.id, "error rate": error.mean(),
+                 "AUROC": metrics.auroc(doubt, error),
+                 "AUROC near a surface": metrics.auroc(doubt[near], error[near])})
+    kept = [metrics.risk_at_coverage(by, error, coverage) for by in (doubt, error)]
+    curves.append([kept[0], np.full(51, error.mean()), kept[1]])
+found = pd.DataFrame(rows).set_index("scan")
+found.agg(["mean", "std", "min", "max"]).round(3)
 
 # %% [markdown]
-# ## Does uncertainty find errors?
+# **Look for.** Keep only the most certain voxels: how many errors remain? The *oracle* drops the wrong voxels first; *random* drops any.
+
+# %%
+risks = dict(zip(("entropy", "random", "oracle"), np.mean(curves, axis=0)))
+show.risk_coverage(coverage, risks, title=f"Mean of {len(found)} scans",
+                   alt="Error rate against the share of voxels kept: random stays "
+                   "level, entropy falls almost as fast as the oracle.")
+
+# %% [markdown]
+# ### Exercise 3 · repair
 #
-# A map that glows along every surface looks convincing. The question is sharper: does a *wrong* voxel get a higher entropy than a right
-# one?
-# **AUROC** is the probability that it does, for a random pair: 0.5 is a coin, 1 is perfect.
+# With ranks $r_i$ of the $n$ wrong among $N$ voxels, $\mathrm{AUROC} = \big(\sum_i r_i - n(n+1)/2\big) / \big(n(N-n)\big)$. The function is
+# wrong in two places.
 #
-# ### Exercise 2: AUROC by ranks
-#
-# No pairs needed. Rank all voxels by entropy; if the $n$ wrong ones have the ranks $r_i$ among $N$ voxels,
-#
-# $$\mathrm{AUROC} = \frac{\sum_i r_i - n(n+1)/2}{n\,(N-n)}$$
+# <details><summary>Hint</summary>Count the pairs of the formula. And compare what the function calls ranks with rankdata, imported
+# above.</details>
+# <details><summary>What it should look like</summary>1 when all wrong voxels are more uncertain, 0.5 when all are equal.</details>
 
 # %% tags=["solution"]
-from scipy.stats import rankdata  # ranks from 1, ties share their mean rank
-
-def my_auroc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Probability that a positive (boolean array, 1D) has a higher score than a negative; ties count one half."""
-    # >>> solution: sum the ranks of the positives, subtract the smallest possible sum, divide by the number of pairs
-    n = positive.sum()
-    return (rankdata(score)[positive].sum() - n * (n + 1) / 2) / (n * (~positive).sum())
+def my_auroc(score, positive):
+    """Probability that a positive scores higher than a negative; ties count 1/2."""
+    # >>> solution: repair the ranks and the number of pairs
+    #| ranks, n = score.argsort() + 1, positive.sum()
+    #| pairs = n * len(score)
+    ranks, n = rankdata(score), positive.sum()
+    pairs = n * (len(score) - n)
     # <<< solution
+    return (ranks[positive].sum() - n * (n + 1) / 2) / pairs
 
 # %% tags=["check"]
-from ssltut.metrics import auroc
-
-assert my_auroc(np.array([1, 2, 3, 4]), np.array([False, False, True, True])) == 1, "both positives are above both negatives"
-assert my_auroc(np.array([5, 5, 5]), np.array([True, False, False])) == 0.5, "all equal is a coin"
-rng = np.random.default_rng(seed)
-score, positive = rng.integers(0, 9, 200), rng.random(200) < 0.2
-pairs = score[positive][:, None] - score[~positive]
-assert np.isclose(my_auroc(score, positive), ((pairs > 0) + 0.5 * (pairs == 0)).mean()), "count all pairs: is a tie one half?"
-print(f"Right: {my_auroc(score, positive):.3f}, as counting all {pairs.size:,} pairs gives, and ssltut.metrics.auroc: "
-      f"{auroc(score, positive):.3f}.")
+with check("3"):
+    yes = np.array([False, False, True, True])
+    assert my_auroc(np.array([1, 2, 3, 4]), yes) == 1, (
+        "two positives above two negatives give 1: pair positives with negatives only")
+    assert my_auroc(np.array([1, 3, 4, 2]), yes) == 0.75, (
+        "3 of 4 pairs are in order: argsort says which voxel comes first, not its rank")
+    assert my_auroc(np.array([5, 5, 5, 5]), yes) == 0.5, (
+        "all equal is guessing, 0.5: equal scores share the mean of their ranks")
 
 # %% [markdown]
-# ### Over several scans
+# ## 5. Move the threshold, and look inside
 #
-# One scan is an anecdote. We take the validation scans and some unlabelled ones: their labels are hidden from training, but known to us.
-# Air far from bone is right and certain and makes every map look good, so we ask again within 2 voxels of a surface.
+# **Look for.** Blue: unsure and wrong (good warning). Yellow: unsure but right (false alarm). Orange: sure but wrong (missed error). In
+# JupyterLab, find the threshold with as many false alarms as good warnings.
 
 # %%
-from ssltut.metrics import auroc, risk_at_coverage
-
-some = [*scans.split.validation, *scans.known_unlabelled()][:6]
-coverage, risks, rows = np.linspace(0.5, 1, 51), {}, []
-for held in map(scans.case, some):
-    v = uncertainty_map(teacher, held, seed=seed, classes="two")
-    error, band = v.probabilities.argmax(0) != held.label, near_surface(held.label)
-    missed = error & (v.mean_of_entropies < published[0])
-    rows.append({"scan": held.id, "error rate": error.mean(), "AUROC": auroc(v.mean_of_entropies, error),
-                 "AUROC, entropy of mean": auroc(v.entropy_of_mean, error),
-                 "AUROC near a surface": auroc(v.mean_of_entropies[band], error[band]),
-                 "errors called reliable": missed.sum() / max(error.sum(), 1)})
-    for name, score in {"entropy": v.mean_of_entropies, "oracle": error, "random": None}.items():
-        risks.setdefault(name, []).append(np.full(51, error.mean()) if score is None else risk_at_coverage(score, error, coverage))
-found = pd.DataFrame(rows).set_index("scan")
-found.round(3)
-
-# %%
-mean, spread = found.mean(), found.std()
-for name in found.columns:
-    print(f"{name}: {mean[name]:.3f} ± {spread[name]:.3f} (standard deviation over {len(found)} scans), from {found[name].min():.3f} to "
-          f"{found[name].max():.3f}")
-gap = mean["AUROC"] - mean["AUROC near a surface"]
-print(f"Without the voxels far from bone the AUROC {'falls' if gap > 0 else 'rises'} by {abs(gap):.3f}.")
-other = found["AUROC, entropy of mean"] - found["AUROC"]
-print(f"The entropy of the mean finds errors better on {(other > 0).sum()} of {len(other)} scans (by {other.mean():+.4f} on average).")
+near = surface_shell(torch.from_numpy(case.label)[None], 2)[0].numpy()
+show.explore_uncertainty(
+    case.image, u, spacing=case.spacing, wrong=wrong, where=near, table=scans.table,
+    threshold=cuts["5 % quantile"], window=ct, at=at,
+    layers={"prediction": answer.astype(np.uint8), "truth": case.label, "error": wrong},
+    alt=f"Scan {case.id} in three planes: unreliable voxels, right and wrong, and "
+    "errors called reliable; below, the risk-coverage curve near a surface.")
 
 # %% [markdown]
-# ## Risk and coverage
+# Each voxel also has an *embedding*, the numbers behind its label. Notebook 04 compares these.
 #
-# Keep only the most certain voxels: how many errors remain among them? The **oracle** drops the wrong voxels first and nothing can be
-# below it; a **random** choice keeps the error rate as it is. A useful uncertainty lies near the oracle.
+# **Look for.** Do unreliable voxels lie between the classes or inside one?
 
 # %%
-curves = {name: np.mean(values, axis=0) for name, values in risks.items()}
-areas = {name: [np.mean(curve) for curve in values] for name, values in risks.items()}
-shares = (np.array(areas["random"]) - areas["entropy"]) / np.maximum(np.array(areas["random"]) - areas["oracle"], 1e-9)
-at90 = np.argmin(abs(coverage - 0.9))
-print(f"All voxels: {100 * curves['entropy'][-1]:.2f} % wrong. The most certain 90 %: {100 * curves['entropy'][at90]:.2f} %; "
-      f"an oracle would leave {100 * curves['oracle'][at90]:.2f} %.")
-print(f"Entropy gets {100 * shares.mean():.0f} ± {100 * shares.std(ddof=1):.0f} % of the way from random to oracle (area under the "
-      f"curves, {len(shares)} scans).")
-show.risk_coverage(coverage, curves, title=f"Mean of {len(found)} scans",
-                   alt=f"Error rate against coverage: random stays at {curves['random'][0]:.3f}, "
-                   f"entropy falls to {curves['entropy'][0]:.3f} at half coverage, the oracle to {curves['oracle'][0]:.3f}.")
+rng, vectors = np.random.default_rng(seed), embedding_map(teacher, case)
+of_class = [np.argwhere(near & (case.label == c)) for c in range(C)]
+places = np.concatenate([rng.permutation(some)[:250] for some in of_class])
+spot = tuple(places.T)
+show.explore_embeddings(
+    vectors[(slice(None), *spot)].T.numpy(), places, case.image, spacing=case.spacing,
+    classes=case.label[spot], reliable=u[spot] < cuts["5 % quantile"],
+    right=~wrong[spot], table=scans.table, window=ct, seed=seed,
+    layers={"truth": case.label, "error": wrong},
+    alt="Embeddings of voxels near a surface in two dimensions, three times: by true "
+    "class, by reliability, by right or wrong.")
 
 # %% [markdown]
-# ### Move the threshold
+# ## 6. Sure, and wrong
 #
-# A curve over all thresholds hides where they cut. Move one, and see which voxels change sides, how right the teacher is on either side,
-# and where you are on the curve. Only voxels near a surface count here: far away everything is easy.
-
-# %%
-said = u.probabilities.argmax(0)
-wrong = said != case.label
-for name, side in {"reliable": shell & (h < quantile), "unreliable": shell & (h >= quantile)}.items():
-    print(f"Near a surface, at {quantile:.3f} nats: {100 * side.sum() / shell.sum():.1f} % of the voxels are {name}, "
-          f"{100 * (side & ~wrong).sum() / max(side.sum(), 1):.1f} % of these right.")
-show.explore_uncertainty(case.image, h, spacing=case.spacing, wrong=wrong, where=shell, threshold=quantile, table=scans.table, window=ct, at=hot,
-                         layers={"prediction": said.astype(np.uint8), "truth": case.label, "error": wrong}, title="Reliable or not, right or wrong",
-                         alt=f"Scan {case.id} in three planes: unreliable voxels, right and wrong, and errors called reliable; below, the "
-                             f"risk-coverage curve near a surface with the threshold of {quantile:.2f} nats marked.")
-
-# %% [markdown]
-# *What to see:* blue is doubt that was due, yellow doubt that was not, orange an error the threshold lets through. *Something to try:* in
-# JupyterLab, find the threshold at which as many voxels are yellow as blue.
+# **Why.** A threshold can only find errors that the network doubts. Three hips differ in one thing. The paper names the last two as its
+# limits.
 #
-# ## What the network finds alike
-#
-# Every voxel has an **embedding**, the features behind its label. Flattened to the two directions of largest variance (PCA), it shows
-# whether unreliable voxels lie between the classes or inside one. Notebook 04 builds on this.
-
-# %%
-from ssltut.inspection import embedding_map
-
-rng, features = np.random.default_rng(seed), embedding_map(teacher, case)
-near = [np.argwhere(shell & (case.label == c)) for c in range(n_classes)]
-places = np.concatenate([found[rng.permutation(len(found))[:250]] for found in near])
-at = tuple(places.T)
-reliable, right = h[at] < quantile, ~wrong[at]
-print(f"{len(places)} voxels near a surface: {100 * right[reliable].mean():.0f} % of the reliable ones are right, "
-      f"{100 * right[~reliable].mean() if (~reliable).any() else float('nan'):.0f} % of the {(~reliable).sum()} unreliable ones.")
-show.explore_embeddings(features[(slice(None), *at)].T.numpy(), places, case.image, spacing=case.spacing, classes=case.label[at],
-                        table=scans.table, reliable=reliable, right=right, layers={"truth": case.label, "error": wrong}, window=ct, seed=seed,
-                        title=f"Embeddings of {len(places)} voxels near a surface",
-                        alt="Embeddings of voxels near a surface in two dimensions, three times: by true class, by reliability, by right or wrong.")
-
-# %% [markdown]
-# *What to see:* two dimensions of many; how much of the variance they hold stands on the axes. *Something to try:* in JupyterLab, click a wrong
-# voxel amid right ones and see where it lies in the scan; `method="tsne"` where scikit-learn is installed (it keeps neighbours, not distances).
-#
-# ## Sure, and wrong
-#
-# A threshold can only catch errors the network doubts. Three hips that differ in one thing, drawn with the same seed: healthy, with a
-# narrow
-# osteoarthritic joint, and with a metal nail. The paper names the last two as where its method fails.
+# **Look for.** In the lower row, are the errors thin rims or thick pieces?
 
 # %%
 from ssltut.synthetic.anatomy import Pathology
 from ssltut.synthetic.hip import make_case
 
-kinds = {"healthy": Pathology(), "narrow joint": Pathology(osteoarthritis=1.0), "metal": Pathology(implant=True)}
-verdicts = LabelTable("verdicts", ("right", "wrong, flagged", "wrong, and sure"), ("#000000", "#56B4E9", "#D55E00"))
-shown, sure = {}, []
-for name, illness in kinds.items() if scans.table.name in ("hip", "bone") and not cohort else ():
-    hip = make_case(1000 + seed, size=P.size, pathology=illness)
+kinds = {"healthy": Pathology(), "narrow joint": Pathology(osteoarthritis=1.0),
+         "nail": Pathology(implant=True)}
+
+def sure_and_unsure(hip):
     v = uncertainty_map(teacher, hip, seed=seed, classes="two")
-    error = v.probabilities.argmax(0) != np.minimum(hip.label, n_classes - 1)
-    flagged = v.mean_of_entropies >= quantile_threshold(torch.from_numpy(v.mean_of_entropies), 0.05)
-    shown[name] = {"image": hip.image, "spacing": hip.spacing, "overlay": np.where(error, 2 - flagged, 0).astype(np.uint8),
-                   "table": verdicts, "at": np.argwhere(hip.label == 2).mean(0).round().astype(int)}
-    sure.append({"hip": name, "wrong voxels, %": 100 * error.mean(), "AUROC": auroc(v.mean_of_entropies, error),
-                 "of these sure, %": 100 * (error & ~flagged).sum() / max(error.sum(), 1)})
-pd.DataFrame(sure).round(3)
+    error = v.probabilities.argmax(0) != np.minimum(hip.label, C - 1)
+    doubt = v.mean_of_entropies
+    flagged = doubt >= uncertainty.quantile_threshold(torch.from_numpy(doubt), 0.05)
+    return error & flagged, error & ~flagged
 
 # %%
-for row in sure:
-    print(f"{row['hip']}: {row['wrong voxels, %']:.2f} % of the voxels are wrong, and of these {row['of these sure, %']:.0f} % are not "
-          f"among the most uncertain 5 %.")
-show.grid(shown, columns=3, alt="The same hip healthy, with a narrow joint and with a nail: errors that the uncertainty flags, and "
-                                   "errors it is sure of.") if shown else None
-
-# %% [markdown]
-# *What to see:* are the sure errors thin rims along a surface, or thick pieces? Notebook 04 asks whether labelled scans can answer
-# where the teacher doubts; it cannot help where the teacher is sure. *Something to try:* other seeds in place of 1000; a quantile of 20 %.
+doubted, missed, rows = {}, {}, []
+for name, kind in kinds.items() if not cohort else ():
+    hip = make_case(1000 + seed, size=P.size, pathology=kind)
+    found_errors, sure = sure_and_unsure(hip)
+    base = {"image": hip.image, "spacing": hip.spacing, "table": flags,
+            "at": show.densest(found_errors | sure, hip.label)}
+    doubted[f"{name}: doubted"] = base | {"overlay": found_errors.astype(np.uint8)}
+    missed[f"{name}: sure"] = base | {"overlay": sure.astype(np.uint8)}
+    share = sure.sum() / max((sure | found_errors).sum(), 1)
+    rows.append((f"sure errors, {name}", share, "1"))
+    print(f"{name}: {share:.0%} of the errors are not among the 5 % most uncertain.")
+show.grid(doubted | missed, columns=3, alt="Three hips: healthy, narrow joint, nail. "
+          "Above, errors that uncertainty finds; below, errors of which the network is "
+          "sure.") if doubted else None
 
 # %%
+numbers = [(name, found[name].mean(), "1") for name in found.columns] + rows
 if out:
-    numbers = [(name, mean[name], "1") for name in found.columns] + [("way from random to oracle", shares.mean(), "1")]
-    numbers += [(f"sure errors, {row['hip']}", row["of these sure, %"], "%") for row in sure]
     Path(out).mkdir(parents=True, exist_ok=True)
-    frame = pd.DataFrame(numbers, columns=["quantity", "value", "unit"]).assign(seed=seed)
-    frame.to_csv(Path(out) / "03_uncertainty_maps.csv", index=False)
+    frame = pd.DataFrame(numbers, columns=["quantity", "value", "unit"])
+    frame.assign(seed=seed).to_csv(Path(out) / "03_uncertainty_maps.csv", index=False)
 
 # %% tags=["instructor"]
-# Ask before the AUROC table: who bets on more than 0.9? Then show the column near a surface, and ask which one a paper would print.
-# The entropy mean is only the aleatoric part; an over-confident network has little of either.
+# Before the table of exercise 2: who bets on more than 0.9 near a surface? Then ask
+# which of the two columns a paper would print.
 
 # %% [markdown]
-# **You can now**
-# - compute the entropy of Monte-Carlo dropout passes in two ways and say what each measures: within the passes, and with their disagreement
-# - show an uncertainty map in slices and in 3D: `uncertainty_map`, `show.slices`, `show.volume`
-# - choose a threshold and say how many voxels it calls reliable: published in nats, or a quantile; `show.explore_uncertainty` moves it
-# - test whether uncertainty finds errors, with AUROC and a risk-coverage curve: and near a surface, where it is hard
-# - point at errors a network is sure of: wrong, and under the threshold
+# ### Question 1
+#
+# Each of five passes is sure, but two name another class than the rest. What do the two measures say?
+#
+# - A: both are 0
+# - B: the mean of the entropies is 0, the entropy of the mean is not
+# - C: the entropy of the mean is 0, the mean of the entropies is not
+# - D: both are large
+#
+# <details><summary>Answer</summary>B. A overlooks that averaging passes mixes the classes. C swaps the two. D takes disagreement for
+# doubt within a pass, which the first measures.</details>
+#
+# ### Question 2
+#
+# A map has AUROC 0.98 over whole scans. What follows?
+#
+# - A: 98 % of the voxels are right
+# - B: a threshold finds 98 % of the errors
+# - C: most wrong voxels are more uncertain than most right ones, many of which are easy
+# - D: the network can be trusted on other scans
+#
+# <details><summary>Answer</summary>C. A confuses ranking with accuracy; B forgets that a threshold also raises false alarms; D is not
+# measured at all.</details>
+#
+# ## You can now
+#
+# - average the entropy of several passes in two ways, and say what each measures: doubt within the passes, and with their disagreement
+# - read an uncertainty map: rims and regions
+# - choose a threshold and say how many voxels it calls reliable: in nats, or as a quantile
+# - test whether uncertainty finds errors: AUROC, near a surface too, and a risk-coverage curve
+# - point at errors of which a network is sure: wrong, and below the threshold
+#
+# **In the code:** [uncertainty.py](../ssltut/methods/uncertainty.py) (entropy and λ of the paper's step 2),
+# [maps.py](../ssltut/inspection/maps.py), [metrics.py](../ssltut/metrics.py)
+#
+# **Sources:** [Xie et al. 2024](https://arxiv.org/abs/2407.04638), [Gal and Ghahramani 2016](https://arxiv.org/abs/1506.02142),
+# [UA-MT, Yu et al. 2019](https://arxiv.org/abs/1907.07034)
