@@ -32,7 +32,9 @@ REPEATED = (
     ROOT / "docs" / "instructor.md",
     HERE / "masters" / "00_start_here.py",
 )
-ROW = re.compile(r"^((?:# )?\| \[?(\d\d)\b.*\|) *(\d*) *\| *(\d*) *\| *(\d*) *\|$", re.MULTILINE)
+ROW = re.compile(
+    r"^((?:# )?\| \[?(\d\d)(?=[ \]]).*\|) *(\d*) *\| *(\d*) *\| *(\d*) *\|$", re.MULTILINE
+)
 
 
 def masters(here: Path = HERE) -> list[Path]:

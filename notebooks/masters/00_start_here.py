@@ -1,20 +1,25 @@
 # %% [markdown]
-# # 00 Start here
+# # 00 · Demo
 #
-# A hip CT has some million voxels. To label every one by hand takes an expert hours, so most scans of a hospital carry no label at all.
-# This series asks what a network can learn from those, and when it cannot.
+# A network has learnt hips from four labelled scans. It paints a part of another patient's femur in the colour of the hip bone. Who is
+# right, and how would you know? This question leads through the whole series. Nothing is trained here.
 #
-# After this notebook **you will be able to**
+# *Minutes at class size on two cores: reading 5, computing 1, exercises 21.*
+#
+# ## You will be able to
+#
+# - point at an error of a network in 3D and in slices
+# - measure with Dice how well two masks agree
 # - say what a semi-supervised method is given that a supervised one is not
-# - check whether this machine is enough
-# - choose a profile by what it costs here
 # - find the notebook that answers a question
-# - compute a Dice score and a volume in ml, and check both
+# - check that this machine is ready
 #
-# *CPU, profile `class`: about 1 minute of computing, 20 with reading and exercises. Needs nothing from other notebooks.*
+# **New words:** [voxel](../docs/glossary.md#voxel), [label](../docs/glossary.md#label), [mask](../docs/glossary.md#mask),
+# [teacher](../docs/glossary.md#teacher), [entropy](../docs/glossary.md#entropy) in [nats](../docs/glossary.md#nat),
+# [Dice](../docs/glossary.md#dice), [semi-supervised](../docs/glossary.md#semi-supervised), [embedding](../docs/glossary.md#embedding)
 
 # %% tags=["parameters"]
-profile = "class"  # "smoke": seconds, numbers without meaning; "class": a laptop; "full": a GPU
+profile = "class"  # "smoke" is for tests, "full" for a GPU
 seed = 0
 out = ""  # a folder for this notebook's numbers; "" writes none
 retrain = False  # True: train the teacher instead of loading the one that ships
@@ -29,9 +34,9 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ssltut import make_method, profile_named, show, synthetic_cohort
+from ssltut import make_method, metrics, profile_named, show, synthetic_cohort
+from ssltut.exercises import check
 from ssltut.inspection import uncertainty_map
-from ssltut.training.config import PROFILES
 from ssltut.training.shipped import trained_run
 
 P = profile_named(profile)
@@ -40,11 +45,12 @@ if profile == "smoke":
     print("Profile smoke is for tests: its numbers mean nothing.")
 
 # %% [markdown]
-# ## 1. Who is right?
+# ## 1. A femur with an orange cap
 #
-# **Why.** A network, the *teacher*, has learned from four labelled hips. Here is the femur of a patient
-# whom it has never seen. Turn it with the mouse. Click it: what is there in truth, what does the
-# teacher say, and how unsure is it?
+# The scan is a synthetic hip CT, so we know the truth. The network, our *teacher*, comes with ssltut.
+#
+# **Look for.** In JupyterLab, turn the femur with the mouse and click on the orange part. What is there in truth, what does the teacher
+# say, and how unsure is it? (Orange is hip bone, blue is femur.)
 
 # %%
 teacher = trained_run(make_method("labels_only"), cohort, replace(P.teacher, seed=seed),
@@ -55,217 +61,209 @@ unsure = uncertainty_map(teacher, patient, seed=seed).mean_of_entropies
 
 # %%
 show.explore_surface(patient.label, said, unsure, class_id=2, spacing=patient.spacing,
-                     table=cohort.table, alt="A femur in the colours of what the teacher "
-                     "calls it: blue femur, and an orange patch at the back, hip bone.")
+                     table=cohort.table, alt="A femur in the colours of what the "
+                     "teacher calls it: blue femur, and an orange patch, hip bone.")
+
+# %% [markdown]
+# The same place in slices: the coloured areas are the teacher's answer, one layer shows the truth. Scroll through them.
 
 # %%
 femur = patient.label == 2
-wrong = femur & (said == 1)
-print(f"The teacher calls {wrong.sum()} of {femur.sum():,} femur voxels hip bone "
-      f"({wrong.sum() / femur.sum():.0%}). Its mean entropy is {unsure[wrong].mean():.2f} "
-      f"there, and {unsure[femur & ~wrong].mean():.2f} in the rest of the femur.")
-
-# %%
-labelled, unlabelled = cohort.training("labelled"), cohort.training("unlabelled")
-
-# %% [markdown]
-# ## The task in one picture
-#
-# **Why.** A *cohort* is a set of scans. Here every scan is a synthetic hip CT, made in this notebook: bones, muscle, fat, noise, some with an
-# illness, all with exact labels. We hide most of the labels, as a hospital would not have them.
-
-# %%
-def tile(case):
-    at = [round(share * n) for share, n in zip((0.5, 0.58, 0.52), case.image.shape)]
-    return {"image": case.image, "spacing": case.spacing, "overlay": case.label, "table": cohort.table, "at": at}
-
-shown = {f"{case.id}: labelled": tile(case) for case in labelled} | {f"{case.id}: no label": tile(case) for case in unlabelled[:8]}
-show.grid(shown, alt=f"Front views of {len(shown)} synthetic hips. In {len(labelled)} of them hip bone and femur are coloured; the others are plain grey CT.")
-
-# %%
-print(f"To learn from: {len(labelled)} scans with labels and {len(unlabelled)} without ({len(unlabelled) / len(labelled):.0f} for each labelled one).")
-print(f"Kept apart: {len(cohort.split.validation)} to choose a model by, {len(cohort.split.test)} to test it at the very end.")
+cap = femur & (said == 1)
+show.slices(patient.image, spacing=patient.spacing, overlay=said, table=cohort.table,
+            at=show.densest(cap, patient.label), title="the teacher's answer",
+            layers={"truth": patient.label, "errors": said != patient.label,
+                    "entropy (nats)": unsure},
+            alt="The patient in three planes through the cap, with the teacher's "
+            "answer: a part of the femur has the colour of the hip bone.")
 
 # %% [markdown]
-# **What to see.** Orange is hip bone, blue is femur. A *supervised* network learns from the coloured scans only. A *semi-supervised* one
-# learns from all of them:
+# ### Exercise 1 · write
 #
-# 1. a **teacher** segments the scans without labels;
-# 2. where it is sure (**reliable** voxels), its answer becomes a *pseudo-label*;
-# 3. where it is not (**unreliable** voxels), the **embedding** of the voxel is compared with **reference voxels** of labelled scans;
-# 4. a **student** learns from the labels, the pseudo-labels and the matches.
+# How good is the teacher, in one number? *Dice* of two masks is twice the number of voxels that they share, divided by the sum of their
+# sizes.
 #
-# Step 3 is the idea of embedding matching (Xie et al. 2024). Whether it helps is what notebooks 05 and 06 measure.
-#
-# **Try.** Find the narrowest joint in the picture. Would you draw the border there with confidence?
-
-# %% [markdown]
-# ## Is this machine enough?
-#
-# **Why.** Nothing here needs a GPU or a network. Training needs memory and time, and both depend on the processor.
-
-# %%
-from ssltut.cli.doctor import facts
-
-machine = facts()
-pd.Series(machine, name="this machine").to_frame()
-
-# %%
-fast = machine["precision"] != "32-true"
-print(f"It has {machine['cores']} cores and {machine['memory']} of memory; the profile class was made for 2 cores and 4 GiB.")
-print(f"Training will use {machine['device']} with precision {machine['precision']}{': the fast way' if fast else ', the plain way'}.")
-print(f"Pictures are made for: {machine['frontend']} (static = pictures only; lab and colab add sliders and 3D).")
-
-# %% [markdown]
-# **What to see.** If a package says *not installed*, its views fall back to pictures. `ssltut doctor` prints the same table in a terminal: send it
-# along when you report a problem.
-#
-# ## How much to run: the profiles
-#
-# **Why.** The same notebook serves a test, a class and a paper. The profile sets the size of scans, network and training; everything else stays.
-
-# %%
-def row(p):
-    return {"scans": p.cases, "voxels a side": p.size, "labelled": p.labelled, "test": p.test, "patch": p.train.patch[0], "network width": p.train.width,
-            "teacher steps": p.teacher.steps, "student steps": p.train.steps, "repeats": len(p.seeds)}
-
-pd.DataFrame({name: row(p) for name, p in PROFILES.items()})
-
-# %% [markdown]
-# How long is that *here*? We time a few real steps and multiply. This is an estimate, not a promise: it leaves out validation, and a
-# busy machine is slower.
-
-# %%
-import time
-from dataclasses import replace
-from statistics import median
-from tempfile import TemporaryDirectory
-from ssltut import make_method, train
-from ssltut.training.callbacks import Callback
-
-class Clock(Callback):
-    """Notes when each step is done."""
-    def __init__(self):
-        self.ticks = []
-    def on_step(self, step, nets, batch, terms):
-        self.ticks.append(time.perf_counter())
-
-# %%
-def seconds_per_step(method, config, n=4):
-    clock = Clock()
-    with TemporaryDirectory() as folder:
-        train(make_method(method), cohort, replace(config, steps=n, validate_every=n), Path(folder) / "run",
-              callbacks=[clock], log=lambda text: None)
-    return median(np.diff(clock.ticks))
-
-# %%
-names = {"labels_only": ("02, the teacher", P.teacher), "embedding_matching": ("05, a student", P.train)}
-step_s = {method: seconds_per_step(method, config) for method, (_, config) in names.items()}
-for method, (where, config) in names.items():
-    print(f"{where}: {step_s[method]:.2f} s a step x {config.steps} steps = about {step_s[method] * config.steps / 60:.1f} min (estimate)")
-print(f"A step of embedding matching takes {step_s['embedding_matching'] / step_s['labels_only']:.1f} times as long as one of labels only.")
-
-# %% [markdown]
-# **What to see.** Embedding matching asks its teacher several times in every step; the last line says what that costs. What is trained once is
-# kept in the cache; the next notebook that needs it says *found the finished run*.
-#
-# **Try.** Set `profile = "smoke"` in the first cell and run all again.
-#
-# ## The map
-#
-# | | notebook | the question it answers |
-# |---|---|---|
-# | 01 | loading hip CT | Is this scan what it says it is? |
-# | 02 | training the teacher | What can few labels teach? |
-# | 03 | uncertainty maps | Does the network know where it errs? |
-# | 04 | embedding correspondences | Which labelled voxels vouch for this one? |
-# | 05 | training the student | What does each part of the loss do? |
-# | 06 | comparing with baselines | Did it help, and how sure are we? |
-#
-# Each runs alone. Each opens with what you will be able to do, and how long it takes.
-#
-# **On Colab** open a notebook and run it: the cell after the parameters installs ssltut there, and leaves Colab's own torch alone. *Runtime, Change
-# runtime type* gives a GPU; `full` wants one.
-#
-# ## How exercises work
-#
-# A cell with `raise NotImplementedError("Your turn: ...")` is yours: put your code in its place. The cell below it checks your answer. Nothing later
-# depends on it, so you may go on and come back. The complete notebooks are in `notebooks/solutions`.
-#
-# **Exercise 1.** The Dice score of two masks is twice the number of voxels they share, divided by the sum of their sizes: 1 is perfect, 0 is
-# no overlap. Write it for two boolean arrays, at least one of them not empty.
+# <details><summary>Hint</summary>Masks are arrays of True and False: what do "and" between them and the sum of one give?</details>
+# <details><summary>What it should look like</summary>1 for a mask and itself, 0 for masks that share nothing. For this femur and the
+# teacher about 0.96.</details>
 
 # %% tags=["solution"]
 def dice(a, b):
-    """Dice score of two boolean masks of the same shape."""
-    # >>> solution: twice the shared voxels, divided by the sum of both sizes
+    """Dice of two boolean masks of the same shape, at least one of them not empty."""
+    # >>> solution: twice the shared voxels, divided by both sizes
     return 2 * (a & b).sum() / (a.sum() + b.sum())
     # <<< solution
 
 # %% tags=["check"]
-from ssltut.metrics import score_mask
+with check("1"):
+    first = np.array([True, True, True, True, False, False])
+    second = np.array([False, False, True, True, True, False])
+    mine = dice(first, second)
+    assert abs(mine - 2 / 5) > 0.01, "that divides by the union: divide by both sizes"
+    assert abs(mine - 2 / 7) > 0.01, "shared voxels count twice, once for each mask"
+    assert abs(mine - 4 / 7) < 1e-6, f"2 shared, sizes 4 and 3: 4 / 7, not {mine:.3f}"
 
-first, second = np.array([1, 1, 1, 1, 0, 0], bool), np.array([0, 0, 1, 1, 1, 0], bool)
-assert np.isclose(dice(first, second), 4 / 7), "by hand: 2 shared voxels, sizes 4 and 3, so 2 x 2 / (4 + 3)"
-femur = labelled[0].label == 2
-moved = np.roll(femur, 1, axis=0)
-_, scores = score_mask(moved, femur, labelled[0].spacing)
-assert np.isclose(dice(moved, femur), scores["dice"]), "the package finds another value for a femur that moved"
-print(f"Right. One voxel ({labelled[0].spacing[0]:.1f} mm) to the side costs this femur {1 - dice(moved, femur):.3f} of its Dice score.")
+# %%
+for k, name in enumerate(cohort.table.names[1:], start=1):
+    _, score = metrics.score_mask(said == k, patient.label == k, patient.spacing)
+    print(f"{name}: Dice {score['dice']:.3f}")
+print(f"The teacher calls {cap.sum()} of {femur.sum():,} femur voxels hip bone. Their "
+      f"mean entropy is {unsure[cap].mean():.2f} nats, that of the rest of the femur "
+      f"{unsure[femur & ~cap].mean():.2f}.")
 
 # %% [markdown]
-# **Exercise 2.** A scan's *affine* is a 4 x 4 matrix that takes voxel indices to millimetres. The volume of one voxel is the size of the determinant of
-# its upper left 3 x 3 part. Give the volume of a mask in ml (1 ml = 1000 mm³).
+# **So.** A high Dice hides a cap that no surgeon would overlook.
+#
+# ## 2. Who is right, and how would you know?
+#
+# ### Exercise 2 · choose
+#
+# On a new scan nobody knows the truth. What tells you that the cap is wrong? "A": Dice is low. "B": it is brighter than bone. "C": hip bone
+# does not lie *there*, and the teacher is unsure.
+#
+# <details><summary>Hint</summary>Which of the three can be measured without the label of this scan?</details>
+# <details><summary>What it should look like</summary>One letter.</details>
+
+# %% tags=["solution"]
+# >>> solution: "A", "B" or "C"
+evidence = "C"
+# <<< solution
+
+# %% tags=["check"]
+with check("2"):
+    assert evidence in ("A", "B", "C"), 'write evidence = "A", "B" or "C"'
+    assert evidence != "A", "Dice needs the truth, and a new scan has none"
+    assert evidence != "B", "femur and hip bone are equally bright: look at the CT"
+
+# %% [markdown]
+# **So.** *Look where the teacher is unsure, and ask labelled scans what lies there.* This is embedding matching (Xie et al. 2024), and this
+# series asks when it helps.
+#
+# ## 3. What there is to learn from
+#
+# **Why.** To label a scan takes an expert hours, so most scans carry no label. A supervised network learns from the labelled ones only, a
+# semi-supervised one from all:
+#
+# 1. the teacher segments scans without labels;
+# 2. where it is sure, its answer is used as a label;
+# 3. where it is not, the voxel's *embedding* is compared with labelled voxels;
+# 4. a *student* learns from labels, answers and matches.
+
+# %%
+labelled, unlabelled = cohort.training("labelled"), cohort.training("unlabelled")
+
+def tile(c):
+    at = [round(share * n) for share, n in zip((0.5, 0.58, 0.52), c.image.shape)]
+    return {"image": c.image, "spacing": c.spacing, "overlay": c.label,
+            "table": cohort.table, "at": at}
+
+tiles = {f"{c.id}: labelled": tile(c) for c in labelled}
+tiles |= {f"{c.id}: no label": tile(c) for c in unlabelled[:4]}
+show.grid(tiles, alt="Front views of eight synthetic hips: in four of them hip bone "
+          "and femur are coloured, the other four are plain grey CT.")
+
+# %% [markdown]
+# ### Exercise 3 · repair
+#
+# How large is the cap? A scan's *affine* turns voxel indices into mm; the volume of a voxel is the determinant of its 3 x 3 part. This
+# function fails for some patients.
+#
+# <details><summary>Hint</summary>Which numbers of a turned or mirrored 3 x 3 matrix does the function look at?</details>
+# <details><summary>What it should look like</summary>For this cap some 6 ml (1 ml is 1000 mm³), however the patient lies.</details>
 
 # %% tags=["solution"]
 def volume_ml(mask, affine):
     """Volume in ml of a boolean mask on the grid of ``affine`` (4, 4)."""
-    # >>> solution: voxels in the mask x |determinant of the 3 x 3 part| / 1000
-    return mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000
+    # >>> solution: repair the volume of a voxel
+    #| voxel = affine[0, 0] * affine[1, 1] * affine[2, 2]
+    voxel = abs(np.linalg.det(affine[:3, :3]))
     # <<< solution
+    return mask.sum() * voxel / 1000
 
 # %% tags=["check"]
-box = np.ones((10, 10, 10), bool)
-assert np.isclose(volume_ml(box, np.diag([2.0, 1.0, 0.5, 1.0])), 1.0), "1000 voxels of 2 x 1 x 0.5 mm are 1 ml"
-mirrored_and_tilted = np.array([[-0.6, 0.8, 0, 9], [0.8, 0.6, 0, 9], [0, 0, 3, 9], [0, 0, 0, 1.0]])
-assert np.isclose(volume_ml(box, mirrored_and_tilted), 3.0), "a tilt or a mirrored axis changes no volume: not the diagonal, and no negative volume"
-print(f"Right. The visible part of this femur has {volume_ml(femur, labelled[0].affine):.0f} ml.")
-
-# %%
-def size_of(case, value):
-    return (case.label == value).sum() * np.prod(case.spacing) / 1000
-
-sizes = pd.DataFrame({name: [size_of(case, value) for case in labelled] for value, name in enumerate(cohort.table.names) if value})
-numbers = [("scans with labels", len(labelled), ""), ("scans without labels", len(unlabelled), ""),
-           *[(f"seconds a step, {method}", round(s, 4), "s") for method, s in step_s.items()],
-           *[(f"mean volume in view, {name}", round(sizes[name].mean(), 1), "ml") for name in sizes]]
-if out:
-    Path(out).mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(numbers, columns=["quantity", "value", "unit"]).assign(seed=seed).to_csv(Path(out) / "00_start_here.csv", index=False)
-sizes.describe().loc[["count", "mean", "min", "max"]].round(1)
-
-# %% tags=["instructor"]
-print("Break here. In pairs: which of your own data sets has more scans than labels, and why? Five minutes.")
+with check("3"):
+    box = np.ones((10, 10, 10), bool)
+    assert np.isclose(volume_ml(box, np.diag([2, 1, 0.5, 1])), 1), "1000 mm³ are 1 ml"
+    turned = np.array([[0, -1, 0, 9], [1, 0, 0, 9], [0, 0, 3, 9], [0, 0, 0, 1.0]])
+    assert abs(volume_ml(box, turned)) > 0, "a turned patient has zeros on the diagonal"
+    mirrored = np.diag([-1, 1, 3, 1.0])
+    assert volume_ml(box, mirrored) > 0, "a mirrored axis makes no negative volume"
+    assert np.isclose(volume_ml(box, turned), 3), "a turn changes no volume: 3 ml"
 
 # %% [markdown]
-# **What to see.** The table gives the volumes (ml) of the labelled scans. Fewer ml means a smaller patient or less bone in view.
+# ## 4. The series
 #
-# ## Words
+# | | the question | reading | computing | exercises |
+# |---|---|---|---|---|
+# | 00 | **Demo**: who is right? | 5 | 1 | 21 |
+# | 01 | **Data**: is this scan what it says it is? | 5 | 1 | 21 |
+# | 02 | **Teacher**: what do four labels teach? | 5 | 2 | 21 |
+# | 03 | **Uncertainty**: does the network know where it is wrong? | 5 | 2 | 21 |
+# | 04 | **Match**: which labelled voxels answer for this one? |  |  |  |
+# | 05 | **Student**: does it learn the correction? |  |  |  |
+# | 06 | **Comparing fairly**: did it help, and how sure are we? |  |  |  |
+# | 07 | **Gallery**: what do other methods do? (reference) |  |  |  |
+# | 08 | **Real scans**: how do I use my own? |  |  |  |
+# | 09 | **A public benchmark**: how do we compare with papers? |  |  |  |
+# | 10 | **Scaling out**: what do more cores and GPUs cost? |  |  |  |
 #
-# - **case** one scan with its geometry, and its label where there is one
-# - **cohort** cases with a split into labelled, unlabelled, validation and test, no patient in two of them
-# - **patch** a crop of a case that fits into a training step
-# - **view** a drawn, replayable change of a patch (noise, contrast), weak or strong
-# - **teacher, student** two networks of one shape: the teacher answers for scans without labels, the student learns; often the teacher is a running
-#   average of the student
-# - **reliable, unreliable** voxels where the teacher's uncertainty is below, or above, a threshold
-# - **embedding** the vector of features of a voxel just before the network decides on its class
-# - **reference voxel** a voxel of a labelled scan whose embedding others are compared with
-# - **labels only, all labels** the two bounds every method is held against
+# Minutes at class size on two cores. Each notebook runs alone. Where a cell says `Your turn`, write your code; the cell below checks it and
+# says what is not right yet. Nothing later depends on your answer.
 #
-# **You can now**
-# - say what a semi-supervised method is given that a supervised one is not: the scans in grey
-# - check whether this machine is enough: `ssltut doctor`, or the first table
-# - choose a profile by what it costs here: steps x seconds a step
-# - find the notebook that answers a question: the map
-# - compute a Dice score and a volume in ml, and check both: exercises 1 and 2
+# **Look for.** Is this machine ready? 2 cores and 4 GiB are enough, and no network is needed.
+
+# %%
+from ssltut.cli.doctor import facts
+
+pd.Series(facts(), name="this machine").to_frame()
+
+# %%
+numbers = [("scans with labels", len(labelled), ""),
+           ("scans without labels", len(unlabelled), ""),
+           ("voxels of the femur called hip bone", int(cap.sum()), ""),
+           ("mean entropy there", round(float(unsure[cap].mean()), 3), "nats")]
+if out:
+    Path(out).mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame(numbers, columns=["quantity", "value", "unit"])
+    frame.assign(seed=seed).to_csv(Path(out) / "00_start_here.csv", index=False)
+
+# %% tags=["instructor"]
+print("Vote before exercise 2: is the teacher right at the cap? Who would bet on it?")
+
+# %% [markdown]
+# ### Question 1
+#
+# What does a semi-supervised method get that a supervised one does not?
+#
+# - A: more labels
+# - B: scans without labels
+# - C: a larger network
+# - D: the test scans
+#
+# <details><summary>Answer</summary>B. A: the labels are the same. C: the size has nothing to do with it. D would be cheating, for any
+# method.</details>
+#
+# ### Question 2
+#
+# The teacher has Dice 0.96 for the femur. May a surgeon rely on it?
+#
+# - A: Yes, 96 % is excellent
+# - B: No, anything below 1 is wrong
+# - C: Dice does not say where the errors are, so look
+# - D: Only if the training loss is low
+#
+# <details><summary>Answer</summary>C. A takes an average for a guarantee. B: two experts do not reach 1 either. D: the loss is measured on
+# scans that it has seen.</details>
+#
+# ## You can now
+#
+# - point at an error of a network in 3D and in slices: the cap
+# - measure with Dice how well two masks agree: exercise 1
+# - say what a semi-supervised method is given that a supervised one is not: scans without labels
+# - find the notebook that answers a question: the table
+# - check that this machine is ready: `ssltut doctor` prints the same
+#
+# **In the code:** [shipped.py](../ssltut/training/shipped.py), [metrics.py](../ssltut/metrics.py),
+# [embedding_matching.py](../ssltut/methods/matching/embedding_matching.py) (the method, step by step)
+#
+# **Sources:** [Embedding matching, Xie et al. 2024](https://arxiv.org/abs/2407.04638)

@@ -1,21 +1,30 @@
 # %% [markdown]
-# # 02 · Training the teacher
+# # 02 · The teacher
 #
-# After this notebook **you will be able to**
-# - draw and inspect the patches a 3D network learns from
-# - write the Dice loss and say why cross-entropy is not left alone
-# - train a 3D U-Net on few labels and read its curves
-# - stop a run, continue it, and show that nothing was lost
-# - score a prediction in each class, misses included
+# A 3D network learns from four labelled scans. It is the *teacher* of all notebooks that follow, so you must know how good it is, and where
+# it is wrong.
 #
-# *About 3 minutes on a CPU with two cores. Needs nothing from earlier notebooks; notebooks 03 to 05 use the teacher trained here.*
+# *Minutes at class size on two cores: reading 5, computing 1, exercises 21.*
+#
+# ## You will be able to
+#
+# - inspect the patches that a 3D network learns from
+# - write the Dice loss, and say why cross-entropy is not enough
+# - read the curves of a training
+# - continue a run that was stopped
+# - score a prediction, structures that were missed included
+#
+# **New words:** [patch](../docs/glossary.md#patch), [logits](../docs/glossary.md#logits), [Dice](../docs/glossary.md#dice),
+# [cross-entropy](../docs/glossary.md#cross-entropy) in [nats](../docs/glossary.md#nat), [HD95](../docs/glossary.md#hd95),
+# [validation](../docs/glossary.md#validation), [teacher](../docs/glossary.md#teacher)
 
 # %% tags=["parameters"]
-profile = "class"  # smoke (seconds, numbers without meaning), class (a laptop) or full (a GPU, the paper's size)
+profile = "class"  # "smoke" is for tests, "full" for a GPU
 seed = 0
-out = ""  # folder for the numbers as CSV; "" writes none
+out = ""  # a folder for this notebook's numbers; "" writes none
 cohort = ""  # folder of a cohort; "" takes the synthetic hips
-bone = False  # True: all classes as one; for hips bone against rest, the task of the paper
+bone = False  # True: all classes as one, the task of the paper
+retrain = False  # True: train the teacher instead of loading the one that ships
 
 # %%
 import sys
@@ -23,338 +32,326 @@ if "google.colab" in sys.modules:
     # %pip install -q ssltut
 
 # %%
+import tempfile
 from dataclasses import replace
 from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn.functional import cross_entropy
+from ssltut import make_method, metrics, profile_named, read_cohort, show
+from ssltut import synthetic_cohort, train
+from ssltut.data.patches import Intensity, PatchPool
+from ssltut.exercises import check
+from ssltut.methods.losses import dice_loss
+from ssltut.nets.build import build_net
+from ssltut.seeding import generator_for
+from ssltut.training.shipped import trained_run
 
-from ssltut import profile_named, read_cohort, show, synthetic_cohort
-
+# %%
 P = profile_named(profile)
 config = replace(P.teacher, seed=seed)
 scans = read_cohort(cohort) if cohort else synthetic_cohort(**P.cohort)
 scans = scans.as_bone() if bone else scans
-print(f"{scans.name}: {', '.join(f'{len(part)} {name}' for name, part in vars(scans.split).items())}. "
-      f"This notebook trains on the {len(scans.split.labelled)} labelled scans and opens no test scan.")
+C, ct = scans.table.n_classes, "bone" if scans.modality == "CT" else None
+print({part: len(ids) for part, ids in vars(scans.split).items()})
+print("This notebook trains on the labelled scans and opens no test scan.")
 if profile == "smoke":
-    print("Smoke profile: every cell runs, but training is far too short for its numbers to mean anything.")
+    print("Profile smoke: everything runs, but no number below means anything.")
 
 # %% [markdown]
-# ## What the network sees
+# ## 1. What the network sees
 #
-# A whole scan with all the activations of a 3D network does not fit into the memory of a laptop, and a few scans are few examples. So we
-# train on **patches**: random crops, half of them centred on bone, which fills little of a scan.
+# **Why.** A whole scan with all its features does not fit into the memory of a laptop. So the network learns from *patches*: random boxes,
+# half of them centred on bone, which fills little of a scan.
+#
+# **Look for.** Which patch would be hard to label if you saw nothing else of the scan?
 
 # %%
-from ssltut.data.patches import Intensity, PatchPool
-from ssltut.data.views import Augmentation, Noise
-from ssltut.seeding import generator_for
-
 labelled = scans.training("labelled")
-spacing, scale = labelled[0].spacing, Intensity.of([*labelled, *scans.training("unlabelled")])
+scale = Intensity.of([*labelled, *scans.training("unlabelled")])
 pool = PatchPool(labelled, scale, config.patch, "cpu")
-x, y, ids, _ = pool.sample(8, generator_for("cpu", seed, "look"))  # (8, 1, X, Y, Z) and (8, X, Y, Z)
-window = ((400 - scale.mean) / scale.std, 1800 / scale.std) if scans.modality == "CT" else None
-print(f"A patch is {config.patch[0] * spacing[0]:.0f} mm wide, {100 * np.prod(config.patch) / labelled[0].image.size:.0f} % of a scan. "
-      f"Labelled structures fill {100 * np.mean([np.mean(case.label > 0) for case in labelled]):.0f} % of these scans, "
-      f"{100 * (y > 0).float().mean():.0f} % of these patches.")
-views = {f"{i + 1}: {ids[i]}": {"image": x[i, 0].numpy(), "overlay": y[i].byte().numpy(), "table": scans.table} for i in range(8)}
-show.grid({name: view | {"spacing": spacing, "window": window} for name, view in views.items()},
-             alt="Eight random training patches in coronal section with their labels; each shows another part of a scan.")
-
-# %% [markdown]
-# Left and right can be swapped, as a right hip mirrored is a left hip; brightness and contrast differ between scanners. Both are drawn for
-# every patch. The noise of the method (σ = 0.02 for the student) comes on top, and is hardly visible.
-#
-# ### Four views of one patch
+# x (8, 1, X, Y, Z): images; y (8, X, Y, Z): classes; ids: the scans
+x, y, ids, _ = pool.sample(8, generator_for("cpu", seed, "look"))
+spacing = labelled[0].spacing
+window = ((400 - scale.mean) / scale.std, 1800 / scale.std) if ct else None
+print(f"A patch is {config.patch[0] * spacing[0]:.0f} mm wide, "
+      f"{np.prod(config.patch) / labelled[0].image.size:.0%} of a scan. Bone fills "
+      f"{np.mean([(case.label > 0).mean() for case in labelled]):.0%} of the scans and "
+      f"{(y > 0).float().mean():.0%} of the patches.")
 
 # %%
-one = x[:1]
-draws = Augmentation(torch.tensor([True]), torch.tensor([1.1]), torch.tensor([0.1]))
-views = {"as it is": one, "mirrored and brighter": draws.apply(one), "noise, σ = 0.02": Noise(0.02, seed)(one),
-         "noise, σ = 0.2 (ten times)": Noise(0.2, seed)(one)}
-print(f"A drawn view can be replayed: the same noise again differs by "
-      f"{(Noise(0.02, seed)(one) - views['noise, σ = 0.02']).abs().max():.0f}.")
-show.grid({name: {"image": view[0, 0].numpy(), "spacing": spacing, "window": window} for name, view in views.items()},
-             alt="One patch four times: as it is, mirrored and brighter, with the faint noise of the method, and with ten times that "
-                 "noise.")
+def patch_view(i):
+    return {"image": x[i, 0].numpy(), "overlay": y[i].byte().numpy(),
+            "table": scans.table, "spacing": spacing, "window": window}
 
-# %% [markdown]
-# *Something to try:* draw eight patches from `scans.training("unlabelled")`. What is `y` then, and where does bone sit in them?
-#
-# ## The network
-#
-# A 3D U-Net goes down to see context and up to find edges, and hands details across. Every forward returns `Out(logits, feats, heads)`: the
-# **embedding** in `feats`, the map before the last 1x1x1 convolution, is what notebook 04 compares between scans.
+show.grid({f"{i + 1}: {ids[i]}": patch_view(i) for i in range(8)},
+          alt="Eight random training patches in coronal section with their labels; "
+          "each shows a different part of a scan.")
 
 # %%
-from ssltut.nets.build import build_net
-
-net = build_net(config.arch, 1, scans.table.n_classes, width=config.width, depth=config.depth, dropout=config.dropout, norm=config.norm,
-                seed=seed)
+net = build_net(config.arch, 1, C, width=config.width, depth=config.depth,
+                dropout=config.dropout, norm=config.norm, seed=seed)
 with torch.no_grad():
-    answer = net.eval()(x[:1])
-convs = [module for module in net.modules() if isinstance(module, torch.nn.Conv3d) and module.kernel_size == (3, 3, 3)]
-dropouts = [module for module in net.modules() if isinstance(module, torch.nn.Dropout)]
-he = np.mean([(module.weight.std() * (module.weight[0].numel() / 2) ** 0.5).item() for module in convs])
-print(f"{sum(p.numel() for p in net.parameters()):,} parameters. logits {tuple(answer.logits.shape)}, embedding "
-      f"{tuple(answer.feats['embedding'].shape)}, {len(answer.heads)} further heads.")
-print(f"{len(convs)} convolutions of 3x3x3, each followed by dropout ({len(dropouts)} of them, p = {config.dropout}); the output layer "
-      f"has none.")
-print(f"He initialisation draws weights of standard deviation sqrt(2 / fan-in): measured, in units of that, {he:.2f}.")
+    untrained = net.eval()(x)
+print(f"3D U-Net with {sum(p.numel() for p in net.parameters()):,} numbers to learn.")
+embedding = untrained.feats["embedding"]
+print(f"Patches {tuple(x.shape)} -> logits {tuple(untrained.logits.shape)}")
+print(f"and embeddings {tuple(embedding.shape)}, see notebook 04.")
 
 # %% [markdown]
-# Dropout is no decoration here: left on at prediction time it makes the uncertainty of notebook 03.
+# ## 2. The loss
 #
-# ## Exercise 1: the Dice loss
+# **Why.** Cross-entropy counts voxels, and most voxels are background. What does a lazy network lose that says "background" everywhere, 95 %
+# sure?
+
+# %%
+lazy = torch.zeros(8, C, *config.patch)
+lazy[:, 0] = np.log(0.95 / (0.05 / (C - 1)))
+for name, logits in {"lazy": lazy, "untrained": untrained.logits}.items():
+    print(f"{name:>9}: cross-entropy {cross_entropy(logits, y):.2f} nats, "
+          f"Dice loss {dice_loss(logits, y):.2f}")
+
+# %% [markdown]
+# **So.** Cross-entropy is content with the lazy network; Dice loss shows that it found nothing. Cross-entropy has the smoother gradient. The
+# supervised loss $L_S$ of the paper is their sum.
 #
-# Cross-entropy counts voxels, and most voxels are background. Soft Dice compares overlap with size, class by class:
+# ### Exercise 1 · write
+#
+# With probability $p_k(v)$ of class $k$ at voxel $v$, and $y_k(v)$ = 1 where $k$ is right,
 #
 # $$L_{Dice} = 1 - \frac{1}{K}\sum_{k=1}^{K} \frac{2\sum_v p_k(v)\, y_k(v) + \varepsilon}{\sum_v p_k(v) + \sum_v y_k(v) + \varepsilon}$$
 #
-# over the $K$ foreground classes, with sums over all voxels of the batch.
+# over the $K$ foreground classes; sums run over all voxels of the batch.
+#
+# <details><summary>Hint</summary>Logits become probabilities by a softmax over dimension 1. Class 0 is background. Where do the sums end: at
+# a patch, or at the batch?</details>
+# <details><summary>What it should look like</summary>One number: 0 for a perfect network, near 1 for one that finds nothing.</details>
 
 # %% tags=["solution"]
-def my_dice_loss(logits: torch.Tensor, target: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
-    """Soft Dice loss of logits (B, C, X, Y, Z) against classes (B, X, Y, Z); class 0 is background and does not count."""
-    # >>> solution: softmax, then for each foreground class 2 * overlap / (size of p + size of y), then 1 - the mean
+def my_dice_loss(logits, target, eps=1e-5):
+    """Soft Dice loss of logits (B, C, X, Y, Z) against classes (B, X, Y, Z)."""
+    # >>> solution: for each foreground class overlap against size, then 1 - the mean
     p, ratios = logits.softmax(1), []
     for k in range(1, logits.shape[1]):
         truth = (target == k).float()
-        ratios.append((2 * (p[:, k] * truth).sum() + eps) / (p[:, k].sum() + truth.sum() + eps))
+        overlap, size = (p[:, k] * truth).sum(), p[:, k].sum() + truth.sum()
+        ratios.append((2 * overlap + eps) / (size + eps))
     return 1 - torch.stack(ratios).mean()
     # <<< solution
 
 # %% tags=["check"]
-from ssltut.methods.losses import dice_loss
-
-sample = torch.randn(2, 3, 4, 4, 4, generator=torch.Generator().manual_seed(seed))
-classes = torch.arange(128).reshape(2, 4, 4, 4) % 3
-mine, theirs = my_dice_loss(sample, classes), dice_loss(sample, classes)
-assert torch.isclose(mine, theirs), f"yours is {mine:.4f}, the package says {theirs:.4f}: sums over the batch, foreground only?"
-print(f"Right: {mine:.4f}, the same as ssltut.methods.losses.dice_loss.")
-
-# %% [markdown]
-# ### Why both terms
-#
-# Ask what a lazy network gains that says "background" everywhere, 95 % sure.
-
-# %%
-from torch.nn.functional import cross_entropy
-
-sure = np.log(0.95 / (0.05 / (scans.table.n_classes - 1)))
-lazy = torch.zeros(8, scans.table.n_classes, *config.patch)
-lazy[:, 0] = sure
-untrained = torch.cat([net(patch[None]).logits.detach() for patch in x])
-for name, logits in {"lazy": lazy, "untrained": untrained}.items():
-    print(f"{name:>9}: cross-entropy {cross_entropy(logits, y):.3f} nats, Dice loss {dice_loss(logits, y):.3f}")
-print("Dice loss shows that the lazy network found nothing; cross-entropy has the smoother gradient. L_S, the supervised loss, is their "
-      "sum.")
+with check("1"):
+    truth = torch.zeros(2, 2, 2, 2, dtype=torch.long)
+    truth[0] = 1  # class 1 fills the first patch, class 2 one voxel of the second
+    truth[1, 0, 0, 0] = 2
+    hot = torch.nn.functional.one_hot(truth, 3).movedim(-1, 1) * 100.0
+    perfect = float(my_dice_loss(hot, truth))
+    assert perfect > -1e-4, "a loss below 0: turn logits into probabilities first"
+    assert perfect < 1e-4, "a perfect answer must cost 0: is it 1 minus the mean?"
+    mine = float(my_dice_loss(torch.zeros(2, 3, 2, 2, 2), truth))  # p = 1/3 everywhere
+    for slip, value in {"class 0 is background and does not count": 0.7054,
+                        "sum over the batch, not patch by patch": 0.8295,
+                        "twice the overlap, divided by the two sizes": 0.8737}.items():
+        assert abs(mine - value) > 1e-3, slip
+    assert abs(mine - 0.7474) < 1e-3, f"p = 1/3 everywhere costs 0.7474, not {mine:.4f}"
 
 # %% [markdown]
-# ## Train
+# ## 3. Train
 #
-# One loop trains every method of the package. `cached_run` keeps what it trains: run the cell again, or open notebook 03, and the teacher
-# is found in a moment. While it trains, the loss is drawn live, with the validation score, the time left and what the network says of one
-# patch it never trains on.
+# **Why.** One loop trains every method. At class size the trained teacher comes with ssltut; `retrain = True` trains it here in a few minutes,
+# with curves that grow.
 
 # %%
-held, truth, held_ids, _ = PatchPool(scans.validation(), scale, config.patch, "cpu").sample(2, generator_for("cpu", seed, "held"))
-patch = {"image": held[0, 0].numpy(), "spacing": spacing, "window": window, "table": scans.table, "at": [n // 2 for n in config.patch]}
-
-def look(nets, batch):
-    with torch.no_grad():
-        said = nets["student"](held[:1].to(batch.x_l.device)).logits[0].argmax(0).byte().cpu().numpy()
-    return {"said now": patch | {"overlay": said}, f"truth ({held_ids[0]})": patch | {"overlay": truth[0].byte().numpy()}}
-
-# %%
-import time
-
-from ssltut import cached_run, make_method
-
-started = time.monotonic()
-with show.LiveCurves(alt="Loss and validation scores while the teacher trains, and its labels of one validation patch beside the truth.",
-                     groups={"cross-entropy + Dice loss": ["total"], "validation Dice": ["validation dice"], "HD95 (mm)": ["validation hd95"]},
-                     look=look, steps=config.steps, learning_rate=config.lr) as live:
-    teacher = cached_run(make_method("labels_only"), scans, config, callbacks=[live])
-seconds = time.monotonic() - started
-print(f"{config.steps} steps of {config.labelled} patches, Adam at {config.lr:g}: {seconds:.0f} s now ({live.spent:.1f} s of it for the live view), "
-      f"kept in {teacher.folder.name}.")
+panels = {"training loss": ["total"], "validation Dice": ["validation dice"],
+          "validation HD95 (mm)": ["validation hd95"]}
+with show.LiveCurves(alt="Loss and validation scores while the teacher trains.",
+                     groups=panels, steps=config.steps) as live:
+    teacher = trained_run(make_method("labels_only"), scans, config, retrain=retrain,
+                          callbacks=[live])
 
 # %% [markdown]
-# ## Read the curves
-#
-# The training loss says whether the network learns its own patches. Only scans it did not train on say whether it learnt hips. The
-# weights are chosen by a rule fixed beforehand, on the validation split; the test split stays closed.
+# **Look for.** Which panel tells that the network learnt hips, and which only that it learnt its own patches?
 
 # %%
-history = teacher.history
-checks = history.dropna(subset=["validation dice"])
-tenth = max(1, len(history) // 10)
-print(f"Loss: {history.total[:tenth].mean():.2f} over the first tenth, {history.total[-tenth:].mean():.2f} over the last.")
-print(f"Rule: best {teacher.selected['rule']} on {len(scans.split.validation)} validation scans. Chosen: step {teacher.selected['step']} "
-      f"of {config.steps}, {teacher.selected['rule']} {teacher.selected['score']:.3f}; "
-      f"the last step had Dice {checks['validation dice'].iloc[-1]:.3f}.")
-panels = {"training loss": ["total"], "validation Dice": ["validation dice"], "validation HD95 (mm)": ["validation hd95"]}
-show.curves(history, groups=panels,
-            alt=f"Three panels over the step: training loss, validation Dice (last {checks['validation dice'].iloc[-1]:.2f}) and "
-                f"validation HD95 in mm.")
+tenth = max(1, len(teacher.history) // 10)
+dice = teacher.history["validation dice"].dropna()
+print(f"Loss: {teacher.history.total[:tenth].mean():.2f} over the first tenth, "
+      f"{teacher.history.total[-tenth:].mean():.2f} over the last.")
+print(f"Validation Dice: {dice.iloc[0]:.3f} at first, {dice.iloc[-1]:.3f} at the end.")
+show.curves(teacher.history, groups=panels,
+            alt=f"Training loss, validation Dice (at the end {dice.iloc[-1]:.2f}) and "
+            "validation HD95 in mm over the steps.")
 
 # %% [markdown]
-# *What to see:* a loss that still falls while validation Dice has stopped rising is memory, not learning. *Something to try:*
-# `replace(config,
-# steps=config.steps // 4)`, a new run: does a quarter of the time cost much?
-#
-# ## Checkpoint and resume
-#
-# A laptop sleeps, a cluster kills. The run folder holds plain tensors (safetensors) and JSON, no pickle, so opening a stranger's run cannot
-# run a stranger's code.
+# **So.** A loss that falls while validation Dice does not rise is memory, not learning. The rule is fixed beforehand: the weights at the end
+# count. Laptops go to sleep and clusters stop jobs. A run must survive both.
 
 # %%
-import json
-
-for file in sorted(teacher.folder.iterdir()):
-    print(f"{file.stat().st_size / 1024:8.0f} KiB  {file.name}")
-about = json.loads((teacher.folder / "run.json").read_text())
-print(f"run.json remembers {', '.join(about)}; its hash {about['hash']} names method, options, settings and scans.")
-
-# %% [markdown]
-# Now a tiny run, once straight through and once killed on the way. The second is continued by the same command.
-
-# %%
-import tempfile
-
-from ssltut import train
-
-tiny, method = replace(config, steps=4, validate_every=2, width=4, depth=2), make_method("labels_only")
+tiny = replace(config, steps=4, validate_every=2, width=4, depth=2)
+quiet = {"log": lambda line: None}
+method = make_method("labels_only")
 with tempfile.TemporaryDirectory() as folder:
-    straight = train(method, scans, tiny, Path(folder) / "straight", log=lambda line: None)
-    train(method, scans, tiny, Path(folder) / "killed", stop_after=3, log=lambda line: None)  # one step after its checkpoint
-    continued = train(method, scans, tiny, Path(folder) / "killed", log=lambda line: None)
-pairs = zip(straight.nets["student"].parameters(), continued.nets["student"].parameters())
-apart = max((a - b).abs().max().item() for a, b in pairs)
-pd.DataFrame({"straight": straight.history.total, "killed and continued": continued.history.total}).rename_axis("step")
-
-# %%
+    straight = train(method, scans, tiny, Path(folder) / "straight", **quiet)
+    train(method, scans, tiny, Path(folder) / "stopped", stop_after=3, **quiet)
+    continued = train(method, scans, tiny, Path(folder) / "stopped", **quiet)
 same = bool((straight.history.total == continued.history.total).all())
-print(f"Same loss at every step: {same}. Largest difference between the weights: {apart:g}.")
-print("On a CPU this holds to the last bit, as every draw depends on the step and not on what was drawn before.")
+print(f"A run that was stopped and continued has the same loss at every step: {same}")
 
 # %% [markdown]
-# ## Look at a prediction
+# ## 4. Where it is wrong
 #
-# A scan is predicted in overlapping windows as large as a patch, and each voxel takes their average, weighted towards the middle of a
-# window, where the network sees most around it.
+# **Look for.** Planes cut where errors are densest. Which bone is called which?
 
 # %%
-from scipy.ndimage import uniform_filter
-
 case = scans.validation()[0]
 prediction = teacher.predict(case)
 wrong = prediction != case.label
-worst = np.unravel_index(uniform_filter(wrong.astype(float), 9).argmax(), wrong.shape)
-
-print(f"{case.id}: {100 * wrong.mean():.1f} % of all voxels are wrong, {100 * wrong[case.label > 0].mean():.1f} % of those inside a "
-      f"structure. "
-      f"The planes cut where errors are densest, at voxel {tuple(map(int, worst))}.")
-show.slices(case.image, spacing=case.spacing, contours={"truth": case.label, "prediction": prediction}, table=scans.table, at=worst,
-             window="bone" if scans.modality == "CT" else None, title=f"{case.id}: truth and prediction",
-             alt=f"Validation scan {case.id} in three planes through its densest errors, with the outlines of truth and prediction.")
-
-# %%
-show.volume(case.image, spacing=case.spacing, label_image=prediction, table=scans.table, title=f"{case.id}: predicted",
-            alt=f"Validation scan {case.id} from the front beside the surfaces of the predicted classes; stray pieces and holes show up "
-                f"here.")
-
-# %% [markdown]
-# Stray pieces weigh little in Dice and much in HD95. Is that so here? Keep the largest piece of each class and score again.
+print(f"{case.id}: {wrong.mean():.1%} of all voxels are wrong, "
+      f"{wrong[case.label > 0].mean():.1%} of those in bone.")
+show.slices(case.image, spacing=case.spacing, table=scans.table, window=ct,
+            contours={"truth": case.label, "prediction": prediction},
+            at=show.densest(wrong, case.label), title=case.id,
+            alt=f"{case.id} in three planes through its densest errors, with the "
+            "outlines of truth and prediction.")
 
 # %%
-from scipy.ndimage import label as pieces_of
-from ssltut.metrics import score_mask
-
-for value, name in enumerate(scans.table.names[1:], start=1):
-    mask, truth = prediction == value, case.label == value
-    pieces, n = pieces_of(mask)
-    largest = pieces == np.bincount(pieces[mask]).argmax() if n else mask
-    before, after = (score_mask(m, truth, case.spacing)[1] for m in (mask, largest))
-    print(f"{name}: {n} pieces; the largest alone takes Dice from {before['dice']:.3f} to {after['dice']:.3f}, HD95 from "
-          f"{before['hd95']:.1f} to {after['hd95']:.1f} mm.")
+show.volume(case.image, spacing=case.spacing, label_image=prediction, table=scans.table,
+            title=f"{case.id}: predicted", alt=f"{case.id} from the front, beside the "
+            "surfaces of the predicted classes; stray pieces and holes are visible.")
 
 # %% [markdown]
-# No table of this series uses that filter: it hides what a network invents. *Something to try:* the other validation scan. Does the
-# contact of
-# head and socket hold?
+# ### Exercise 2 · predict
 #
-# ## Exercise 2: what is the Dice of nothing?
+# HD95 is a distance of surfaces in mm: 95 % of the points of each surface lie at most this far from the other one. We add a stray cube, far
+# away, to a perfect answer and let it grow. What does HD95 do? "A": it grows in proportion to the cube. "B": it is large from the first
+# voxel on. "C": it stays 0 for a while, then jumps.
 #
-# A structure that is missed must cost, and one that is absent and not predicted is no success and no failure. Libraries differ here, and
-# some reward an empty answer. Ours returns a **status** with the value.
+# <details><summary>Hint</summary>Which 5 % of the points does HD95 not look at, the nearest or the farthest?</details>
+# <details><summary>What it should look like</summary>One letter; the next cell lets the cube grow.</details>
 
 # %% tags=["solution"]
-def dice_with_status(prediction: np.ndarray, truth: np.ndarray) -> tuple[str, float]:
-    """Status and Dice of two boolean masks: "ok", "both_empty" (NaN), "missed" (truth only, 0) or "invented" (prediction only, 0)."""
-    # >>> solution: look at prediction.any() and truth.any() first, then 2 * overlap / (sum of sizes)
-    if not truth.any():
-        return ("invented", 0.0) if prediction.any() else ("both_empty", float("nan"))
-    if not prediction.any():
-        return "missed", 0.0
-    return "ok", 2 * (prediction & truth).sum() / (prediction.sum() + truth.sum())
-    # <<< solution
+# >>> solution: "A", "B" or "C"
+hd95_does = "C"
+# <<< solution
 
 # %% tags=["check"]
-from ssltut.metrics import score_mask
+with check("2"):
+    assert hd95_does in ("A", "B", "C"), 'write hd95_does = "A", "B" or "C"'
+    assert hd95_does != "A", "Dice does that: it counts voxels. HD95 measures mm"
+    assert hd95_does != "B", "that is the largest distance; HD95 leaves out 5 %"
 
-full, none = case.label == 1, np.zeros(case.label.shape, bool)
-for first, second in [(full, full), (np.roll(full, 2, 0), full), (none, full), (full, none), (none, none)]:
-    status, value = dice_with_status(first, second)
-    expected, scores = score_mask(first, second, case.spacing)
-    assert status == expected, f"the status is {expected}, yours is {status}"
-    assert np.isclose(value, scores["dice"], equal_nan=True), f"{status}: the Dice is {scores['dice']}, yours is {value}"
-    print(f"{status:>10}: Dice {value:.3f}, HD95 {scores['hd95']:.1f} mm")
+# %%
+def scores_of(mask, truth):
+    score = metrics.score_mask(mask, truth, case.spacing)[1]
+    return f"Dice {score['dice']:.3f}, HD95 {score['hd95']:.1f} mm"
+
+femur = case.label == scans.table.n_classes - 1
+for n in (2, 4, 6, 8, 12):
+    stray = femur.copy()
+    stray[:n, :n, -n:] = True
+    print(f"perfect, and a cube of {n} x {n} x {n}: {scores_of(stray, femur)}")
+largest = teacher.predict(case, min_component=1.0)  # the largest piece of each class
+for which, labels in {"as predicted": prediction, "largest piece": largest}.items():
+    print(f"hip bone, {which}: {scores_of(labels == 1, case.label == 1)}")
 
 # %% [markdown]
-# A miss costs the diagonal of the scan in HD95. Now all validation scans, class by class.
+# **So.** Compare the last two lines: HD95 may overlook a piece as large as the orange cap. No single score is enough. We keep all pieces: the
+# filter hides what a network invents.
+#
+# ## 5. Score it
+#
+# **Why.** Missing a structure must be penalised. A structure that is neither present nor predicted should not count at all.
+#
+# ### Exercise 3 · repair
+#
+# Many libraries score like this function, which rewards an empty answer.
+#
+# <details><summary>Hint</summary>Write down the four cases: truth empty or not, prediction empty or not. Which does the function
+# mix up?</details>
+# <details><summary>What it should look like</summary>Nothing predicted, nothing there: NaN (no score). Only one of the two: 0.</details>
+
+# %% tags=["solution"]
+def dice_of(prediction, truth):
+    """Dice of two boolean masks; NaN where both are empty."""
+    # >>> solution: repair the answer for empty masks
+    #| if not prediction.any():
+    #|     return 1.0
+    if not prediction.any() and not truth.any():
+        return float("nan")
+    # <<< solution
+    return 2 * (prediction & truth).sum() / (prediction.sum() + truth.sum())
+
+# %% tags=["check"]
+with check("3"):
+    full, none = case.label == 1, np.zeros(case.label.shape, bool)
+    assert dice_of(full, full) == 1, "a perfect answer has Dice 1"
+    assert dice_of(none, full) == 0, "the structure was missed: that must cost, Dice 0"
+    assert dice_of(full, none) == 0, "the structure was invented: Dice 0"
+    assert np.isnan(dice_of(none, none)), (
+        "neither present nor predicted: no success and no failure, so NaN")
 
 # %%
-from ssltut.metrics import score_case
-
-rows = [row | {"case": held.id} for held in scans.validation()
-        for row in score_case(teacher.predict(held), held.label, held.spacing, scans.table.names)]
-scores = pd.DataFrame(rows)
-table = scores.pivot(index=["case", "class", "status"], columns="metric", values="value")[["dice", "hd95", "surface_dice"]]
-table.round(3)
+def score(one):
+    answer = teacher.predict(one)
+    found = metrics.score_case(answer, one.label, one.spacing, scans.table.names)
+    return pd.DataFrame(found).assign(case=one.id)
 
 # %%
-mean = scores.groupby(["class", "metric"])["value"].agg(["mean", "min", "max"])
-for name in scans.table.names[1:]:
-    dice, hd95 = mean.loc[(name, "dice")], mean.loc[(name, "hd95")]
-    print(f"{name}: Dice {dice['mean']:.3f} ({dice['min']:.3f} to {dice['max']:.3f}), HD95 {hd95['mean']:.1f} mm ({hd95['min']:.1f} to "
-          f"{hd95['max']:.1f}).")
-print(f"{(table.index.get_level_values('status') == 'missed').sum()} of {len(table)} structures missed; validation scans: "
-      f"{scores.case.nunique()}. "
-      "So few say little: notebook 06 opens the test scans.")
+scores = pd.concat([score(one) for one in scans.validation()])
+table = scores.pivot(index=["case", "class", "status"], columns="metric")["value"]
+mean = scores.groupby(["metric", "class"])["value"].mean()
+numbers = [(f"{metric} {name}", mean[metric, name], {"dice": "1", "hd95": "mm"}[metric])
+           for metric in ("dice", "hd95") for name in scans.table.names[1:]]
 if out:
-    numbers = [("validation dice", teacher.selected["score"], "1"), ("selected step", teacher.selected["step"], "step")]
-    for metric, unit in [("dice", "1"), ("hd95", "mm")]:
-        numbers += [(f"{metric} {name}", mean.loc[(name, metric), "mean"], unit) for name in scans.table.names[1:]]
     Path(out).mkdir(parents=True, exist_ok=True)
-    frame = pd.DataFrame(numbers, columns=["quantity", "value", "unit"]).assign(seed=seed)
-    frame.to_csv(Path(out) / "02_training_the_teacher.csv", index=False)
+    frame = pd.DataFrame(numbers, columns=["quantity", "value", "unit"])
+    file = Path(out) / "02_training_the_teacher.csv"
+    frame.assign(seed=seed).to_csv(file, index=False)
+table[["dice", "hd95", "surface_dice"]].round(3)
 
 # %% [markdown]
-# *Something to try:* `replace(config, seed=1)`, a second teacher. Is it as good? Keep the two numbers for notebook 06.
+# **So.** A structure that was missed gets the diagonal of the scan as HD95. A few scans say little: notebook 06 opens the test scans.
 
 # %% tags=["instructor"]
-# Ten minutes of discussion: whose validation Dice was highest in the room, and why is it wrong to keep that one?
-# Common slip in exercise 1: a Dice per patch, averaged. A patch without femur then scores 0 however well it is segmented.
+# Whose validation Dice is highest in the room, and why is it wrong to keep that one?
+# Common slip in exercise 1: a Dice per patch. A patch without femur then scores 0.
 
 # %% [markdown]
-# **You can now**
-# - draw and inspect the patches a 3D network learns from: `PatchPool.sample`, half centred on bone
-# - write the Dice loss and say why cross-entropy is not left alone: overlap against size, when most voxels are background
-# - train a 3D U-Net on few labels and read its curves: `cached_run`, and a rule on validation scans
-# - stop a run, continue it, and show that nothing was lost: the same loss at every step
-# - score a prediction in each class, misses included: a value with its status
+# ### Question 1
+#
+# The training loss still falls, validation Dice has been level for 100 steps. What do you do?
+#
+# - A: train on, the loss knows best
+# - B: take the step with the highest Dice of a test scan
+# - C: stop or keep your rule; more of the same will not help
+# - D: add validation scans to the training
+#
+# <details><summary>Answer</summary>C. A takes memory for learning. B chooses by the test, which then measures luck. D leaves nothing to
+# validate with.</details>
+#
+# ### Question 2
+#
+# Two predictions have Dice 0.95. One has HD95 2 mm, the other 40 mm. Why?
+#
+# - A: the second has voxels of another size
+# - B: the second has more than 5 % of its surface far from the bone
+# - C: the second is smaller everywhere
+# - D: HD95 is noise
+#
+# <details><summary>Answer</summary>B, for example a stray piece. A: both are measured in mm. C would lower Dice first. D: HD95
+# ignores the worst 5 %, so it is steadier than a maximum.</details>
+#
+# ## You can now
+#
+# - inspect the patches that a 3D network learns from: half centred on bone
+# - write the Dice loss, and say why cross-entropy is not enough: most voxels are background
+# - read the curves of a training: loss against validation
+# - continue a run that was stopped: the same command again
+# - score a prediction, structures that were missed included: a status beside each value
+#
+# **In the code:** [losses.py](../ssltut/methods/losses.py) ($L_S$), [patches.py](../ssltut/data/patches.py),
+# [loop.py](../ssltut/training/loop.py), [metrics.py](../ssltut/metrics.py)
+#
+# **Sources:** [Xie et al. 2024](https://arxiv.org/abs/2407.04638), [Dice loss, Milletari et al. 2016](https://arxiv.org/abs/1606.04797),
+# [3D U-Net, Çiçek et al. 2016](https://arxiv.org/abs/1606.06650)
