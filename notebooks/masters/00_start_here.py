@@ -85,7 +85,7 @@ show.slices(patient.image, spacing=patient.spacing, overlay=said, table=cohort.t
 #
 # <details><summary>Hint</summary>Masks are arrays of True and False: what do "and" between them and the sum of one give?</details>
 # <details><summary>What it should look like</summary>1 for a mask and itself, 0 for masks that share nothing. For this femur and the
-# teacher about 0.96.</details>
+# teacher about 0.93.</details>
 
 # %% tags=["solution"]
 def dice(a, b):
@@ -169,7 +169,7 @@ show.grid(tiles, alt="Front views of eight synthetic hips: in four of them hip b
 # function fails for some patients.
 #
 # <details><summary>Hint</summary>Which numbers of a turned or mirrored 3 x 3 matrix does the function look at?</details>
-# <details><summary>What it should look like</summary>For this cap some 6 ml (1 ml is 1000 mm³), however the patient lies.</details>
+# <details><summary>What it should look like</summary>For the cap some 15 ml (1 ml is 1000 mm³), however the patient lies.</details>
 
 # %% tags=["solution"]
 def volume_ml(mask, affine):
@@ -197,15 +197,15 @@ with check("3"):
 # |---|---|---|---|---|
 # | 00 | **Demo**: who is right? | 5 | 1 | 21 |
 # | 01 | **Data**: is this scan what it says it is? | 5 | 1 | 21 |
-# | 02 | **Teacher**: what do four labels teach? | 5 | 2 | 21 |
+# | 02 | **Teacher**: what do four labels teach? | 5 | 1 | 21 |
 # | 03 | **Uncertainty**: does the network know where it is wrong? | 5 | 2 | 21 |
 # | 04 | **Match**: which labelled voxels answer for this one? |  |  |  |
 # | 05 | **Student**: does it learn the correction? |  |  |  |
-# | 06 | **Comparing fairly**: did it help, and how sure are we? |  |  |  |
+# | 06 | **Comparing fairly**: did it help, and how sure are we? | 5 | 1 | 21 |
 # | 07 | **Gallery**: what do other methods do? (reference) |  |  |  |
 # | 08 | **Real scans**: how do I use my own? |  |  |  |
 # | 09 | **A public benchmark**: how do we compare with papers? |  |  |  |
-# | 10 | **Scaling out**: what do more cores and GPUs cost? |  |  |  |
+# | 10 | **Scaling out**: what do more cores and GPUs cost? | 5 | 2 | 21 |
 #
 # Minutes at class size on two cores. Each notebook runs alone. Where a cell says `Your turn`, write your code; the cell below checks it and
 # says what is not right yet. Nothing later depends on your answer.
@@ -245,9 +245,9 @@ print("Vote before exercise 2: is the teacher right at the cap? Who would bet on
 #
 # ### Question 2
 #
-# The teacher has Dice 0.96 for the femur. May a surgeon rely on it?
+# The teacher has Dice 0.93 for the femur. May a surgeon rely on it?
 #
-# - A: Yes, 96 % is excellent
+# - A: Yes, 93 % is excellent
 # - B: No, anything below 1 is wrong
 # - C: Dice does not say where the errors are, so look
 # - D: Only if the training loss is low
