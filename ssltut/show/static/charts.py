@@ -173,7 +173,7 @@ def paired_strip(differences: Mapping[str, ArrayLike], *, xlabel: str, alt: str)
     if long["method"].value_counts().max() <= MOST_POINTS:
         sns.swarmplot(long, **axes, size=7, color=SERIES[0], warn_thresh=1, ax=ax)
     else:  # as ticks: so many points find no room beside each other
-        ticks = {"marker": "|", "size": 18, "linewidth": 1, "alpha": 0.4, "jitter": False}
+        ticks = {"marker": "|", "size": 18, "linewidth": 1, "alpha": 0.7, "jitter": False}
         sns.stripplot(long, **axes, **ticks, color=SERIES[0], ax=ax)
     bar = {"marker": "|", "markersize": 24, "markeredgewidth": 4, "color": SERIES[1]}
     sns.pointplot(long, **axes, errorbar=None, linestyles="none", ax=ax, **bar)
