@@ -37,7 +37,7 @@ def recorded(name: str, folder: Path = RECORDS) -> pd.DataFrame:
     """
     file, runs = folder / f"{name}.csv", folder / f"{name}_runs.csv"
     if not file.is_file():
-        problem = f"there is no record {name!r}: no rows"
+        problem = f"there is no results table {name!r}: no rows"
         fix = "use a clone of the project, with its folder results/ (the package alone has none)"
         warnings.warn(DataWarning(problem, where=file, fix=fix), stacklevel=2)
         return pd.DataFrame(columns=COLUMNS)
