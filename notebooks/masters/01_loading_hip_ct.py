@@ -225,7 +225,7 @@ near = (slice(size // 8, -size // 8), slice(None), slice(size // 6, -size // 12)
 
 def close_up(c):
     return {"image": c.image[near], "spacing": c.spacing, "table": HIP,
-            "contours": {"label": c.label[near]},
+            "contours": {"outline: label": c.label[near]},
             "at": (size // 3, round(0.57 * size), size // 3)}
 
 titles = [f"{name}: {c.meta['difficulty']:.2f}" for name, c in same.items()]
@@ -239,7 +239,7 @@ def hip(osteoarthritis=0.7, dysplasia=0.0, osteoporosis=0.0, head_radius=24.0):
                     osteoporosis=osteoporosis)
     c = make_case(seed, size=64, anatomy=Anatomy(head_radius=head_radius),
                   pathology=ill, scanner=Scanner())
-    return show.planes(c.image, spacing=c.spacing, contours={"label": c.label},
+    return show.planes(c.image, spacing=c.spacing, contours={"outline: label": c.label},
                        table=HIP, title=f"difficulty {c.meta['difficulty']:.2f}",
                        alt=f"A synthetic hip with a head radius of {head_radius} mm.")
 

@@ -90,7 +90,7 @@ here = {"image": case.image[box], "spacing": case.spacing, "window": ct}
 
 def one_pass(m):
     return here | {"heat": entropy(passes[m], dim=0).numpy(), "table": scans.table,
-                   "contours": {"label": labels[m].byte().numpy()},
+                   "contours": {"outline: label": labels[m].byte().numpy()},
                    "heat_max": log(C), "heat_label": "entropy (nats)"}
 
 show.grid({f"pass {m + 1}": one_pass(m) for m in range(4)},
