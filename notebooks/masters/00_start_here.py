@@ -199,8 +199,8 @@ with check("3"):
 # | 01 | **Data**: is this scan what it says it is? | 5 | 1 | 21 |
 # | 02 | **Teacher**: what do four labels teach? | 5 | 1 | 21 |
 # | 03 | **Uncertainty**: does the network know where it is wrong? | 5 | 2 | 21 |
-# | 04 | **Match**: which labelled voxels answer for this one? |  |  |  |
-# | 05 | **Student**: does it learn the correction? |  |  |  |
+# | 04 | **Match**: which labelled voxels answer for this one? | 5 | 1 | 21 |
+# | 05 | **Student**: does it learn the correction? | 5 | 1 | 21 |
 # | 06 | **Comparing fairly**: did it help, and how sure are we? | 5 | 1 | 21 |
 # | 07 | **Gallery**: what do other methods do? (reference) | 5 | 11 | 0 |
 # | 08 | **Real scans**: how do I use my own? | 5 | 12 | 21 |

@@ -4,7 +4,7 @@
 # The student learns from few labels, from the teacher where the teacher is sure, and from matched
 # voxels where it is not. What does the match add?
 #
-# *Minutes at class size on two cores: reading 5, computing 2, exercises 21.*
+# *Minutes at class size on two cores: reading 5, computing 1, exercises 21.*
 #
 # ## You will be able to
 #
