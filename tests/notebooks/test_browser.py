@@ -1,4 +1,4 @@
-"""Notebooks 01, 03 and 04 in a browser without the internet: what the screen shows is asserted.
+"""Notebooks 00, 01, 03 and 04 in a browser without the internet: what the screen shows is asserted.
 
 Screenshots are kept in build/browser. ``SSLTUT_CHROMIUM`` names the browser,
 ``SSLTUT_BROWSER_PROFILE`` how much the notebooks run (default: smoke). Without a browser these
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 PROFILE = os.environ.get("SSLTUT_BROWSER_PROFILE", "smoke")
-LOADING, MAPS, MATCHES = "01_loading_hip_ct", "03_uncertainty_maps", "04_embedding_correspondences"
+START, LOADING, MAPS = "00_start_here", "01_loading_hip_ct", "03_uncertainty_maps"
+MATCHES = "04_embedding_correspondences"
 LIVE = "application/vnd.jupyter.widget-view+json"
 LIMIT_BYTES = 5_000_000
 # A whole notebook is run before the first of its tests: on a busy machine that takes a while.
@@ -61,7 +62,7 @@ def server(
     """A JupyterLab with the solved notebooks at PROFILE: its address and its folder."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "notebooks").mkdir()
-    for name in (LOADING, MAPS, MATCHES):
+    for name in (START, LOADING, MAPS, MATCHES):
         book = load_notebook_node(str(tool.HERE / "solutions" / f"{name}.ipynb"))
         values = {"profile": PROFILE, "seed": 0, "out": ""}
         nbformat.write(
@@ -125,10 +126,29 @@ def test_without_a_browser_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -
     assert lab.chromium() is None
 
 
-@on(LOADING, MAPS, MATCHES)
+@on(START, LOADING, MAPS, MATCHES)
 def test_nothing_wanted_to_leave_the_machine_and_nothing_is_an_error(desk: lab.Desk) -> None:
     assert [address for address in desk.outside if KNOWN not in address] == []
     assert [error for error in desk.errors if KNOWN not in error] == []
+
+
+@on(START)
+def test_a_click_on_the_femur_is_answered(desk: lab.Desk) -> None:
+    desk.page.set_viewport_size({"width": 1366, "height": 768})
+    shown = desk.output(desk.cell("show.explore_surface("))
+    scene = shown.locator(".ssltut-plot .gl-container canvas").first
+    desk.settled(scene, until=lambda png: lab.colours(png) > 30)
+    answer = shown.locator(".ssltut-answer")
+    before, place = answer.inner_text(), lab.middle(scene)
+    # A click counts for the point that plotly has found under the mouse.
+    desk.page.mouse.move(*place)
+    desk.settled(scene)
+    text = changed(desk, answer, before, lambda: desk.page.mouse.click(*place))
+    desk.shot("00_femur_clicked")
+    width, height = desk.size
+    desk.page.set_viewport_size({"width": width, "height": height})
+    assert all(word in text for word in ("truth", "teacher", "entropy"))
+    assert desk.ask("print(6 * 7)") == "42"
 
 
 @on(LOADING)
@@ -299,7 +319,7 @@ def changed(desk: lab.Desk, of: "Locator", was: str, act: Callable[[], object]) 
     return of.inner_text()
 
 
-@on(LOADING, MAPS, MATCHES)
+@on(START, LOADING, MAPS, MATCHES)
 def test_a_saved_notebook_is_small_and_shows_its_pictures_again_without_its_kernel(
     desk: lab.Desk, server: tuple[str, Path]
 ) -> None:
