@@ -105,8 +105,13 @@ show.grid({f"pass {m + 1}": one_pass(m) for m in range(4)},
 # $$\frac{1}{M}\sum_m H(p_m) \quad\text{(Xie et al. 2024)}\qquad H\Big(\frac{1}{M}\sum_m p_m\Big) \quad\text{(UA-MT)}$$
 #
 # <details><summary>Hint</summary>What comes first, the entropy or the mean? And the logarithm of 0 is not finite: keep p above 0.</details>
-# <details><summary>What it should look like</summary>Two maps of the patch's size. The second is never smaller; the difference is what the
-# passes disagree about.</details>
+# <details><summary>What it should look like</summary>
+#
+# ![Three maps of one patch: the mean of entropies and the entropy of the mean glow along the bones; their difference is dark.](figures/03_two_entropies.png)
+#
+# Two maps of the patch's size. The second is never smaller; the difference is what the passes disagree about.
+#
+# </details>
 
 # %% tags=["solution"]
 def two_entropies(passes):

@@ -247,3 +247,11 @@ def test_papermill_reads_the_parameters_of_a_built_copy(tmp_path: Path) -> None:
     write_master(tmp_path)
     tool.main(["build"], tmp_path)
     assert set(papermill.inspect_notebook(str(tmp_path / "00_toy.ipynb"))) == set(tour.PARAMETERS)
+
+
+def test_a_picture_of_the_text_is_inside_the_page() -> None:
+    text = "![two maps](../figures/03_two_entropies.png)"
+    cells = [nbformat.v4.new_markdown_cell(text)]
+    page = pages.notebook_page(nbformat.v4.new_notebook(cells=cells))
+    assert '<img alt="two maps" src="data:image/png;base64,' in page
+    assert pages.loads(page) == []
