@@ -210,6 +210,6 @@ def dot_matrix(has: DataFrame, costs: DataFrame, *, alt: str) -> Picture:
     ax.xaxis.tick_top()
     for panel, (name, values) in zip(panels, costs.items(), strict=True):
         bars = panel.barh(rows, values.astype(float), color=SERIES[1], height=0.65)
-        panel.bar_label(bars, fmt="%.2g", padding=3, fontsize=11)
+        panel.bar_label(bars, fmt="%.3g", padding=3, fontsize=11)
         panel.set(title=str(name).replace(" ", "\n", 1), xlim=(0, 1.35 * values.max()), xticks=())
     return picture(fig, alt)
