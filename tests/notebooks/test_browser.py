@@ -104,12 +104,8 @@ def test_the_guards_see_a_request_that_leaves_and_an_error(
     fresh.page.goto("about:blank")
     assert fresh.outside == []
     assert fresh.errors == []
-    assert (
-        fresh.page.evaluate(
-            "() => fetch('https://example.org/x.js').then(() => 'came', () => 'refused')"
-        )
-        == "refused"
-    )
+    fetch = "() => fetch('https://example.org/x.js').then(() => 'came', () => 'refused')"
+    assert fresh.page.evaluate(fetch) == "refused"
     with fresh.page.expect_console_message():
         fresh.page.evaluate("() => console.error('loud')")
     assert fresh.outside == ["https://example.org/x.js"]
@@ -134,21 +130,15 @@ def test_nothing_wanted_to_leave_the_machine_and_nothing_is_an_error(desk: lab.D
 
 @on(START)
 def test_a_click_on_the_femur_is_answered(desk: lab.Desk) -> None:
-    desk.page.set_viewport_size({"width": 1366, "height": 768})
     shown = desk.output(desk.cell("show.explore_surface("))
-    scene = shown.locator(".ssltut-plot .gl-container canvas").first
+    scene, answer = shown.locator(".gl-container canvas").first, shown.locator(".ssltut-answer")
     desk.settled(scene, until=lambda png: lab.colours(png) > 30)
-    answer = shown.locator(".ssltut-answer")
     before, place = answer.inner_text(), lab.middle(scene)
-    # A click counts for the point that plotly has found under the mouse.
-    desk.page.mouse.move(*place)
+    desk.page.mouse.move(*place)  # a click counts for the point that plotly finds there
     desk.settled(scene)
     text = changed(desk, answer, before, lambda: desk.page.mouse.click(*place))
-    desk.shot("00_femur_clicked")
-    width, height = desk.size
-    desk.page.set_viewport_size({"width": width, "height": height})
+    desk.shot("00_femur_clicked", shown)
     assert all(word in text for word in ("truth", "teacher", "entropy"))
-    assert desk.ask("print(6 * 7)") == "42"
 
 
 @on(LOADING)
@@ -259,11 +249,9 @@ def test_correspondences_stand_in_space_and_turn_under_the_mouse(desk: lab.Desk)
 @on(MATCHES)
 def test_a_click_picks_another_voxel_and_the_lines_follow(desk: lab.Desk) -> None:
     shown, answer, scene = matches(desk)
-    words, lines, labelled = (
-        answer.inner_text(),
-        desk.settled(scene, until=lambda png: lab.colours(png) > 30),
-        desk.settled(reference(shown)),
-    )
+    words = answer.inner_text()
+    lines = desk.settled(scene, until=lambda png: lab.colours(png) > 30)
+    labelled = desk.settled(reference(shown))
     desk.shot("04_matches", shown)
     changed(
         desk,
