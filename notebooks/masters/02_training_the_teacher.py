@@ -122,7 +122,7 @@ for name, logits in {"lazy": lazy, "untrained": untrained.logits}.items():
 #
 # $$L_{Dice} = 1 - \frac{1}{K}\sum_{k=1}^{K} \frac{2\sum_v p_k(v)\, y_k(v) + \varepsilon}{\sum_v p_k(v) + \sum_v y_k(v) + \varepsilon}$$
 #
-# over the $K$ foreground classes; sums run over all voxels of the batch.
+# over the $K$ foreground classes; sums run over all voxels of the batch, and $\varepsilon = 10^{-5}$ avoids 0/0.
 #
 # <details><summary>Hint</summary>Logits become probabilities by a softmax over dimension 1. Class 0 is background. Where do the sums end: at
 # a patch, or at the batch?</details>

@@ -16,7 +16,7 @@
 # **New words:** [uncertainty](../docs/glossary.md#uncertainty), [Monte Carlo passes](../docs/glossary.md#monte-carlo-passes),
 # [dropout](../docs/glossary.md#dropout), [entropy](../docs/glossary.md#entropy), [nats](../docs/glossary.md#nat),
 # [rim](../docs/glossary.md#rim), [region](../docs/glossary.md#region), [reliable](../docs/glossary.md#reliable),
-# [AUROC](../docs/glossary.md#auroc), [risk-coverage curve](../docs/glossary.md#risk-coverage-curve)
+# [AUROC](../docs/glossary.md#auroc), [risk-coverage curve](../docs/glossary.md#risk-coverage-curve), [UA-MT](../docs/glossary.md#ua-mt)
 
 # %% tags=["parameters"]
 profile = "class"  # "smoke" is for tests, "full" for a GPU
@@ -397,7 +397,7 @@ if out:
 # - test whether uncertainty finds errors: AUROC, near a surface too, and a risk-coverage curve
 # - point at errors of which a network is sure: wrong, and below the threshold
 #
-# **In the code:** [uncertainty.py](../ssltut/methods/uncertainty.py) (entropy and λ of the paper's step 2),
+# **In the code:** [uncertainty.py](../ssltut/methods/uncertainty.py) (H and λ: steps 1 and 2 of the paper),
 # [maps.py](../ssltut/inspection/maps.py), [metrics.py](../ssltut/metrics.py)
 #
 # **Sources:** [Xie et al. 2024](https://arxiv.org/abs/2407.04638), [Gal and Ghahramani 2016](https://arxiv.org/abs/1506.02142),
