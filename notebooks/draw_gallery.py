@@ -30,13 +30,6 @@ def write(picture: Picture, name: str, folder: Path = FIGURES) -> None:
     image.save(folder / f"{name}.png", optimize=True, pnginfo=words)
 
 
-def read(name: str, folder: Path = FIGURES) -> Picture:
-    """The picture that ``write`` left."""
-    file = folder / f"{name}.png"
-    with Image.open(file) as image:
-        return Picture(file.read_bytes(), image.info["Description"])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="methods (default: all that have a page)")
