@@ -139,7 +139,7 @@ show.intervals(
 # **Why.** Would it come out again, with other labelled scans and another training? Eighteen
 # patients scored by one network are one training, not eighteen.
 #
-# Without a gain, the sign of a draw's difference is a coin. Try all $2^D$ signs of $D$
+# Without a gain, the sign of a draw's difference is a coin. Try all `2**D` signs of $D$
 # draws: p is the share whose mean is at least as far from 0 as yours.
 #
 # ### Exercise 1 · write

@@ -62,7 +62,7 @@ numbers = []  # for the table of all notebooks
 # **Why.** A cost that you cannot predict, you cannot plan. Three things can grow: the side of
 # the [patch](../docs/glossary.md#patch), the width of the network, and the number of
 # unlabelled scans. If a step costs $c \cdot x^k$, then $k$ is its exponent:
-# doubling $x$ multiplies the cost by $2^k$.
+# doubling $x$ multiplies the cost by `2**k`.
 
 # %%
 def seconds_a_step(side: int = 16, width: int = 8, scans: int = 4) -> float:
