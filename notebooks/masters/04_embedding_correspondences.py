@@ -323,12 +323,13 @@ answers = {"truth": target.label, "teacher": told.astype(np.uint8)}
 for name, label in rules.items():
     answers[name] = told.astype(np.uint8)
     answers[name][region] = label.numpy()[region[asked]]
-y = int(focus.sum((0, 2)).argmax())
-tiles = {name: {"image": target.image, "spacing": target.spacing, "window": ct,
-                "overlay": label, "table": scans.table, "at": (0, y, 0)}
+y, n = int(focus.sum((0, 2)).argmax()), len(target.image) // 3
+x, _, z = (int(v) for v in np.argwhere(focus).mean(0))
+near = np.s_[max(0, x - n):x + n, :, max(0, z - n):z + n]
+tiles = {name: {"image": target.image[near], "spacing": target.spacing, "window": ct,
+                "overlay": label[near], "table": scans.table, "at": (0, y, 0)}
          for name, label in answers.items()}
-wrong = [f"{name} {(label != target.label)[:, y].sum()}"
-         for name, label in answers.items()]
+wrong = [f"{k} {(v != target.label)[:, y].sum()}" for k, v in answers.items()]
 show.grid(tiles, columns=3, alt=f"Coronal slice {y} of {target.id} in six tiles. "
           "Wrong voxels: " + ", ".join(wrong))
 
