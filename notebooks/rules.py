@@ -26,9 +26,6 @@ OPENING, CLOSING = "## You will be able to", "## You can now"
 # Words that a reader cannot guess: their first use, or a place before it, links to what they mean.
 LINKED = ("HD95", "nats", "EMA", "AUROC")
 
-# Notebooks that do not follow the scaffold yet. Whoever rewrites one deletes its name.
-WAITING: tuple[str, ...] = ()
-
 MINUTES = re.compile(
     r"^\*Minutes at class size on two cores: reading (\d+), computing (\d+), exercises (\d+)\.\*$",
     re.MULTILINE,
@@ -66,7 +63,7 @@ class Lesson:
 
     @property
     def reference(self) -> bool:
-        """Whether it is looked things up in, without exercises and questions."""
+        """Whether it is a page to look things up in, without exercises and questions."""
         return REFERENCE in self.parts[0].text
 
     @property
@@ -353,7 +350,6 @@ def _pictures(tree: ast.Module) -> Iterator[str]:
             yield f"{ast.unparse(at)}() draws a figure without alt text"
 
 
-ALWAYS = (parameters, answers, pictures)
 RULES: tuple[Callable[[Lesson], Iterator[str]], ...] = (
     title,
     promises,
@@ -365,11 +361,13 @@ RULES: tuple[Callable[[Lesson], Iterator[str]], ...] = (
     closing,
     links,
     limits,
+    parameters,
+    answers,
+    pictures,
 )
 
 
 def problems(lesson: Lesson) -> list[str]:
     """What breaks the rules in a master, one line each; empty when it is sound."""
-    rules = ALWAYS if lesson.name in WAITING else (*RULES, *ALWAYS)
     left_out = (exercises, questions) if lesson.reference else ()
-    return [problem for rule in rules if rule not in left_out for problem in rule(lesson)]
+    return [problem for rule in RULES if rule not in left_out for problem in rule(lesson)]

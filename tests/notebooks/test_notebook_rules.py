@@ -228,13 +228,6 @@ def test_links_to_another_notebook_and_to_a_picture_that_exist_are_no_problem(
     assert problems(tmp_path, MASTER.replace("Two functions", f"{more} Two functions")) == []
 
 
-def test_only_notebooks_that_wait_may_lack_the_scaffold(tmp_path: Path) -> None:
-    text = MASTER.replace("## 1. Formulas", "## Formulas")
-    master = write_master(tmp_path, text, "00_toy")
-    assert rules.problems(tool.lesson(master)) != []
-    assert {path.stem for path in tool.masters()} >= set(rules.WAITING)
-
-
 def test_a_reference_page_needs_no_exercise_and_no_question_but_all_else(tmp_path: Path) -> None:
     minutes = "# *Minutes at class size"
     page = MASTER.replace(minutes, f"# {rules.REFERENCE}\n#\n{minutes}")
