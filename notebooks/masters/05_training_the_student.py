@@ -342,12 +342,11 @@ show.grid({f"{name}: {found[name]}": {
     columns=4, alt=f"{case.id}, one coronal slice: truth, before, and both students.")
 
 # %% [markdown]
-# **So.** Measured with what ships: Dice .81 before, .84 control, .93 match; HD95 13.1, 9.4, 6.3 mm. On
-# the ten test scans, which stay closed here, [the table](../results/shipped.csv) has .89 for the control
-# and .94 for the match. But look at the points: the match is better on 11 of 28 bones. A few patients
-# whom the network fails (a nail, osteoporosis) gain .1 to .6; most lose .003. And this is *one* pair of
-# trainings. Notebook 06 asks what that proves. The published match is not in this picture: it had few
-# voxels left to teach.
+# **So.** With what ships: Dice .81 before, .84 control, .93 match; HD95 13.1, 9.4, 6.3 mm. On the ten
+# test scans, which stay closed here, [the table](../results/shipped.csv) has .89 for the control and .94
+# for the match. But look at the points: four patients whom the network fails, three with osteoporosis
+# and one with a nail, gain up to .6. The other ten change by less than .02, mostly downwards. And this
+# is *one* pair of trainings: notebook 06 asks what that proves.
 #
 # ### Question 1
 #
