@@ -199,7 +199,7 @@ def legend(scene: Scene) -> str:
             lines = f"repeating-linear-gradient({angle}, #0000 0 4px, black 4px 5px)"
             fill = f"{lines if angle else ''},{scene.table.colours[c]}".lstrip(",")
             style = f"background:{fill};border:1px solid black;padding:0 0.6em"
-            marks.append(f'<span style="{style}"></span>&nbsp;{scene.table.names[c]}')
+            marks.append(f'<nobr><span style="{style}"></span>&nbsp;{scene.table.names[c]}</nobr>')
     for k, name in enumerate(scene.contours or {}):
         marks.append(f"{'dashed' if k else 'solid'}: {name}")
     if scene.heat is not None:

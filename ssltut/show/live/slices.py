@@ -12,7 +12,7 @@ import numpy as np
 from ssltut.data.labels import LabelTable
 from ssltut.show.frontends import frontend
 from ssltut.show.live.planes import SIDE, SMALL, LinkedPlanes, legend
-from ssltut.show.live.widgets import announced, beside, classed, dropdown, wrapped
+from ssltut.show.live.widgets import WIDE, announced, beside, classed, dropdown, wrapped
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.slices import Scene, limits_of, planes_figure
 
@@ -143,6 +143,7 @@ def grey_slider(scene: Scene) -> ipywidgets.FloatRangeSlider:
     whole = limits_of(scene.image, "whole")
     low, high = min(scene.limits[0], whole[0]), max(scene.limits[1], whole[1])
     scale = {"min": low, "max": high, "step": (high - low) / 400 or 1.0}
-    look = {"layout": {"width": "24em"}, "readout_format": ".0f" if high - low > 20 else ".2f"}
+    look: dict[str, Any] = WIDE | {"layout": {"width": "28em"}}
+    look["readout_format"] = ".0f" if high - low > 20 else ".2f"
     slider = ipywidgets.FloatRangeSlider(value=scene.limits, description="window", **scale, **look)
     return classed(slider, "grey")
