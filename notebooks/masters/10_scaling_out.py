@@ -356,14 +356,15 @@ with check("3"):
 methods = ["labels_only", "mean_teacher", "ua_mt", "embedding_matching", "medl"]
 gpu = pd.DataFrame()
 if (RECORDS / "gpu" / "speed.csv").is_file():
-    files = (pd.read_csv(RECORDS / "gpu" / f"{name}.csv") for name in ("speed", "cpu"))
-    fast, slow = (part.set_index("method") for part in files)
-    half = fast[(fast["size"] == "full") & (fast.precision == "bf16-mixed")]
-    tiny = fast[(fast["size"] == "class") & (fast.precision == "32-true")]
-    gpu = pd.DataFrame({"class, 16 cores": slow["seconds a step"],
-                        "class, GPU": tiny["seconds a step"],
-                        "full, GPU, bf16": half["seconds a step"],
-                        "full, GiB": half["peak memory (MiB)"] / 1024}).reindex(methods)
+    fast = pd.read_csv(RECORDS / "gpu" / "speed.csv")
+    slow = pd.read_csv(RECORDS / "gpu" / "cpu.csv")
+    step = fast.pivot_table("seconds a step", "method", ["size", "precision"])
+    held = fast.pivot_table("peak memory (MiB)", "method", ["size", "precision"])
+    cores = slow[slow["size"] == "class"].groupby("method")["seconds a step"].mean()
+    gpu = pd.DataFrame({"class, 16 cores": cores,
+                        "class, GPU": step["class", "32-true"],
+                        "full, GPU, bf16": step["full", "bf16-mixed"],
+                        "full, GiB": held["full", "bf16-mixed"] / 1024}).reindex(methods)
     gpu["hours of 40,000 steps"] = gpu["full, GPU, bf16"] * 40_000 / 3600
     gpu["price"] = price * gpu["hours of 40,000 steps"]
 gpu.rename(index=title_of).round(3)
