@@ -198,8 +198,8 @@ show.picture(figure, alt="Two time lines: nine jobs of one hour and one of five.
              "With the long job last all is done after 9 h, with it first after 7 h.")
 
 # %% [markdown]
-# **So.** Give the longest jobs first. Now a real study: every method, 10 draws of 2,400 steps, with the seconds a step of
-# [results/costs.csv](../results/costs.csv), one thread each. The *time* is simulated by
+# **So.** Give the longest jobs first. Now a real study: every method, 10 draws of 2,400
+# steps, with the seconds a step of [results/costs.csv](../results/costs.csv), one thread each. The *time* is simulated by
 # `queue`: nobody ran it on 64 machines.
 
 # %%
@@ -364,7 +364,8 @@ if (RECORDS / "gpu" / "speed.csv").is_file():
     gpu = pd.DataFrame({"class, 16 cores": cores,
                         "class, GPU": step["class", "32-true"],
                         "full, GPU, bf16": step["full", "bf16-mixed"],
-                        "full, GiB": held["full", "bf16-mixed"] / 1024}).reindex(methods)
+                        "full, GiB": held["full", "bf16-mixed"] / 1024})
+    gpu = gpu.reindex(methods)
     gpu["hours of 40,000 steps"] = gpu["full, GPU, bf16"] * 40_000 / 3600
     gpu["price"] = price * gpu["hours of 40,000 steps"]
 gpu.rename(index=title_of).round(3)
