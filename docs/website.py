@@ -239,7 +239,7 @@ def site(
     """
     present = executed(folder / "tour", solutions)
     if present is None or profile not in (None, present):
-        present = profile or "smoke"
+        present = profile or "class"
         tour.tour(solutions, folder / "tour", profile=present)
     os.environ.pop("SSLTUT_FRONTEND", None)
     source, target = folder / "site" / "source", folder / "site" / "html"
@@ -262,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--profile",
         choices=tour.TIMEOUT_S,
-        help="run the notebooks at this profile (default: what build/tour holds, else smoke)",
+        help="run the notebooks at this profile (default: what build/tour holds, else class)",
     )
     profile = parser.parse_args(arguments).profile
     try:

@@ -76,6 +76,14 @@ def middle(of: "Locator") -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
+def on_surface(of: "Locator") -> tuple[float, float]:
+    """A place in the middle of what is drawn on a white ground, in pixels of the window."""
+    drawn = np.argwhere(pixels(of.screenshot()).max(2) < 235)
+    row, column = drawn[np.abs(drawn - np.median(drawn, 0)).sum(1).argmin()]
+    box = of.bounding_box()
+    return box["x"] + float(column), box["y"] + float(row)
+
+
 def colours(png: bytes) -> int:
     """How many colours a screenshot has, each channel in 16 steps: 1 for a blank, tens for a shaded
     surface.

@@ -65,11 +65,11 @@ def test_the_site_has_notebook_gallery_and_package_and_needs_no_network(
     assert 'href="notebooks/00_toy.html"' in gallery
     assert "ssltut.methods.schedules.ramp" in api
     assert 'class="formula" alt="\\frac{1}{2}"' in index
-    assert "smoke" in start.with_name("notebooks.html").read_text()
+    assert "class" in start.with_name("notebooks.html").read_text()
     assert (tmp_path / "build/site/outside.txt").exists()
     run = tmp_path / "build/tour"
     before = (run / "00_toy.ipynb").stat().st_mtime
-    assert website.executed(run, solved(tmp_path)) == "smoke"
+    assert website.executed(run, solved(tmp_path)) == "class"
     changed = solved(tmp_path, MASTER.replace("First toy", "Second toy"))
     assert website.executed(run, changed) is None
     assert website.executed(tmp_path / "nowhere", solved(tmp_path)) is None
