@@ -199,8 +199,8 @@ show.picture(figure, alt="Two time lines: nine jobs of one hour and one of five.
 
 # %% [markdown]
 # **So.** Give the longest jobs first. Now a real study: every method, 10 draws of 2,400
-# steps, with the seconds a step of [results/costs.csv](../results/costs.csv), one thread each. The *time* is simulated by
-# `queue`: nobody ran it on 64 machines.
+# steps, with the seconds a step of [results/costs.csv](../results/costs.csv), one thread
+# each. The *time* is simulated by `queue`: nobody ran it on 64 machines.
 
 # %%
 spent = recorded("costs").get("seconds a step", pd.Series(dtype=float))
@@ -356,8 +356,8 @@ with check("3"):
 methods = ["labels_only", "mean_teacher", "ua_mt", "embedding_matching", "medl"]
 gpu = pd.DataFrame()
 if (RECORDS / "gpu" / "speed.csv").is_file():
-    fast = pd.read_csv(RECORDS / "gpu" / "speed.csv")
-    slow = pd.read_csv(RECORDS / "gpu" / "cpu.csv")
+    fast = pd.read_csv(RECORDS / "gpu" / "speed.csv").query("method in @methods")
+    slow = pd.read_csv(RECORDS / "gpu" / "cpu.csv").query("method in @methods")
     step = fast.pivot_table("seconds a step", "method", ["size", "precision"])
     held = fast.pivot_table("peak memory (MiB)", "method", ["size", "precision"])
     cores = slow[slow["size"] == "class"].groupby("method")["seconds a step"].mean()
@@ -365,7 +365,6 @@ if (RECORDS / "gpu" / "speed.csv").is_file():
                         "class, GPU": step["class", "32-true"],
                         "full, GPU, bf16": step["full", "bf16-mixed"],
                         "full, GiB": held["full", "bf16-mixed"] / 1024})
-    gpu = gpu.reindex(methods)
     gpu["hours of 40,000 steps"] = gpu["full, GPU, bf16"] * 40_000 / 3600
     gpu["price"] = price * gpu["hours of 40,000 steps"]
 gpu.rename(index=title_of).round(3)
