@@ -93,7 +93,6 @@ def command(target: str, *, simple: bool, more: list[str]) -> list[str]:
     start = "doc/tree" if simple else "lab/tree"
     options = [
         f"--ServerApp.root_dir={ROOT}",  # the notebooks link to docs/
-        f"--ServerApp.preferred_dir={MINE}",
         f"--LabApp.app_settings_dir={NOTEBOOKS / 'settings'}",
         f"--LabApp.default_url=/{start}/{target}",
     ]
