@@ -421,7 +421,8 @@ if len(record):
 # %% [markdown]
 # **So.** Looks and place beat the teacher on 7 of 18, 3 of 23 and 10 of 19 scans of seeds 0, 1 and 2, and
 # on our scan each time; the published match on 3 of all 60. They win where the teacher is bad: on 13 of
-# the 18 scans where it is right on less than .77 (a limit chosen afterwards), on 7 of the other 42. At rims the teacher wins (.85 to .77). With the crop moved by 24 mm they win on 3 of 60.
+# the 18 scans where it is right on less than .77 (a limit chosen afterwards), on 7 of the other 42. At
+# rims the teacher wins (.85 to .77). With the crop moved by 24 mm they win on 3 of 60.
 #
 # ### Question 1
 #
