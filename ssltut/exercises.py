@@ -10,8 +10,7 @@ from traceback import walk_tb
 def check(name: str) -> Iterator[None]:
     """``with check("1"):`` prints ``Exercise 1: right.`` when its block passes.
 
-    Else it prints ``Not yet:`` and what an assertion or a stub says, or which error the student's
-    code raised in which line. Only interrupts and exits leave the block: "Run All" goes on.
+    Else it prints ``Not yet:`` and what an assertion or a stub says, or the error and its line.
     """
     try:
         yield
@@ -33,4 +32,5 @@ def reason(error: Exception) -> str:
     line = f"line {number}: {linecache.getline(frame.f_code.co_filename, number).strip()}"
     if isinstance(error, AssertionError):
         return f"this is not true yet, {line}"
-    return f"{type(error).__name__}: {text} (in {line})"
+    hint = "; is a return missing?" if "NoneType" in text else ""
+    return f"{type(error).__name__}: {text}{hint} (in {line})"

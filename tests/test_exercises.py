@@ -39,6 +39,14 @@ def test_an_error_names_its_type_and_the_students_line(capsys: pytest.CaptureFix
     assert said.startswith("Not yet: TypeError: can only concatenate str")
     assert "return x + 1" in said
     assert said.count("\n") == 1
+    assert "return missing" not in said
+
+
+def test_a_forgotten_return_is_suspected(capsys: pytest.CaptureFixture[str]) -> None:
+    with check("2"):
+        answer(None)
+    assert "'NoneType'" in (said := capsys.readouterr().out)
+    assert "; is a return missing? (in line " in said
 
 
 def test_the_line_is_the_students_and_not_one_of_a_library(
