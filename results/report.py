@@ -82,16 +82,14 @@ def pull() -> show.Picture | None:
     if not file.is_file():
         return None
     table = pd.read_csv(file)
-    steps, losses, bands = {}, {}, {}
+    steps, losses = {}, {}
     for method, part in table.groupby("method", sort=False):
         wide = part.pivot(index="step", columns="seed", values="supervised")
         name = title_of(method)
         steps[name], losses[name] = wide.index.to_numpy(), wide.mean(axis=1).to_numpy()
-        bands[name] = (wide.min(axis=1).to_numpy(), wide.max(axis=1).to_numpy())
     return show.lines(
         steps,
         losses,
-        bands=bands,
         xlabel="step",
         ylabel="loss on the labelled patches",
         title="The match disturbs what the labels teach",
