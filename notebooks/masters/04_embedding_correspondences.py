@@ -147,6 +147,7 @@ queries = torch.randn(200, 8, generator=g)
 right = matching.similarity(few, queries, "mean_cosine")
 with check("1"):
     mine, unit = one_prototype(few, queries), normalize(queries, dim=-1)
+    assert torch.is_tensor(mine), "return a tensor (C, N)"
     assert mine.shape == right.shape, f"{tuple(mine.shape)}, not {tuple(right.shape)}"
     raw = few.mean((1, 2)) @ unit.T
     assert not torch.allclose(mine, raw), "make every reference a unit vector first"
@@ -172,7 +173,7 @@ def swapped(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
 looked = inspection.uncertainty_map(teacher, target, seed=seed)
 told, unsure = looked.probabilities.argmax(0), looked.mean_of_entropies
 mean = regional_mean(torch.from_numpy(unsure)[None], 7)[0].numpy()
-region = mean >= 0.25 * log(C)
+region = mean >= min(0.25 * log(C), mean.max())  # one voxel at least
 inside = region & swapped(told, target.label)
 print(f"{target.id}: {region.sum():,} voxels in regions, {inside.sum()} swapped bone.")
 
@@ -264,7 +265,7 @@ def vote(query: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """The class of most of the nine nearest references."""
     return matching.neighbour_vote(query, known, kinds, C).argmax(1)
 
-asked = mean >= 0.1 * log(C)  # more than the region: section 4 moves the threshold
+asked = region | (mean >= 0.1 * log(C))  # more: section 4 moves the threshold
 where, level = torch.from_numpy(asked.flatten()), torch.from_numpy(mean[asked])
 truth = torch.from_numpy(target.label.astype(np.int64)).flatten()[where]
 teacher_says = torch.from_numpy(told).flatten()[where]
@@ -306,14 +307,15 @@ with check("2"):
 # %%
 def effect(label: torch.Tensor, floor: float = 0.25) -> dict[str, float]:
     """What a rule makes of regions whose mean entropy reaches ``floor`` ln C."""
-    keep = level >= floor * log(C)
+    keep = level >= min(floor * log(C), float(level.max()))
     was, now = (teacher_says == truth)[keep], (label == truth)[keep]
     swap = torch.from_numpy(swapped(teacher_says.numpy(), truth.numpy()))[keep]
     return {"right": now.float().mean().item(), "mended": (now & ~was).sum().item(),
             "broken": (was & ~now).sum().item(),
             "of swapped bone": (now & swap).sum().item() / max(swap.sum().item(), 1)}
 
-always = torch.full_like(truth, truth[level >= 0.25 * log(C)].mode().values.item())
+commonest = truth[torch.from_numpy(region[asked])].mode().values.item()
+always = torch.full_like(truth, commonest)
 everyone = {"teacher": teacher_says, "commonest class": always, **rules}
 table = pd.DataFrame({name: effect(label) for name, label in everyone.items()}).T
 table.style.format("{:.3f}").format("{:.0f}", subset=["mended", "broken"])

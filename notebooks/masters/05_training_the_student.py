@@ -207,6 +207,8 @@ weighs = 128
 
 # %% tags=["check"]
 with check("2"):
+    assert isinstance(weighs, int | float), "write a number"
+    assert weighs != 1 / 128, "the other way round: few voxels weigh more each"
     assert weighs != 8, "8 is the size of the set; compare 1/8 with 1/1024"
     assert weighs != 1, "that holds where both means have the same size"
     assert weighs == 128, f"(1/8) / (1/1024) is not {weighs}"
