@@ -54,9 +54,10 @@ def lesson(master: Path) -> Lesson:
 
 def copy(master: nbformat.NotebookNode, *, solution: bool) -> nbformat.NotebookNode:
     """The solution copy, or the student copy with a stub for every answer and without instructor
-    cells.
+    cells. The check of a choice names the answer, so it is folded there: a click opens it.
     """
     book, seen = nbformat.v4.new_notebook(metadata=KERNEL), Counter()
+    chosen = False
     for cell in master.cells:
         if "instructor" in tags(cell) and not solution:
             continue
@@ -69,6 +70,10 @@ def copy(master: nbformat.NotebookNode, *, solution: bool) -> nbformat.NotebookN
             new.metadata["tags"] = [
                 tag if solution or tag != "solution" else "exercise" for tag in tags(cell)
             ]
+        if "solution" in tags(cell):
+            chosen = any(not indent for indent, _, _ in BLOCK.findall(cell.source))
+        if "check" in tags(cell) and chosen and not solution:
+            new.metadata["jupyter"] = {"source_hidden": True}
         key = hashlib.sha256(f"{cell.cell_type} {source}".encode()).hexdigest()[:12]
         # From the content: an edit elsewhere leaves the id alone.
         new["id"] = f"{key}-{seen[key]}" if seen[key] else key

@@ -60,6 +60,18 @@ def test_copies_are_valid_bare_and_tagged(here: Path) -> None:
         assert len({cell.id for cell in book.cells}) == len(book.cells)
 
 
+def test_only_the_check_of_a_choice_is_folded_and_only_for_students(here: Path) -> None:
+    for path, wanted in (
+        ("00_toy.ipynb", [False, True, False]),
+        ("solutions/00_toy.ipynb", [False] * 3),
+    ):
+        cells = nbformat.read(here / path, as_version=4).cells
+        checks = [cell for cell in cells if "check" in tool.tags(cell)]
+        assert [
+            cell.metadata.get("jupyter", {}).get("source_hidden", False) for cell in checks
+        ] == wanted
+
+
 def test_building_twice_gives_the_same_bytes(here: Path) -> None:
     first = {path: path.read_bytes() for path in here.rglob("*.ipynb")}
     for path in first:
