@@ -90,7 +90,7 @@ show.slices(patient.image, spacing=patient.spacing, overlay=said, table=cohort.t
 # %% tags=["solution"]
 def dice(a, b):
     """Dice of two boolean masks of the same shape, at least one of them not empty."""
-    # >>> solution: twice the shared voxels, divided by both sizes
+    # >>> solution: compute Dice
     return 2 * (a & b).sum() / (a.sum() + b.sum())
     # <<< solution
 

@@ -147,7 +147,7 @@ show.grid({name: {"image": c.image, "spacing": c.spacing, "overlay": c.label,
 # %% tags=["solution"]
 def side_of(label, affine):
     """"left" or "right": the hip that ``label`` shows."""
-    # >>> solution: find the mean position of both bones in mm, and compare
+    # >>> solution: say which hip it is
     def right_mm(value):
         places = nib.affines.apply_affine(affine, np.argwhere(label == value))
         return places[:, 0].mean()

@@ -131,7 +131,7 @@ for name, logits in {"lazy": lazy, "untrained": untrained.logits}.items():
 # %% tags=["solution"]
 def my_dice_loss(logits, target, eps=1e-5):
     """Soft Dice loss of logits (B, C, X, Y, Z) against classes (B, X, Y, Z)."""
-    # >>> solution: for each foreground class overlap against size, then 1 - the mean
+    # >>> solution: compute the loss of the formula
     p, ratios = logits.softmax(1), []
     for k in range(1, logits.shape[1]):
         truth = (target == k).float()

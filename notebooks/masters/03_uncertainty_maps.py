@@ -116,7 +116,7 @@ show.grid({f"pass {m + 1}": one_pass(m) for m in range(4)},
 # %% tags=["solution"]
 def two_entropies(passes):
     """Mean of the entropies and entropy of the mean, (X, Y, Z), of (M, C, X, Y, Z)."""
-    # >>> solution: the entropy over the classes, then its mean; and in the other order
+    # >>> solution: compute both maps
     def h(p, axis):
         return -(p * p.clamp(min=1e-30).log()).sum(axis)
 
