@@ -301,6 +301,10 @@ show.curves(history, groups=panels, alt="Loss, weight and share of matched voxel
 # %%
 from ssltut.metrics import score_case
 
+def swapped(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Where one bone is called the other."""
+    return (said != truth) & (said > 0) & (truth > 0)
+
 ids = [*scans.split.validation, *scans.known_unlabelled()]
 ids = ids[:3] if profile == "smoke" else ids
 cases = [scans.case(i) for i in ids]
@@ -327,20 +331,19 @@ show.paired_strip({name: gain["dice"] for name, gain in compared.items()},
                   alt="Dice with the match, minus before and minus the control.")
 
 # %%
-def swapped(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Where one bone is called the other."""
-    return (said != truth) & (said > 0) & (truth > 0)
-
 case = scans.validation()[0]
-at_fault = swapped(maps["before"][case.id], case.label)
-y = int((at_fault if at_fault.any() else case.label > 0).sum((0, 2)).argmax())
+fault = swapped(maps["before"][case.id], case.label)
+fault = fault if fault.any() else case.label > 0
+y, n = int(fault.sum((0, 2)).argmax()), len(case.image) // 3
+x, z = (int(v) for v in np.argwhere(fault[:, y]).mean(0))
+near = np.s_[max(0, x - n):x + n, :, max(0, z - n):z + n]
 shown = {"truth": case.label} | {name: one[case.id] for name, one in maps.items()}
 found = {name: swapped(label, case.label).sum() for name, label in shown.items()}
 print("Swapped voxels:", ", ".join(f"{name} {n}" for name, n in found.items()))
 del shown["labels only"]
 show.grid({f"{name}: {found[name]}": {
-    "image": case.image, "spacing": case.spacing, "window": ct, "at": (0, y, 0),
-    "overlay": label, "table": scans.table} for name, label in shown.items()},
+    "image": case.image[near], "spacing": case.spacing, "window": ct, "at": (0, y, 0),
+    "overlay": label[near], "table": scans.table} for name, label in shown.items()},
     columns=4, alt=f"{case.id}, one coronal slice: truth, before, and both students.")
 
 # %% [markdown]
