@@ -82,7 +82,7 @@ class Profile:
     """A name for a size: the synthetic cohort, the training run, repeats.
 
     size      voxels a side of a scan, over a field of view of 160 mm
-    train     from-scratch runs of notebook 05, 06 and ``compare``
+    train     from-scratch runs of notebook 06 and ``compare``
     teacher   the labels-only teacher of notebook 02
     seeds     repeats of a comparison
     """
