@@ -118,22 +118,22 @@ print(f"The teacher calls {cap.sum()} of {femur.sum():,} femur voxels hip bone. 
 #
 # ### Exercise 2 · choose
 #
-# On a new scan nobody knows the truth. What tells you that the cap is wrong? "A": Dice is low. "B": it is brighter than bone. "C": hip bone
-# does not lie *there*, and the teacher is unsure.
+# On a new scan nobody knows the truth. What tells you that the cap is wrong? "A": Dice is low. "B": hip bone does not lie *there*, and the
+# teacher is unsure. "C": it is brighter than bone.
 #
 # <details><summary>Hint</summary>Which of the three can be measured without the label of this scan?</details>
 # <details><summary>What it should look like</summary>One letter.</details>
 
 # %% tags=["solution"]
 # >>> solution: "A", "B" or "C"
-evidence = "C"
+evidence = "B"
 # <<< solution
 
 # %% tags=["check"]
 with check("2"):
     assert evidence in ("A", "B", "C"), 'write evidence = "A", "B" or "C"'
     assert evidence != "A", "Dice needs the truth, and a new scan has none"
-    assert evidence != "B", "femur and hip bone are equally bright: look at the CT"
+    assert evidence != "C", "femur and hip bone are equally bright: look at the CT"
 
 # %% [markdown]
 # **So.** *Look where the teacher is unsure, and ask labelled scans what lies there.* This is embedding matching (Xie et al. 2024), and this

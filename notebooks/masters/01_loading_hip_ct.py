@@ -294,21 +294,21 @@ def by_scan(draw):
 # %% [markdown]
 # ### Exercise 2 · predict
 #
-# `by_scan` draws 28 scans of 14 patients at random, 200 times. In how many draws does a patient stand on two sides? "A": about one in ten,
-# "B": about half, "C": nearly all. Decide before you compute.
+# `by_scan` draws 28 scans of 14 patients at random, 200 times. In how many draws does a patient stand on two sides? "A": nearly all,
+# "B": about half, "C": about one in ten. Decide before you compute.
 #
 # <details><summary>Hint</summary>Follow one patient: where may the second hip go, once the first is placed? Then there are 14.</details>
 # <details><summary>What it should look like</summary>One letter; the next cell counts.</details>
 
 # %% tags=["solution"]
 # >>> solution: "A", "B" or "C"
-leaks_in = "C"
+leaks_in = "A"
 # <<< solution
 
 # %% tags=["check"]
 with check("2"):
     assert leaks_in in ("A", "B", "C"), 'write leaks_in = "A", "B" or "C"'
-    assert leaks_in != "A", (
+    assert leaks_in != "C", (
         "each of 14 patients has its own chance to leak, and one is enough")
     assert leaks_in != "B", (
         "half would do for one patient; here 14 patients must all stay on one side")
