@@ -67,5 +67,5 @@ def test_a_scan_without_label_is_shown_too(example: Path, tmp_path: Path) -> Non
     scan.write_bytes((example / CT).read_bytes())
     book, table = execute(scan, tmp_path)
     assert not table.quantity.str.contains("volume").any()
-    assert len(pictures(book)) == 6
+    assert len(pictures(book)) == 5
     assert "No labelled real scan here" in str([cell.get("outputs") for cell in book.cells])
