@@ -6,7 +6,7 @@
 #
 # *A reference page.*
 #
-# *Minutes at class size on two cores: reading 5, computing 1, exercises 0.*
+# *Minutes at class size on two cores: reading 4, computing 1, exercises 0.*
 
 # %% [markdown]
 # ## You will be able to
