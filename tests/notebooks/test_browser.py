@@ -133,10 +133,10 @@ def test_a_click_on_the_femur_is_answered(desk: lab.Desk) -> None:
     shown = desk.output(desk.cell("show.explore_surface("))
     scene, answer = shown.locator(".gl-container canvas").first, shown.locator(".ssltut-answer")
     desk.settled(scene, until=lambda png: lab.colours(png) > 30)
-    before, place = answer.inner_text(), lab.on_surface(scene)
-    desk.page.mouse.move(*place)  # a click counts for the point that plotly finds there
-    desk.settled(scene)
-    text = changed(desk, answer, before, lambda: desk.page.mouse.click(*place))
+    before = answer.inner_text()
+    desk.page.mouse.move(*lab.on_surface(scene))
+    desk.settled(scene)  # a click counts for the point that plotly has found under the mouse
+    text = changed(desk, answer, before, desk.press)
     desk.shot("00_femur_clicked", shown)
     assert all(word in text for word in ("truth", "teacher", "entropy"))
 
