@@ -309,7 +309,7 @@ class Desk:
         self.page.mouse.up()
 
     def press(self) -> None:
-        """A click that lasts for four frames, as a hand's does: plotly's scenes see no shorter one."""
+        """A click that lasts for four frames, as a hand's does: plotly sees no shorter one."""
         self.page.mouse.down()
         for _ in range(4):
             self.page.evaluate("() => new Promise(requestAnimationFrame)")
