@@ -89,7 +89,7 @@ def notebook_page(book: nbformat.NotebookNode) -> str:
                 data.pop("text/html", None)  # a live view wants scripts: its picture is the page's
             elif data and not SHOWN & set(data):
                 output.data = {"text/plain": NO_PICTURE}
-    body, _ = HTMLExporter(template_name="basic", embed_images=True).from_notebook_node(book)
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(book)
     return page(title(book), f'<p><a href="index.html">All notebooks</a></p>\n{body}')
 
 

@@ -255,3 +255,11 @@ def test_a_picture_of_the_text_is_inside_the_page() -> None:
     page = pages.notebook_page(nbformat.v4.new_notebook(cells=cells))
     assert '<img alt="two maps" src="data:image/png;base64,' in page
     assert pages.loads(page) == []
+
+
+def test_what_is_folded_in_the_text_stays_folded() -> None:
+    text = "<details><summary>Hint</summary>\n\nTry *this*.\n\n</details>\n"
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# A\n\n{text}")])
+    folded = re.search(r"<details>(.*?)</details>", pages.notebook_page(book), re.DOTALL)
+    assert folded
+    assert "<em>this</em>" in folded[1]
