@@ -89,11 +89,11 @@ def test_mappings_from_yaml(tmp_path: Path) -> None:
 )
 def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "m.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="no label mapping") as caught:
+    with pytest.raises(ConfigError, match="not a label mapping") as caught:
         label_map(str(tmp_path / "m.yaml"))
     assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_mapping_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"no label mapping 'nowhere'.*totalsegmentator"):
+    with pytest.raises(ConfigError, match=r"not a label mapping 'nowhere'.*totalsegmentator"):
         label_map("nowhere")

@@ -40,8 +40,6 @@ LINE, FUNCTION, FILE = 100, 60, 350
 ALL_LINES, CORE_LINES = 16_691, 12_435
 # What a reader of the method and its baselines can do without.
 AROUND_THE_CORE = (
-    "exercises",
-    "training/shipped",
     "intake/",
     "methods/further/",
     "gallery/",

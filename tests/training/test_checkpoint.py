@@ -98,7 +98,7 @@ def test_a_foreign_file_is_refused(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "f.safetensors")
-    with pytest.raises(CheckpointError, match="no ssltut checkpoint"):
+    with pytest.raises(CheckpointError, match="not an ssltut checkpoint"):
         load_checkpoint(tmp_path / "f.safetensors")
 
 
