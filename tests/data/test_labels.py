@@ -95,5 +95,5 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_an_unknown_mapping_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"not a label mapping 'nowhere'.*totalsegmentator"):
+    with pytest.raises(ConfigError, match=r"no label mapping 'nowhere'.*totalsegmentator"):
         label_map("nowhere")
