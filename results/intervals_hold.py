@@ -1,4 +1,4 @@
-"""How often a 95 % interval holds the truth: ``python results/coverage.py``.
+"""How often a 95 % interval holds the truth: ``python results/intervals_hold.py``.
 
 Tables of draws x 40 patients are made with known effects of draws, patients and both together, and
 three ways give an interval of the mean: the package's (ssltut.evaluation.draws.mean_interval), the
