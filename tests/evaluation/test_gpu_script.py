@@ -167,4 +167,4 @@ def test_a_study_stops_in_time(tmp_path):
     )
     assert found.returncode == 0, found.stderr
     assert "the same command goes on" in found.stdout
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.rglob("rows/*.csv"))

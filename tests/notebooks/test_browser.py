@@ -6,6 +6,7 @@ tests skip, unless ``SSLTUT_BROWSER=required``, as ``make test-browser`` says.
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -61,7 +62,8 @@ def server(
 ) -> Iterator[tuple[str, Path]]:
     """A JupyterLab with the solved notebooks at PROFILE: its address and its folder."""
     folder = tmp_path_factory.mktemp("lab")
-    (folder / "notebooks").mkdir()
+    # The server's root is notebooks/, where it takes ../figures of a solution for its own.
+    shutil.copytree(tool.HERE / "figures", folder / "notebooks" / "figures")
     for name in (START, LOADING, MAPS, MATCHES):
         book = load_notebook_node(str(tool.HERE / "solutions" / f"{name}.ipynb"))
         values = {"profile": PROFILE, "seed": 0, "out": ""}
@@ -69,8 +71,7 @@ def server(
             parameterize_notebook(book, values, kernel_name="python3", language="python"),
             folder / "notebooks" / f"{name}.ipynb",
         )
-    # Pages cannot reach the internet here; a kernel that could would choose a viewer that loads its
-    # scripts from there.
+    # Pages cannot reach the internet here; a kernel that can would choose a viewer that needs it.
     from ssltut.show.live import volume as viewer
 
     viewers = {"SSLTUT_VIEWER": "plotly"} if viewer.reachable() else {}
@@ -333,7 +334,7 @@ def test_a_saved_notebook_is_small_and_shows_its_pictures_again_without_its_kern
         if not pictures[n]
         and any(LIVE in output.get("data", {}) for output in cell.get("outputs", []))
     ]
-    assert sum(pictures.values()) > 5
+    assert sum(pictures.values()) >= 3
     assert bare == [], "a live view leaves no picture"
     assert again.page.get_by_text("Error displaying widget").filter(visible=True).count() == 0
     again.shot(f"{name[:2]}_reopened")

@@ -4,7 +4,7 @@ import re
 import sys
 import tomllib
 from functools import cache
-from importlib.metadata import distributions
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -95,3 +95,15 @@ def test_conda_brings_python_and_pip_and_nothing_else() -> None:
     assert python.startswith("python=")
     assert project()["requires-python"] == ">=3.11,<3.13"
     assert python[7:] in ("3.11", "3.12")
+
+
+def test_scripts_do_not_bear_the_name_of_a_library() -> None:
+    """Tests put the folders of scripts first on the path: a coverage.py there ends coverage."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    scripts = [
+        file
+        for name in settings["pytest"]["ini_options"]["pythonpath"]
+        for file in (ROOT / name).glob("*.py")
+    ]
+    libraries = set(sys.stdlib_module_names) | set(packages_distributions())
+    assert not [str(file) for file in scripts if file.stem in libraries]
