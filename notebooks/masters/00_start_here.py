@@ -45,7 +45,7 @@ if profile == "smoke":
     print("Profile smoke is for tests: its numbers mean nothing.")
 
 # %% [markdown]
-# ## 1. A femur with an orange cap
+# ## 1. A femur with an orange patch
 #
 # The scan is a synthetic hip CT, so we know the truth. The network, our *teacher*, comes with ssltut.
 #

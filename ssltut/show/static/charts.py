@@ -122,10 +122,9 @@ def draw_intervals(ax: Axes, rows: DataFrame, order: Names, bounds: Names) -> No
     set_limits(ax, min(usual["mean"].min(), low), max(usual["mean"].max(), high))
     for row, mean in enumerate(known["mean"]):
         mark_beyond(ax, row, np.array([mean]))
-    numbers = [written(known[column]) for column in ("mean", "low", "high")]
     words = [
         mean if NO_VALUE in (mean, low) else f"{mean} [{low}, {high}]"
-        for mean, low, high in zip(*numbers, strict=True)
+        for mean, low, high in map(written, known[["mean", "low", "high"]].to_numpy())
     ]
     write_margin(ax, "mean [interval]", words)
 
