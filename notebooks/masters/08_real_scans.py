@@ -99,7 +99,7 @@ pd.DataFrame(intake.rows).T
 # **Why.** Labels of real scans cost hours. A synthetic pelvis has exact ones, but looks
 # wrong. So the recipe draws anatomy, illness, metal, contrast medium and noise *wider* than
 # they are: a real scan is then one more draw. The whole recipe (`ssltut recipe hip`) takes 24
-# minutes; where it is not in the cache, a short one of 200 steps at 5 mm takes its place.
+# minutes; where it is not in the cache, a short one of 150 steps at 5 mm takes its place.
 
 # %%
 n = 4 if profile == "smoke" else 42 if trained else 16
@@ -107,7 +107,7 @@ known = pelvis_cohort(n, seed=seed, spacing=mm, validation=2)
 if trained and profile != "smoke":
     model = hip(whole, "class", seed=seed)
 else:
-    steps, side, depth = (4, 16, 2) if profile == "smoke" else (200, 32, 4)
+    steps, side, depth = (4, 16, 2) if profile == "smoke" else (150, 32, 4)
     shape = {"patch": (side,) * 3, "depth": depth, "dropout": 0.0, "randomise": 1.0}
     short = TrainConfig(steps=steps, validate_every=steps, seed=seed, **shape)
     model = cached_run(make_method("all_labels"), known, short)

@@ -274,7 +274,7 @@ if len(rows):
     print(f"Read from the results of: {rows.command.iloc[0]}")
 else:
     if not real:  # they stand in for hearts, so a short look is enough
-        steps = min(config.steps, 40)
+        steps = min(config.steps, 30)
         config, seeds = replace(config, steps=steps, validate_every=steps), seeds[:2]
     folder = cache_dir() / "compare" / f"atrium-{profile}-{scans.hash}-{config.steps}"
     rows = compare(scans, ["labels_only", "embedding_matching"], folder, config=config,
