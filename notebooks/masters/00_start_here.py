@@ -203,7 +203,7 @@ with check("3"):
 # | 05 | **Student**: does it learn the correction? | 5 | 1 | 21 |
 # | 06 | **Comparing fairly**: did it help, and how sure are we? | 5 | 1 | 21 |
 # | 07 | **Gallery**: what do other methods do? (reference) | 4 | 1 | 0 |
-# | 08 | **Real scans**: how do I use my own? | 5 | 4 | 21 |
+# | 08 | **Real scans**: how do I use my own? | 5 | 3 | 21 |
 # | 09 | **A public benchmark**: how do we compare with papers? | 5 | 3 | 21 |
 # | 10 | **Scaling out**: what do more cores and GPUs cost? | 5 | 2 | 21 |
 #

@@ -5,7 +5,7 @@
 # it with a model trained only on synthetic hips, and ask: do unlabelled real scans help
 # that model, and where does it fail?
 #
-# *Minutes at class size on two cores: reading 5, computing 4, exercises 21.*
+# *Minutes at class size on two cores: reading 5, computing 3, exercises 21.*
 
 # %% [markdown]
 # ## You will be able to
