@@ -19,6 +19,7 @@ def write_record(
     rules, leave the record, and a line says so. Runs are sorted by budget, by the position of their
     method in ``order``, and by seed. Returns the whole record.
     """
+    rows = rows.assign(command=without_folders(rows["command"]))
     if (folder / f"{name}.csv").is_file():
         run, before = ["method", "budget", "seed"], recorded(name, folder)
         again = pd.MultiIndex.from_frame(rows[run])
@@ -39,6 +40,14 @@ def write_record(
     write_atomically(folder / f"{name}_runs.csv", settings.to_csv(index=False))
     write_atomically(folder / f"{name}.csv", rows.drop(columns=OF_A_RUN).to_csv(index=False))
     return rows
+
+
+def without_folders(commands: pd.Series) -> pd.Series:
+    """Commands with the last names of absolute paths: where one machine kept its runs is nobody's.
+
+    ``--folder /home/me/runs`` becomes ``--folder runs``.
+    """
+    return commands.str.replace(r"(?<!\S)/\S*/", "", regex=True)
 
 
 def settings_of(rows: pd.DataFrame) -> pd.Series:

@@ -7,11 +7,12 @@ last call without ``--seeds`` collects.
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
+from record import without_folders
+
 from ssltut.evaluation.compare import compare
-from ssltut.files import cache_dir
+from ssltut.files import cache_dir, write_atomically
 from ssltut.synthetic.cohorts import synthetic_cohort
 from ssltut.training.config import profile_named
 
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--folder", type=Path, default=cache_dir() / "record" / "synthetic_class")
     args = parser.parse_args()
-    compare(
+    rows = compare(
         synthetic_cohort(**profile.cohort),
         args.methods,
         args.folder,
@@ -42,7 +43,8 @@ def main() -> None:
         seeds=args.seeds,
     )
     if args.seeds == list(profile.seeds) and args.methods == METHODS:
-        shutil.copy(args.folder / "results.csv", Path(__file__).with_suffix(".csv"))
+        rows = rows.assign(command=without_folders(rows["command"]))
+        write_atomically(Path(__file__).with_suffix(".csv"), rows.to_csv(index=False))
 
 
 if __name__ == "__main__":

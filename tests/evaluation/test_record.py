@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from record import write_record
+from record import without_folders, write_record
 
 from ssltut.errors import DataWarning
-from ssltut.evaluation.record import COLUMNS, COSTS, OF_A_RUN, read_rows, recorded
+from ssltut.evaluation.record import COLUMNS, COSTS, OF_A_RUN, RECORDS, read_rows, recorded
 
 ORDER = ["labels_only", "ua_mt"]
 
@@ -101,3 +101,13 @@ def test_runs_with_other_settings_leave_a_record_and_a_line_says_so(
     whole = write_record(other, "toy", ORDER, tmp_path)
     assert set(whole["method"]) == {"ua_mt"}
     assert capsys.readouterr().out == "2 runs with other settings leave the record toy\n"
+
+
+def test_commands_of_a_record_name_no_folder_of_a_machine() -> None:
+    said = pd.Series(["studies.py bone --folder /home/me/runs --draws 0", "a.py --to out/x 1/2"])
+    assert without_folders(said).tolist() == ["studies.py bone --folder runs --draws 0", said[1]]
+    for file in RECORDS.rglob("*.csv"):
+        table = pd.read_csv(file, dtype=str)
+        if "command" in table:
+            commands = table["command"].dropna()
+            assert without_folders(commands).equals(commands), file.name
