@@ -104,9 +104,8 @@ def ship(folder: Path, name: str, weights: Path) -> None:
     whole = identity.get("finished", False)
     known = {"trained as": identity["hash"] if whole else "", "steps done": last["step"]}
     known["left out"] = [group.removeprefix("net.") for group in groups if group != predicts]
-    known["hash"] = digest_of(target / "best.safetensors")[
-        :12
-    ]  # what starts from it is another run
+    # What starts from 16-bit weights is another run than what starts from the whole ones.
+    known["hash"] = digest_of(target / "best.safetensors")[:12]
     write_atomically(target / "run.json", json.dumps(identity | known, indent=1))
 
 

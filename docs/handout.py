@@ -25,10 +25,10 @@ import printing
 import tour
 import website
 from nbconvert.filters import markdown2html
+from rules import DETAILS
 
 ROOT = Path(__file__).resolve().parents[1]
 CHOSEN = ("00", "01", "02", "03", "04", "05")
-DETAILS = re.compile(r"<details>\s*<summary>.*?</summary>(.*?)</details>", re.DOTALL)
 ON_PAPER = ("predict", "choose", "explain")  # exercises that need no computer
 SLIDES = """
 html { scroll-snap-type: y mandatory; font: 26px/1.35 system-ui, sans-serif; color: #1a1a1a }
@@ -115,7 +115,7 @@ def add_text(found: list[Part], piece: str) -> None:
     elif re.match(r"\d+\. ", name):
         found.append(Part("section", name, [below.strip()]))
     elif name.startswith("Question"):
-        answer = "\n\n".join(text.strip() for text in DETAILS.findall(below))
+        answer = "\n\n".join(text.strip() for _, text in DETAILS.findall(below))
         found.append(Part("question", name, [DETAILS.sub("", below).strip()], answer))
     elif name.startswith("Exercise"):
         found.append(Part("exercise", name, [DETAILS.sub("", below).strip()]))

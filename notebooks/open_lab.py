@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-from itertools import count
 from pathlib import Path
 
 import nbformat
@@ -68,12 +67,10 @@ def update(notebooks: Path = NOTEBOOKS, mine: Path = MINE) -> list[str]:
 
 def newer_names(notebook: Path, mine: Path) -> list[str]:
     """NAME.new.ipynb, NAME.new2.ipynb and so on: those in ``mine`` and the next one."""
-    names = []
-    for n in count(1):
-        names.append(f"{notebook.stem}.new{n if n > 1 else ''}.ipynb")
-        if not (mine / names[-1]).exists():
-            return names
-    raise AssertionError("count never ends")
+    names = [f"{notebook.stem}.new.ipynb"]
+    while (mine / names[-1]).exists():
+        names.append(f"{notebook.stem}.new{len(names) + 1}.ipynb")
+    return names
 
 
 def is_free(path: Path, was_written: str | None) -> bool:

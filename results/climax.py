@@ -40,10 +40,8 @@ from ssltut.training.run import Run
 from ssltut.training.windows import sliding_window
 
 FLOOR, SIDE = 0.25, 7  # a region: mean entropy over SIDE^3 voxels of at least FLOOR ln C
-RIMS, ASKED = (
-    0.05,
-    3000,
-)  # the share of the most uncertain voxels, mostly at rims; how many are asked
+# The share of the most uncertain voxels, mostly at rims, and how many of them are asked.
+RIMS, ASKED = 0.05, 3000
 LEAST = 100  # voxels that the regions of a scan must have for the scan to count
 MOVED_MM = 24.0
 LOOKS = NeighbourVote(by="looks")  # last map and bottleneck, and how many references vote

@@ -112,20 +112,25 @@ def hips(
     return cohort.as_bone() if bone else cohort
 
 
+def needed(data: Path | None) -> Path:
+    """The folder of real scans. Raises ConfigError where none is given."""
+    if data is None:
+        raise ConfigError("the scans of this study are not part of the project", fix="give --data")
+    return data
+
+
 def pelves(draw: int, data: Path | None, *, bone: bool, spacing: float = 3.0) -> Cohort:
     """15 real pelvic MR scans in five folds: 3 for the test, 2 to watch, 4 labelled, 6 without.
 
     A fold is a draw, so every scan is in one test. Each scan has mean 0 and standard deviation 1,
     as the scale of MR means nothing.
     """
-    if data is None:
-        raise ConfigError("the scans of this study are not part of the project", fix="give --data")
-    scans = replace(read_cohort(data).resampled(spacing), modality="MR")
+    scans = replace(read_cohort(needed(data)).resampled(spacing), modality="MR")
     order = rng_for(0, "folds of pelves").permutation(sorted(scans.sources))
     turned = np.roll(order, -3 * draw).tolist()
     test, validation, labelled, rest = np.split(turned, [3, 5, 9])
     split = Split(*(tuple(map(str, part)) for part in (labelled, rest, validation, test)))
-    scans = replace(scans._changed(standardised, "standardised"), split=split)
+    scans = replace(scans.changed(standardised, "standardised"), split=split)
     return scans.as_bone() if bone else scans
 
 
@@ -134,9 +139,7 @@ def atria(draw: int, data: Path | None, *, labelled: int, spacing: float = 2.5) 
 
     80 scans, of which the last 16 are the test and the 4 before them are watched.
     """
-    if data is None:
-        raise ConfigError("the scans of this study are not part of the project", fix="give --data")
-    scans = read_atrium(data).resampled(spacing)
+    scans = read_atrium(needed(data)).resampled(spacing)
     pool = [*scans.split.labelled, *scans.split.unlabelled]
     chosen = tuple(pool[draw * labelled : (draw + 1) * labelled])
     rest = tuple(case_id for case_id in pool if case_id not in chosen)

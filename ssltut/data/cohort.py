@@ -121,8 +121,7 @@ class Cohort:
             problem = f"a budget of {n} labelled scans, but {len(known)} training scans have labels"
             raise ConfigError(problem, where=self.name, fix=f"choose 1 to {len(known)}")
         if seed is not None:
-            order = rng_for(seed, "budget").permutation(len(known))
-            known = [known[i] for i in order]
+            known = [known[i] for i in rng_for(seed, "budget").permutation(len(known))]
         labelled = tuple(known[:n])
         rest = tuple(case_id for case_id in pool if case_id not in labelled)
         return replace(self, split=replace(self.split, labelled=labelled, unlabelled=rest))
@@ -152,7 +151,8 @@ class Cohort:
         rest = tuple(case_id for case_id in training if case_id not in chosen)
         return replace(self, split=replace(self.split, unlabelled=rest, validation=tuple(chosen)))
 
-    def _changed(self, change: Callable[[Case], Case], note: str, **fields: Any) -> "Cohort":
+    def changed(self, change: Callable[[Case], Case], note: str, **fields: Any) -> "Cohort":
+        """Every scan after ``change``, as ``Source.changed``; ``fields`` of the cohort with it."""
         sources = {i: source.changed(change, note) for i, source in self.sources.items()}
         return replace(self, sources=sources, _loaded={}, **fields)
 
@@ -166,21 +166,21 @@ class Cohort:
         if self.table.n_classes == 2:
             return self
         is_bone = set(self.table.names) <= set(HIP.names)
-        return self._changed(_one_class, "bone", table=BONE if is_bone else FOREGROUND)
+        return self.changed(_one_class, "bone", table=BONE if is_bone else FOREGROUND)
 
     def resampled(self, spacing: float) -> "Cohort":
         """Every scan on voxels of ``spacing`` mm a side. Raises ConfigError for 0 or less."""
         if not spacing > 0:
             raise ConfigError(f"a voxel size of {spacing} mm", fix="give a number above 0")
         change = partial(resample, spacing=(spacing,) * 3, n_classes=self.table.n_classes)
-        return self._changed(change, f"{spacing:g} mm", spacing=spacing)
+        return self.changed(change, f"{spacing:g} mm", spacing=spacing)
 
     def projected(self) -> "Cohort":
         """Every scan as its projection from the front, for 2D networks. ConfigError if no CT."""
         if self.modality != "CT":
             problem = f"projections are made of CT, the scans are {self.modality}"
             raise ConfigError(problem, where=self.name, fix="use a cohort of CT")
-        return self._changed(project, "projected", modality="X-ray", spacing=None)
+        return self.changed(project, "projected", modality="X-ray", spacing=None)
 
 
 def condition(case: Case) -> str:

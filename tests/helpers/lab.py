@@ -9,7 +9,6 @@ import io
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+from printing import chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "build" / "browser"
 PATIENCE_S = 600
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 # No name but the machine's own can be looked up, by pages and by web sockets alike. WebGL is drawn
 # by the processor.
 FLAGS = (
@@ -55,14 +54,6 @@ READY = f"() => {KERNEL}?.status === 'idle'"
 QUIET = f"""async () => {{
     await {KERNEL}.requestExecute({{ code: "", silent: true, store_history: false }}).done;
     for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame); }}"""
-
-
-def chromium() -> str | None:
-    """The browser: what SSLTUT_CHROMIUM names, else the first of the usual names on the path, else
-    None.
-    """
-    chosen = os.environ.get("SSLTUT_CHROMIUM")
-    return shutil.which(chosen) if chosen else next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def pixels(png: bytes) -> np.ndarray:
