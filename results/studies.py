@@ -101,13 +101,17 @@ def hips(
     draws: int,
     bone: bool,
     size: int = 48,
+    labelled: int = LABELLED,
 ) -> Cohort:
-    """Synthetic hips: the first ``test`` scans of a seed for the test, then 20 for each draw."""
+    """Synthetic hips: the first ``test`` scans of a seed for the test, then 20 for each draw.
+
+    Of the scans of a draw the first are labelled, so that a larger number holds the smaller one.
+    """
     scans = synthetic_cohort(test + draws * OF_A_DRAW, seed=seed, size=size, labelled=1, test=test)
     ids = list(scans.sources)
     own = ids[test + draw * OF_A_DRAW :][:OF_A_DRAW]
-    labelled, rest = tuple(own[:LABELLED]), tuple(own[LABELLED:-VALIDATION])
-    split = Split(labelled, rest, tuple(own[-VALIDATION:]), tuple(ids[:test]))
+    parts = own[:labelled], own[labelled:-VALIDATION], own[-VALIDATION:], ids[:test]
+    split = Split(*map(tuple, parts))
     cohort = replace(scans, split=split)
     return cohort.as_bone() if bone else cohort
 
@@ -205,6 +209,10 @@ PARTS = {
 """What else could explain how it does: its terms, and a set of voxels that does not vanish."""
 
 WHOLE = arms(*TABLE_OF_THE_PAPER, *OTHERS, "embedding_matching", "neighbour_vote", votes=True)
+FURTHER = arms(
+    *("cad", "rpg", "self_paced", "transmedseg", "m3hl", "c3s3", "ersr", "versemi", "mn"),
+    "region_vote",
+)
 FEW = arms("mean_teacher", "ua_mt", "ss_net", "medl", "embedding_matching", votes=True)
 PAPER = arms("mean_teacher", "ua_mt", "embedding_matching")
 
@@ -224,6 +232,24 @@ STUDIES = {
     "bones": Study(partial(hips, seed=300, test=60, draws=10, bone=False), 10, WHOLE, SMALL),
     "pelves": Study(partial(pelves, bone=False), 5, FEW, SMALL),
     "pelves_bone": Study(partial(pelves, bone=True), 5, PAPER, SMALL),
+    "further": Study(partial(hips, seed=300, test=60, draws=10, bone=False), 2, FURTHER, SMALL),
+    **{
+        f"{task}_{labelled}": Study(
+            partial(hips, seed=300, test=60, draws=10, bone=task == "bone", labelled=labelled),
+            5,
+            WHOLE,
+            SMALL,
+            budgets=(labelled,),
+        )
+        for task in ("bone", "bones")
+        for labelled in (2, 8)
+    },
+    **{
+        f"declared_{task}": Study(
+            partial(hips, seed=700, test=100, draws=10, bone=task == "bone"), 10, WHOLE, SMALL
+        )
+        for task in ("bone", "bones")
+    },
     "gpu": Study(partial(hips, seed=600, test=20, draws=3, bone=True, size=96), 3, PAPER, LARGE),
     "toy": Study(
         partial(hips, seed=600, test=2, draws=1, bone=True, size=32),

@@ -10,13 +10,14 @@ from toy import SMALL
 
 from ssltut.errors import ConfigError
 from ssltut.evaluation.record import recorded
+from ssltut.methods.registry import METHODS
 
 
 def parts(cohort):
     return cohort.split.labelled, cohort.split.unlabelled, cohort.split.validation
 
 
-@pytest.mark.parametrize("name", ["settings", "bone", "bones"])
+@pytest.mark.parametrize("name", ["settings", "bone", "bones", "declared_bones"])
 def test_draws_share_the_test_scans_alone(name):
     study = STUDIES[name]
     drawn = [study.cohort(draw, None) for draw in range(study.draws)]
@@ -34,6 +35,32 @@ def test_settings_are_tried_on_other_hips():
 def test_both_tasks_have_the_same_draws():
     assert STUDIES["bone"].cohort(1, None).table.n_classes == 2
     assert STUDIES["bone"].cohort(1, None).split == STUDIES["bones"].cohort(1, None).split
+
+
+@pytest.mark.parametrize("task", ["bone", "bones"])
+def test_more_labels_hold_the_fewer(task):
+    drawn = {
+        labelled: STUDIES[name].cohort(3, None).split
+        for labelled, name in ((2, f"{task}_2"), (4, task), (8, f"{task}_8"))
+    }
+    for labelled, split in drawn.items():
+        assert split.labelled == drawn[8].labelled[:labelled]
+        assert split.test == drawn[4].test
+        assert split.validation == drawn[4].validation
+        assert {*split.labelled, *split.unlabelled} == {*drawn[4].labelled, *drawn[4].unlabelled}
+
+
+def test_the_declared_test_is_on_hips_of_its_own():
+    declared = STUDIES["declared_bones"]
+    cohort = declared.cohort(0, None)
+    assert cohort.name not in {STUDIES[name].cohort(0, None).name for name in ("bone", "settings")}
+    assert (declared.draws, len(cohort.split.test)) == (10, 100)
+    assert STUDIES["declared_bone"].cohort(0, None).split == cohort.split
+
+
+def test_every_method_is_in_a_study():
+    arms = STUDIES["bones"].arms | STUDIES["further"].arms
+    assert {arm.method for arm in arms.values()} == set(METHODS)
 
 
 def test_every_pelvis_is_tested_once(shared):
