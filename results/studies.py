@@ -9,7 +9,9 @@ Studies of real scans need their folder, ``--data`` (results/README.md says whic
 goes on where it was, in a run that was under way from its last validation; ``--minutes`` stops it
 in time. ``--draws`` and ``--arms`` do a part; two parts with other draws can run at the same time.
 ``--write`` trains nothing: it writes all that is done so far to NAME.csv and NAME_runs.csv in this
-folder, or in that of ``--to``. The study ``toy`` takes seconds, to try this script.
+folder, or in that of ``--to``. Nor does ``--cohort``: it writes the scans of a draw as a cohort
+folder, with which ``ssltut compare`` makes rows again (results/README.md). The study ``toy`` takes
+seconds, to try this script.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from ssltut.errors import ConfigError
 from ssltut.evaluation.compare import compare
 from ssltut.evaluation.record import RECORDS, read_rows
 from ssltut.files import cache_dir
-from ssltut.io.cohort_folder import read_cohort
+from ssltut.io.cohort_folder import read_cohort, write_cohort
 from ssltut.io.left_atrium import read_atrium
 from ssltut.seeding import rng_for
 from ssltut.synthetic.cohorts import synthetic_cohort
@@ -185,6 +187,12 @@ SETTINGS = {
     ]
     for name in BOUNDS
 }
+LENGTHS = {
+    f"{name} {steps} steps": Arm(name, config={"steps": steps, "validate_every": steps // 3})
+    for steps in (1200, 4800)
+    for name in BOUNDS
+}
+"""For the pair that SETTINGS chose, which is that of SMALL."""
 
 TABLE_OF_THE_PAPER = ("mean_teacher", "ua_mt", "cct", "mtc", "dtc")
 OTHERS = ("cps", "fixmatch", "urpc", "mc_net_plus", "bcp", "ss_net", "medl")
@@ -227,7 +235,9 @@ embedding matching. 600 steps of the slowest are 25 to 44 s.
 TOY = replace(SMALL, steps=4, patch=(16, 16, 16), depth=2, validate_every=2)
 
 STUDIES = {
-    "settings": Study(partial(hips, seed=500, test=40, draws=2, bone=True), 2, SETTINGS, SMALL),
+    "settings": Study(
+        partial(hips, seed=500, test=40, draws=2, bone=True), 2, SETTINGS | LENGTHS, SMALL
+    ),
     "bone": Study(partial(hips, seed=300, test=60, draws=10, bone=True), 10, WHOLE | PARTS, SMALL),
     "bones": Study(partial(hips, seed=300, test=60, draws=10, bone=False), 10, WHOLE, SMALL),
     "pelves": Study(partial(pelves, bone=False), 5, FEW, SMALL),
@@ -304,6 +314,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the real scans")
     parser.add_argument("--scans", type=int, help="make the scans first, in so many processes")
     parser.add_argument("--minutes", type=float, help="stop after")
+    parser.add_argument("--cohort", type=Path, help="write the scans of one draw to this folder")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--to", type=Path, default=RECORDS, help="folder of the record")
     parser.add_argument("--folder", type=Path, default=cache_dir() / "studies")
@@ -312,6 +323,10 @@ def main() -> None:
     study, folder = STUDIES[args.study], args.folder / args.study
     if args.write:
         write_record(study.rows(folder), args.study, list(study.arms), args.to)
+        return
+    if args.cohort:
+        draw = (args.draws or [0])[0]
+        write_cohort(study.cohort(draw, args.data), args.cohort)
         return
     if args.minutes is not None:
         stop_after(args.minutes)

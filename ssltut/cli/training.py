@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ssltut.data.cohort import Cohort
     from ssltut.training.config import TrainConfig
 
-SETTINGS = ("steps", "lr", "precision", "arch", "norm", "select", "randomise")
+SETTINGS = ("steps", "lr", "precision", "arch", "width", "norm", "select", "randomise")
 
 
 def train(args: argparse.Namespace) -> int:
@@ -198,6 +198,7 @@ def add_training(add: Add) -> None:
     add("--lr", type=float)
     add("--patch", type=int, nargs="+", help="patch side in voxels, or three sides")
     add("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d see slice by slice")
+    add("--width", type=int, help="channels of the first level of the network")
     add("--norm", help="batch (default), instance or group")
     add("--select", help="which weights: last (default), or of the best dice or hd95 on validation")
     add("--randomise", type=float, metavar="STRENGTH", help="domain randomisation, 0 (off) to 1")

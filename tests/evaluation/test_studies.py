@@ -5,12 +5,23 @@ from functools import partial
 from itertools import combinations
 
 import pytest
+import studies
+import torch
 from studies import STUDIES, Arm, Study, hips
 from toy import SMALL
 
+from ssltut.cli.main import main
 from ssltut.errors import ConfigError
-from ssltut.evaluation.record import recorded
+from ssltut.evaluation.record import read_rows, recorded
 from ssltut.methods.registry import METHODS
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def parts(cohort):
@@ -105,3 +116,27 @@ def test_an_arm_is_trained_once_and_written(tmp_path, capsys):
     assert rows["config"].nunique() == len(list(tmp_path.glob("*/rows/*.csv"))) == 2
     written = write_record(rows, "toy", list(toy.arms), tmp_path)
     assert len(recorded("toy", tmp_path)) == len(written) == len(rows)
+
+
+def test_the_command_line_makes_a_row_again_bit_for_bit(tmp_path, monkeypatch, one_thread):
+    """A draw written as a cohort folder, and ``ssltut compare`` with the settings of the study."""
+    toy = Study(
+        cohort=partial(hips, seed=600, test=1, draws=1, bone=True, size=16),
+        draws=1,
+        arms={name: Arm(name) for name in ("same_batch", "embedding_matching")},
+        config=replace(studies.SMALL, steps=4, patch=(16, 16, 16), validate_every=2),
+    )
+    monkeypatch.setitem(STUDIES, "toy", toy)
+    cohort, out = tmp_path / "cohort", tmp_path / "out"
+    monkeypatch.setattr("sys.argv", ["studies.py", "toy", "--cohort", str(cohort)])
+    studies.main()
+    for arm in toy.arms:
+        toy.run(tmp_path, 0, arm)
+    settings = "--steps 4 --lr 5e-3 --patch 16 --width 4 --precision 32-true --workers 0"
+    which = "--methods same_batch embedding_matching --budgets 4 --seeds 0 --published-split"
+    assert main(["compare", str(cohort), *which.split(), *settings.split(), "--out", str(out)]) == 0
+    made = toy.rows(tmp_path), read_rows(out / "results.csv")
+    key = ["method", "case", "class", "metric"]
+    ours, again = (rows.set_index(key)["value"] for rows in made)
+    assert len(ours) == len(again) > 0
+    assert ours.equals(again.reindex(ours.index))
