@@ -29,7 +29,6 @@ CAPTIONS = {
     "inspection": "uncertainty, embeddings, neighbours",
     "show": "pictures\nand widgets",
     "intake": "a folder of scans to a cohort",
-    "gallery": "pages of notebook 07",
     "cli": "the command ssltut",
 }
 FRAMED = {"methods": ("#fff6e6", "#ffe1b3"), "show": ("#eef7f1", "#cfe8d8")}

@@ -39,7 +39,6 @@ ROOMS = {
     "inspection": "Looking into a network",
     "show": "Views",
     "intake": "From a folder of scans to a cohort",
-    "gallery": "The pages of notebook 07",
     "cli": "The command line",
 }
 FIRST = (

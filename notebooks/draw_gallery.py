@@ -10,10 +10,11 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import gallery
+from gallery.pages import TERMS
 from PIL import Image, PngImagePlugin
 
-from ssltut import gallery, profile_named, synthetic_cohort
-from ssltut.gallery.pages import TERMS
+from ssltut import profile_named, synthetic_cohort
 from ssltut.show.static.pictures import Picture
 
 FIGURES = Path(__file__).resolve().parent / "figures" / "gallery"

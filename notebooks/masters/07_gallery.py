@@ -40,7 +40,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from ssltut import gallery, profile_named, read_cohort, show, synthetic_cohort
+from ssltut import profile_named, read_cohort, show, synthetic_cohort
 from ssltut.evaluation.record import COSTS, RECORDS, recorded
 from ssltut.methods.contract import FIDELITIES, IDEAS
 from ssltut.methods.registry import METHODS
@@ -72,10 +72,14 @@ def entries(*names: str) -> pd.DataFrame:
 
 # %%
 ships = profile == "class" and not (seed or cohort or bone or retrain)
+NOTEBOOKS = RECORDS.parent / "notebooks"
 
 @cache
-def book() -> gallery.Gallery:
+def book() -> "gallery.Gallery":
     """The gallery: mean teacher is trained, or found, and each page after it."""
+    sys.path.append(str(NOTEBOOKS))
+    import gallery
+
     config = gallery.short(P.train, seed)
     if profile == "class":
         config = replace(config, steps=60, validate_every=60)
@@ -86,10 +90,12 @@ pages = {}
 
 def draw(name: str, **options: float) -> object:
     """What a method does with one scan."""
-    file = RECORDS.parent / "notebooks" / "figures" / "gallery" / f"{name}.png"
+    file = NOTEBOOKS / "figures" / "gallery" / f"{name}.png"
     if ships and file.is_file():
         words = Image.open(file).info["Description"]
         return show.Picture(file.read_bytes(), alt=words)
+    if not NOTEBOOKS.is_dir():
+        return "This picture needs the project's folder notebooks/gallery."
     pages[name] = book().page(name, **options)
     return pages[name].picture()
 
@@ -232,7 +238,8 @@ draw("versemi")
 # %%
 for idea, meaning in IDEAS.items():
     print(f"{idea}: {meaning}")
-has = gallery.ideas()
+used = {m.title: [idea in m.ideas for idea in IDEAS] for m in METHODS.values()}
+has = pd.DataFrame(used, index=list(IDEAS)).T
 spent = cost.rename(index={name: m.title for name, m in METHODS.items()})
 spent = spent.reindex(has.index).dropna()
 has = has.loc[spent.index] if len(spent) else has
@@ -264,7 +271,7 @@ if out:
 #
 # **In the code:** [the list of methods](../ssltut/methods/registry.py),
 # [what a method is](../ssltut/methods/contract.py),
-# [the pictures](../ssltut/gallery/pictures.py)
+# [the pictures](../notebooks/gallery/pictures.py)
 #
 # **Sources:** each table names them; the review behind the families,
 # [Jiao et al. 2024](https://arxiv.org/abs/2207.14191)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import draw_gallery
 import pytest
+from gallery.pages import TERMS
 from matplotlib.figure import Figure
 from PIL import Image
 
 from ssltut import show
-from ssltut.gallery.pages import TERMS
 
 SHIPPED = sorted(draw_gallery.FIGURES.glob("*.png"))
 

@@ -42,7 +42,6 @@ ALL_LINES, CORE_LINES = 16_660, 12_433
 AROUND_THE_CORE = (
     "intake/",
     "methods/further/",
-    "gallery/",
     "synthetic/pelvis",
     "io/dicom",
     "io/public",

@@ -1,11 +1,11 @@
-"""The gallery of further methods: a page each, and which ideas they share."""
+"""The gallery of further methods in notebook 07, a page each."""
 
+from gallery.pages import Gallery, short
+from gallery.pictures import PICTURES
 from ssltut.data.cohort import Cohort
-from ssltut.gallery.pages import Gallery, ideas, short
-from ssltut.gallery.pictures import PICTURES
 from ssltut.training.config import TrainConfig
 
-__all__ = ["Gallery", "ideas", "open_gallery", "short"]
+__all__ = ["Gallery", "open_gallery", "short"]
 
 
 def open_gallery(cohort: Cohort, config: TrainConfig) -> Gallery:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gallery import measures
+from gallery.pages import Drawn, Page, array
 from ssltut.data.labels import LabelTable
-from ssltut.gallery import measures
-from ssltut.gallery.pages import Drawn, Page, array
 from ssltut.methods.further.c3s3 import fit
 from ssltut.methods.further.cad import displace, low_confidence
 from ssltut.methods.further.rpg import thin_label

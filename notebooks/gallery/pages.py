@@ -18,8 +18,8 @@ from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import FIDELITIES, IDEAS, Method, Nets, Progress
-from ssltut.methods.registry import METHODS, make_method
+from ssltut.methods.contract import FIDELITIES, Method, Nets, Progress
+from ssltut.methods.registry import make_method
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.slices import grid
 from ssltut.training.config import TrainConfig
@@ -236,9 +236,3 @@ class Page:
         table.insert(0, "fidelity", [run.method.fidelity for run in runs])
         dice = table["validation Dice"]
         return table.assign(**{"Dice against mean teacher": dice - dice.iloc[0]}).round(3)
-
-
-def ideas() -> pd.DataFrame:
-    """Which of ``IDEAS`` each method uses: a row for each method by its title, True or False."""
-    used = {m.title: {idea: idea in m.ideas for idea in IDEAS} for m in METHODS.values()}
-    return pd.DataFrame(used).T.astype(bool)

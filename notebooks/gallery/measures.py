@@ -15,9 +15,9 @@ from matplotlib.patches import Ellipse
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from gallery.pages import Drawn, Page, array
 from ssltut.data.batch import Batch, PatchLocation
 from ssltut.data.labels import LabelTable
-from ssltut.gallery.pages import Drawn, Page, array
 from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.further.adversarial import unit
 from ssltut.methods.further.evidence import dirichlet, fuse, opinion, reliability
