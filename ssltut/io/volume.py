@@ -13,8 +13,11 @@ import nibabel as nib
 import numpy as np
 
 from ssltut.errors import DataError, DataWarning, SsltutError
+from ssltut.options import Range
 
 MAX_VOXELS = 1_000_000_000
+VOXEL_SIZES = Range(0.01, 50.0)  # mm, of anything a hospital scans
+MAX_OFFSET = 10_000.0  # mm, of a scan's first voxel from the origin
 AGAIN = "download or export the file again"
 Note = Callable[[SsltutError | DataWarning], None]
 

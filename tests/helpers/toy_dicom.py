@@ -141,14 +141,55 @@ BAD_SERIES = {  # how to write it in a folder, and the words that must name the 
         "compressed as JPEG Lossless.*pylibjpeg",
     ),
     "no rescale": (lambda d: write_series(d, RescaleIntercept=None), "not HU"),
-    "slope NaN": (lambda d: write_series(d, RescaleSlope="nan"), "RescaleSlope is nan"),
+    "slope NaN": (
+        lambda d: write_series(d, RescaleSlope="nan"),
+        r"RescaleSlope is 'nan', expected 1 number from .* \(in 8 files, this is",
+    ),
     "slope 0": (lambda d: write_series(d, RescaleSlope=0), "RescaleSlope is 0"),
     "other units": (lambda d: write_series(d, RescaleType="US"), "not HU.*US"),
     "skewed axes": (
         lambda d: write_series(d, ImageOrientationPatient=[1, 0, 0, 0.3, 1, 0]),
         "not at right angles",
     ),
-    "pixels of no size": (lambda d: write_series(d, PixelSpacing=[0, 1]), "pixels of 0"),
+    "pixels of no size": (
+        lambda d: write_series(d, PixelSpacing=[0, 1]),
+        r"PixelSpacing is '0.0\\1.0', expected 2 numbers from 0.01 to 50 \(in 8",
+    ),
+}
+
+
+def raw(**texts: str):
+    """Writes ``texts`` as they are into slice 7, the last one, which no gap betrays."""
+
+    def change(k: int, data: pydicom.Dataset) -> None:
+        for name, text in texts.items():
+            value = (text + " " * (len(text) % 2)).encode()
+            vr = pydicom.datadict.dictionary_VR(name).removesuffix(" or SS")
+            element = (pydicom.tag.Tag(name), vr, len(value), value, 0, False, True)
+            if k == 7:
+                data[name] = pydicom.dataelem.RawDataElement(*element)
+
+    return change
+
+
+# A tag of one slice that cannot be: its name and text, and how the message goes on.
+BAD_TAGS = {
+    "text as position": ("ImagePositionPatient", "YES", "'YES', expected 3 numbers from"),
+    "one number as position": ("ImagePositionPatient", "0", "'0', expected 3 numbers"),
+    "a position that is not finite": ("ImagePositionPatient", r"0\0\nan", r"'0\\0\\nan', expec"),
+    "a position far away": ("ImagePositionPatient", r"0\0\1e30", ".* to 10000"),
+    "text as orientation": ("ImageOrientationPatient", "axial", "'axial', expected 6 numbers"),
+    "two numbers as orientation": ("ImageOrientationPatient", r"1\0", ".*expected 6 numbers"),
+    "huge directions": ("ImageOrientationPatient", r"9\0\0\0\1\0", ".* to 1.001"),
+    "infinite pixels": ("PixelSpacing", r"inf\inf", r"'inf\\inf', expected 2 numbers"),
+    "pixels of a kilometre": ("PixelSpacing", r"1e6\1e6", ".* to 50"),
+    "three pixel sizes": ("PixelSpacing", r"1\1\1", ".*expected 2 numbers"),
+    "text as intercept": ("RescaleIntercept", "none", "'none', expected 1 number"),
+    "six intercepts": ("RescaleIntercept", r"1\2\3\4\5\6", ".*expected 1 number"),
+    "text as frames": ("NumberOfFrames", "one", "'one', expected 1 whole number"),
+    "half a frame": ("NumberOfFrames", "1.5", ".*expected 1 whole number"),
+    "padding of three bytes": ("PixelPaddingValue", "abc", ".*expected 1 whole number"),
+    "control characters": ("RescaleSlope", "\x1b[2J", r"'\?\[2J', expected"),
 }
 
 

@@ -29,7 +29,10 @@ def series_in(folder: Path) -> tuple[list[Series], list]:
 
 
 def read(folder: Path) -> tuple[Volume | None, list]:
-    (series, *rest), findings = series_in(folder)
+    found, findings = series_in(folder)
+    if not found:
+        return None, findings
+    series, *rest = found
     assert not rest
     return read_series(series, findings.append), findings
 

@@ -1,0 +1,175 @@
+"""Read what a DICOM header says, once, into one record: numbers that are finite and in range, text.
+
+What a tag holds is judged by itself. A number that cannot be is a finding that names the tag and
+its value; the rest of the header is read nevertheless.
+"""
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pydicom
+
+from ssltut.errors import DataError, DataWarning
+from ssltut.io.volume import MAX_OFFSET, VOXEL_SIZES
+from ssltut.options import Range
+
+IDENTITY = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID")
+TEXTS = (*IDENTITY, "Modality", "ImageType", "BurnedInAnnotation", "RescaleType")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+AGAIN = "export the series again; until then it is left out"
+REPLACE = "export the file again, or take it out of the folder"
+
+
+class Numbers(NamedTuple):
+    """How many numbers a tag holds, and which they can be."""
+
+    n: int
+    bounds: Range
+    whole: bool = False
+
+    def __str__(self) -> str:
+        kind = "whole number" if self.whole else "number"
+        plural = "s" if self.n > 1 else ""
+        return f"{self.n} {kind}{plural} from {self.bounds.low:g} to {self.bounds.high:g}"
+
+
+SIDE = Numbers(1, Range(1, 2**16), True)
+PADDING = Numbers(1, Range(-(2**15), 2**16), True)
+NUMBERS = {
+    "ImageOrientationPatient": Numbers(6, Range(-1.001, 1.001)),  # cosines
+    "ImagePositionPatient": Numbers(3, Range(-MAX_OFFSET, MAX_OFFSET)),  # mm
+    "PixelSpacing": Numbers(2, VOXEL_SIZES),  # mm, down and across
+    "Rows": SIDE,
+    "Columns": SIDE,
+    "NumberOfFrames": Numbers(1, Range(0, 2**16), True),
+    "SamplesPerPixel": Numbers(1, Range(1, 4), True),
+    "RescaleSlope": Numbers(1, Range(-1e6, 1e6)),
+    "RescaleIntercept": Numbers(1, Range(-1e6, 1e6)),
+    "PixelPaddingValue": PADDING,
+    "PixelPaddingRangeLimit": PADDING,
+    "PixelRepresentation": Numbers(1, Range(0, 1), True),
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of one file. What it lacks is empty text, no numbers, or None."""
+
+    path: Path
+    patient: str  # the first identity it names: it groups, and is never written
+    study: str
+    series: str
+    modality: str
+    image_type: tuple[str, ...]  # in capitals
+    burned_in: bool  # text in the pixels
+    orientation: tuple[float, ...]  # directions along a row and down a column (LPS)
+    position: tuple[float, ...]  # mm of the patient (LPS)
+    spacing: tuple[float, ...]  # mm between rows, and between columns
+    rows: int | None
+    columns: int | None
+    frames: int
+    samples: int  # numbers a pixel
+    slope: float | None
+    intercept: float | None
+    unit: str  # of the rescaled numbers
+    padding: tuple[int, ...]  # the least and the largest stored number that stands for none
+    findings: tuple[DataError | DataWarning, ...]
+
+
+def read_header(path: Path) -> Header:
+    """The header of a file. Raises DataError when it cannot be read as DICOM at all."""
+    try:
+        size = path.stat().st_size
+        with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what pydicom warns of is judged here
+            data = pydicom.dcmread(
+                path, stop_before_pixels=True, specific_tags=[*TEXTS, *NUMBERS], force=True
+            )
+            text = {tag: text_of(data, tag) for tag in TEXTS}
+            findings: list[DataError | DataWarning] = []
+            numbers = {tag: numbers_of(data, tag, findings.append) for tag in NUMBERS}
+    except OSError as error:
+        what = f"the file cannot be opened ({error.strerror})"
+        raise DataError(what, fix="check the file and its permissions") from None
+    except Exception as error:  # pydicom raises errors of many kinds
+        what = f"the DICOM header cannot be read ({size} bytes: {type(error).__name__})"
+        raise DataError(what, fix=REPLACE) from None
+    if not len(data):
+        raise DataError(f"this is not a DICOM file ({size} bytes)", fix=REPLACE)
+    first = {tag: values[0] if values else None for tag, values in numbers.items()}
+    return Header(
+        path=path,
+        patient=next(filter(None, (text[tag] for tag in IDENTITY[:3])), ""),
+        study=text["StudyInstanceUID"],
+        series=text["SeriesInstanceUID"],
+        modality=text["Modality"],
+        image_type=tuple(text["ImageType"].upper().split("\\")),
+        burned_in=text["BurnedInAnnotation"].upper() == "YES",
+        orientation=numbers["ImageOrientationPatient"],
+        position=numbers["ImagePositionPatient"],
+        spacing=numbers["PixelSpacing"],
+        rows=_whole(first["Rows"]),
+        columns=_whole(first["Columns"]),
+        frames=_whole(first["NumberOfFrames"]) or 1,
+        samples=_whole(first["SamplesPerPixel"]) or 1,
+        slope=first["RescaleSlope"],
+        intercept=first["RescaleIntercept"],
+        unit=text["RescaleType"],
+        padding=_padding(first),
+        findings=tuple(findings),
+    )
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def _padding(first: dict[str, float | None]) -> tuple[int, ...]:
+    value, limit = _whole(first["PixelPaddingValue"]), _whole(first["PixelPaddingRangeLimit"])
+    if value is None:
+        return ()
+    ends = [value, value if limit is None else limit]
+    if first["PixelRepresentation"] == 1:  # some scanners write it unsigned beside signed pixels
+        ends = [end - 2**16 if end >= 2**15 else end for end in ends]
+    return min(ends), max(ends)
+
+
+def text_of(data: pydicom.Dataset, tag: str) -> str:
+    """What a tag holds, as text; several values stand between backslashes."""
+    try:
+        value = data.get(tag)
+    except Exception:  # pydicom cannot read it as what it should be: as it stands in the file
+        stored = data.get_item(tag)
+        value = bytes(getattr(stored, "value", None) or b"").decode("ascii", "replace")
+    several = isinstance(value, list | tuple | pydicom.multival.MultiValue)
+    parts = value if several else [value]
+    return "\\".join("" if part is None else str(part).strip(" \0") for part in parts)
+
+
+def numbers_of(
+    data: pydicom.Dataset, tag: str, note: Callable[[DataError | DataWarning], None]
+) -> tuple[float, ...]:
+    """The numbers of a tag of ``NUMBERS``; none where it lacks or is blank.
+
+    ``note`` gets a DataError, without the file, when they cannot be, and a DataWarning when they
+    are written with a decimal comma, which the standard forbids.
+    """
+    text, wanted = text_of(data, tag), NUMBERS[tag]
+    if not text.replace("\\", ""):
+        return ()
+    shown = "".join(c if c.isprintable() else "?" for c in text[:60])
+    parts = [part.strip().replace(",", ".") for part in text.split("\\")]
+    numbers = tuple(float(part) for part in parts if NUMBER.fullmatch(part))
+    can_be = all(wanted.bounds.holds(n) and not (wanted.whole and n % 1) for n in numbers)
+    if not len(parts) == len(numbers) == wanted.n or not can_be:
+        note(DataError(f"{tag} is '{shown}', expected {wanted}", fix=AGAIN))
+        return ()
+    if "," in text:
+        what = f"{tag} is '{shown}', with decimal commas: it is read as"
+        what += f" {' and '.join(f'{n:g}' for n in numbers)}"
+        note(DataWarning(what, fix="compare the size of the scan with the original"))
+    return numbers
