@@ -270,7 +270,11 @@ for which, labels in {"as predicted": prediction, "largest piece": largest}.item
 #
 # <details><summary>Hint</summary>Write down the four cases: truth empty or not, prediction empty or not. Which does the function
 # mix up?</details>
-# <details><summary>What it should look like</summary>Nothing predicted, nothing there: NaN (no score). Only one of the two: 0.</details>
+# <details><summary>What it should look like</summary>
+#
+# ![Truth and prediction as circles. Both there: Dice of their overlap. Only one of them: 0. Neither: no score.](figures/02_four_cases.png)
+#
+# </details>
 
 # %% tags=["solution"]
 def dice_of(prediction, truth):

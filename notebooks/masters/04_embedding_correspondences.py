@@ -356,7 +356,7 @@ show.grid(tiles, columns=3, alt=f"Coronal slice {y} of {target.id} in six tiles.
 #
 # <details><summary>What it should look like</summary>
 #
-# For the four voxels of the check: 1 mended, 1 broken.
+# ![The check's four voxels: one mended, one broken, two neither.](figures/04_four_voxels.png)
 #
 # </details>
 

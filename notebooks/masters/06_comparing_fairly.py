@@ -152,7 +152,7 @@ show.intervals(
 # </details>
 # <details><summary>What it should look like</summary>
 #
-# Three draws that all gain .02 have p = 0.25: of 8 signs, +++ and --- are as far.
+# ![Three draws of .02 under all signs: of 8 means, +++ and --- are as far from 0, so p is 0.25.](figures/06_eight_signs.png)
 #
 # </details>
 

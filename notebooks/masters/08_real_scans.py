@@ -178,7 +178,7 @@ print("open this over your scan in 3D Slicer or ITK-SNAP:", back.name)
 # </details>
 # <details><summary>What it should look like</summary>
 #
-# Five voxels of 1 mm, and five of 2 mm along x: 4 mm apart at the last voxel.
+# ![Five voxels of 1 mm and five of 2 mm: the last ones are 4 mm apart.](figures/08_two_grids.png)
 #
 # </details>
 

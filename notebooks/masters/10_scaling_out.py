@@ -120,7 +120,9 @@ show.lines(
 # </details>
 # <details><summary>What it should look like</summary>
 #
-# `finish([3, 1, 1, 1], 2)` is 3: one worker has the long job, the other the three short ones.
+# `finish([3, 1, 1, 1], 2)` is 3:
+#
+# ![Worker 1 has the long job, worker 2 the three short ones.](figures/10_queue.png)
 #
 # </details>
 

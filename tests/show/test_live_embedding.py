@@ -21,7 +21,7 @@ def test_principal_components_are_those_of_the_covariance():
     values, turn = np.linalg.eigh(np.cov(x.T))
     expected = (x - x.mean(0)) @ turn[:, :-3:-1]
     assert abs(points) == pytest.approx(abs(expected))
-    assert names[0] == f"component 1 ({values[-1] / values.sum():.0%} of the variance)"
+    assert names[0] == f"component 1: {values[-1] / values.sum():.0%} of variance"
 
 
 def test_other_maps_are_used_where_installed_and_asked_for_in_one_line(monkeypatch):

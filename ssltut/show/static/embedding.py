@@ -36,7 +36,7 @@ def flatten(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> tuple[np.
         # The sign is free: this one is the same on every machine.
         sign = np.sign(rows[np.arange(2), abs(rows[:2]).argmax(1)])
         shares = size**2 / max((size**2).sum(), 1e-12)
-        names = [f"component {k + 1} ({shares[k]:.0%} of the variance)" for k in range(2)]
+        names = [f"component {k + 1}: {shares[k]:.0%} of variance" for k in range(2)]
         return left[:, :2] * size[:2] * sign, names
     module, package = NEEDS[method]
     try:
