@@ -9,6 +9,7 @@ from ipywidgets import Widget
 from ssltut import show
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError
+from ssltut.show.live.scene3d import traces
 from ssltut.show.static.scene3d import answered_surface, arrange_matches, matches_figure
 
 
@@ -109,12 +110,26 @@ def test_a_surface_has_the_colours_of_the_answers_beneath_it(ball):
     assert found.vertices[found.said == 1, 0].max() < found.vertices[found.said == 2, 0].max()
     assert [mesh.name for mesh in found.drawn.meshes] == ["answer: hip bone", "answer: femur"]
     assert [mesh.colour for mesh in found.drawn.meshes] == list(HIP.colours[1:])
-    assert [text for text, _ in found.drawn.captions] == ["“hip bone”"]
+    ((text, place),) = found.drawn.captions
+    assert text == "“hip bone”"
+    assert place[0] < found.vertices[:, 0].min() - 2  # beside the bone, on the patch's side
+    assert place[2] == pytest.approx(found.vertices[found.said == 1, 2].mean(), abs=0.1)
     whole = answered_surface(ball.label, ball.label, 2, ball.spacing, HIP)
     assert whole.drawn.captions == []
     thin = np.zeros((9, 9, 9), np.uint8)
     thin[4, 2:7, 2:7] = 1  # nothing is left of it one voxel beneath
     assert set(answered_surface(thin, thin, 1, (1, 1, 1), HIP).said) == {1}
+
+
+def test_the_key_names_no_answer_that_nobody_finds(ball):
+    answer = cap(ball)
+    few = np.argwhere(answer == 2)[:2]
+    answer[tuple(few.T)] = 0
+    drawn = answered_surface(ball.label, answer, 2, ball.spacing, HIP).drawn
+    key = matches_figure(drawn, None).axes[0].get_legend()
+    expected = ["answer: hip bone", "answer: femur"]
+    assert [text.get_text() for text in key.get_texts()] == expected
+    assert [trace.name for trace in traces(drawn) if trace.showlegend] == expected
 
 
 def test_a_click_on_a_surface_says_truth_teacher_and_entropy(ball, lab):

@@ -71,15 +71,16 @@ def traces(scene: scene3d.MatchScene) -> "list[BaseTraceType]":
     import plotly.graph_objects as go
 
     # Through bones one sees the lines; without lines it is the bones that are looked at.
-    look: dict[str, Any] = (
-        {"opacity": 0.25} if scene.matches else {"opacity": 1.0, "showlegend": True}
-    )
-    shown: list[BaseTraceType] = [mesh_trace(mesh, **look) for mesh in scene.meshes]
+    opacity = 0.25 if scene.matches else 1.0
+    shown: list[BaseTraceType] = [
+        mesh_trace(mesh, opacity, showlegend=bool(mesh.name) and not scene.matches)
+        for mesh in scene.meshes
+    ]
     for (name, path), style in zip(scene.matches, scene3d.MATCHES, strict=False):
         x, y, z = path.astype(np.float32).T
         line = {"color": style["color"], "width": style["width"]}
         marker = {"size": 3, "symbol": style["symbol"]}
-        look = {"mode": "lines+markers", "connectgaps": False, "hoverinfo": "name"}
+        look: dict[str, Any] = {"mode": "lines+markers", "connectgaps": False, "hoverinfo": "name"}
         look["showlegend"] = bool(len(path))
         shown.append(go.Scatter3d(x=x, y=y, z=z, name=name, line=line, marker=marker, **look))
     low, high = scene3d.bounding_box(scene.meshes)

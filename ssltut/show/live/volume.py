@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from threading import Thread
 from types import ModuleType
 from typing import Any
 
+import ipywidgets
 import numpy as np
 from matplotlib.colors import to_hex
 from numpy.typing import ArrayLike
@@ -23,12 +24,14 @@ from ssltut.errors import ConfigError
 from ssltut.files import cache_dir
 from ssltut.show.frontends import chosen_by, frontend
 from ssltut.show.live.scene3d import layout, mesh_trace, plotly_widget
+from ssltut.show.live.widgets import beside
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.scene3d import POINT, VolumeScene, volume_figure
 from ssltut.show.static.slices import check_shapes
 
 # The best first: image, labels and points; the same; surfaces and points. plotly is always there.
 VIEWERS = ("itkwidgets", "k3d", "plotly")
+SIZE = {"width": 580, "height": 480}  # pixels of a viewer: with the front view it fits a laptop
 HOSTS = ("cdn.jsdelivr.net", "lib.imjoy.io")  # two of those that itkwidgets loads its scripts from
 EXTENSION = "imjoy-jupyterlab-extension"  # of itkwidgets
 
@@ -70,8 +73,10 @@ class VolumePicture(Picture):
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        display(Picture(self.png, self.alt, role="beside"))
         names, why = candidates()
+        # itkwidgets may stay blank without an error; under any other viewer the picture is hidden
+        role = "beside" if names[0] == "itkwidgets" else "still"
+        display(Picture(self.png, self.alt, role=role))
         for name in names:
             try:
                 OPENERS[name](self.scene)
@@ -187,13 +192,22 @@ def open_itkwidgets(scene: VolumeScene) -> None:
         itk_view()(**layers)
 
 
+def with_front(viewer: ipywidgets.DOMWidget, scene: VolumeScene) -> ipywidgets.HBox:
+    """A viewer, and beside it the scan from the front, which a viewer of surfaces cannot show."""
+    front = picture(
+        volume_figure(replace(scene, label=None), None), f"{scene.shows}, from the front"
+    )
+    return beside([viewer], [ipywidgets.HTML(front._repr_mimebundle_()[0]["text/html"])])
+
+
 def open_k3d(scene: VolumeScene) -> None:
     """Image, surfaces and points by k3d, which brings its own scripts."""
     import k3d
     from IPython.display import display
 
     shape, spacing = np.array(scene.image.shape), np.array(scene.spacing, float)
-    plot = k3d.plot(camera_auto_fit=False, grid_visible=False, height=480)
+    plot = k3d.plot(camera_auto_fit=False, grid_visible=False, height=SIZE["height"])
+    plot.layout.width = f"{SIZE['width']}px"
     bounds = np.stack([-0.5 * spacing, (shape - 0.5) * spacing], -1).ravel()
     low, high = np.percentile(scene.image, (60, 99.8))
     grey = {"color_range": [float(low), float(max(high, low + 1e-6))], "alpha_coef": 8}
@@ -210,7 +224,7 @@ def open_k3d(scene: VolumeScene) -> None:
     x, y, z = size / 2
     # From the front: where the camera stands, what it looks at, and what is up.
     plot.camera = [float(v) for v in (x, y + 1.6 * size.max(), z, x, y, z, 0, 0, 1)]
-    display(plot)
+    display(with_front(plot, scene))
 
 
 def packed(colour: str) -> int:
@@ -231,7 +245,7 @@ def open_plotly(scene: VolumeScene) -> None:
     if not traces:
         fix = "install itkwidgets or k3d to see an image alone"
         raise ConfigError("there is neither a label nor a point to draw", where="plotly", fix=fix)
-    display(plotly_widget(traces, layout(None)))
+    display(with_front(plotly_widget(traces, layout(None) | SIZE), scene))
 
 
 OPENERS: dict[str, Callable[[VolumeScene], None]] = {

@@ -128,16 +128,26 @@ def answered_surface(
     voxels = nearest[(slice(None), *at.T)].T
     said = np.asarray(answer)[tuple(voxels.T)].astype(int)
     of_faces = np.median(said[mesh.faces], axis=1)
-    middle = mesh.vertices.mean(0)
     meshes, captions = [], []
     for c in np.unique(of_faces).astype(int):
         colour = table.colours[c] if c else "#777777"  # black would hide the shape
-        name = f"answer: {table.names[c]}"
+        seen = np.mean(of_faces == c) > 0.02  # the key names no answer that nobody finds
+        name = f"answer: {table.names[c]}" if seen else ""
         meshes.append(Mesh(mesh.vertices, mesh.faces[of_faces == c], colour, name))
-        if c != class_id and np.mean(of_faces == c) > 0.02:
-            aside = mesh.vertices[said == c].mean(0) - middle
-            captions.append((f"“{table.names[c]}”", middle + 2.4 * aside))
+        if seen and c != class_id:
+            captions.append((f"“{table.names[c]}”", beside_patch(mesh.vertices, said == c)))
     return AnsweredSurface(mesh.vertices, voxels, said, MatchScene(meshes, [], captions))
+
+
+def beside_patch(vertices: np.ndarray, patch: np.ndarray) -> np.ndarray:
+    """A place (3,) for the name of ``patch`` (V,) bool: at its height, beside the bone."""
+    place = vertices[patch].mean(0)
+    away = np.abs(vertices[:, 2] - place[2])
+    x = vertices[away <= np.quantile(away, 0.2), 0]
+    right = place[0] > (x.min() + x.max()) / 2
+    room = 0.25 * np.ptp(vertices[:, 0])
+    place[0] = x.max() + room if right else x.min() - room
+    return place
 
 
 def bounding_box(meshes: Sequence[Mesh]) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +206,7 @@ def draw_matches(fig: Figure, scene: MatchScene, box: Box = WHOLE, ncols: int = 
 
 def draw_meshes(ax: Any, meshes: Sequence[Mesh], *, pale: float = 0, named: bool = False) -> None:
     """Shaded meshes with a bar of 50 mm, the patient's sides, and entries of a key if ``named``."""
-    for mesh in meshes if named else ():
+    for mesh in (mesh for mesh in meshes if named and mesh.name):
         ax.plot([], [], [], ls="", marker="s", ms=12, mec="black", c=mesh.colour, label=mesh.name)
     # all in one collection, so that the near ones hide the far ones
     faces = np.concatenate([mesh.vertices[mesh.faces][:, ::-1] for mesh in meshes])
