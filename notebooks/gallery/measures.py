@@ -25,7 +25,7 @@ from ssltut.methods.further.self_paced import meta_label, self_paced_weights
 from ssltut.methods.further.transmedseg import gap_and_covariance
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.show.static.pictures import DASHES, SERIES, styled
-from ssltut.show.static.slices import Scene, colour_scale, draw_plane
+from ssltut.show.static.slices import HALO, Scene, colour_scale, draw_plane
 
 BLACK = "#000000"
 Curve = tuple[Tensor, Tensor]
@@ -137,7 +137,7 @@ def pairs_figure(
     right.plot(*points, ls="", marker="|", color="black", ms=18, mew=2, label="the pairs, now")
     right.set(title="easy pairs first", xlabel="loss of the pair", ylabel="weight")
     right.set_ylim(-0.03, 1.05)
-    right.legend()
+    right.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=2, columnspacing=1)
     return fig
 
 
@@ -251,8 +251,10 @@ def transport_figure(
     axes = {"x": "x", "y": "y", "hue": "class", "style": "scan", "palette": colours}
     markers = {"labelled": "o", "unlabelled": "X"}
     sns.scatterplot(points, ax=ax, markers=markers, s=36, alpha=0.6, **axes)
-    for shift, dashes, colour in zip(shifts, DASHES, colours.values(), strict=False):
+    for shift, dashes, (name, colour) in zip(shifts, DASHES, colours.items(), strict=False):
         draw_shift(ax, shift, {"ec": colour, "ls": dashes})
+        at = tuple(shift[0].tolist())
+        ax.annotate(name, at, (0, 12), textcoords="offset points", path_effects=HALO, color="white")
     low, high = points[["x", "y"]].quantile([0.02, 0.98]).to_numpy()
     left, bottom = low - 0.15 * (high - low)
     ax.set(xlim=(left, high[0] + low[0] - left), ylim=(bottom, high[1] + low[1] - bottom))
