@@ -18,6 +18,7 @@ from nibabel.volumeutils import array_from_file
 
 from ssltut.data.case import spacing_of
 from ssltut.errors import ConfigError, DataError, DataWarning
+from ssltut.files import check_regular
 from ssltut.io.volume import AGAIN, MAX_VOXELS, Note, Volume, as_ras, as_stored, collecting, in_mm
 
 MAX_FLATNESS = 10
@@ -62,9 +63,7 @@ def read_volume(
 
 def read_header(path: Path) -> nib.Nifti1Header:
     """The header as it is in the file. Raises DataError for what is no single 3D volume."""
-    if not path.is_file():
-        what = "this is a folder, not a NIfTI file" if path.is_dir() else "there is no such file"
-        raise DataError(what, fix="check the path")
+    check_regular(path)
     if not (size := path.stat().st_size):
         raise DataError("the file is empty (0 bytes)", fix=AGAIN)
     try:

@@ -17,6 +17,7 @@ import numpy as np
 import pydicom
 
 from ssltut.errors import DataError, DataWarning
+from ssltut.files import check_regular
 from ssltut.io.dicom_header import Header, read_header
 from ssltut.io.volume import MAX_VOXELS, Note, Volume, as_ras, as_stored, collecting, strict
 
@@ -50,8 +51,9 @@ def is_dicom(path: Path) -> bool:
     if path.suffix.lower() in (".dcm", ".ima"):
         return True
     try:
+        check_regular(path)
         return pydicom.misc.is_dicom(path)
-    except OSError:  # it may be one, and is refused by name later
+    except (DataError, OSError):  # it may be one, and is refused by name later
         return True
 
 

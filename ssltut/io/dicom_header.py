@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pydicom
 
 from ssltut.errors import DataError, DataWarning
+from ssltut.files import check_regular
 from ssltut.io.volume import MAX_OFFSET, VOXEL_SIZES
 from ssltut.options import Range
 
@@ -82,6 +83,7 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """The header of a file. Raises DataError when it cannot be read as DICOM at all."""
+    check_regular(path)
     try:
         size = path.stat().st_size
         with pydicom.config.disable_value_validation(), warnings.catch_warnings():

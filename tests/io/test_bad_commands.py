@@ -135,3 +135,37 @@ def test_a_full_disk(material: Path, name: str) -> None:
     ), err
     assert "Next: " in err[0]
     assert contents(material) == before
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["pipe", "pipe.dcm", "pipe.nii.gz", "notes.txt"])
+def test_a_fifo_in_a_folder_is_named_and_never_waited_for(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    save(tmp_path / "in" / "a.nii.gz")
+    os.mkfifo(tmp_path / "in" / name)
+    for words in (
+        ["ingest", tmp_path / "in", "--out", tmp_path / "out"],
+        ["verify", tmp_path / "in"],
+    ):
+        code, out, err = command(*words)
+        assert code == 1
+        assert f"{name}: this is a FIFO, not a file" in out + "\n".join(err)
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 1
+    code, _, err = command("predict", "run", tmp_path / "in" / name, "--out", tmp_path / "p")
+    assert code == 2
+    assert "this is a FIFO" in err[-1]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("place", ["labels/a.nii.gz", "images/a.nii.gz", "split.json"])
+def test_a_fifo_in_a_cohort_is_named_and_never_waited_for(tmp_path: Path, place: str) -> None:
+    for kind in ("images", "labels"):
+        (tmp_path / "in" / kind).mkdir(parents=True)
+        for i in "abc":
+            save(tmp_path / "in" / kind / f"{i}.nii.gz", np.full((4, 4, 4), ord(i), np.int16))
+    (tmp_path / "in" / place).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "in" / place)
+    for words in (["verify", tmp_path / "in"], ["train", tmp_path / "in", "--out", tmp_path / "r"]):
+        code, out, err = command(*words)
+        assert code in (1, 2)
+        assert f"{place}: this is a FIFO, not a file" in out + "\n".join(err)

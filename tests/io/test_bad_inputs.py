@@ -66,7 +66,7 @@ IMAGES = IN_A_FOLDER | {
         "3D image of .5, 6, 1. voxels.*single slice",
     ),
     "colour": (lambda d: save(d / "s.nii", datatype=128, bitpix=24), "data type 128"),
-    "cannot be opened": (looped, "no such file"),
+    "cannot be opened": (looped, "this is a link to nothing .Too many levels"),
 }
 
 

@@ -110,7 +110,7 @@ def test_a_failure_leaves_no_half_written_folder(tmp_path):
         (
             lambda f: (f / "cases.json").write_bytes(b"\xff\xfe\x00"),
             DataError,
-            r"cases\.json: not valid JSON",
+            r"cases\.json: the file is no text in UTF-8",
         ),
         (lambda f: change(f, patients=["p"]), DataError, "patients is not a table"),
         (lambda f: change(f, table="knee"), ConfigError, "no label table 'knee'"),
