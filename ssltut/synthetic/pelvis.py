@@ -11,10 +11,10 @@ import numpy as np
 from ssltut.data.case import Case
 from ssltut.errors import ConfigError
 from ssltut.seeding import rng_for
-from ssltut.synthetic.abdomen import add_abdomen, add_distractor
 from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng, Scanner, draw, draw_pathology, meta_of
 from ssltut.synthetic.bones import Hip, femur, turn_leg
-from ssltut.synthetic.pelvic_bones import add_skeleton, whole_hip_bone
+from ssltut.synthetic.pelvis_abdomen import add_abdomen, add_distractor
+from ssltut.synthetic.pelvis_bones import add_skeleton, whole_hip_bone
 from ssltut.synthetic.scanner import add_metal, simulate_scanner
 from ssltut.synthetic.shapes import (
     Distance,

@@ -6,9 +6,9 @@ from scipy import ndimage
 
 from ssltut.errors import ConfigError
 from ssltut.synthetic import pelvis
-from ssltut.synthetic.abdomen import add_abdomen
 from ssltut.synthetic.anatomy import Anatomy, Pathology, draw
 from ssltut.synthetic.pelvis import make_pelvis, socket_factor
+from ssltut.synthetic.pelvis_abdomen import add_abdomen
 from ssltut.synthetic.shapes import ball
 from ssltut.synthetic.tissues import Canvas
 
