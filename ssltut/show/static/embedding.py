@@ -1,7 +1,6 @@
 """The embedding map: voxels as points of a plane, by class, by reliability, by right and wrong."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 
 import numpy as np
@@ -63,16 +62,6 @@ class EmbeddingMap:
     panels: dict[str, tuple[np.ndarray, LabelTable]]
     voxels: np.ndarray
 
-    @cached_property
-    def size(self) -> float:
-        """Marker area in points²: fewer voxels get larger ones."""
-        return float(np.clip(12000 / len(self.points), 8, 50))
-
-    def colours(self, panel: str) -> list[str]:
-        """Of each value; background is black on a scan, grey on paper."""
-        _, table = self.panels[panel]
-        return list(table.colours) if panel != "class" else ["#999999", *table.colours[1:]]
-
     def describe(self, index: int) -> str:
         """What is known of a point, in words."""
         known = ", ".join(table.names[values[index]] for values, table in self.panels.values())
@@ -82,12 +71,14 @@ class EmbeddingMap:
 def draw_panel(ax: Axes, embedding_map: EmbeddingMap, panel: str) -> None:
     """Each value with its colour and its marker, the rarest on top."""
     values, table = embedding_map.panels[panel]
+    # Background is black on a scan, grey on paper; fewer voxels get larger marks.
+    colours = ["#999999", *table.colours[1:]] if panel == "class" else table.colours
+    size = float(np.clip(12000 / len(values), 8, 50))  # points²
     present, counts = np.unique(values, return_counts=True)
     for k in np.argsort(-counts, kind="stable"):
         c = present[k]
         x, y = embedding_map.points[values == c].T
-        colour, marker = embedding_map.colours(panel)[c], MARKERS[c % len(MARKERS)]
-        look = {"s": embedding_map.size, "color": colour, "marker": marker, "alpha": 0.75}
+        look = {"s": size, "color": colours[c], "marker": MARKERS[c % len(MARKERS)], "alpha": 0.75}
         look |= {"linewidths": 0.5, "edgecolors": "#333333"}
         ax.scatter(x, y, label=f"{table.names[c]} ({counts[k]})", **look)
     title = "by class" if panel == "class" else f"{table.names[0]} or {table.names[1]}"

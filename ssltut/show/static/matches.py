@@ -52,9 +52,6 @@ class EmbeddedScan:
         return Scene(self.image, self.spacing, window=self.window, **layers)
 
 
-Scans = Mapping[str, EmbeddedScan]
-
-
 class Question(NamedTuple):
     """What decides a match.
 
@@ -117,7 +114,11 @@ class MatchFinder:
     """
 
     def __init__(
-        self, target: EmbeddedScan, labelled: Scans, n_classes: int, references: int = 120
+        self,
+        target: EmbeddedScan,
+        labelled: Mapping[str, EmbeddedScan],
+        n_classes: int,
+        references: int = 120,
     ) -> None:
         if not labelled:
             problem = "there is no labelled scan to look for matches in"
@@ -247,13 +248,10 @@ def correspondence_figure(
         fig.text(0.01, bottom + 0.365, heading, fontsize=14, weight="bold")
     draw_answers(fig.add_axes((0.73, 0.5, 0.26, 0.4)), table, match)
     scene3d.draw_matches(fig, lined, box=(0.71, 0.12, 0.28, 0.34), ncols=1)
-    bar: dict[str, Any] = {
-        "cax": fig.add_axes((0.42, 0.05, 0.2, 0.02)),
-        "orientation": "horizontal",
-    }
     low = match.alike.max() - reference.top  # the bar has the kernel's own values at its ends
-    bar |= {"ticks": [0, reference.top], "format": lambda v, _: f"{v + low:.3f}"}
-    fig.colorbar(colour_scale(reference), **bar)
+    ends: dict[str, Any] = {"ticks": [0, reference.top], "format": lambda v, _: f"{v + low:.3f}"}
+    bar = fig.add_axes((0.42, 0.05, 0.2, 0.02))
+    fig.colorbar(colour_scale(reference), cax=bar, orientation="horizontal", **ends)
     fig.text(0.01, 0.05, f"{match.question.kernel} of the most similar quarter of the scan:")
     if title:
         fig.suptitle(title, x=0.01, ha="left", fontsize=18)
