@@ -86,37 +86,58 @@ def vectors_of(run: Run, case: Case) -> Vectors:
 
 
 def places_of(case: Case, moved: tuple[float, ...] = (0.0, 0.0, 0.0)) -> Tensor:
-    """Where every voxel lies in its scan, were the crop ``moved`` by so many mm along each axis."""
-    sides = np.array(case.image.shape) * case.spacing
-    x, y, z = 0.5 - np.array(moved) / sides
-    side = case.meta["anatomy"]["side"]
-    return matching.place_vectors([PatchLocation(case.patient, side, (x, y, z))], case.image.shape)
+    """Where every voxel lies in its scan, were the crop ``moved`` by so many mm along each axis.
+
+    A scan of both hips has a left and a right half, as its patches have in training.
+    """
+    shape = case.image.shape
+    x, y, z = 0.5 - np.array(moved) / (np.array(shape) * case.spacing)
+    left, right = (
+        matching.place_vectors([PatchLocation(case.patient, side, (x, y, z))], shape)
+        for side in ("left", "right")
+    )
+    if "anatomy" in case.meta:
+        return right if case.meta["anatomy"]["side"] == "right" else left
+    # In RAS+ the first index grows to the right.
+    index = torch.arange(shape[0]).repeat_interleave(shape[1] * shape[2])
+    is_right = 2 * index + 1 > shape[0]
+    return torch.where(is_right[:, None], right, left)
 
 
 def bank_of(run: Run, cases: list[Case], seed: int) -> Bank:
     """References of the labelled scans: on surfaces and anywhere, as in ``NeighbourVote``."""
-    voters, labels, published = [], [], []
-    for case in cases:
-        y = torch.as_tensor(np.asarray(case.label).astype(np.int64))[None]
-        vectors, shell = vectors_of(run, case), matching.surface_shell(y, LOOKS.band)
-        anywhere = torch.ones_like(shell)
+    count = run.table.n_classes
+    return joined([references_of(case, vectors_of(run, case), count, seed) for case in cases])
 
-        def drawn(region: Tensor, k: int, redraws: int, case: Case = case, y: Tensor = y) -> Tensor:
-            draws = generator_for("cpu", seed, case.id, k)
-            count = run.table.n_classes
-            found = matching.draw_references(
-                y, region, count, k=k, redraws=redraws, generator=draws
-            )
-            return found.voxels
 
-        surface = drawn(shell, LOOKS.k, LOOKS.redraws).flatten()
-        inside = drawn(anywhere, LOOKS.interior, 1).flatten()
-        index = torch.cat([surface, inside])
-        voters.append(vectors.at(index))
-        labels.append(y.flatten()[index])
-        published.append(vectors.embedding[drawn(shell, 16, 5)])
-    joined = Vectors(*(torch.cat(parts) for parts in zip(*voters, strict=True)))
-    return Bank(joined, torch.cat(labels), torch.cat(published, dim=1))
+def references_of(case: Case, vectors: Vectors, n_classes: int, seed: int) -> Bank:
+    """References of one labelled scan, as many of each class."""
+    y = labels_of(case)[None]
+    shell = matching.surface_shell(y, LOOKS.band)
+
+    def drawn(region: Tensor, k: int, redraws: int) -> Tensor:
+        draws = generator_for("cpu", seed, case.id, k)
+        found = matching.draw_references(
+            y, region, n_classes, k=k, redraws=redraws, generator=draws
+        )
+        return found.voxels
+
+    surface = drawn(shell, LOOKS.k, LOOKS.redraws).flatten()
+    inside = drawn(torch.ones_like(shell), LOOKS.interior, 1).flatten()
+    index = torch.cat([surface, inside])
+    return Bank(vectors.at(index), y.flatten()[index], vectors.embedding[drawn(shell, 16, 5)])
+
+
+def labels_of(case: Case) -> Tensor:
+    """The label of a scan that has one, int64."""
+    return torch.as_tensor(np.asarray(case.label).astype(np.int64))
+
+
+def joined(banks: list[Bank]) -> Bank:
+    """The references of several scans."""
+    vectors, labels, published = zip(*banks, strict=True)
+    together = Vectors(*(torch.cat(parts) for parts in zip(*vectors, strict=True)))
+    return Bank(together, torch.cat(labels), torch.cat(published, dim=1))
 
 
 def votes(bank: Bank, looks: Tensor | None, place: Tensor | None, n_classes: int) -> Tensor:
@@ -164,7 +185,7 @@ def ask(run: Run, case: Case, bank: Bank, seed: int) -> pd.DataFrame:
         "regions": region >= FLOOR * log(run.table.n_classes),
         "rims": alone >= quantile_threshold(alone, RIMS),
     }
-    truth = torch.as_tensor(np.asarray(case.label).astype(np.int64)).flatten()
+    truth = labels_of(case).flatten()
     teacher = torch.from_numpy(found.probabilities.argmax(0)).flatten()
     vectors, rows = vectors_of(run, case), []
     for place, mask in places.items():

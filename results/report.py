@@ -8,8 +8,9 @@ figures go to results/figures/.
 import re
 
 import pandas as pd
+from real_hips import summary
 from studies import STUDIES
-from tables import fidelities
+from tables import fidelities, lines_of
 from tables import study as table_of
 
 from ssltut import show
@@ -37,6 +38,8 @@ def rows_of(study: str) -> pd.DataFrame | None:
 
 def block(study: str, metric: str) -> str:
     """The table of a study for the page."""
+    if study == "real_hips":
+        return asked_on_real_hips()
     rows = rows_of(study)
     if rows is None:
         return NOTHING_YET
@@ -45,6 +48,20 @@ def block(study: str, metric: str) -> str:
     draws, scans = rows["seed"].nunique(), rows["case"].nunique()
     made = f"`results/{study}.csv`: {draws} draws, {scans} test scans"
     return f"{table}\n\n({made}; `python results/studies.py {study}`.)"
+
+
+def asked_on_real_hips() -> str:
+    """Who is right in uncertain regions of real pelves, for the page."""
+    found = pd.read_csv(RECORDS / "real_hips.csv", keep_default_na=False)
+    shares = ["right", "says bone", "right on bone", "right on the rest"]
+    head = ["rule", "references", *shares, "scans where it beats the teacher"]
+    lines = []
+    for (rule, references), row in summary(found).iterrows():
+        means = [f"{row[name]:.2f}" for name in shares]
+        lines.append([rule, references, *means, f"{row['better']:.0f} of {row['scans']:.0f}"])
+    folds, truth = found["fold"].nunique(), found["bone"].mean()
+    made = f"`results/real_hips.csv`, folds: {folds}; in truth {truth:.2f} of the voxels are bone"
+    return f"{lines_of(head, lines)}\n\n({made}; `python results/real_hips.py --data FOLDER`.)"
 
 
 def page(text: str) -> str:
