@@ -14,6 +14,8 @@ import pages
 import printing
 from nbconvert.filters import markdown2html
 
+from ssltut.text import markup
+
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "cheat-sheet.md"
 TARGET = HERE / "cheat-sheet.html"
@@ -43,14 +45,15 @@ def sheet(text: str, diagram: str) -> str:
     picture = re.search(r"!\[(.*?)\]\(", title, re.DOTALL)
     assert heading, "the source has no title"
     assert picture, "the source has no picture with words for it"
-    label = picture[1].replace('"', "&quot;")
-    drawing = diagram.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    label, name = markup(" ".join(picture[1].split())), markup(heading[1])
+    start = f'<svg role="img" aria-label="{label}" '
+    drawing = diagram.replace("<svg ", start, 1)
     parts = [f"<section>{markdown2html(pages.prose('## ' + part))}</section>" for part in sections]
     body = re.sub(r'<a class="anchor-link".*?</a>', "", "\n".join(parts))
     body = re.sub(r"(--\w+)", r'<span class="option">\1</span>', body)  # no break after a dash
-    head = f'<meta charset="utf-8"><title>{heading[1]}</title><style>{STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>'
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n<h1>{heading[1]}</h1>\n'
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n<h1>{name}</h1>\n'
         f'<div class="diagram">{drawing}</div>\n<main>\n{body}\n</main>\n</body>\n</html>\n'
     )
 

@@ -3,7 +3,6 @@
 import re
 import sys
 from functools import partial
-from html import escape
 from pathlib import Path
 from tomllib import loads
 
@@ -12,6 +11,8 @@ from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.highlighting import lexers
 from sphinx.writers.html5 import HTML5Translator as HTMLTranslator
+
+from ssltut.text import markup
 
 HERE = Path(__file__).resolve().parent
 ROOT = next(folder for folder in HERE.parents if (folder / "pyproject.toml").is_file())
@@ -94,7 +95,9 @@ def setup(app: Sphinx) -> None:
 
     def draw(translator: HTMLTranslator, node: Element, *, block: bool) -> None:
         tex = node.astext()
-        translator.body.append(formula(tex, block=block) or f"<code>{escape(tex)}</code>")
+        translator.body.append(
+            formula(tex, block=block) or f"<code>{markup(' '.join(tex.split()))}</code>"
+        )
         raise SkipNode
 
     inline = partial(draw, block=False)

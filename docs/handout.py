@@ -8,7 +8,6 @@ today's solutions, else they are run first.
 
 import argparse
 import base64
-import html
 import re
 import shutil
 import sys
@@ -26,6 +25,8 @@ import tour
 import website
 from nbconvert.filters import markdown2html
 from rules import DETAILS
+
+from ssltut.text import markup
 
 ROOT = Path(__file__).resolve().parents[1]
 CHOSEN = ("00", "01", "02", "03", "04", "05")
@@ -144,13 +145,13 @@ def rendered(text: str) -> str:
 
 def image(picture: Picture) -> str:
     data = base64.b64encode(base64.b64decode(picture.png)).decode()
-    alt = html.escape(picture.alt, quote=True)
+    alt = markup(picture.alt)
     return f'<img class="picture" alt="{alt}" src="data:image/png;base64,{data}">'
 
 
 def whole(title: str, style: str, body: str) -> str:
     """An HTML page that needs nothing but itself."""
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{style}</style>'
+    head = f'<meta charset="utf-8"><title>{markup(title)}</title><style>{style}</style>'
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body></html>\n'
     )
@@ -159,7 +160,7 @@ def whole(title: str, style: str, body: str) -> str:
 def slide(where: str, heading: str, body: str, answer: str = "", kind: str = "") -> str:
     """One slide; the answer is folded on a screen and open on paper."""
     folded = f"<details><summary>So?</summary>{rendered(answer)}</details>" if answer else ""
-    top = f'<p class="where">{html.escape(where)}</p><h2>{html.escape(heading)}</h2>'
+    top = f'<p class="where">{markup(where)}</p><h2>{markup(heading)}</h2>'
     return f'<section class="{kind}">{top}\n{body}\n{folded}</section>'
 
 
@@ -168,7 +169,7 @@ def slides_of(parts: list[Part]) -> list[str]:
     name, found = parts[0].heading, []
     for part in parts:
         if part.kind == "title":
-            text = f"<h1>{html.escape(name)}</h1>{rendered(part.text)}"
+            text = f"<h1>{markup(name)}</h1>{rendered(part.text)}"
             found.append(f'<section class="middle">{text}</section>')
         elif part.kind == "question":
             body = rendered(part.text)
@@ -185,7 +186,7 @@ def handout_of(parts: list[Part]) -> tuple[str, str]:
     """(pages, answers) of one notebook."""
     name, found, answers = parts[0].heading, [], []
     for part in parts:
-        heading = html.escape(part.heading)
+        heading = markup(part.heading)
         if part.kind == "title":
             found.append(f"<h1>{heading}</h1>{rendered(part.text)}")
         elif part.kind == "section":
@@ -196,7 +197,7 @@ def handout_of(parts: list[Part]) -> tuple[str, str]:
             text = f"<h3>{heading}</h3>{rendered(part.text)}{lines}"
             found.append(f'<div class="question">{text}</div>')
         if part.answer:
-            answers.append(f"<h3>{html.escape(name)}: {heading}</h3>{rendered(part.answer)}")
+            answers.append(f"<h3>{markup(name)}: {heading}</h3>{rendered(part.answer)}")
     return "\n".join(found), "\n".join(answers)
 
 

@@ -3,7 +3,6 @@ formulas drawn by matplotlib.
 """
 
 import base64
-import html
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -18,6 +17,8 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from PIL import Image
 from pygments.formatters import HtmlFormatter
+
+from ssltut.text import markup
 
 STYLE = """
 body { font: 17px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 60rem }
@@ -69,7 +70,7 @@ def page(title: str, body: str) -> str:
     """A whole HTML page."""
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width,'
-        f' initial-scale=1"><title>{html.escape(title)}</title>'
+        f' initial-scale=1"><title>{markup(title)}</title>'
     )
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}<style>{STYLE}</style></head>\n'
@@ -113,7 +114,7 @@ def glossary_page(text: str) -> str:
 def _figure(found: re.Match) -> str:
     """A picture of the text, inside the page."""
     picture = base64.b64encode((FIGURES / found[2]).read_bytes()).decode()
-    return f'<img alt="{html.escape(found[1])}" src="data:image/png;base64,{picture}">'
+    return f'<img alt="{markup(found[1])}" src="data:image/png;base64,{picture}">'
 
 
 def _formula(found: re.Match) -> str:
@@ -136,7 +137,7 @@ def formula(tex: str, *, block: bool = False) -> str:
     picture = base64.b64encode(buffer.getvalue()).decode()
     style = "display:block;margin:1rem auto" if block else f"vertical-align:-{depth:.1f}pt"
     return (
-        f'<img class="formula" alt="{html.escape(tex)}" style="{style}"'
+        f'<img class="formula" alt="{markup(tex)}" style="{style}"'
         f' src="data:image/svg+xml;base64,{picture}">'
     )
 
@@ -160,7 +161,7 @@ def index_page(cards: list[Card], results: pd.DataFrame) -> str:
     ]
     for card in cards:
         book = nbformat.read(card.notebook, as_version=4)
-        href, name = card.notebook.with_suffix(".html").name, html.escape(title(book))
+        href, name = card.notebook.with_suffix(".html").name, markup(title(book))
         parts.append(
             f'<div class="card">{_thumbnail(book, name)}<div><h2><a href="{href}">{name}</a></h2>'
             f"<p>{card.seconds / 60:.1f} minutes, {card.peak_mib:,.0f} MiB at most</p></div></div>"
@@ -191,7 +192,7 @@ def _thumbnail(book: nbformat.NotebookNode, name: str) -> str:
     )
     picture.thumbnail((480, 480))
     picture.save(buffer, "PNG", optimize=True)
-    alt = html.escape(
+    alt = markup(
         output.get("metadata", {}).get("image/png", {}).get("alt", f"First picture of {name}")
     )
     return (

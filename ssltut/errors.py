@@ -1,7 +1,9 @@
 """Errors and warnings that say what was found, where, how large it is, and what to do next.
 
-Every message is one line, so a command line can print it as it is.
+Every message is one line of harmless characters, so a command line can print it as it is.
 """
+
+from ssltut.text import plain
 
 
 class Finding(Exception):  # noqa: N818 (errors and warnings are findings)
@@ -12,7 +14,7 @@ class Finding(Exception):  # noqa: N818 (errors and warnings are findings)
         parts = [f"{where}: {found}" if where is not None else found]
         if fix:
             parts.append(f"Next: {fix}")
-        super().__init__(" ".join(" ".join(parts).split()))
+        super().__init__(plain(" ".join(" ".join(parts).split())))
 
     def to_dict(self) -> dict[str, object]:
         """The finding as JSON holds it."""

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from ssltut.text import plain
+
 
 def watched() -> bool:
     """True when stderr is a terminal, or when this is the kernel of an open notebook.
@@ -38,4 +40,4 @@ def progress_bar(
     from tqdm.auto import tqdm
 
     hidden = not (show and watched())
-    return tqdm(items, description, total, leave, unit=unit, disable=hidden)
+    return tqdm(items, plain(description), total, leave, unit=unit, disable=hidden)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ssltut.cli.output import Add, log, picked, print_result
 from ssltut.errors import ConfigError, SsltutError
+from ssltut.text import plain
 
 
 def synthetic(args: argparse.Namespace) -> int:
@@ -109,7 +110,8 @@ def fetch(args: argparse.Namespace) -> int:
         print_result(args, list(map(asdict, known)), "\n".join(map(str, known)))
         return 0
     if args.name in SETS:
-        log(str(SETS[args.name]))
+        for line in str(SETS[args.name]).splitlines():
+            log(line)
     folder = fetch_set(args.name, args.out, args.mirror, accept=args.accept_licence, log=log)
     text = f"{args.name} is in {folder}"
     if SETS[args.name].ingest:
@@ -130,7 +132,9 @@ def export(args: argparse.Namespace) -> int:
     from ssltut.intake.ingest import export as put_back
 
     written = put_back(args.cohort, args.predictions, args.out)
-    print_result(args, list(map(str, written)), "\n".join(f"wrote {path}" for path in written))
+    print_result(
+        args, list(map(str, written)), "\n".join(f"wrote {plain(path)}" for path in written)
+    )
     return 0
 
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ssltut.text import plain
+
 Add = Callable[..., object]  # add_argument of a parser
 
 
@@ -13,7 +15,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments in one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}. Next: {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {plain(message)}. Next: {self.prog} --help\n")
 
 
 def picked(args: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -26,9 +28,9 @@ def print_result(args: argparse.Namespace, values: Any, text: str) -> None:
     if args.json:
         plain = json.loads(json.dumps(values, default=str), parse_constant=lambda name: None)
         text = json.dumps(plain, indent=1)
-    print(text)
+    print("\n".join(map(plain, text.split("\n"))))
 
 
 def log(line: str) -> None:
-    """Progress goes to stderr, so that stdout holds only the answer."""
-    print(line, file=sys.stderr, flush=True)
+    """Progress, in one line, goes to stderr, so that stdout holds only the answer."""
+    print(plain(line), file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssltut.cli.output import Add, log, picked, print_result
 from ssltut.errors import ConfigError, DataError
+from ssltut.text import plain
 
 if TYPE_CHECKING:
     from ssltut.data.cohort import Cohort
@@ -90,7 +91,7 @@ def predict(args: argparse.Namespace) -> int:
     written = [str(target) for scan, target in targets.items() if scan not in wrong]
     if not written:
         return 2
-    print_result(args, written, "\n".join(f"wrote {target}" for target in written))
+    print_result(args, written, "\n".join(f"wrote {plain(target)}" for target in written))
     return 1 if wrong else 0
 
 

@@ -1,6 +1,5 @@
 """The pages that show what ingest took in: one a case, with a picture, and an index."""
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from ssltut.data.case import Case, spacing_of
 from ssltut.data.labels import LabelTable
 from ssltut.errors import DataWarning
 from ssltut.show.static.slices import planes
+from ssltut.text import markup
 
 COLUMNS = ["case", "patient", "voxels", "spacing (mm)", "labels", "warnings"]
 PAGE = """<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>
@@ -74,23 +74,25 @@ def write_report(case: Case, table: LabelTable, facts: dict[str, object], folder
         at = _planes_through_all_classes(case.label, table.n_classes)
         options |= {"contours": {"label": case.label}, "at": at}
     planes(case.image, spacing=case.spacing, **options).save(folder / f"{case.id}.png")
-    image = f'<img src="{case.id}.png" alt="{html.escape(alt)}">'
-    table_of_facts = pd.DataFrame({"value": facts}).to_html(header=False, border=0)
+    image = f'<img src="{markup(case.id)}.png" alt="{markup(alt)}">'
+    table_of_facts = (
+        pd.DataFrame({"value": facts}).map(markup).to_html(header=False, escape=False, border=0)
+    )
     body = f'{image}{table_of_facts}<p><a href="index.html">all cases</a>'
     _write_page(folder / f"{case.id}.html", case.id, body)
 
 
 def write_index(rows: Sequence[dict[str, object]], summary: str, folder: Path) -> None:
     """Write index.html: a line for each case, with a link to its page."""
-    frame = pd.DataFrame(rows)[COLUMNS].map(lambda value: html.escape(str(value)))
+    frame = pd.DataFrame(rows)[COLUMNS].map(markup)
     frame["case"] = [f'<a href="{name}.html">{name}</a>' for name in frame["case"]]
     cases = frame.to_html(index=False, escape=False, border=0)
-    body = f"<p>{summary} (the command named their files).</p>{cases}"
+    body = f"<p>{markup(summary)} (the command named their files).</p>{cases}"
     _write_page(folder / "index.html", "Ingested scans", body)
 
 
 def _write_page(path: Path, title: str, body: str) -> None:
-    path.write_text(PAGE.format(title=title, body=body), encoding="utf-8")
+    path.write_text(PAGE.format(title=markup(title), body=body), encoding="utf-8")
 
 
 def _planes_through_all_classes(label: np.ndarray, n_classes: int) -> list[int]:

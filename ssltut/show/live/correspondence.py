@@ -1,6 +1,5 @@
 """The correspondence explorer: pick a voxel, see where a labelled scan resembles it."""
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,6 +31,7 @@ from ssltut.show.static.matches import PUBLISHED, EmbeddedScan, Match, MatchFind
 from ssltut.show.static.pictures import Picture, described, picture
 from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, matches_figure
 from ssltut.show.static.slices import PLANES, Scene
+from ssltut.text import markup
 
 MOST = 30  # neighbours a slider reaches
 PLOT = {"width": RIGHT, "height": 270, "font_size": 12, "margin": dict.fromkeys("lrtb", 0)}
@@ -184,7 +184,7 @@ class MatchExplorer(LinkedPlanes):
         rows = [("<b>class</b>", "<b>vote</b>", "<b>kernel</b>")]
         for name, share, score in zip(self.table.names, *self.match[-2:], strict=True):
             kernel = "absent" if np.isnan(score) else f"{score:.3f}"
-            rows.append((html.escape(name), f"{share:.0%}", kernel))
+            rows.append((markup(name), f"{share:.0%}", kernel))
         answers = answers_html(self.match.answers, self.table.names)
         return announced(f"<b>voxel {self.at}</b>{answers}{html_table(rows)}", size="14px")
 
@@ -214,4 +214,4 @@ class MatchExplorer(LinkedPlanes):
             paths = self.plot.data[len(self.lines.meshes) :]
             for trace, (name, path) in zip(paths, self.lines.matches, strict=False):
                 trace.x, trace.y, trace.z = path.astype(np.float32).T
-                trace.name, trace.showlegend = name, bool(len(path))
+                trace.name, trace.showlegend = markup(name), bool(len(path))

@@ -29,6 +29,7 @@ from ssltut.show.static.embedding import RELIABLE, RIGHT, EmbeddingMap, flatten,
 from ssltut.show.static.pictures import Picture, picture, rendered
 from ssltut.show.static.reliability import ReliabilityCounts, curve_figure, reliability_figure
 from ssltut.show.static.slices import Scene, check_shapes
+from ssltut.text import markup
 
 
 class RingedFigure:
@@ -137,7 +138,8 @@ class UncertaintyExplorer(LiveView):
         explorer.scenes[self.LAYER] = replace(shown, overlay=reliability.labels(threshold))
         explorer.redraw()
         self.curve.value = self.ringed_figure.ringed(reliability.point(threshold))
-        self.counts.value = announced(reliability.in_words(threshold).replace("\n", "<br>"))
+        lines = reliability.in_words(threshold).splitlines()
+        self.counts.value = announced("<br>".join(map(markup, lines)))
 
 
 def explore_embeddings(
@@ -209,7 +211,7 @@ class EmbeddingExplorer(LiveView):
         index, figure = self.point.value, self.figures[self.colour.value]
         self.map.value = figure.ringed(self.embedding_map.points[index])
         self.explorer.go(self.embedding_map.voxels[index])
-        self.description.value = announced(self.embedding_map.describe(index))
+        self.description.value = announced(markup(self.embedding_map.describe(index)))
 
     def touched(self, message: Mapping[str, Any]) -> None:
         """A click chooses the nearest point; that under the cursor is only described."""
@@ -219,4 +221,4 @@ class EmbeddingExplorer(LiveView):
             index = figure.nearest(self.embedding_map.points, message["x"], message["y"])
         if message["kind"] == "click":
             self.point.value = index
-        self.description.value = announced(self.embedding_map.describe(index))
+        self.description.value = announced(markup(self.embedding_map.describe(index)))

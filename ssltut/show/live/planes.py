@@ -8,13 +8,14 @@ from typing import Any
 import ipywidgets
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion
 
 from ssltut.show.live.widgets import LiveView, int_slider, plane_image
 from ssltut.show.static.pictures import UNCERTAINTY, Picture
 from ssltut.show.static.slices import PLANES, Scene, bar_length, cut
+from ssltut.text import markup
 
 AXES = {"xyz"[PLANES[plane][0]]: plane for plane in PLANES}
 SIDE = 330  # pixels of the longest side of a plane: three fit beside each other on a projector
@@ -196,15 +197,16 @@ def legend(scene: Scene) -> str:
     if scene.labels and scene.table:
         for c in range(1, scene.table.n_classes):
             angle = ANGLES[(c - 1) % len(ANGLES)]
+            name, colour = markup(scene.table.names[c]), to_hex(scene.table.colours[c])
             lines = f"repeating-linear-gradient({angle}, #0000 0 4px, black 4px 5px)"
-            fill = f"{lines if angle else ''},{scene.table.colours[c]}".lstrip(",")
+            fill = f"{lines},{colour}" if angle else colour
             style = f"background:{fill};border:1px solid black;padding:0 0.6em"
-            marks.append(f'<nobr><span style="{style}"></span>&nbsp;{scene.table.names[c]}</nobr>')
+            marks.append(f'<nobr><span style="{style}"></span>&nbsp;{name}</nobr>')
     for k, name in enumerate(scene.contours or {}):
-        marks.append(f"{'dashed' if k else 'solid'}: {name}")
+        marks.append(f"{'dashed' if k else 'solid'}: {markup(name)}")
     if scene.heat is not None:
         low, high = (f"rgb({', '.join(str(int(v)) for v in HEAT[k])})" for k in (0, 255))
         colours = f"linear-gradient(90deg,{low},rgb(33,145,140),{high})"
         bar = f'<span style="background:{colours};padding:0 3em"></span>'
-        marks.append(f"0&nbsp;{bar}&nbsp;{scene.top:.2g} {scene.heat_label}")
+        marks.append(f"0&nbsp;{bar}&nbsp;{scene.top:.2g} {markup(scene.heat_label)}")
     return f"<span>{'&emsp;'.join(marks)}</span>"

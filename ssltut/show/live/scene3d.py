@@ -11,6 +11,7 @@ from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.static import scene3d
 from ssltut.show.static.pictures import Illustrated, Picture, described, picture
+from ssltut.text import markup
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -62,7 +63,12 @@ def mesh_trace(mesh: scene3d.Mesh, opacity: float, **style: Any) -> "go.Mesh3d":
 
     x, y, z = mesh.vertices.astype(np.float32).T
     i, j, k = mesh.faces.astype(np.int32).T
-    style |= {"color": mesh.colour, "opacity": opacity, "name": mesh.name, "hoverinfo": "name"}
+    style |= {
+        "color": mesh.colour,
+        "opacity": opacity,
+        "name": markup(mesh.name),
+        "hoverinfo": "name",
+    }
     return go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, **style)
 
 
@@ -82,12 +88,15 @@ def traces(scene: scene3d.MatchScene) -> "list[BaseTraceType]":
         marker = {"size": 3, "symbol": style["symbol"]}
         look: dict[str, Any] = {"mode": "lines+markers", "connectgaps": False, "hoverinfo": "name"}
         look["showlegend"] = bool(len(path))
-        shown.append(go.Scatter3d(x=x, y=y, z=z, name=name, line=line, marker=marker, **look))
+        shown.append(
+            go.Scatter3d(x=x, y=y, z=z, name=markup(name), line=line, marker=marker, **look)
+        )
     low, high = scene3d.bounding_box(scene.meshes)
     middle = (low + high) / 2
     right = ("<b>R</b>", np.array([high[0] + 8, *middle[1:]]))
     left = ("<b>L</b>", np.array([low[0] - 8, *middle[1:]]))
-    text, places = zip(*scene.captions, right, left, strict=True)
+    captions = [(markup(words), place) for words, place in scene.captions]
+    text, places = zip(*captions, right, left, strict=True)
     x, y, z = np.array(places).T
     look = {"mode": "text", "textfont": {"size": 17}, "showlegend": False, "hoverinfo": "skip"}
     shown.append(go.Scatter3d(x=x, y=y, z=z, text=text, **look))
@@ -96,7 +105,7 @@ def traces(scene: scene3d.MatchScene) -> "list[BaseTraceType]":
 
 def layout(title: str | None) -> dict[str, Any]:
     return {
-        "title": title,
+        "title": title and markup(title),  # plotly reads tags
         "height": 560,
         "font_size": 15,
         "legend": {"orientation": "h", "y": 0},

@@ -1,6 +1,5 @@
 """The slice explorer: three linked planes, layers to switch between, grey values to choose."""
 
-import html
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,7 @@ from ssltut.show.live.planes import SIDE, SMALL, LinkedPlanes, legend
 from ssltut.show.live.widgets import WIDE, announced, beside, classed, dropdown, wrapped
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.slices import Scene, limits_of, planes_figure
+from ssltut.text import markup
 
 PRESETS = {"bone": "bone", "soft": "soft tissue", "whole": "whole", "percentile": "MR (1 to 99 %)"}
 Scenes = Mapping[str, Scene]
@@ -127,7 +127,7 @@ class SliceExplorer(LinkedPlanes):
                     known.append(f"{of}: {scene.table.names[int(array[at])]}")
             if scene.heat is not None:
                 known.append(f"{scene.heat_label or 'heat'} {scene.heat[at]:.3f}")
-        text = html.escape(" · ".join(dict.fromkeys(known)))
+        text = markup(" · ".join(dict.fromkeys(known)))
         place = ", ".join(map(str, at))
         self.readout.value = announced(f"{where} ({place}): <b>{text}</b>")
 

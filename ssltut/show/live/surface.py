@@ -21,6 +21,7 @@ from ssltut.show.live.widgets import (
 from ssltut.show.static.pictures import Picture, described, picture
 from ssltut.show.static.scene3d import AnsweredSurface, answered_surface, matches_figure
 from ssltut.show.static.slices import Spacing, check_shapes
+from ssltut.text import markup
 
 Describe = Callable[[tuple[int, ...], int], str]  # a voxel and the answer there, in HTML
 LOOK = {"width": 580, "height": 480, "scene_camera_eye": {"x": 0.25, "y": 2.0, "z": 0.25}}
@@ -53,7 +54,7 @@ def explore_surface(
 
     def describe(at: tuple[int, ...], said: int) -> str:
         answers = answers_html({"truth": label[at], "teacher": said}, table.names)
-        text = f"{heat_label}: <b>{heat[at]:.2f}</b>, at most {heat.max():.2f} in this scan"
+        text = f"{markup(heat_label)}: <b>{heat[at]:.2f}</b>, at most {heat.max():.2f} in this scan"
         return announced(f"<b>voxel {at}</b>{answers}{text}")
 
     return SurfaceExplorer(scene, still, describe).titled(title)

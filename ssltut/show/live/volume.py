@@ -28,6 +28,7 @@ from ssltut.show.live.widgets import beside
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.scene3d import POINT, VolumeScene, volume_figure
 from ssltut.show.static.slices import check_shapes
+from ssltut.text import markup
 
 # The best first: image, labels and points; the same; surfaces and points. plotly is always there.
 VIEWERS = ("itkwidgets", "k3d", "plotly")
@@ -215,7 +216,7 @@ def open_k3d(scene: VolumeScene) -> None:
     values = np.ascontiguousarray(scene.image.T, np.float32)
     plot += k3d.volume(values, bounds=bounds, name="image", **grey)
     for mesh in scene.meshes:
-        look = {"color": packed(mesh.colour), "opacity": 0.6, "name": mesh.name}
+        look = {"color": packed(mesh.colour), "opacity": 0.6, "name": markup(mesh.name)}
         plot += k3d.mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32), **look)
     if scene.points is not None:
         look = {"color": packed(POINT["color"]), "point_size": 2 * float(spacing.max())}

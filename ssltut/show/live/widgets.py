@@ -1,6 +1,5 @@
 """What the live views are made of: widgets with a DOM class, in a column that has its picture."""
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
@@ -9,6 +8,7 @@ from ipywidgets import Dropdown
 
 from ssltut.show.frontends import frontend
 from ssltut.show.static.pictures import Illustrated, Picture
+from ssltut.text import markup
 
 W = TypeVar("W", bound=ipywidgets.DOMWidget)
 Row = list[ipywidgets.Widget]
@@ -30,11 +30,12 @@ def dropdown(name: str, options: Sequence[str], description: str, **more: Any) -
 
 
 def announced(text: str, size: str = "115%") -> str:
-    """HTML of a line that changes: large enough for the back row, and read by screen readers."""
+    """``text`` (HTML) as a line that changes, for the back row and for screen readers."""
     return f'<div aria-live="polite" style="font-size: {size}; line-height: 1.4">{text}</div>'
 
 
 def html_table(rows: Iterable[Sequence[str]]) -> str:
+    """An HTML table of cells that are HTML."""
     cells = ("".join(f"<td>{cell}</td>" for cell in row) for row in rows)
     return f'<table style="width:100%"><tr>{"</tr><tr>".join(cells)}</tr></table>'
 
@@ -57,7 +58,7 @@ def answers_html(answers: Mapping[str, int], names: Sequence[str]) -> str:
         mark = ""
         if who != "truth" and "truth" in answers:
             mark = " &#10003; right" if c == answers["truth"] else " &#10007; wrong"
-        rows.append((who, f"<b>{html.escape(names[c])}</b>{mark}"))
+        rows.append((markup(who), f"<b>{markup(names[c])}</b>{mark}"))
     return html_table(rows)
 
 
@@ -88,5 +89,5 @@ class LiveView(Illustrated, ipywidgets.VBox):
     def titled(self, title: str | None) -> Self:
         """Itself, under a heading."""
         if title:
-            self.children = [ipywidgets.HTML(f"<b>{html.escape(title)}</b>"), *self.children]
+            self.children = [ipywidgets.HTML(f"<b>{markup(title)}</b>"), *self.children]
         return self

@@ -1,7 +1,6 @@
 """A static picture with its alt text, and how widgets carry one."""
 
 import base64
-import html
 import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
+from ssltut.text import markup
 
 # Read from the back row and on a dark page: large type, thick lines, a white ground of its own.
 STYLE: dict[Any, Any] = {
@@ -35,6 +35,7 @@ STYLE: dict[Any, Any] = {
     "lines.markersize": 8,
     "legend.frameon": False,
     "legend.fontsize": 12,
+    "text.parse_math": False,  # a $ in the name of a class is a $
 }
 UNCERTAINTY = "viridis"  # sequential, even to the eye, safe for colour-blind readers
 # Okabe-Ito, those with a contrast of at least 3:1 on white.
@@ -98,7 +99,7 @@ class Picture:
     def _repr_mimebundle_(self, **kwargs: object) -> Bundle:
         code = base64.b64encode(self.png).decode()
         source = f"data:image/png;base64,{code}"
-        tag = f'<img alt="{html.escape(self.alt)}" style="max-width: 100%" src="{source}">'
+        tag = f'<img alt="{markup(self.alt)}" style="max-width: 100%" src="{source}">'
         if self.role:
             tag = f'{ONE_OF_TWO}<div class="ssltut-{self.role}">{tag}</div>'
         if self.page:
