@@ -26,8 +26,8 @@ def picked(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 def print_result(args: argparse.Namespace, values: Any, text: str) -> None:
     """Print ``text`` for a person, or with --json ``values`` for a program (NaN as null)."""
     if args.json:
-        plain = json.loads(json.dumps(values, default=str), parse_constant=lambda name: None)
-        text = json.dumps(plain, indent=1)
+        values = json.loads(json.dumps(values, default=str), parse_constant=lambda name: None)
+        text = json.dumps(values, indent=1)
     print("\n".join(map(plain, text.split("\n"))))
 
 

@@ -109,12 +109,12 @@ def raw(node: ast.expr, values: dict[str, list[ast.expr]]) -> str:
         if node.format_spec is not None and NUMBER.search(ast.unparse(node.format_spec)[2:-1]):
             return ""
         node = node.value
+    if isinstance(node, ast.IfExp):
+        return raw(node.body, values) or raw(node.orelse, values)
     if isinstance(node, ast.Constant) or SAFE.search(ast.unparse(node)):
         return ""
     if isinstance(node, ast.JoinedStr):
         return next((name for part in node.values if (name := raw(part, values))), "")
-    if isinstance(node, ast.IfExp):
-        return raw(node.body, values) or raw(node.orelse, values)
     if isinstance(node, ast.Name) and node.id in values:
         return next((name for value in values[node.id] if (name := raw(value, values))), "")
     return ast.unparse(node)

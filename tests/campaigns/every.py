@@ -1,0 +1,20 @@
+"""The campaigns by name: how to prepare each in a folder that lives as long as all of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import scans
+from trials import Campaign, prepare_intake
+
+
+def of_nifti(folder: Path) -> Campaign:
+    prepare_intake()
+    return Campaign("NIfTI files", scans.nifti, 2000)
+
+
+def of_dicom(folder: Path) -> Campaign:
+    prepare_intake()
+    return Campaign("DICOM series", scans.dicom, 500)
+
+
+CAMPAIGNS: dict[str, Callable[[Path], Campaign]] = {"nifti": of_nifti, "dicom": of_dicom}
