@@ -64,8 +64,8 @@ def entries(*names: str) -> pd.DataFrame:
     return table.join(spent.set_axis(table.index).round(2))
 
 # %% [markdown]
-# Costs are those of [results/costs.csv](../results/costs.csv): one thread, small patches.
-# Read ratios, not seconds. In the equations $p$ is the student, $p'$ its teacher, a bar the
+# Costs are those of [results/costs.csv](../results/costs.csv): one thread, small patches;
+# NaN: not measured. Read ratios, not seconds. In the equations $p$ is the student, $p'$ its teacher, a bar the
 # mean over unlabelled voxels. Each picture comes from the functions that the loss calls, on
 # one scan, after 60 steps; it shows what a method does, not whether it is good. The pictures
 # ship; `retrain = True`, another size or cohort trains (a quarter of an hour) and draws.

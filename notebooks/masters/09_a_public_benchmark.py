@@ -359,5 +359,5 @@ if out:
 # [comparison](../ssltut/evaluation/compare.py)
 #
 # **Sources:** data, [Xiong et al. 2021](https://doi.org/10.1016/j.media.2020.101832);
-# [UA-MT](https://arxiv.org/abs/1907.07034), [SS-Net](https://arxiv.org/abs/2206.02307),
+# [UA-MT](https://arxiv.org/abs/1907.07034), [SS-Net](https://arxiv.org/abs/2203.01324),
 # [BCP](https://arxiv.org/abs/2305.00673)

@@ -71,12 +71,11 @@ def mark_beyond(ax: Axes, row: int, values: np.ndarray) -> None:
             continue
         farthest = written(outside)[0]
         text = farthest if len(outside) == 1 else f"{len(outside)} points, to {farthest}"
-        alone = len(outside) == len(values)  # else the text stands above the points that are shown
-        look = {"ha": align, "va": "center" if alone else "bottom", "fontsize": 13}
         arrow = {"arrowstyle": "-|>", "lw": 3, "color": SERIES[0]}
         across = ax.get_yaxis_transform()
         ax.annotate("", (edge, row), (start, row), across, arrowprops=arrow)
-        ax.text(start, row if alone else row - 0.17, text, transform=across, **look)
+        # Above the line and the points of its row, which it would cross.
+        ax.text(start, row - 0.17, text, transform=across, ha=align, va="bottom", fontsize=13)
 
 
 def draw_points(ax: Axes, table: DataFrame, known_by: list[str], **looks: Any) -> None:
