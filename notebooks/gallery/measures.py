@@ -25,7 +25,7 @@ from ssltut.methods.further.self_paced import meta_label, self_paced_weights
 from ssltut.methods.further.transmedseg import gap_and_covariance
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.show.static.pictures import DASHES, SERIES, styled
-from ssltut.show.static.slices import HALO, Scene, colour_scale, draw_plane
+from ssltut.show.static.slices import Scene, colour_scale, draw_plane
 
 BLACK = "#000000"
 Curve = tuple[Tensor, Tensor]
@@ -130,6 +130,8 @@ def pairs_figure(
     image = middle.imshow(weights, cmap="viridis", vmin=0, vmax=1)
     middle.set(title="weight of a pair (grey: no pair)", facecolor="#cccccc")
     middle.set(xlabel="view of a patch", ylabel="view of a patch")
+    ticks = range(0, len(weights), 2)
+    middle.set(xticks=ticks, yticks=ticks)
     middle.grid(False)
     fig.colorbar(image, ax=middle, shrink=0.8)
     for (name, curve), dashes, colour in zip(curves.items(), DASHES, SERIES, strict=False):
@@ -251,15 +253,15 @@ def transport_figure(
     axes = {"x": "x", "y": "y", "hue": "class", "style": "scan", "palette": colours}
     markers = {"labelled": "o", "unlabelled": "X"}
     sns.scatterplot(points, ax=ax, markers=markers, s=36, alpha=0.6, **axes)
-    for shift, dashes, (name, colour) in zip(shifts, DASHES, colours.items(), strict=False):
+    for shift, dashes, colour in zip(shifts, DASHES, colours.values(), strict=False):
         draw_shift(ax, shift, {"ec": colour, "ls": dashes})
-        at = tuple(shift[0].tolist())
-        ax.annotate(name, at, (0, 12), textcoords="offset points", path_effects=HALO, color="white")
     low, high = points[["x", "y"]].quantile([0.02, 0.98]).to_numpy()
     left, bottom = low - 0.15 * (high - low)
     ax.set(xlim=(left, high[0] + low[0] - left), ylim=(bottom, high[1] + low[1] - bottom))
     ax.set(xlabel="first direction", ylabel="second direction")
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=1.6)
+    key = ax.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=1.6, handlelength=3)
+    for handle, dashes in zip(key.get_lines()[1:], DASHES[: len(shifts)], strict=False):
+        handle.set(ls=dashes, lw=2)  # a class is known by the dashes of its ellipse too
     draw_plane(right, scene, "coronal", "loss added to a scan")
     fig.colorbar(colour_scale(scene), ax=right, label=scene.heat_label, shrink=0.85)
     return fig
