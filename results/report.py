@@ -6,6 +6,7 @@ figures go to results/figures/.
 """
 
 import re
+from collections.abc import Sequence
 
 import pandas as pd
 from real_hips import summary
@@ -71,12 +72,14 @@ def page(text: str) -> str:
     )
 
 
-def forest(study: str, heading: str) -> show.Picture | None:
-    """Dice and ASSD of every arm minus those of the control, with intervals."""
+def forest(
+    study: str, heading: str, metrics: Sequence[str] = ("dice", "assd")
+) -> show.Picture | None:
+    """``metrics`` of every arm minus those of the control, with intervals."""
     rows, parts = rows_of(study), []
     if rows is None:
         return None
-    for metric in ("dice", "assd"):
+    for metric in metrics:
         against = paired(rows, metric)
         against = against.rename(columns={"low95": "low", "high95": "high"})
         parts.append(against.assign(mean=against["difference"], method=against["title"]))

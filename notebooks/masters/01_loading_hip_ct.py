@@ -231,7 +231,7 @@ def close_up(c):
 titles = [f"{name}: {c.meta['difficulty']:.2f}" for name, c in same.items()]
 show.grid(dict(zip(titles, map(close_up, same.values()))),
           columns=3, alt="One synthetic hip five times, with its difficulty: healthy; "
-          "arthritic, hardly a gap; shallow cup; faint bone; nail with streaks.")
+          "arthritic, almost no gap; shallow cup; faint bone; nail with streaks.")
 
 # %%
 def hip(osteoarthritis=0.7, dysplasia=0.0, osteoporosis=0.0, head_radius=24.0):

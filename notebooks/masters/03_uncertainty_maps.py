@@ -143,7 +143,7 @@ with check("1"):
 # ## 2. Rims and regions
 #
 # **Why.** A border between two classes is always uncertain, in a thin rim. It is news when a whole *region* is uncertain: the network has not
-# seen the like. A mean over 7 x 7 x 7 voxels removes the rims.
+# seen anything like it. A mean over 7 x 7 x 7 voxels removes the rims.
 #
 # **Look for.** Which of the two maps looks more like the errors?
 

@@ -143,7 +143,7 @@ if len(record):
                        labels=forms, alt="Unreliable voxels fall from most to none."))
 
 # %% [markdown]
-# **So.** When the weight of the match is high, hardly a voxel is unreliable any more. And of those, the
+# **So.** When the weight of the match is high, almost no voxel is unreliable any more. And of those, the
 # match mostly repeats the student: both are linear rules on the same vectors (notebook 04).
 #
 # ## 3. The teacher follows the student

@@ -136,7 +136,7 @@ with check("1"):
 # %% [markdown]
 # ### Exercise 2 · predict
 #
-# A prediction is perfect, but for a stray cube of 2 x 2 x 2 voxels in a corner of the scan.
+# A prediction is perfect, except for a stray cube of 2 x 2 x 2 voxels in a corner of the scan.
 # Which metric is clearly no longer perfect: `"dice"`, `"hd95"` or `"assd"`?
 #
 # <details><summary>Hint</summary>

@@ -16,7 +16,7 @@ def synthetic(args: argparse.Namespace) -> int:
 
     held_out = args.validation + args.test
     if args.n <= held_out:
-        what = f"{args.n} scans leave none to train on beside {held_out} held out"
+        what = f"{args.n} scans are too few: validation and test take {held_out} of them"
         raise ConfigError(what, fix="raise --n or lower --validation and --test")
     options = picked(args, "seed", "size", "validation", "test")
     cohort = synthetic_cohort(args.n, labelled=min(args.labelled, args.n - held_out), **options)
@@ -27,13 +27,13 @@ def synthetic(args: argparse.Namespace) -> int:
 
 
 def synthetic_arguments(add: Add) -> None:
-    add("--n", type=int, default=28)
-    add("--out", type=Path, required=True)
-    add("--seed", type=int, default=0)
-    add("--size", type=int, default=64, help="voxels a side, over a field of view of 160 mm")
-    add("--labelled", type=int, default=4)
-    add("--validation", type=int, default=2)
-    add("--test", type=int, default=10)
+    add("--n", type=int, default=28, help="how many scans (default 28)")
+    add("--out", type=Path, required=True, help="folder of the new cohort")
+    add("--seed", type=int, default=0, help="another seed makes other patients (default 0)")
+    add("--size", type=int, default=64, help="voxels along each side of 160 mm (default 64)")
+    add("--labelled", type=int, default=4, help="training scans with a label (default 4)")
+    add("--validation", type=int, default=2, help="scans for validation (default 2)")
+    add("--test", type=int, default=10, help="scans for the test (default 10)")
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -46,7 +46,7 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def verify_arguments(add: Add) -> None:
-    add("paths", nargs="+", type=Path)
+    add("paths", nargs="+", type=Path, help="scans, labels or cohort folders")
 
 
 def ingest(args: argparse.Namespace) -> int:
@@ -84,20 +84,22 @@ def ingest(args: argparse.Namespace) -> int:
 
 
 def ingest_arguments(add: Add) -> None:
-    add("folder", type=Path)
-    add("--out", type=Path, required=True)
+    add("folder", type=Path, help="folder with NIfTI or DICOM files")
+    add("--out", type=Path, required=True, help="folder of the new cohort")
     words = "what the label values mean: hip, totalsegmentator, ctpelvic1k or a YAML file"
     add("--labels", metavar="NAME|FILE.yaml", help=words)
-    words = "where a scan's label lies, relative to its folder; {name} is the scan's name"
+    words = "where the label of a scan is, from the folder of the scan; {name} stands for its name"
     add("--label-files", nargs="+", metavar="GLOB", help=words)
     add("--spacing", type=float, help="resample to this voxel size, mm")
-    words = "cut out left and right hip, in cubes of 160 mm or this side"
+    words = "cut out the left and the right hip as cubes with this side (default 160 mm)"
     add("--hips", type=float, nargs="?", const=160.0, metavar="MM", help=words)
-    add("--modality", default="CT", help="DICOM modality to take (default CT)")
+    add("--modality", default="CT", help="DICOM modality to read (default CT)")
     add("--assume-spacing", type=float, metavar="MM", help="voxel size of NIfTI files without one")
-    add("--fill", type=float, metavar="HU", help="value for NaN and infinite voxels")
-    add("--each-a-patient", action="store_true", help="every NIfTI file is a patient of its own")
-    words = "write which case came from which file; names may identify patients: keep it private"
+    add("--fill", type=float, metavar="HU", help="value to put in place of NaN and infinite voxels")
+    add("--each-a-patient", action="store_true", help="treat every NIfTI file as another patient")
+    words = (
+        "write a list of which case came from which file; it may identify patients: keep it private"
+    )
     add("--key", type=Path, metavar="FILE.csv", help=words)
 
 
@@ -121,10 +123,15 @@ def fetch(args: argparse.Namespace) -> int:
 
 
 def fetch_arguments(add: Add) -> None:
-    add("name", nargs="?")
+    add("name", nargs="?", help="name of the data set")
     add("--out", type=Path, help="where to put it (default: the cache)")
-    add("--mirror", type=Path, help="a folder that already holds the files: nothing is downloaded")
-    add("--accept-licence", action="store_true", help="I have read the licence and keep to it")
+    words = "folder that already has the files; then nothing is downloaded"
+    add("--mirror", type=Path, help=words)
+    add(
+        "--accept-licence",
+        action="store_true",
+        help="confirm that you have read the licence and accept it",
+    )
 
 
 def export(args: argparse.Namespace) -> int:
@@ -139,6 +146,6 @@ def export(args: argparse.Namespace) -> int:
 
 
 def export_arguments(add: Add) -> None:
-    add("cohort", type=Path)
-    add("predictions", nargs="+", type=Path)
-    add("--out", type=Path, required=True)
+    add("cohort", type=Path, help="cohort folder that ssltut ingest made")
+    add("predictions", nargs="+", type=Path, help="predictions, or folders of predictions")
+    add("--out", type=Path, required=True, help="folder to write to")

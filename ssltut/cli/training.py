@@ -41,18 +41,18 @@ def train(args: argparse.Namespace) -> int:
 
 def train_arguments(add: Add) -> None:
     add_cohort(add)
-    add("--method", default="embedding_matching")
+    add("--method", default="embedding_matching", help="its name, as ssltut methods lists it")
     words = "an option of the method, e.g. kernel=max_cosine"
     add("--option", action="append", default=[], metavar="NAME=VALUE", help=words)
     add("--labelled", type=int, help="use the first N labelled scans of the split")
     add("--init", type=Path, help="start student and teacher from the weights of this run")
-    add("--seed", type=int)
-    add("--out", type=Path, required=True)
+    add("--seed", type=int, help="another seed is another training (default 0)")
+    add("--out", type=Path, required=True, help="folder of the run")
     add_training(add)
 
 
 def recipe(args: argparse.Namespace) -> int:
-    """Train a model for real scans on synthetic ones; hip: hip bone and femur."""
+    """Train a model for real scans on synthetic scans alone (hip: hip bone and femur)."""
     from ssltut.training.recipes import RECIPES
 
     run = RECIPES[args.name](args.out, args.profile, seed=args.seed, log=log)
@@ -65,9 +65,9 @@ def recipe(args: argparse.Namespace) -> int:
 
 def recipe_arguments(add: Add) -> None:
     add("name", choices=["hip"])
-    add("--out", type=Path, required=True)
+    add("--out", type=Path, required=True, help="folder of the run")
     add("--profile", default="class", help="smoke (a test) or class (default)")
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=0, help="another seed is another training (default 0)")
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -96,11 +96,11 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def predict_arguments(add: Add) -> None:
-    add("run", type=Path)
+    add("run", type=Path, help="folder of a trained run")
     add("scans", nargs="+", type=Path, help="scans, or folders of scans")
-    add("--out", type=Path, required=True)
-    words = "leave out components smaller than this share of the largest of their class (0.2 suits"
-    words += " left and right hips; default: 0, none)"
+    add("--out", type=Path, required=True, help="folder to write to")
+    words = "remove pieces smaller than this share of the largest piece of their class (0.2 keeps"
+    words += " left and right hips; default: 0, keep all)"
     add("--min-component", type=float, default=0.0, metavar="SHARE", help=words)
     add_workers(add)
 
@@ -113,7 +113,7 @@ def evaluate(args: argparse.Namespace) -> int:
     run = load_run(args.run)
     cohort = open_cohort(args)
     if cohort.table != run.table:
-        what = f"the run knows the classes {run.table.names}, the cohort has {cohort.table.names}"
+        what = f"the run has the classes {run.table.names}, the cohort {cohort.table.names}"
         fix = "evaluate on a cohort with the same classes; --bone makes all of them one"
         raise ConfigError(what, where=args.run, fix=fix)
     if args.csv:
@@ -134,11 +134,12 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def evaluate_arguments(add: Add) -> None:
-    add("run", type=Path)
+    add("run", type=Path, help="folder of a trained run")
     add_cohort(add)
-    add("--part", choices=["validation", "test"], default="validation")
+    words = "validation (default), or test, which is for the end"
+    add("--part", choices=["validation", "test"], default="validation", help=words)
     add_largest(add)
-    add("--csv", type=Path)
+    add("--csv", type=Path, help="file for the score of every scan, class and metric")
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -168,16 +169,21 @@ def compare(args: argparse.Namespace) -> int:
 def compare_arguments(add: Add) -> None:
     add_cohort(add)
     methods = ["mean_teacher", "ua_mt", "embedding_matching", "neighbour_vote"]
-    add("--methods", nargs="+", default=["labels_only", "same_batch", *methods, "all_labels"])
-    add("--budgets", nargs="+", type=int, default=[4])
-    add("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    words = "label the first scans of the split for every seed, instead of drawing them"
+    listed = ["labels_only", "same_batch", *methods, "all_labels"]
+    add("--methods", nargs="+", default=listed, help=f"default: {' '.join(listed)}")
+    add("--budgets", nargs="+", type=int, default=[4], help="numbers of labelled scans (default 4)")
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
+    words = "for every seed label the first scans of the split; by default they are drawn at random"
     add("--published-split", dest="draw", action="store_false", help=words)
     add_largest(add)
-    add("--metric", default="dice", help="of the printed tables (default: dice); the CSV holds all")
+    add(
+        "--metric",
+        default="dice",
+        help="metric of the printed tables (default: dice); the CSV holds all",
+    )
     words = "the method that the others are tested against (default: same_batch, or labels_only)"
     add("--baseline", help=words)
-    add("--out", type=Path, required=True)
+    add("--out", type=Path, required=True, help="folder for runs and tables")
     add_workers(add)
     add_training(add)
 
@@ -186,35 +192,43 @@ def add_cohort(add: Add) -> None:
     words = "cohort folder (images/, labels/, split.json), or the left-atrium folder"
     add("cohort", type=Path, help=words)
     add("--spacing", type=float, help="resample every scan to this voxel size, mm")
-    add("--test-list", type=Path, metavar="FOLDER", help="the left atrium's own test scans")
-    words = "all classes as one; for hips the task of the paper, bone against rest"
+    add(
+        "--test-list",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the test scans of the left-atrium data",
+    )
+    words = "treat all classes as one: for hips the task of the paper, bone against the rest"
     add("--bone", action="store_true", help=words)
-    words = "use this many validation scans, as varied as the test, of unlabelled ones with labels"
+    words = "take N validation scans from the unlabelled scans that have a label"
     add("--validation", type=int, metavar="N", help=words)
 
 
 def add_training(add: Add) -> None:
     add("--profile", default="class", help="smoke, class (default) or full")
-    add("--steps", type=int)
-    add("--lr", type=float)
+    add("--steps", type=int, help="steps of training (default: as the profile says)")
+    add("--lr", type=float, help="learning rate (default: as the profile says)")
     add("--patch", type=int, nargs="+", help="patch side in voxels, or three sides")
-    add("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d see slice by slice")
+    add("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d work slice by slice")
     add("--width", type=int, help="channels of the first level of the network")
     add("--norm", help="batch (default), instance or group")
-    add("--select", help="which weights: last (default), or of the best dice or hd95 on validation")
+    add(
+        "--select",
+        help="weights to keep: last (default), or those with the best dice or hd95 on validation",
+    )
     add("--randomise", type=float, metavar="STRENGTH", help="domain randomisation, 0 (off) to 1")
     add("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
 
 
 def add_workers(add: Add) -> None:
-    words = "local processes (default: as many as suit the machine; 0: stay in this one)"
+    words = "local processes (default: as many as suit the machine; 0: only this one)"
     add("--workers", type=int, metavar="N", help=words)
     words = "scheduler of a running Dask cluster, such as tcp://node1:8786 (docs/clusters.md)"
     add("--dask", metavar="ADDRESS", help=words)
 
 
 def add_largest(add: Add) -> None:
-    words = "score the largest component of every class alone; the rows say so"
+    words = "score only the largest piece of every class; the table says so"
     add("--largest-component", dest="largest", action="store_true", help=words)
 
 

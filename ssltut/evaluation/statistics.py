@@ -155,7 +155,7 @@ def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
         if smallest * tests < level:
             return f"{none}: on these draws and patients the methods cannot be told apart."
         after = f"{min(1.0, smallest * tests):.2g} after the correction for {tests} tests"
-        return f"{none}, nor can it: with {draws} draws p is at least {smallest:.2g}, {after}."
+        return f"{none}, and none can: with {draws} draws p is at least {smallest:.2g}, {after}."
     words = []
     for row in significant.itertuples():
         change = "better" if (row.difference > 0) == HIGHER_IS_BETTER[row.metric] else "worse"

@@ -86,7 +86,7 @@ def regional_mean(uncertainty: Tensor, side: int) -> Tensor:
     """The mean of each voxel's cube of ``side`` (odd) voxels, as far as it lies in the patch.
 
     At a border between two classes only a thin layer is uncertain, so its mean stays low; where a
-    network has never seen the like, whole regions are.
+    network has never seen anything like it, whole regions are.
     """
     if side == 1:
         return uncertainty

@@ -14,7 +14,7 @@ BAD = {
     "unknown command": ("trian {cohort}", "invalid choice: 'trian'"),
     "synthetic: too few": (
         "synthetic --n 3 --out {new}",
-        "3 scans leave none to train on beside 12 held out",
+        "3 scans are too few: validation and test take 12 of them",
     ),
     "synthetic: folder in use": ("synthetic --n 14 --out {used}", "not empty"),
     "synthetic: out is a file": ("synthetic --n 14 --out {file}", "Not a directory"),
@@ -93,7 +93,7 @@ BAD = {
     "evaluate: no run": ("evaluate {missing} {cohort}", "no run here"),
     "evaluate: no cohort": ("evaluate {run} {missing}", "there are no scans"),
     "evaluate: unknown part": ("evaluate {run} {cohort} --part exam", "invalid choice: 'exam'"),
-    "evaluate: other classes": ("evaluate {run} {cohort} --bone", "the run knows the classes"),
+    "evaluate: other classes": ("evaluate {run} {cohort} --bone", "the run has the classes"),
     "evaluate: csv exists": ("evaluate {run} {cohort} --csv {file}", "the file exists already"),
     "evaluate: csv in a file": (
         "evaluate {run} {cohort} --csv {file}/s.csv",

@@ -50,7 +50,7 @@ def test_verdicts():
 def test_a_verdict_says_when_there_are_too_few_draws_for_a_small_p():
     clear = {"ua_mt": [0.2] * 5}
     text = verdict(paired(draws_of(clear, n=5), "dice"))
-    assert "nor can it: with 5 draws p is at least 0.062, 0.062 after the correction" in text
+    assert "and none can: with 5 draws p is at least 0.062, 0.062 after the correction" in text
     text = verdict(paired(draws_of({"ua_mt": [0.2] * 6, "medl": [0.1] * 6}), "dice"))
     assert "with 6 draws p is at least 0.031, 0.062 after the correction for 2 tests" in text
     one = verdict(paired(draws_of({"ua_mt": [0.2]}, n=1), "dice"))

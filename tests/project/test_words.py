@@ -33,6 +33,12 @@ INSTEAD = {
     r"portraits?": "picture",
     r"phantoms?": "synthetic scans",
     r"amid|lest|whereof|wherein|thereby|for want of": "among, so that not, in which",
+    r"the like": "anything like it",
+    r"but for": "except for",
+    r"hardly an?": "almost no",
+    r"shuts? out": "leaves out",
+    r"on a switch": "can be switched off",
+    r"nor can it": "and none can",
     r"is no (?:scan|list|volume|table|proof|rival|medical)": "is not a ...",
 }
 FORBIDDEN = {

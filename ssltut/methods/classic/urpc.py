@@ -9,7 +9,7 @@ from ssltut.options import NotNegative
 
 
 class URPC(Consistency):
-    """Outputs at four resolutions must agree with their mean, less where one is far from it.
+    """Outputs at four resolutions must agree with their mean; one far from it counts less.
 
     With P the mean of the S outputs p_s and D_s = KL(P | p_s) a voxel: L_U is the mean over s of
       mean[(P - p_s)^2 e^-D_s] / mean[e^-D_s] + mean[D_s]

@@ -17,7 +17,7 @@ from ssltut.options import Count, Fraction, NotNegative
 
 
 class M3HL(BCP):
-    """Copy-paste block by block, as a masked autoencoder hides them; features must agree too.
+    """Scans are mixed block by block, as a masked autoencoder hides blocks; features agree too.
 
     M is False in half of the blocks, drawn for each pair: each mix has of one kind of patch what
     the other has not. X1, X2 and their loss are those of BCP, whose teacher starts as a copy of the

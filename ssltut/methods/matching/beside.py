@@ -19,7 +19,7 @@ KEPT = 0.9  # of what is known of a scan, when another of its patches is seen
 
 
 class VoteBeside(RegionVote):
-    """A host method throughout; from ``start`` on our vote beside it, where a scan stands out.
+    """A host method as it is; from ``start`` on our vote is added, in scans that stand out.
 
     A scan stands out by its share of unreliable voxels, averaged over its patches: at least
     ``scans`` times the median. Of its patches those with ``share`` are matched. Which scans stand

@@ -114,7 +114,7 @@ class LiveCurves(Callback):
     def picture(self, *, quick: bool = False) -> Picture:
         """What there is to see now; ``quick`` draws on the board of the picture before.
 
-        Raises ConfigError for a column of ``groups`` that no row has, but for validation scores.
+        Raises ConfigError for a column of ``groups`` that no row has, except for validation scores.
         """
         history = pd.DataFrame(self.rows)
         groups = self.groups or curves.default_groups([c for c in history.columns if c != "step"])
