@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import archives
 import scans
+import text_files
 from trials import Campaign, prepare_intake
 
 
@@ -17,4 +19,18 @@ def of_dicom(folder: Path) -> Campaign:
     return Campaign("DICOM series", scans.dicom, 500)
 
 
-CAMPAIGNS: dict[str, Callable[[Path], Campaign]] = {"nifti": of_nifti, "dicom": of_dicom}
+def of_text_files(folder: Path) -> Campaign:
+    prepare_intake()
+    return Campaign("text files", text_files.prepared(folder), 500)
+
+
+def of_archives(folder: Path) -> Campaign:
+    return Campaign("archives", archives.archive, 150)
+
+
+CAMPAIGNS: dict[str, Callable[[Path], Campaign]] = {
+    "nifti": of_nifti,
+    "dicom": of_dicom,
+    "text": of_text_files,
+    "archives": of_archives,
+}

@@ -27,6 +27,7 @@ from ssltut.errors import SsltutError
 CPU_S = 5.0
 MEMORY = 1 << 30
 WALL_S = 120.0  # a command that waits so long without computing hangs
+UNMADE = 3  # exit code of a child whose input could not be made
 LINE = 2_000  # letters of a message
 Call = Sequence[str] | Callable[[], object]
 # Writes one input into a folder: says what it is, and the commands to run on it.
@@ -79,7 +80,7 @@ def _in_child(
     child = os.fork()
     if child == 0:
         os.close(reading)
-        code = 1
+        code = UNMADE
         try:
             _trials(campaign, start, n, seed, keep, writing)
             code = 0
@@ -106,6 +107,8 @@ def _in_child(
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
+    if os.waitstatus_to_exitcode(status) == UNMADE:
+        raise RuntimeError(f"{campaign.name}: input {number} could not be made, see above")
     if number < n and status != 0:
         yield number, f"the process ended with status {status}, or hung"
 

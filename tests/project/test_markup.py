@@ -28,6 +28,7 @@ KNOWN: dict[str, list[str]] = {
     ],
     "ssltut/show/live/slices.py": ["', '.join(map(str, at))", "where"],
     "ssltut/show/live/surface.py": ["at"],
+    "ssltut/show/live/volume.py": ["front._repr_mimebundle_()[0]['text/html']"],
     "ssltut/show/live/widgets.py": ["'</tr><tr>'.join(cells)", "cell", "size", "text"],
     "ssltut/show/static/pictures.py": [
         "ONE_OF_TWO",
