@@ -2,7 +2,7 @@
 
 Writes results/matching.csv. The forms below, with the settings of results/synthetic_bench.py and 4
 labelled scans, are measured every 50 steps on four fixed patches of unlabelled scans whose truth is
-known here (``ssltut.inspection.Probe``; measuring does not change a run). Two minutes a run on one
+known here (``probe.Probe``; measuring does not change a run). Two minutes a run on one
 core; ``--forms`` and ``--seeds`` do a part, and what the record held before stays unless it was
 done again. Stopped, it goes on.
 
@@ -17,13 +17,12 @@ from typing import Any, cast
 
 import pandas as pd
 import torch
+from probe import Matching, probed_run
 from synthetic_bench import COHORT, MIDDLE, settings
 
 from ssltut.data.cohort import Cohort
 from ssltut.evaluation.runs import provenance
 from ssltut.files import write_atomically
-from ssltut.inspection import probed_run
-from ssltut.inspection.probe import Matching
 from ssltut.methods.registry import make_method
 from ssltut.parallel import open_workers
 from ssltut.synthetic.cohorts import synthetic_cohort

@@ -1,4 +1,4 @@
-"""A probe of the matching in training: who is right on the unreliable voxels."""
+"""A probe of the matching in training, for matching.py: who is right on the unreliable voxels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
