@@ -25,7 +25,7 @@ from ssltut.methods.further.self_paced import meta_label, self_paced_weights
 from ssltut.methods.further.transmedseg import gap_and_covariance
 from ssltut.methods.matching.primitives import voxel_vectors
 from ssltut.show.static.pictures import DASHES, SERIES, styled
-from ssltut.show.static.slices import Scene, colour_scale, draw_plane
+from ssltut.show.static.slices import HALO, Scene, colour_scale, draw_plane
 
 BLACK = "#000000"
 Curve = tuple[Tensor, Tensor]
@@ -261,7 +261,9 @@ def transport_figure(
     ax.set(xlabel="first direction", ylabel="second direction")
     key = ax.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=1.6, handlelength=3)
     for handle, dashes in zip(key.get_lines()[1:], DASHES[: len(shifts)], strict=False):
-        handle.set(ls=dashes, lw=2)  # a class is known by the dashes of its ellipse too
+        handle.set(
+            ls=dashes, lw=2, path_effects=HALO
+        )  # a class is known by the dashes of its ellipse too
     draw_plane(right, scene, "coronal", "loss added to a scan")
     fig.colorbar(colour_scale(scene), ax=right, label=scene.heat_label, shrink=0.85)
     return fig

@@ -75,7 +75,7 @@ def mark_beyond(ax: Axes, row: int, values: np.ndarray) -> None:
         across = ax.get_yaxis_transform()
         ax.annotate("", (edge, row), (start, row), across, arrowprops=arrow)
         # Above the line and the points of its row, which it would cross.
-        ax.text(start, row - 0.17, text, transform=across, ha=align, va="bottom", fontsize=13)
+        ax.text(start, row - 0.22, text, transform=across, ha=align, va="bottom", fontsize=13)
 
 
 def draw_points(ax: Axes, table: DataFrame, known_by: list[str], **looks: Any) -> None:

@@ -57,8 +57,9 @@ def draw_panels(axes: Sequence[Axes], history: pd.DataFrame, groups: Groups) -> 
                 ax.fill_between(x, near.min(), near.max(), **pale)
                 y = near.mean()
             add_line(ax, k, x, y.to_numpy(), name.removesuffix(ending))
-        ax.set(title=TITLES.get(title, title), xlabel="step")
-        if list(names) != [title]:  # below the panel, never over its curves
+        heading = TITLES.get(title, title)
+        ax.set(title=heading, xlabel="step")
+        if [TITLES.get(name, name) for name in names] != [heading]:  # below the panel, not over it
             ax.legend(loc="upper left", bbox_to_anchor=(-0.15, -0.18), ncols=2, fontsize=10)
 
 
