@@ -144,11 +144,11 @@ def submit_all(client: Any, task: Task, shared: Any, jobs: Sequence[tuple]) -> R
         try:
             result = future.result()
         except KilledWorker:
-            what = "the workers that had this job died, one after the other"
-            fix = f"mostly it is memory: use fewer workers or a smaller patch, then {AGAIN}"
+            what = "every worker that had this job died"
+            fix = f"the usual cause is memory: use fewer workers or a smaller patch, then {AGAIN}"
             result = TrainingError(what, where=f"job {index[future] + 1}", fix=fix)
         except CancelledError:
-            fix = f"{AGAIN}: what is done is not done again"
+            fix = f"{AGAIN}: finished jobs are not repeated"
             raise TrainingError("the connection to the Dask cluster was lost", fix=fix) from None
         except ModuleNotFoundError as error:
             fix = "install ssltut where the workers run, in the same version"

@@ -143,7 +143,7 @@ class Cohort:
             lacks = {c: (have[c] + 0.5) / test.count(c) for c in test}
             free = [i for i in pool if i not in chosen and of[i] in lacks]
             if not free:
-                problem = f"{len(chosen)} scans with labels are like those of the test, not {n}"
+                problem = f"{n} scans wanted, but only {len(chosen)} with labels resemble the test"
                 fix = f"choose 1 to {len(chosen)}, or label more"
                 raise ConfigError(problem, where=self.name, fix=fix)
             chosen.append(min(free, key=lambda case_id: lacks[of[case_id]]))
@@ -195,8 +195,8 @@ def _changed(load: Callable[[], Case], change: Callable[[Case], Case]) -> Case:
 
 def _one_class(case: Case) -> Case:
     if LABELLED in case.meta:
-        problem = "a scan that lacks labels of some bones has no bone view"
-        raise ConfigError(problem, where=case.id, fix="take that of whole labels")
+        problem = "not every bone is labelled, so the bones cannot be made one class"
+        raise ConfigError(problem, where=case.id, fix="use scans in which every bone is labelled")
     return case if case.label is None else replace(case, label=(case.label > 0).astype(np.uint8))
 
 

@@ -34,7 +34,7 @@ def crop_hips(case: Case, size_mm: float = 160.0) -> dict[str, Case]:
 def _by_label(case: Case) -> dict[str, np.ndarray]:
     pelvis, femur = (np.argwhere(case.label == value) for value in (1, 2))
     if not len(pelvis):
-        problem = "there is no label with hip bone to find the hips by"
+        problem = "without a label of the hip bone no hip can be found"
         raise DataError(problem, where=case.id, fix="give a case with labels 1 hip bone, 2 femur")
     middle = (pelvis[:, 0].min() + pelvis[:, 0].max()) / 2
     is_right = femur[:, 0] > middle  # RAS+: the index grows to the right

@@ -43,7 +43,7 @@ class Split:
         if parts.get("hash", split.hash) != split.hash:
             hashes = f"their hash ({parts['hash']}, found {split.hash})"
             problem = f"the lists do not fit {hashes}: the split was changed afterwards"
-            fix = "take the original file, or delete the hash if the change is meant"
+            fix = "take the original file, or delete the hash if the change is intended"
             raise DataError(problem, where=where, fix=fix)
         return split
 

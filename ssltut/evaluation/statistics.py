@@ -147,13 +147,13 @@ def verdict(table: pd.DataFrame, level: float = 0.05) -> str:
         return "The runs failed: there is nothing to compare."
     draws, tests = int(table["draws"].max()), table["p"].count()
     if draws < 2:
-        return "One label draw: its intervals say nothing of others, and nothing can be tested."
+        return "There is one label draw: its intervals hold for it alone, and no test is possible."
     significant = table[table["p Holm"] < level]
     if significant.empty:
         none = f"No difference to the baseline holds at p < {level} after Holm's correction"
         smallest = max(2 / 2**draws, 2 / MOST_SIGNS)
         if smallest * tests < level:
-            return f"{none}: on these draws and patients the methods cannot be told apart."
+            return f"{none}: these draws and patients show no difference of methods."
         after = f"{min(1.0, smallest * tests):.2g} after the correction for {tests} tests"
         return f"{none}, and none can: with {draws} draws p is at least {smallest:.2g}, {after}."
     words = []
@@ -187,5 +187,5 @@ def report(rows: pd.DataFrame, metric: str, baseline: str | None = None) -> str:
     text.append(verdict(against))
     if absent := [name for name in (LOWER_BOUND, UPPER_BOUND) if name not in set(rows["method"])]:
         lack = f"The table lacks {' and '.join(absent)}"
-        text.append(f"{lack}: without both bounds nobody sees how much room there is.")
+        text.append(f"{lack}: without both bounds nobody knows how much can be gained.")
     return "\n".join(text)

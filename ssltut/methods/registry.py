@@ -65,7 +65,7 @@ def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
     Raises ConfigError for an unknown name or option, or a value that the option does not allow.
     """
     if name in GONE:
-        raise ConfigError(f"the method {name} is gone", fix=GONE[name][1])
+        raise ConfigError(f"there is no method {name} any more", fix=GONE[name][1])
     if name not in METHODS:
         raise ConfigError(f"there is no method {name!r}", fix=near(name, METHODS))
     return METHODS[name](**chosen(METHODS[name], options or {}, name))

@@ -51,7 +51,7 @@ def mc_dropout(net: nn.Module, inputs: Iterable[Tensor], classes: Classes = "all
     """
     views = list(inputs)
     if not views:
-        raise ConfigError("MC dropout has no pass", fix="use at least one pass")
+        raise ConfigError("MC dropout with no pass", fix="use at least one pass")
     at_once = max(1, MAX_VOXELS // views[0].numel())
     total = total_entropy = torch.zeros(())
     with dropout_on(net):

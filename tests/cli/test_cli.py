@@ -122,7 +122,7 @@ def test_compare(made, tmp_path):
     }  # the first two of the split
     code, out, _ = ssltut(*words)
     assert code == 0
-    assert "One label draw: its intervals say nothing of others" in out
+    assert "There is one label draw: its intervals hold for it alone" in out
     code, out, _ = ssltut(*words, "--largest-component", "--json")
     assert code == 0
     assert set(pd.read_csv(json.loads(out)["csv"])["kept"]) == {"largest piece"}

@@ -46,7 +46,7 @@ def test_a_method_comes_back_from_the_identity_of_its_run(method):
         ("vote_beside", {"rate": 0.0}, "rate is 0.0"),
         ("vote_beside", {"by": "embedding"}, "by is 'embedding'"),
         ("region_vote", {"layer": "both"}, "there is no option 'layer'"),
-        ("late_vote", {}, "the method late_vote is gone"),
+        ("late_vote", {}, "there is no method late_vote any more"),
         ("scan_vote", {"start": 0.5}, "train vote_beside with host=ua_mt"),
         ("evidential_vote", {}, "train vote_beside with host=medl"),
     ],

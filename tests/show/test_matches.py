@@ -146,7 +146,7 @@ def test_answers_and_agreement() -> None:
         ),
         ({"at": (4, 5, 10)}, "voxel .* is not in a scan"),
         ({"at": (4, 5)}, "voxel .* is not in a scan"),
-        ({"question": {"k": 0}}, "0 neighbours asked of"),
+        ({"question": {"k": 0}}, "0 neighbours of"),
         ({"question": {"k": 1801}}, "1801 neighbours"),
         ({"question": {"kernel": "dot"}}, "no similarity kernel 'dot'"),
         ({"alt": " "}, "alt text is empty"),

@@ -121,7 +121,9 @@ def test_validation_scans_are_as_varied_as_the_test():
     assert sorted(drawn.split.all) == sorted(cohort.split.all)
     assert drawn.split.labelled == cohort.split.labelled
     assert drawn.split.test == cohort.split.test
-    with pytest.raises(ConfigError, match="4 scans with labels are like those of the test, not 5"):
+    with pytest.raises(
+        ConfigError, match="5 scans wanted, but only 4 with labels resemble the test"
+    ):
         cohort.with_validation(5)
 
 

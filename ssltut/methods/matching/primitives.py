@@ -141,7 +141,7 @@ def nearest(
     """
     if len(references) < k:
         fix = "use fewer neighbours or more references"
-        raise ConfigError(f"{k} neighbours asked of {len(references)} references", fix=fix)
+        raise ConfigError(f"{k} neighbours of {len(references)} references", fix=fix)
     bank = F.normalize(references, dim=-1).T.contiguous()
     found = [(F.normalize(part, dim=-1) @ bank).topk(k, dim=1) for part in query.split(chunk)]
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])

@@ -162,7 +162,7 @@ class MatchFinder:
         bank = index.unique()
         if not 1 <= question.k <= len(bank):
             fix = "use at least 1 and at most all of them"
-            raise ConfigError(f"{question.k} neighbours asked of {len(bank)} references", fix=fix)
+            raise ConfigError(f"{question.k} neighbours of {len(bank)} references", fix=fix)
         x, y, z = at
         query = self.target.embedding[:, x, y, z].float()[None]
         score = torch.full((self.n_classes,), torch.nan)

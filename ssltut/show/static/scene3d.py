@@ -84,8 +84,8 @@ def surface(
     from skimage.measure import marching_cubes
 
     if (affine is None) == (spacing is None):
-        fix = "give either spacing= in mm or affine="
-        raise ConfigError("a surface needs its geometry, once", fix=fix)
+        fix = "give spacing= in mm or affine="
+        raise ConfigError("a surface needs spacing or affine, not both", fix=fix)
     mask = np.asarray(label) == class_id
     if not mask.any():
         problem = f"no voxel of the label has the value {class_id}"
