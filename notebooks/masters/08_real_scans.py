@@ -52,8 +52,7 @@ from ssltut.io import public
 from ssltut.io.nifti import write_image, write_label
 from ssltut.metrics import score_case
 from ssltut.synthetic.anatomy import Pathology
-from ssltut.synthetic.cohorts import pelvis_cohort
-from ssltut.synthetic.pelvis import make_pelvis
+from ssltut.synthetic.pelvis import make_pelvis, pelvis_cohort
 from ssltut.training.config import TrainConfig
 from ssltut.training.recipes import hip
 

@@ -1,9 +1,7 @@
-"""Cohorts of synthetic scans, each made once and then kept in the cache."""
+"""The cohort of synthetic hips; each scan is made once and then kept in the cache."""
 
-import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,12 @@ import numpy as np
 
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort, Source
-from ssltut.data.crop_hips import crop_hips
 from ssltut.data.labels import HIP
 from ssltut.data.split import Split
-from ssltut.errors import ConfigError, DataError
+from ssltut.errors import ConfigError
 from ssltut.files import cache_dir, whole_file
 from ssltut.seeding import derive_seed
-from ssltut.synthetic import hip, pelvis
-
-# What is left of the pelves in turn: users often have one hip, with near edges and little air.
-CROPS = ("whole", "whole", "left", "whole", "whole", "right")
+from ssltut.synthetic import hip
 
 
 def synthetic_cohort(
@@ -54,45 +48,6 @@ def synthetic_cohort(
     split = Split(ids[:labelled], ids[labelled:held], ids[held:tested], ids[tested:])
     name = f"synthetic hips v{hip.VERSION} (seed {seed}, {size} voxels)"
     return Cohort(name, HIP, "CT", split, sources)
-
-
-def pelvis_cohort(
-    n: int = 40,
-    *,
-    seed: int = 0,
-    spacing: float = 3.0,
-    validation: int = 3,
-    pathology_rate: float = 0.6,
-) -> Cohort:
-    """``n`` synthetic CTs of pelves with confusers, for models that shall meet real scans.
-
-    All are labelled but the ``validation`` held out; every third is cut down to one of its hips
-    (CROPS). Bit-reproducible from ``seed``. Raises ConfigError when no scan is left to train on.
-    """
-    if not 1 <= validation < n:
-        raise ConfigError(f"{n} scans with {validation} for validation", fix="raise n")
-    version = pelvis.VERSION
-    folder = cache_dir() / "pelvis" / f"v{version}-{spacing:g}-{seed}-{pathology_rate:g}-cut"
-    sources = {}
-    for i in range(n):
-        file, case_seed = folder / f"pelvis{i:03d}.npz", derive_seed(seed, i)
-        crop = CROPS[i % len(CROPS)]
-        make = partial(cropped_pelvis, case_seed, spacing, pathology_rate, crop, file.stem)
-        content = f"pelvis v{version} {spacing} {pathology_rate} {case_seed} {crop}"
-        sources[file.stem] = Source(file.stem, True, content, partial(cached_case, file, make))
-    ids = tuple(sources)
-    split = Split(ids[validation:], (), ids[:validation], ())
-    name = f"synthetic pelves v{version} (seed {seed}, {spacing:g} mm)"
-    return Cohort(name, HIP, "CT", split, sources, spacing)
-
-
-def cropped_pelvis(seed: int, spacing: float, rate: float, crop: str, case_id: str) -> Case:
-    """A pelvis, or one of its hips; one that ends above a femur stays whole."""
-    case = pelvis.make_pelvis(seed, spacing=spacing, pathology_rate=rate, case_id=case_id)
-    if crop != "whole":
-        with contextlib.suppress(DataError):
-            case = replace(crop_hips(case)[crop], id=case_id, patient=case_id)
-    return case
 
 
 def cached_case(file: Path, make: Callable[[], Case]) -> Case:

@@ -4,15 +4,23 @@ Both sides are one anatomy, folded at the midline. Frame as in bones.py: origin 
 right femoral head, mm.
 """
 
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from ssltut.data.case import Case
-from ssltut.errors import ConfigError
-from ssltut.seeding import rng_for
+from ssltut.data.cohort import Cohort, Source
+from ssltut.data.crop_hips import crop_hips
+from ssltut.data.labels import HIP
+from ssltut.data.split import Split
+from ssltut.errors import ConfigError, DataError
+from ssltut.files import cache_dir
+from ssltut.seeding import derive_seed, rng_for
 from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng, Scanner, draw, draw_pathology, meta_of
 from ssltut.synthetic.bones import Hip, femur, turn_leg
+from ssltut.synthetic.cohorts import cached_case
 from ssltut.synthetic.pelvis_abdomen import add_abdomen, add_distractor
 from ssltut.synthetic.pelvis_bones import add_skeleton, whole_hip_bone
 from ssltut.synthetic.scanner import add_metal, simulate_scanner
@@ -46,6 +54,8 @@ MARGIN = 0.45
 METAL_RATE = 0.2
 ABDOMEN_RATE = 0.35  # share of scans that begin above the joints
 ABDOMEN_BOTTOM = (20.0, 100.0)  # mm from the heads, where those begin
+# What is left of the pelves in turn: users often have one hip, with near edges and little air.
+CROPS = ("whole", "whole", "left", "whole", "whole", "right")
 
 
 def make_pelvis(
@@ -154,3 +164,41 @@ def vary_density(p: Points, hip: Hip, a: Anatomy, canvas: Canvas, rng: Rng) -> N
     depth = (radius - a.head_radius - a.joint_space - 1.5) / width
     roof = density * above * np.exp(-np.square(depth))
     canvas.hu += roof * occupancy(hip.pelvis, canvas.voxel)
+
+
+def pelvis_cohort(
+    n: int = 40,
+    *,
+    seed: int = 0,
+    spacing: float = 3.0,
+    validation: int = 3,
+    pathology_rate: float = 0.6,
+) -> Cohort:
+    """``n`` synthetic CTs of pelves with confusers, for models that shall meet real scans.
+
+    All are labelled but the ``validation`` held out; every third is cut down to one of its hips
+    (CROPS). Bit-reproducible from ``seed``. Raises ConfigError when no scan is left to train on.
+    """
+    if not 1 <= validation < n:
+        raise ConfigError(f"{n} scans with {validation} for validation", fix="raise n")
+    folder = cache_dir() / "pelvis" / f"v{VERSION}-{spacing:g}-{seed}-{pathology_rate:g}-cut"
+    sources = {}
+    for i in range(n):
+        file, case_seed = folder / f"pelvis{i:03d}.npz", derive_seed(seed, i)
+        crop = CROPS[i % len(CROPS)]
+        make = partial(cropped_pelvis, case_seed, spacing, pathology_rate, crop, file.stem)
+        content = f"pelvis v{VERSION} {spacing} {pathology_rate} {case_seed} {crop}"
+        sources[file.stem] = Source(file.stem, True, content, partial(cached_case, file, make))
+    ids = tuple(sources)
+    split = Split(ids[validation:], (), ids[:validation], ())
+    name = f"synthetic pelves v{VERSION} (seed {seed}, {spacing:g} mm)"
+    return Cohort(name, HIP, "CT", split, sources, spacing)
+
+
+def cropped_pelvis(seed: int, spacing: float, rate: float, crop: str, case_id: str) -> Case:
+    """A pelvis, or one of its hips; one that ends above a femur stays whole."""
+    case = make_pelvis(seed, spacing=spacing, pathology_rate=rate, case_id=case_id)
+    if crop != "whole":
+        with suppress(DataError):
+            case = replace(crop_hips(case)[crop], id=case_id, patient=case_id)
+    return case

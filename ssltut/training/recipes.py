@@ -7,7 +7,7 @@ from typing import Any
 
 from ssltut.errors import ConfigError
 from ssltut.methods.registry import make_method
-from ssltut.synthetic.cohorts import pelvis_cohort
+from ssltut.synthetic.pelvis import pelvis_cohort
 from ssltut.training.config import TrainConfig
 from ssltut.training.loop import train
 from ssltut.training.run import Run

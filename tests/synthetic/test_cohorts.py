@@ -9,7 +9,8 @@ from toy import toy_case
 from ssltut.data.cohort import fingerprint
 from ssltut.data.split import PARTS
 from ssltut.errors import ConfigError
-from ssltut.synthetic.cohorts import pelvis_cohort, synthetic_cohort
+from ssltut.synthetic.cohorts import synthetic_cohort
+from ssltut.synthetic.pelvis import pelvis_cohort
 
 
 def test_synthetic_scans_are_made_once(monkeypatch, tmp_path):
