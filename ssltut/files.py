@@ -12,6 +12,7 @@ from typing import Any
 from ssltut.errors import DataError
 
 MAX_TEXT = 10_000_000  # bytes of a description; scans are not text
+MAX_YAML = 100_000  # bytes: YAML is slow to read
 REPAIR = "repair the file or write it again"
 
 
@@ -69,14 +70,15 @@ def digest_of(*paths: Path | None) -> str:
     return digests_of(*paths)[-1]
 
 
-def read_text(file: Path) -> str:
+def read_text(file: Path, limit: int | None = None) -> str:
     """A text in UTF-8, with or without a byte-order mark.
 
-    Raises DataError when there is none, or one of more than MAX_TEXT bytes.
+    Raises DataError when there is none, or one of more than ``limit`` bytes (MAX_TEXT).
     """
     check_regular(file)
-    if (size := file.stat().st_size) > MAX_TEXT:
-        what = f"the file has {size} bytes; the limit of such a file is {MAX_TEXT}"
+    limit = limit or MAX_TEXT
+    if (size := file.stat().st_size) > limit:
+        what = f"the file has {size} bytes; the limit of such a file is {limit}"
         raise DataError(what, where=file, fix=REPAIR)
     try:
         return file.read_text(encoding="utf-8-sig")
@@ -95,6 +97,23 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError("the file does not hold a JSON object", where=file, fix=REPAIR)
     return content
+
+
+def read_yaml(file: Path) -> Any:
+    """What a YAML file holds. Raises DataError when it cannot be read, or for an alias (*name).
+
+    A few lines of aliases can stand for gigabytes.
+    """
+    import yaml
+
+    text = read_text(file, MAX_YAML)
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise DataError("aliases (*name) are not read", where=file, fix="write them out")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        what = f"not valid YAML ({type(error).__name__}: {error})"
+        raise DataError(what, where=file, fix=REPAIR) from None
 
 
 @contextmanager

@@ -6,12 +6,15 @@
 
 import difflib
 import json
+import re
+import reprlib
+import sys
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, fields
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from ssltut.errors import ConfigError
+from ssltut.errors import ConfigError, DataError
 
 
 class Range(NamedTuple):
@@ -46,6 +49,31 @@ class Odd(NamedTuple):
         return "that is odd and at least 1"
 
 
+class Plain(NamedTuple):
+    """A name that may go into a table, a picture or a page as it is."""
+
+    longest: int = 60
+
+    def holds(self, value: str) -> bool:
+        is_short = 0 < len(value) <= self.longest
+        return is_short and value.isprintable() and not set(value) & set('<>&"')
+
+    def __str__(self) -> str:
+        return f'of 1 to {self.longest} characters that can be printed, none of < > & "'
+
+
+class Hex(NamedTuple):
+    """A colour as #rrggbb."""
+
+    def holds(self, value: str) -> bool:
+        return re.fullmatch("#[0-9a-fA-F]{6}", value) is not None
+
+    def __str__(self) -> str:
+        return "such as #E69F00"
+
+
+Name = Annotated[str, Plain()]
+Colour = Annotated[str, Hex()]
 Count = Annotated[int, Range(1)]
 WholeNumber = Annotated[int, Range(0)]
 Share = Annotated[float, Range(0, 1, below=True)]
@@ -119,3 +147,69 @@ def chosen(kind: type, options: Mapping[str, object], where: str) -> dict[str, A
             fix = f"its options are {', '.join(known)}"
             raise ConfigError(f"there is no option {name!r}", where=where, fix=fix)
     return {name: given(value, known[name], where) for name, value in options.items()}
+
+
+WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    types.NoneType: "null",
+}
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether what a JSON or YAML file holds is of this kind.
+
+    A kind is text, a number or a bool, ``list[X]``, ``dict[K, X]``, a tuple (a list of this length
+    in the file), ``X | Y``, or what may stand at an option.
+    """
+    origin, parts = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if origin is Annotated:
+        return fits(value, parts[0]) and parts[1].holds(value)
+    if origin is Literal:
+        return value in parts
+    if origin in (Union, types.UnionType):
+        return any(fits(value, part) for part in parts)
+    if origin is list:
+        return isinstance(value, list | tuple) and all(fits(item, parts[0]) for item in value)
+    if origin is tuple:
+        is_list = isinstance(value, list | tuple) and len(value) == len(parts)
+        return is_list and all(map(fits, value, parts))
+    if origin is dict:
+        is_table = isinstance(value, dict)
+        return is_table and all(fits(k, parts[0]) and fits(v, parts[1]) for k, v in value.items())
+    if kind is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max  # NaN is not
+    return type(value) is kind
+
+
+def described(kind: Any) -> str:
+    """A kind of ``fits`` in words."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return f"{described(parts[0])} {parts[1]}"
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(described, parts))
+    if origin in (list, tuple):
+        return f"a list of {described(parts[0])}"
+    if origin is dict:
+        return f"a table with {described(parts[1])} for each entry"
+    return WORDS.get(kind, "anything")
+
+
+def check_content(
+    content: Mapping[str, Any], kinds: Mapping[str, Any], where: object, need: Iterable[str] = ()
+) -> None:
+    """DataError for the first entry of a file that is not of its kind, or that it lacks."""
+    if lacking := [name for name in need if name not in content]:
+        fix = f"give {lacking[0]}: {described(kinds[lacking[0]])}"
+        raise DataError(f"there is no {', '.join(lacking)}", where=where, fix=fix)
+    for name, kind in kinds.items():
+        if name in content and not fits(content[name], kind):
+            what = f"{name} is {reprlib.repr(content[name])}"
+            raise DataError(what, where=where, fix=f"give {described(kind)}")

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ssltut.cli.output import Add, log, picked, print_result
+from ssltut.data.case import MODALITIES
 from ssltut.errors import ConfigError, SsltutError
 from ssltut.text import plain
 
@@ -93,7 +94,8 @@ def ingest_arguments(add: Add) -> None:
     add("--spacing", type=float, help="resample to this voxel size, mm")
     words = "cut out the left and the right hip as cubes with this side (default 160 mm)"
     add("--hips", type=float, nargs="?", const=160.0, metavar="MM", help=words)
-    add("--modality", default="CT", help="DICOM modality to read (default CT)")
+    words = "DICOM modality to read (default CT)"
+    add("--modality", default="CT", choices=MODALITIES[:-1], help=words)
     add("--assume-spacing", type=float, metavar="MM", help="voxel size of NIfTI files without one")
     add("--fill", type=float, metavar="HU", help="value to put in place of NaN and infinite voxels")
     add("--each-a-patient", action="store_true", help="treat every NIfTI file as another patient")

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ssltut.data.case import LABELLED, Case
+from ssltut.data.case import LABELLED, VOXEL_SIZES, Case
 from ssltut.data.labels import BONE, FOREGROUND, HIP, LabelTable
 from ssltut.data.projection import project
 from ssltut.data.resample import resample
@@ -169,9 +169,10 @@ class Cohort:
         return self.changed(_one_class, "bone", table=BONE if is_bone else FOREGROUND)
 
     def resampled(self, spacing: float) -> "Cohort":
-        """Every scan on voxels of ``spacing`` mm a side. Raises ConfigError for 0 or less."""
-        if not spacing > 0:
-            raise ConfigError(f"a voxel size of {spacing} mm", fix="give a number above 0")
+        """Every scan on voxels of ``spacing`` mm a side. ConfigError for a size that cannot be."""
+        if not VOXEL_SIZES.holds(spacing):
+            fix = f"give a number {VOXEL_SIZES} mm"
+            raise ConfigError(f"a voxel size of {spacing} mm", fix=fix)
         change = partial(resample, spacing=(spacing,) * 3, n_classes=self.table.n_classes)
         return self.changed(change, f"{spacing:g} mm", spacing=spacing)
 

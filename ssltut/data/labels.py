@@ -1,13 +1,16 @@
 """Class names and colours, and how others number the same bones."""
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from ssltut.errors import ConfigError, DataError
+from ssltut.errors import ConfigError, DataError, SsltutError
+from ssltut.files import read_yaml
+from ssltut.options import Colour, Name, check_content
 
 
 @dataclass(frozen=True)
@@ -31,25 +34,31 @@ BONE = LabelTable("bone", ("background", "bone"), ("#000000", "#E69F00"))
 ATRIUM = LabelTable("atrium", ("background", "left atrium"), ("#000000", "#CC79A7"))
 FOREGROUND = LabelTable("foreground", ("background", "foreground"), BONE.colours)
 TABLES = {table.name: table for table in (HIP, BONE, ATRIUM)}
+TABLE = {"name": Name, "names": list[Name], "colours": list[Colour]}  # in a file
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
 
 def table_named(table: object) -> LabelTable:
     """The table of that name, or one made of ``{"name": ..., "names": [...]}``, background first.
 
-    Raises ConfigError for an unknown name, or for fewer than two, doubled or too many names.
+    Raises ConfigError for an unknown name, for fewer than two, doubled or too many names, and for
+    other colours than names; DataError for what is no name or colour (``TABLE``).
     """
     if not isinstance(table, Mapping):
-        if table not in TABLES:
+        if not isinstance(table, str) or table not in TABLES:
             fix = f"use one of {', '.join(TABLES)}, or name the classes in split.json"
             raise ConfigError(f"there is no label table {table!r}", fix=fix)
         return TABLES[table]
-    names = tuple(map(str, table.get("names", ())))
+    check_content(table, TABLE, "label table")
+    names = tuple(table.get("names", ()))
     if not 2 <= len(set(names)) == len(names) <= len(OKABE_ITO) + 1:
         fix = f"give 2 to {len(OKABE_ITO) + 1} different names, background first"
         raise ConfigError(f"a label table with the names {list(names)}", fix=fix)
-    colours = table.get("colours") or ("#000000", *OKABE_ITO)[: len(names)]
-    return LabelTable(str(table.get("name", "own")), names, tuple(colours))
+    colours = tuple(table.get("colours") or ("#000000", *OKABE_ITO)[: len(names)])
+    if len(colours) != len(names):
+        what = f"a label table with {len(names)} names and {len(colours)} colours"
+        raise ConfigError(what, fix="give one for each name, or none")
+    return LabelTable(table.get("name", "own"), names, colours)
 
 
 @dataclass(frozen=True)
@@ -107,31 +116,43 @@ def label_map(which: str) -> LabelMap:
     """The mapping of that name or in that YAML file (see README); ConfigError for neither."""
     if which in LABEL_MAPS:
         return LABEL_MAPS[which]
-    import yaml
-
-    try:
-        return _label_map_of(yaml.safe_load(Path(which).read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not os.path.lexists(which):
         fix = f"use {', '.join(LABEL_MAPS)} or a YAML file"
-        raise ConfigError(f"there is no label mapping {which!r}", fix=fix) from None
-    # A ValueError may also be one of the decoding of the file.
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError) as error:
-        problem = f"this is not a label mapping ({type(error).__name__}: {error})"
-        fix = "write values: {5: femur}, others: background; see README"
-        raise ConfigError(problem, where=which, fix=fix) from None
+        raise ConfigError(f"there is no label mapping {which!r}", fix=fix)
+    try:
+        return _label_map_of(read_yaml(Path(which)))
+    except SsltutError as error:
+        problem = f"this is not a label mapping ({error.found})"
+        raise ConfigError(problem, where=which, fix=error.fix) from None
 
 
-def _label_map_of(about: dict[str, Any]) -> LabelMap:
+MAPPING = {  # in a file
+    "table": str | dict[str, Any],
+    "values": dict[int, str | int] | None,
+    "masks": dict[str, str | int] | None,
+    "others": Literal["background"] | list[int] | None,
+    "files": str | list[str] | None,
+}
+
+
+def _label_map_of(about: Any) -> LabelMap:
+    fix = "write values: {5: femur}, others: background; see README"
+    if not isinstance(about, dict) or set(about) - set(MAPPING):
+        parts = "table, values {number: class}, masks {file: class}, others and files"
+        raise ConfigError(f"its parts are {parts}", fix=fix)
+    check_content(about, MAPPING, "label mapping")
     table = table_named(about.get("table", "hip"))
     numbers: dict[Any, int] = {name: i for i, name in enumerate(table.names)}
     numbers |= {i: i for i in range(table.n_classes)}
-    values = {value: numbers[name] for value, name in (about.get("values") or {}).items()}
-    masks = {file: numbers[name] for file, name in (about.get("masks") or {}).items()}
-    is_complete = bool(values or masks) and all(type(value) is int for value in values)
-    if not is_complete or set(about) - {"table", "values", "masks", "others", "files"}:
-        parts = "table, values {number: class}, masks {file: class}, others and files"
-        raise ValueError(f"its parts are {parts}")
+    values, masks = about.get("values") or {}, about.get("masks") or {}
+    if unknown := [name for name in (*values.values(), *masks.values()) if name not in numbers]:
+        what = f"there is no class {unknown[0]!r}"
+        raise ConfigError(what, fix=f"use one of {', '.join(table.names)}")
+    if not values and not masks:
+        raise ConfigError("it has neither values nor masks", fix=fix)
+    values = {value: numbers[name] for value, name in values.items()}
+    masks = {file: numbers[name] for file, name in masks.items()}
     others, files = about.get("others"), about.get("files") or LabelMap.files
-    rest = None if others == "background" else {0, *map(int, others or ())}
+    rest = None if others == "background" else {0, *(others or ())}
     files = (files,) if isinstance(files, str) else tuple(files)
     return LabelMap(table, values, rest, masks, files)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,11 @@ from ssltut.files import read_json
 from ssltut.intake.discover import FoundScan, IntakeOptions, find_scans
 from ssltut.intake.report import facts_of, volumes, write_index, write_report
 from ssltut.io._nifti_header import read_volume
-from ssltut.io.cohort_folder import whole_folder, write_description, write_scan
+from ssltut.io.cohort_folder import GRID, whole_folder, write_description, write_scan
 from ssltut.io.nifti import as_label, check_label, scan_id, write_like_source
 from ssltut.io.verify import verify_paths
-from ssltut.io.volume import Findings, collecting, strict
+from ssltut.io.volume import Findings, check_values, collecting, strict
+from ssltut.options import check_content
 from ssltut.progress import progress_bar
 
 Log = Callable[[str], None]
@@ -156,6 +158,7 @@ def _read(
     volume = scan.read(options, found.note)
     if volume is None or found.errors:
         return None
+    check_values(volume.values, scan.where, found.note, options.modality)
     label = scan.read_label(volume, options.labels, found.note) if options.labels else None
     grid = {
         "shape": list(volume.values.shape),
@@ -191,15 +194,19 @@ def export(cohort: Path, predictions: Sequence[Path], out: Path) -> list[Path]:
     nearest predicted value, 0 outside a crop. Raises ConfigError when a file exists, DataError for
     a case that is not in the cohort or was not ingested.
     """
-    meta = read_json(Path(cohort) / "cases.json")
+    file = Path(cohort) / "cases.json"
+    meta = read_json(file)
     labels: dict[str, np.ndarray] = {}
     grids: dict[str, dict] = {}
     for path in map(Path, predictions):
         case_id = scan_id(path).removesuffix("_prediction")
+        check_content(meta, {case_id: dict[str, Any]}, file)
         if "grid" not in meta.get(case_id, {}):
             what = f"{case_id} is not a case that was ingested into {cohort}"
             raise DataError(what, where=path, fix="give predictions with the names of their cases")
+        check_content(meta[case_id], {"grid": dict[str, Any]}, file)
         grid = meta[case_id]["grid"]
+        check_content(grid, GRID, f"{file}: {case_id}", need=GRID)
         volume = read_volume(path, strict)
         assert volume is not None, "strict raises what stops the reading"
         check_label(volume.values, path)

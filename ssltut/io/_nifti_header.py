@@ -19,7 +19,18 @@ from nibabel.volumeutils import array_from_file
 from ssltut.data.case import spacing_of
 from ssltut.errors import ConfigError, DataError, DataWarning
 from ssltut.files import check_regular
-from ssltut.io.volume import AGAIN, MAX_VOXELS, Note, Volume, as_ras, as_stored, collecting, in_mm
+from ssltut.io.volume import (
+    AGAIN,
+    MAX_VOXELS,
+    NO_GEOMETRY,
+    Note,
+    Volume,
+    as_ras,
+    as_stored,
+    collecting,
+    flaw_of,
+    in_mm,
+)
 
 MAX_FLATNESS = 10
 MAX_GZIP_RATIO = 1100  # deflate cannot shrink anything to less than 1/1032
@@ -27,6 +38,7 @@ DAMAGED = (OSError, EOFError, zlib.error)  # what reading a damaged file raises
 KINDS = (nib.Nifti1Header, nib.Nifti2Header)
 # By the length that a header begins with, in either byte order.
 HEADERS = {kind.sizeof_hdr.to_bytes(4, end): kind for kind in KINDS for end in ("little", "big")}
+UNITS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}  # by the header's code; others: mm
 Spacing = float | Sequence[float]  # mm, one number for the three axes or three
 
 
@@ -43,7 +55,7 @@ def read_volume(
         header = read_header(path)
         raw = _read_voxels(path, header)
         with collecting(note, path):
-            affine = _affine_of(header, assume_spacing)
+            affine = _affine_of(header, assume_spacing, path, note)
             spacing = spacing_of(affine)
             if (flatness := max(spacing) / min(spacing)) > MAX_FLATNESS:
                 what = f"voxels are {flatness:.3g} times longer one way than another"
@@ -133,6 +145,10 @@ def _read_voxels(path: Path, header: nib.Nifti1Header) -> np.ndarray:
             file.read(1)  # a gzip stream compares its checksum at its end
             return raw
         except DAMAGED as error:
+            if str(error).startswith("Not a gzipped file"):
+                what = f"after the end of the gzip data other bytes follow: {str(error)[20:-1]}"
+                fix = "download it again, or cut them off: gunzip < FILE > FILE.nii"
+                raise DataError(what, fix=fix) from None
             what = f"the voxels ({voxels}, {need} bytes) are cut off or damaged: {error}"
             raise DataError(what, fix=AGAIN) from None
 
@@ -169,10 +185,15 @@ def _filled(values: np.ndarray, fill: float | None) -> np.ndarray:
     return np.where(finite, values, values.dtype.type(fill))
 
 
-def _affine_of(header: nib.Nifti1Header, assume_spacing: Spacing | None) -> np.ndarray:
-    """The sform, else the qform, as stored. DataError for none, a bad one, or two that disagree."""
+def _affine_of(
+    header: nib.Nifti1Header, assume_spacing: Spacing | None, path: Path, note: Note
+) -> np.ndarray:
+    """The sform, else the qform, in mm. DataError for none, a bad one, or two that disagree."""
     has_sform, has_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
     sform, qform = header.get_sform(), _qform_of(header)
+    unit, factor = UNITS.get(int(header["xyzt_units"]) & 7, ("millimetres", 1.0))
+    sform[:3] *= factor
+    qform[:3] *= factor
     if not has_sform and not has_qform:
         if assume_spacing is not None:
             return _diagonal(assume_spacing)
@@ -180,9 +201,15 @@ def _affine_of(header: nib.Nifti1Header, assume_spacing: Spacing | None) -> np.n
         fix = "export it again, or give assume_spacing= in mm if you know it"
         raise DataError(f"{what} (qform and sform codes are 0)", fix=fix)
     affine, name = (sform, "sform") if has_sform else (qform, "qform")
-    if flaw := flaw_of(affine):
-        raise DataError(f"the {name} {flaw}", fix="export the scan again, with its geometry")
-    are_both = has_sform and has_qform and not flaw_of(qform)
+    counts = f"the header counts in {unit}"
+    if flaw := flaw_of(affine, header["dim"][1:4]):
+        more = "" if factor == 1 else f" ({counts})"
+        raise DataError(f"the {name} {flaw}{more}", fix=NO_GEOMETRY)
+    if factor != 1:
+        what = f"{counts}: its voxels are {in_mm(spacing_of(affine))}"
+        note(DataWarning(what, where=path, fix="check that; not every program heeds the unit"))
+    is_sound = np.isfinite(qform).all() and min(spacing_of(qform)) > 0
+    are_both = has_sform and has_qform and is_sound
     if are_both and (apart := np.abs(qform - sform).max()) > 1e-3:
         what = f"qform says voxels of {in_mm(spacing_of(qform))}, sform says"
         what += f" {in_mm(spacing_of(sform))}; their numbers differ by up to {apart:.4g} mm"
@@ -206,13 +233,3 @@ def _diagonal(spacing: Spacing) -> np.ndarray:
         fix = "give one number or three, in mm, above 0"
         raise ConfigError(f"assume_spacing={spacing}", fix=fix)
     return np.diag([*np.broadcast_to(mm, 3), 1.0])
-
-
-def flaw_of(affine: np.ndarray) -> str | None:
-    """What makes ``affine`` (4, 4) unusable, or None."""
-    if bad := np.count_nonzero(~np.isfinite(affine)):
-        return f"has {bad} numbers that are not finite or not defined"
-    spacing, determinant = spacing_of(affine), np.linalg.det(affine[:3, :3])
-    if min(spacing) <= 0 or abs(determinant) < 1e-3 * np.prod(spacing):
-        return f"is singular: voxels of {in_mm(spacing)}, determinant {determinant:.3g}"
-    return None

@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from ssltut.data.case import Case
+from ssltut.data.case import MODALITIES, Case
 from ssltut.data.cohort import Cohort, Source
 from ssltut.data.labels import HIP, LabelTable, table_named
 from ssltut.data.split import PARTS, Split, make_split
-from ssltut.errors import ConfigError, DataError, SsltutError
-from ssltut.files import digest_of, read_json
+from ssltut.errors import ConfigError, DataError, DataWarning, SsltutError
+from ssltut.files import digests_of, read_json
 from ssltut.io.left_atrium import is_atrium, read_atrium
 from ssltut.io.nifti import read_case, scan_id, write_image, write_label
 from ssltut.io.volume import Note, strict
+from ssltut.options import Name, check_content
 from ssltut.progress import progress_bar
 
 
@@ -70,6 +71,25 @@ def write_description(
         (folder / file).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+SPLIT = {  # the entries of split.json
+    "name": Name,
+    "modality": Literal[MODALITIES],
+    "table": str | dict[str, Any],
+    "patients": dict[str, str | int],
+    **dict.fromkeys(PARTS, list[str | int]),
+    "hash": str,
+}
+ROW = tuple[float, float, float, float]
+GRID = {"shape": tuple[int, int, int], "affine": tuple[ROW, ROW, ROW, ROW], "axes": str}
+CASE = {  # what cases.json says of a scan, as far as it is read
+    "side": str | None,
+    "anatomy": dict[str, Any],
+    "pathology": dict[str, float | bool],
+    "labelled classes": list[int],
+    "grid": dict[str, Any],
+}
+
+
 class Layout(NamedTuple):
     """What a cohort folder says of its scans before any voxel is read; all by scan id."""
 
@@ -78,7 +98,9 @@ class Layout(NamedTuple):
     table: LabelTable
     patients: Mapping[str, str]
     split: Split | None  # None where split.json holds no lists
-    description: Mapping[str, Any]  # the whole of split.json
+    modality: str
+    name: str
+    meta: Mapping[str, Any]  # of the scans, as cases.json has them
 
 
 def read_layout(folder: Path, note: Note) -> Layout:
@@ -92,22 +114,30 @@ def read_layout(folder: Path, note: Note) -> Layout:
         note(DataError(what, where=folder, fix="give both the same name"))
     file, table, patients, split = folder / "split.json", HIP, {i: i for i in images}, None
     description: dict[str, Any] = {}
+    meta: dict[str, Any] = {}
     try:
-        description = read_json(file) if file.exists() else {}
+        description = read_content(file, SPLIT)
         table = table_named(description.get("table", HIP.name))
         named = description.get("patients", {})
-        if not isinstance(named, dict):
-            fix = 'write it as {"scan": "patient", ...}'
-            raise DataError("patients is not a table", where=file, fix=fix)
         patients = {i: str(named.get(i, i)) for i in images}
         if set(PARTS) & set(description):
             split = Split.from_dict(description, file)
+        cases = read_content(folder / "cases.json", {})
+        for case_id in images:
+            check_content(cases, {case_id: dict[str, Any]}, folder / "cases.json")
+            check_content(cases.get(case_id, {}), CASE, f"{folder / 'cases.json'}: {case_id}")
+        meta = cases
     except SsltutError as error:
         note(error)
-    except (ValueError, TypeError, AttributeError) as error:  # no lists and tables
-        fix = "repair the file or make the split again"
-        note(DataError(f"this is not a split ({error})", where=file, fix=fix))
-    return Layout(images, labels, table, patients, split, description)
+    modality, name = description.get("modality", "CT"), description.get("name", folder.name)
+    return Layout(images, labels, table, patients, split, modality, name, meta)
+
+
+def read_content(file: Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON file of a cohort whose entries are of these kinds; empty where there is none."""
+    content = read_json(file) if os.path.lexists(file) else {}
+    check_content(content, kinds, file)
+    return content
 
 
 def read_cohort(folder: Path, test_list: Path | None = None) -> Cohort:
@@ -125,21 +155,45 @@ def read_cohort(folder: Path, test_list: Path | None = None) -> Cohort:
         what = "a test list belongs to the left-atrium scans"
         raise ConfigError(what, where=folder, fix="name the test scans in split.json")
     layout = read_layout(folder, strict)
-    patients, labels, description = layout.patients, layout.labels, layout.description
+    patients, labels = layout.patients, layout.labels
     labelled = {i: patient for i, patient in patients.items() if i in labels}
     bare = {i: patient for i, patient in patients.items() if i not in labels}
     split = layout.split or make_split(labelled, bare)
-    meta = read_json(folder / "cases.json") if (folder / "cases.json").exists() else {}
-    modality = str(description.get("modality", "CT"))
-    read = partial(read_case, table=layout.table, modality=modality)
-    sources = {}
+    read = partial(read_case, table=layout.table, modality=layout.modality)
+    sources, digests = {}, {}
     for i, image in layout.images.items():
         label = labels[i].absolute() if i in labels else None
-        known = {"case_id": i, "patient": patients[i], "meta": meta.get(i, {})}
+        known = {"case_id": i, "patient": patients[i], "meta": layout.meta.get(i, {})}
         load = partial(read, image.absolute(), label, **known)
-        sources[i] = Source(patients[i], i in labels, digest_of(image, label), load)
-    name = str(description.get("name", folder.name))
-    return Cohort(name, layout.table, modality, split, sources)
+        digests[i], both = digests_of(image, label)
+        sources[i] = Source(patients[i], i in labels, both, load)
+    check_doubles(digests, split, folder, strict)
+    return Cohort(layout.name, layout.table, layout.modality, split, sources)
+
+
+def check_doubles(digests: Mapping[str, str], split: Split, where: Path, note: Note) -> None:
+    """Note scans of one content (``digests`` by scan): an error in two parts, else a warning.
+
+    The labelled and the unlabelled part are one: training.
+    """
+    training = {*split.labelled, *split.unlabelled}
+    part_of = dict.fromkeys(training, "training")
+    part_of |= dict.fromkeys(split.validation, "validation") | dict.fromkeys(split.test, "test")
+    first: dict[str, str] = {}
+    apart: list[str] = []
+    beside: list[str] = []
+    for case_id in filter(digests.get, split.all):
+        other = first.setdefault(digests[case_id], case_id)
+        parts = part_of[other], part_of[case_id]
+        if other != case_id:
+            both = f"{other} ({parts[0]}) and {case_id} ({parts[1]})"
+            (beside if parts[0] == parts[1] else apart).append(both)
+    if apart:
+        what = f"{len(apart)} scans are in two parts under two names, the first are {apart[0]}"
+        note(DataError(what, where=where, fix="keep each scan in one part: take out the doubles"))
+    if beside:
+        what = f"{len(beside)} scans are there twice, the first are {beside[0]}"
+        note(DataWarning(what, where=where, fix="take out the doubles"))
 
 
 def by_id(folder: Path) -> dict[str, Path]:

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import pydicom
 
+from ssltut.data.case import VOXEL_SIZES
 from ssltut.errors import DataError, DataWarning
 from ssltut.files import check_regular
-from ssltut.io.volume import MAX_OFFSET, VOXEL_SIZES
+from ssltut.io.volume import MAX_OFFSET
 from ssltut.options import Range
 
 IDENTITY = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID")

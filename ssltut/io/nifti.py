@@ -11,8 +11,8 @@ from ssltut.data.case import Case, spacing_of
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError, DataError, DataWarning
 from ssltut.files import whole_file
-from ssltut.io._nifti_header import Spacing, flaw_of, read_volume
-from ssltut.io.volume import Note, Volume, strict
+from ssltut.io._nifti_header import Spacing, read_volume
+from ssltut.io.volume import Note, Volume, check_values, flaw_of, strict
 
 
 def read_case(
@@ -36,6 +36,8 @@ def read_case(
     """
     path = Path(path)
     image = cast(Volume, read_volume(path, strict, assume_spacing=assume_spacing, fill=fill))
+    meta = {"modality": modality} if meta is None else meta
+    check_values(image.values, path, strict, modality, is_crop="side" in meta)
     values = image.values if modality == "CT" else image.values.astype(np.float32, copy=False)
     label = None
     if label_path is not None:
@@ -44,7 +46,6 @@ def read_case(
         check_label(mask.values, label_path, table, note=strict)
         label = as_label(mask.values)
     name = case_id or scan_id(path)
-    meta = {"modality": modality} if meta is None else meta
     affine, axes = image.affine, image.orientation
     return Case(name, patient or name, values, label, affine, meta, path, axes)
 
@@ -146,7 +147,7 @@ def _save(values: np.ndarray, affine: np.ndarray, path: Path, *, overwrite: bool
     if path.exists() and not overwrite:
         fix = "choose another name or pass overwrite=True; nothing was overwritten"
         raise ConfigError("the file exists already", where=path, fix=fix)
-    if flaw := flaw_of(affine):
+    if flaw := flaw_of(affine, values.shape):
         fix = "give the scan its geometry before saving it"
         raise DataError(f"the affine {flaw}", where=path, fix=fix)
     image = nib.Nifti1Image(values, affine)

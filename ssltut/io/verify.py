@@ -11,12 +11,13 @@ from ssltut.data.case import spacing_of
 from ssltut.data.labels import LabelTable
 from ssltut.data.split import PARTS
 from ssltut.errors import DataError
+from ssltut.files import digest_of
 from ssltut.io._nifti_header import read_volume
-from ssltut.io.cohort_folder import read_layout
+from ssltut.io.cohort_folder import check_doubles, read_layout
 from ssltut.io.dicom import Series, find_series, is_dicom, read_series
 from ssltut.io.left_atrium import atrium_ids, is_atrium, load_atrium
 from ssltut.io.nifti import check_grid, check_label
-from ssltut.io.volume import Findings, Volume, collecting
+from ssltut.io.volume import Findings, Volume, check_values, collecting
 from ssltut.progress import progress_bar
 
 
@@ -51,11 +52,23 @@ def _as_text(fact: object) -> str:
     return " x ".join(f"{v:g}" for v in fact) if isinstance(fact, list) else str(fact)
 
 
-def verify_scan(image: Path, label: Path | None = None, table: LabelTable | None = None) -> Report:
-    """Report on a scan and its label (values of ``table``, if given), both read completely."""
+def verify_scan(
+    image: Path,
+    label: Path | None = None,
+    table: LabelTable | None = None,
+    modality: str = "CT",
+    *,
+    is_crop: bool = False,
+) -> Report:
+    """Report on a scan and its label (values of ``table``, if given), both read completely.
+
+    A file with few whole numbers may be a label itself: nothing is said of its HU.
+    """
     report = Report(Path(image))
     scan = read_volume(report.path, report.note)
     _add_facts(report, scan)
+    if scan is not None and not (label is None and _may_be_label(scan.values)):
+        check_values(scan.values, report.path, report.note, modality, is_crop=is_crop)
     mask = None if label is None else read_volume(Path(label), report.note)
     if label is None or mask is None:
         return report
@@ -72,9 +85,16 @@ def verify_scan(image: Path, label: Path | None = None, table: LabelTable | None
     return report
 
 
+def _may_be_label(values: np.ndarray) -> bool:
+    return values.dtype == np.int16 and 0 <= values.min() < values.max() < 2**8
+
+
 def _verify_series(series: Series) -> Report:
     report = Report(series.where, {"DICOM files": len(series.slices)})
-    _add_facts(report, read_series(series, report.note))
+    volume = read_series(series, report.note)
+    _add_facts(report, volume)
+    if volume is not None:
+        check_values(volume.values, series.where, report.note)
     return report
 
 
@@ -118,7 +138,9 @@ def _cohort_jobs(folder: Path) -> list[Job]:
         layout = read_layout(folder, report.note)
         report.facts = {"scans": len(layout.images), "labels": len(layout.labels)}
         for i, path in layout.images.items():
-            jobs.append(partial(verify_scan, path, layout.labels.get(i), layout.table))
+            about = (layout.labels.get(i), layout.table, layout.modality)
+            is_crop = "side" in layout.meta.get(i, {})
+            jobs.append(partial(verify_scan, path, *about, is_crop=is_crop))
         if split := layout.split:
             report.facts["split"] = {part: len(getattr(split, part)) for part in PARTS}
             need_labels = (*split.labelled, *split.validation, *split.test)
@@ -127,6 +149,8 @@ def _cohort_jobs(folder: Path) -> list[Job]:
                 fix = "add the labels, or list the scans as unlabelled"
                 report.note(DataError(what, where=folder / "split.json", fix=fix))
             split.check(layout.patients, folder / "split.json")
+            digests = {i: digest_of(path) for i, path in layout.images.items()}
+            check_doubles(digests, split, folder, report.note)
     return jobs
 
 

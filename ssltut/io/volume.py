@@ -5,19 +5,24 @@ A reader raises what stops it; ``collecting`` hands it to a ``note``, which rais
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from ssltut.data.case import VOXEL_SIZES, spacing_of
 from ssltut.errors import DataError, DataWarning, SsltutError
-from ssltut.options import Range
 
 MAX_VOXELS = 1_000_000_000
-VOXEL_SIZES = Range(0.01, 50.0)  # mm, of anything a hospital scans
-MAX_OFFSET = 10_000.0  # mm, of a scan's first voxel from the origin
+MAX_SHEAR = 1.0  # degrees that two axes may be off a right angle
+MAX_EXTENT, MAX_OFFSET = 5_000.0, 10_000.0  # mm, of a side of a scan; of its corner from the origin
+CT_VALUES = (-5000, 32767)  # HU; metal may saturate what a scanner can write
+AIR_BELOW = -500  # HU
+EXPORT_HU = "look at the scan; export the original CT with its rescaling"
+NO_GEOMETRY = "export the scan again with its geometry, a tilted one straightened (dcm2niix does)"
 AGAIN = "download or export the file again"
 Note = Callable[[SsltutError | DataWarning], None]
 
@@ -32,8 +37,56 @@ class Volume:
     padding: int = 0  # number of voxels where nothing was measured (DICOM)
 
 
+def flaw_of(affine: np.ndarray, shape: Sequence[int]) -> str | None:
+    """What makes ``affine`` (4, 4) impossible for a scan of this ``shape``, or None."""
+    if bad := np.count_nonzero(~np.isfinite(affine)):
+        return f"has {bad} numbers that are not finite or not defined"
+    spacing, axes = spacing_of(affine), affine[:3, :3]
+    if min(spacing) <= 0:
+        return f"is singular: voxels of {in_mm(spacing)}"
+    if not all(map(VOXEL_SIZES.holds, spacing)):
+        limits = f"{VOXEL_SIZES.low:g} to {VOXEL_SIZES.high:g} mm"
+        return f"says voxels of {in_mm(spacing)}, which can have {limits}"
+    cosines = (axes / spacing).T @ (axes / spacing) - np.eye(3)
+    if (shear := np.degrees(np.arcsin(min(np.abs(cosines).max(), 1.0)))) > MAX_SHEAR:
+        return f"is sheared: two of its axes stand at {90 - shear:.4g} degrees, not at 90"
+    if (extent := max(np.multiply(spacing, shape))) > MAX_EXTENT:
+        return f"says a scan of {extent / 1000:.4g} m; the limit is {MAX_EXTENT / 1000:g} m"
+    if (offset := np.abs(affine[:3, 3]).max()) > MAX_OFFSET:
+        return f"puts the scan {offset / 1000:.4g} m away; the limit is {MAX_OFFSET / 1000:g} m"
+    return None
+
+
+def check_values(
+    values: np.ndarray, where: Path, note: Note, modality: str = "CT", *, is_crop: bool = False
+) -> None:
+    """Note a DataWarning of a scan with one value only, or a CT whose numbers are hardly HU.
+
+    A crop of a CT may hold no air.
+    """
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        what, fix = f"all {values.size} voxels are {low:g}", "look at the scan: it shows nothing"
+    elif modality != "CT" or not np.isfinite([low, high]).all():
+        return
+    elif low < CT_VALUES[0] or high > CT_VALUES[1]:
+        what = f"values from {low:g} to {high:g} are hardly HU, which lie between"
+        what, fix = f"{what} {CT_VALUES[0]} and {CT_VALUES[1]}", EXPORT_HU
+    elif low > AIR_BELOW and not is_crop:
+        what = f"no voxel is below {AIR_BELOW} HU (the values are {low:g} to {high:g}): these are"
+        what, fix = f"{what} hardly HU, or there is no air in the scan", EXPORT_HU
+    else:
+        return
+    note(DataWarning(what, where=where, fix=fix))
+
+
 def as_ras(values: np.ndarray, affine: np.ndarray, padding: int = 0) -> Volume:
-    """The volume turned to RAS+; ``affine`` (4, 4) says how the axes of ``values`` lie."""
+    """The volume turned to RAS+; ``affine`` (4, 4) says how the axes of ``values`` lie.
+
+    Raises DataError for an affine that cannot be (``flaw_of``).
+    """
+    if flaw := flaw_of(affine, values.shape):
+        raise DataError(f"the geometry {flaw}", fix=NO_GEOMETRY)
     turn = nib.io_orientation(affine)
     turned = np.ascontiguousarray(nib.apply_orientation(values, turn))
     affine_ras = affine @ nib.orientations.inv_ornt_aff(turn, values.shape)

@@ -28,8 +28,8 @@ def cohort(tmp_path: Path) -> Path:
     """A sound cohort of four scans; b has no label."""
     for name in ("images", "labels"):
         (tmp_path / "cohort" / name).mkdir(parents=True)
-    for name in "abcd":
-        save(tmp_path / "cohort" / "images" / f"{name}.nii.gz")
+    for i, name in enumerate("abcd"):
+        save(tmp_path / "cohort" / "images" / f"{name}.nii.gz", HU + np.int16(i))
     for name in "acd":
         save(tmp_path / "cohort" / "labels" / f"{name}.nii.gz", LABEL)
     (tmp_path / "cohort" / "split.json").write_text(json.dumps(SPLIT))
@@ -117,9 +117,9 @@ def test_sound_cohort(cohort: Path) -> None:
         ({"labelled": ["a", "b"], "unlabelled": []}, "1 scans that need a label have none"),
         ({"hash": "0"}, "do not fit their hash"),
         ({"table": "spleen"}, "no label table 'spleen'"),
-        ({"labelled": 3}, "labelled is not a list"),
-        ({"patients": [1]}, "patients is not a table"),
-        ({"table": {"names": 3}}, "not a split"),
+        ({"labelled": 3}, "labelled is 3"),
+        ({"patients": [1]}, "patients is [1]"),
+        ({"table": {"names": 3}}, "names is 3"),
         (None, "not valid JSON"),
     ],
 )
