@@ -12,7 +12,7 @@ import numpy as np
 from ssltut.data.case import Case
 from ssltut.data.cohort import fingerprint
 from ssltut.data.crop_hips import crop_hips
-from ssltut.data.labels import LabelTable
+from ssltut.data.labels import TABLE, LabelTable
 from ssltut.data.resample import onto_grid, resample
 from ssltut.data.split import make_split
 from ssltut.errors import ConfigError, DataError, DataWarning
@@ -65,6 +65,7 @@ def ingest(
     if key is not None and (key.exists() or out.resolve() in key.resolve().parents):
         what = "the key file exists already, or would lie in the cohort"
         raise ConfigError(what, where=key, fix="choose a new file outside the cohort")
+    check_content(intake.options.table.to_dict(), TABLE, "label table")
     scans = find_scans(folder, intake.options, intake.note)
     try:
         with whole_folder(out) as part:

@@ -18,6 +18,7 @@ from ssltut.errors import DataError, DataWarning
 from ssltut.files import check_regular
 from ssltut.io.volume import MAX_OFFSET
 from ssltut.options import Range
+from ssltut.text import plain
 
 IDENTITY = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID")
 TEXTS = (*IDENTITY, "Modality", "ImageType", "BurnedInAnnotation", "RescaleType")
@@ -164,7 +165,7 @@ def numbers_of(
     text, wanted = text_of(data, tag), NUMBERS[tag]
     if not text.replace("\\", ""):
         return ()
-    shown = "".join(c if c.isprintable() else "?" for c in text[:60])
+    shown = plain(text[:60])
     parts = [part.strip().replace(",", ".") for part in text.split("\\")]
     numbers = tuple(float(part) for part in parts if NUMBER.fullmatch(part))
     can_be = all(wanted.bounds.holds(n) and not (wanted.whole and n % 1) for n in numbers)

@@ -189,7 +189,7 @@ BAD_TAGS = {
     "text as frames": ("NumberOfFrames", "one", "'one', expected 1 whole number"),
     "half a frame": ("NumberOfFrames", "1.5", ".*expected 1 whole number"),
     "padding of three bytes": ("PixelPaddingValue", "abc", ".*expected 1 whole number"),
-    "control characters": ("RescaleSlope", "\x1b[2J", r"'\?\[2J', expected"),
+    "control characters": ("RescaleSlope", "\x1b[2J", r"'\\x1b\[2J', expected"),
 }
 
 

@@ -16,6 +16,7 @@ from toy_terminal import open_terminal
 from ssltut.data.labels import HIP, LABEL_MAPS, LabelMap, LabelTable
 from ssltut.errors import ConfigError, DataError
 from ssltut.intake.ingest import IntakeOptions, ingest
+from ssltut.intake.report import facts_of, write_index, write_report
 from ssltut.io.cohort_folder import read_cohort
 from ssltut.io.nifti import write_image, write_label
 from ssltut.io.verify import verify_paths
@@ -154,7 +155,7 @@ def test_nothing_that_identifies_a_real_patient_reaches_the_cohort(
 def test_resampling_keeps_volumes_or_says_so(tmp_path: Path) -> None:
     (tmp_path / "in" / "labels").mkdir(parents=True)
     case = pelvis()
-    case.label[0, :3, :3] = 0
+    case.label[0, :3, :3], case.image[0, :3, :3] = 0, -1000  # a pelvis beside some air
     write_image(case, tmp_path / "in" / "a.nii.gz")
     write_label(case.label, case.affine, tmp_path / "in" / "labels" / "a.nii.gz")
     fine = ingest(
@@ -209,8 +210,16 @@ def test_without_log_nothing_is_said_of_the_scans(
 def test_names_of_classes_cannot_break_a_report(tmp_path: Path) -> None:
     table = LabelTable("mine", ("background", "<b>femur & co", "tibia"), HIP.colours)
     options = IntakeOptions(LabelMap(table, {1: 1, 2: 2}))
-    ingest(folder_of(tmp_path / "in", 1), tmp_path / "out", options, log=None)
+    folder_of(tmp_path / "in")
+    with pytest.raises(DataError, match=r"names is .*<b>femur & co.*Next: give a list of text"):
+        ingest(tmp_path / "in", tmp_path / "out", options, log=None)
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]  # it was refused before any work
+    ingest(tmp_path / "in", tmp_path / "out", IntakeOptions(LABEL_MAPS["hip"]), log=None)
+    case = read_cohort(tmp_path / "out").case("case001")
+    facts = facts_of(case, table, "NIfTI", [])
+    write_report(case, table, facts, tmp_path / "reports")
+    write_index([facts], "a summary", tmp_path / "reports")
     for name in ("case001.html", "index.html"):
-        page = (tmp_path / "out" / "reports" / name).read_text()
+        page = (tmp_path / "reports" / name).read_text()
         assert "&lt;b&gt;femur &amp; co" in page
         assert "<b>" not in page

@@ -112,7 +112,11 @@ def test_a_failure_leaves_no_half_written_folder(tmp_path):
             DataError,
             r"cases\.json: the file is no text in UTF-8",
         ),
-        (lambda f: change(f, patients=["p"]), DataError, "patients is ..p...*Next: give a table with text"),
+        (
+            lambda f: change(f, patients=["p"]),
+            DataError,
+            "patients is ..p...*Next: give a table with text",
+        ),
         (lambda f: change(f, table="knee"), ConfigError, "no label table 'knee'"),
         (
             lambda f: change(f, patients={"case0": "p", "case7": "p"}),
