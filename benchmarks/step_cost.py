@@ -17,7 +17,7 @@ from ssltut.data.cohort import Cohort
 from ssltut.evaluation.record import COSTS
 from ssltut.methods.registry import METHODS, make_method
 from ssltut.training.config import TrainConfig
-from ssltut.training.loop import Training, open_run
+from ssltut.training.steps import Training, open_run
 
 TINY = TrainConfig(steps=100, patch=(16, 16, 16), width=4, depth=2)
 WHEN = 0.85  # the fraction of training at which every stage of every method has begun

@@ -32,7 +32,7 @@ def serve(size: str) -> None:
     from ssltut.methods.registry import make_method
     from ssltut.synthetic.cohorts import synthetic_cohort
     from ssltut.training.config import profile_named
-    from ssltut.training.loop import Training, open_run
+    from ssltut.training.steps import Training, open_run
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     side = 48 if size == "bench" else 64

@@ -28,9 +28,10 @@ from ssltut.methods.registry import make_method
 from ssltut.synthetic.cohorts import synthetic_cohort
 from ssltut.training.checkpoint import load_checkpoint, save_checkpoint
 from ssltut.training.config import TrainConfig, profile_named
-from ssltut.training.loop import cached_run, open_run
+from ssltut.training.loop import cached_run
 from ssltut.training.run import load_run, read_identity
 from ssltut.training.shipped import WEIGHTS
+from ssltut.training.steps import open_run
 
 SHARE = 4 / 5  # of the teacher's steps that the checkpoint has behind it
 LABELS_ONLY = make_method("labels_only")

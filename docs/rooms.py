@@ -18,6 +18,7 @@ CAPTIONS = {
     "metrics": "Dice, HD95",
     "parallel": "processes",
     "progress": "bars",
+    "interrupts": "stopping",
     "exercises": "checks",
     "data": "cases, cohorts, patches, batches",
     "nets": "networks with heads",

@@ -36,7 +36,8 @@ from ssltut.methods.contract import Progress
 from ssltut.methods.registry import METHODS, make_method
 from ssltut.synthetic.cohorts import synthetic_cohort
 from ssltut.training.config import PROFILES, TrainConfig
-from ssltut.training.loop import open_run, train
+from ssltut.training.loop import train
+from ssltut.training.steps import open_run
 
 FP32, BF16 = "32-true", "bf16-mixed"
 TINY = TrainConfig(steps=4, patch=(16, 16, 16), width=4, depth=2, validate_every=2, lr=3e-3)

@@ -1,15 +1,22 @@
-"""Files: the cache folder, digests, JSON, and writing that is whole or not at all."""
+"""Files: the cache folder, digests, JSON, locks, and writing that is whole or not at all."""
 
+import glob
 import hashlib
 import json
 import os
+import platform
+import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ssltut.errors import DataError
+from ssltut.errors import ConfigError, DataError
+
+POLL_S = 0.2  # between two looks at a lock that another process has
 
 MAX_TEXT = 10_000_000  # bytes of a description; scans are not text
 MAX_YAML = 100_000  # bytes: YAML is slow to read
@@ -116,22 +123,158 @@ def read_yaml(file: Path) -> Any:
         raise DataError(what, where=file, fix=REPAIR) from None
 
 
+def _part_of(path: Path) -> Path:
+    """Where this process writes ``path`` until it is whole; the ending stays."""
+    return path.with_name(f".part-{os.getpid()}-{path.name}")
+
+
+def remove_parts(folder: Path, name: str = "*") -> None:
+    """Remove what processes that died have left of ``name`` (a glob), for who has its lock."""
+    for part in folder.glob(f".part-*-{name}"):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def _to_disk(file: Path) -> None:
+    with open(file, "r+b") as written:
+        os.fsync(written.fileno())
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A file to write that becomes ``path`` when all is done, and goes when it fails.
 
-    A reader, or a crash, sees the old file or the new one, nothing between.
+    A reader, a crash or a power cut leaves the old file or the new one, nothing between.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    part = _part_of(path)
     try:
-        yield temporary
-        os.replace(temporary, path)
+        yield part
+        _to_disk(part)
+        os.replace(part, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file (``whole_file``)."""
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill that becomes ``folder``, which must be empty, when all is done, or goes."""
+    folder = Path(folder)
+    with locked(folder, beside=True):
+        if folder.exists() and any(folder.iterdir()):
+            fix = "choose a new one; nothing was overwritten"
+            raise ConfigError("the output folder is not empty", where=folder, fix=fix)
+        part = _part_of(folder)
+        try:
+            part.mkdir()
+            yield part
+            for file in part.rglob("*"):
+                if file.is_file():
+                    _to_disk(file)
+            if folder.exists():
+                folder.rmdir()
+            os.replace(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def locked(
+    path: Path, *, beside: bool = False, wait: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """No other process writes ``path`` during the block; what one that died has left of it goes.
+
+    The lock is the file .lock in the folder ``path``, which is made; ``beside``: a hidden file
+    beside what ``path`` will be. It names its holder. The system frees it when the holder ends,
+    however that ends. Where another has it ``wait`` gets a line, and the block begins later.
+    Raises ConfigError where ``wait`` is None instead, and where nothing can be written: this is
+    known before the work.
+    """
+    file = path.with_name(f".{path.name}.lock") if beside else path / ".lock"
+    new = not path.exists()
+    try:
+        str(path).encode()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = _lock(file)
+        if lock is None and wait is not None:
+            wait(f"{path}: waiting until {_holder(file)} is done")
+        while lock is None and wait is not None:
+            time.sleep(POLL_S)
+            lock = _lock(file)
+    except UnicodeEncodeError:
+        fix = "choose a name in UTF-8"
+        raise ConfigError("the name is not UTF-8", where=ascii(str(path)), fix=fix) from None
+    except OSError as error:
+        what = f"nothing can be written here ({error.strerror or error})"
+        fix = "check the path, its permissions and the free space, or choose another"
+        raise ConfigError(what, where=path, fix=fix) from None
+    if lock is None:
+        fix = "wait until it is done, or choose another folder"
+        raise ConfigError(f"{_holder(file)} works on it", where=path, fix=fix)
+    try:
+        remove_parts(file.parent, glob.escape(path.name) if beside else "*")
+        yield
+    finally:
+        if os.name == "posix":  # Windows keeps a file that is open
+            file.unlink(missing_ok=True)
+        os.close(lock)
+        if new and not beside:
+            with suppress(OSError):  # unless it is empty still
+                path.rmdir()
+
+
+def _lock(file: Path) -> int | None:
+    """The locked ``file``, open and with the name of this process; None if another has it."""
+    while True:
+        lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _alone(lock):
+                os.close(lock)
+                return None
+            if os.fstat(lock).st_nlink:
+                os.ftruncate(lock, 0)
+                started = time.strftime("%Y-%m-%d %H:%M:%S")
+                os.write(lock, f"process {os.getpid()} on {platform.node()} ({started})".encode())
+                return lock
+        except OSError:
+            file.unlink(missing_ok=True)
+            os.close(lock)
+            raise
+        os.close(lock)  # its last holder has removed this file meanwhile
+
+
+def _alone(lock: int) -> bool:
+    """Take the system's lock on an open file; True too where a file system has none."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(lock, 4096, os.SEEK_SET)  # behind the text, which stays readable
+            msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
+            os.lseek(lock, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _holder(file: Path) -> str:
+    """What a lock says of its holder."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")[:200]
+    except OSError:
+        text = ""
+    return text if text and text.isprintable() else "another process"

@@ -49,7 +49,7 @@ from ssltut import compare, make_method, profile_named, show, synthetic_cohort
 from ssltut.evaluation.record import RECORDS, recorded
 from ssltut.exercises import check
 from ssltut.methods.registry import title_of
-from ssltut.training.loop import open_run
+from ssltut.training.steps import open_run
 
 P = profile_named("smoke" if profile == "smoke" else "class")
 threads = torch.get_num_threads()
@@ -423,7 +423,7 @@ table.round(3)
 # - plan a study on several GPUs: a run each
 #
 # **In the code:** [workers](../ssltut/parallel.py), [comparisons](../ssltut/evaluation/compare.py),
-# [checkpoints](../ssltut/training/checkpoint.py), [Fabric in the loop](../ssltut/training/loop.py);
+# [checkpoints](../ssltut/training/checkpoint.py), [Fabric in a step](../ssltut/training/steps.py);
 # commands for SLURM and GPUs: [clusters](../docs/clusters.md)
 #
 # **Sources:** [list scheduling, Graham 1969](https://doi.org/10.1137/0117039);

@@ -1,6 +1,7 @@
 """The command line: one clear line and exit code 2 for bad input, nothing overwritten."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -8,6 +9,7 @@ from ssltut import __version__
 from ssltut.cli import data, training
 from ssltut.cli.output import Parser, log, print_result
 from ssltut.errors import SsltutError
+from ssltut.interrupts import Terminated, sigterm_interrupts
 
 
 def methods(args: argparse.Namespace) -> int:
@@ -47,6 +49,7 @@ COMMANDS = {
     "methods": (methods, lambda add: None),
     "doctor": (doctor, lambda add: None),
 }
+GO_ON = {"fetch", "train", "recipe", "predict", "compare"}  # after a stop, with what is done
 ALIASES = {"synthetic": ["phantom"]}
 
 
@@ -66,7 +69,13 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
-        return args.run_command(args)
+        with sigterm_interrupts():
+            return args.run_command(args)
+    except KeyboardInterrupt as stop:
+        goes_on = ", it goes on from there" if args.command in GO_ON else ""
+        said = str(stop) or "stopped"
+        log(f"ssltut {args.command}: {said}. Next: give the same command again{goes_on}")
+        return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
     except SsltutError as error:
         log(f"ssltut {args.command}: {error}")
     except OSError as error:

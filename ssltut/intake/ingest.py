@@ -16,11 +16,11 @@ from ssltut.data.labels import TABLE, LabelTable
 from ssltut.data.resample import onto_grid, resample
 from ssltut.data.split import make_split
 from ssltut.errors import ConfigError, DataError, DataWarning
-from ssltut.files import read_json
+from ssltut.files import read_json, whole_folder
 from ssltut.intake.discover import FoundScan, IntakeOptions, find_scans
 from ssltut.intake.report import facts_of, volumes, write_index, write_report
 from ssltut.io._nifti_header import read_volume
-from ssltut.io.cohort_folder import GRID, whole_folder, write_description, write_scan
+from ssltut.io.cohort_folder import GRID, write_description, write_scan
 from ssltut.io.nifti import as_label, check_label, scan_id, write_like_source
 from ssltut.io.verify import verify_paths
 from ssltut.io.volume import Findings, check_values, collecting, strict

@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,7 @@ from ssltut.data.cohort import Cohort, Source
 from ssltut.data.labels import HIP, LabelTable, table_named
 from ssltut.data.split import PARTS, Split, make_split
 from ssltut.errors import ConfigError, DataError, DataWarning, SsltutError
-from ssltut.files import digests_of, read_json
+from ssltut.files import digests_of, read_json, whole_folder
 from ssltut.io.left_atrium import is_atrium, read_atrium
 from ssltut.io.nifti import read_case, scan_id, write_image, write_label
 from ssltut.io.volume import Note, strict
@@ -34,25 +32,6 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
             meta[case_id] = dict(case.meta)
             write_scan(case, part)
         write_description(part, meta, cohort.split, **about, patients=patients)
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill that becomes ``folder``, which must be empty, when all is done, or goes."""
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        fix = "choose a new one; nothing was overwritten"
-        raise ConfigError("the output folder is not empty", where=folder, fix=fix)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.parent / f".{folder.name}.{os.getpid()}.part"
-    try:
-        part.mkdir()
-        yield part
-        if folder.exists():
-            folder.rmdir()
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_scan(case: Case, folder: Path) -> None:

@@ -1,6 +1,8 @@
 """Checkpoints: one safetensors file, written atomically, with JSON in its header; no pickle."""
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from torch import Tensor, nn
 
 from ssltut.errors import CheckpointError
 from ssltut.files import whole_file
+
+MAKE_ROOM = "make room, then give the same command again: it goes on from the last checkpoint"
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -37,17 +41,42 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], meta: dict[str, Any]) -> None:
     """Write tensors by group ("net.student", "optimizer") and ``meta`` to ``path``.
 
-    The old file stays whole until the new one is.
+    The old file stays whole until the new one is. Raises CheckpointError for a full disk.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {
         f"{group}/{name}": t.detach().cpu().contiguous().clone()
         for group, items in groups.items()
         for name, t in items.items()
     }
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata={"ssltut": json.dumps(meta)})
+    content = save(tensors, metadata={"ssltut": json.dumps(meta)})
+    try:
+        with whole_file(path) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        what = f"the checkpoint cannot be written ({error.strerror or error})"
+        raise CheckpointError(what, where=path, fix=MAKE_ROOM) from None
+
+
+def check_room(
+    folder: Path, nets: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> None:
+    """Raises CheckpointError where the checkpoints of a run would not fit on the disk.
+
+    They are the networks twice and Adam's two moments; while one is written its old self is there.
+    """
+    states = [tensor for net in nets.values() for tensor in net.state_dict().values()]
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    best = sum(tensor.nbytes for tensor in states)
+    last = best + 2 * sum(tensor.nbytes for tensor in trained)
+    files = [folder / "best.safetensors", folder / "last.safetensors"]
+    present = sum(file.stat().st_size for file in files if file.exists())
+    folder.mkdir(parents=True, exist_ok=True)
+    need, free = best + 2 * last - present, shutil.disk_usage(folder).free
+    if need > free:
+        what = f"checkpoints need {need / 1e6:,.0f} MB more, and {free / 1e6:,.0f} MB are free"
+        raise CheckpointError(what, where=folder, fix=MAKE_ROOM)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

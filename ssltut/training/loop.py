@@ -1,56 +1,18 @@
 """The one training loop."""
 
-import json
-import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-from torch import nn
-
-from ssltut.data.batch import Batch
-from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort
-from ssltut.data.labels import LabelTable
-from ssltut.data.patches import Intensity, PatchPool
-from ssltut.errors import DataWarning, TrainingError
-from ssltut.files import write_atomically
-from ssltut.methods.contract import Method, Plan, Progress, Supervision, Terms
-from ssltut.metrics import HIGHER_IS_BETTER
-from ssltut.nets.precision import auto_precision, best_device
+from ssltut.files import locked
+from ssltut.interrupts import uninterrupted
+from ssltut.methods.contract import Method
 from ssltut.progress import progress_bar
-from ssltut.seeding import derive_seed
-from ssltut.training.batch_norm import N_BATCHES, precise_batch_norm
-from ssltut.training.batches import draw_batch
 from ssltut.training.callbacks import Callback
-from ssltut.training.checkpoint import (
-    flatten_optimizer,
-    load_checkpoint,
-    load_net,
-    restore_optimizer,
-    save_checkpoint,
-)
 from ssltut.training.config import TrainConfig
-from ssltut.training.history import history_row, total_loss
-from ssltut.training.networks import adam, build_nets, start_from, start_pretrained
-from ssltut.training.run import (
-    Run,
-    cached_folder,
-    is_finished,
-    load_run,
-    read_identity,
-    run_identity,
-)
-from ssltut.training.windows import validation_scores
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-
-ENOUGH = 6  # validation scans to choose weights by
+from ssltut.training.run import Run, cached_folder, is_finished, load_run, run_identity
+from ssltut.training.steps import Training, open_run
 
 
 def train(
@@ -64,10 +26,12 @@ def train(
     log: Callable[[str], None] = print,
     progress: bool = True,
     stop_after: int | None = None,
+    wait: bool = False,
 ) -> Run:
     """Train ``method`` on ``cohort`` and leave the run in ``folder``.
 
-    A finished run is read, an unfinished one continued bit for bit.
+    A finished run is read, an unfinished one continued bit for bit. Ctrl-C and SIGTERM end it after
+    the step under way, and the run goes on from there.
 
     init        folder of a run whose predicting network all roles start from (None: from scratch,
                 as published)
@@ -75,44 +39,71 @@ def train(
     log         gets a line at every validation, unless a progress bar shows the same
     progress    draw a bar where somebody watches (ssltut.progress)
     stop_after  stop before this step, as if killed (the run can be continued later)
+    wait        until another process that trains this very run is done, then read what it left
 
-    Raises ConfigError when ``folder`` holds another run, CheckpointError when its files are
-    damaged, TrainingError on a non-finite loss.
+    Raises ConfigError when ``folder`` holds another run or another process trains in it,
+    CheckpointError when its files are damaged, TrainingError on a non-finite loss.
     """
     folder = Path(folder)
+    identity = run_identity(method, config, cohort, init)
     # A finished run is read, not made again.
-    if is_finished(folder, run_identity(method, config, cohort, init)):
-        log(f"found the finished run {folder.name} ({method.title})")
-        return load_run(folder)
-
-    # Patches, networks and optimiser, as the last checkpoint left them.
-    training = open_run(method, cohort, config, folder, init=init, log=log)
-    end = config.steps if stop_after is None else min(stop_after, config.steps)
-    bar = progress_bar(range(training.done, end), method.title, unit="step", show=progress)
-    shown: dict[str, str] = {}
-    for step in bar:
-        # One step of the optimiser on one batch.
-        batch = training.draw(step)
-        terms = training.step(batch)
-        for callback in callbacks:
-            callback.on_step(step, training.nets, batch, terms)
-
-        # Now and then, and at the end: scores of the validation scans, and a checkpoint.
-        if training.done % config.validate_every == 0 or training.done == config.steps:
-            scores = training.validate()
-            for callback in callbacks:
-                callback.on_validation(step, scores)
-            if bar.disable:
-                log(training.status())
-            shown |= {"Dice": f"{scores['dice']:.3f}", "HD95": f"{scores['hd95']:.1f} mm"}
-        shown["loss"] = f"{training.history[-1]['total']:.3f}"
-        bar.set_postfix(shown, refresh=False)
-
+    found = is_finished(folder, identity)
+    if not found:
+        with locked(folder, wait=log if wait else None):
+            found = is_finished(folder, identity)  # by another process, meanwhile
+            if not found:
+                # Patches, networks and optimiser, as the last checkpoint left them.
+                training = open_run(method, cohort, config, folder, init=init, log=log)
+                end = config.steps if stop_after is None else min(stop_after, config.steps)
+                take_steps(training, end, callbacks, log, progress)
     run = load_run(folder)
-    if training.done == config.steps:
+    if found:
+        log(f"found the finished run {folder.name} ({method.title})")
+    elif training.done == config.steps:
         for callback in callbacks:
             callback.on_end(run)
     return run
+
+
+def take_steps(
+    training: Training,
+    end: int,
+    callbacks: Sequence[Callback],
+    log: Callable[[str], None],
+    progress: bool,
+) -> None:
+    """The steps before ``end`` and their validations; ``callbacks`` and others as in ``train``."""
+    title, total = training.method.title, training.config.steps
+    bar = progress_bar(range(training.done, end), title, unit="step", show=progress)
+    shown: dict[str, str] = {}
+
+    # Now and then, and at the end: scores of the validation scans, and a checkpoint.
+    def validate_if_due() -> None:
+        if training.validation_is_due:
+            scores = training.validate()
+            for callback in callbacks:
+                callback.on_validation(training.done - 1, scores)
+            if bar.disable:
+                log(training.status())
+            shown.update(Dice=f"{scores['dice']:.3f}", HD95=f"{scores['hd95']:.1f} mm")
+
+    try:
+        validate_if_due()  # a run may have been stopped just before
+        for step in bar:
+            # One step of the optimiser on one batch.
+            with uninterrupted():
+                batch = training.draw(step)
+                terms = training.step(batch)
+                for callback in callbacks:
+                    callback.on_step(step, training.nets, batch, terms)
+            validate_if_due()
+            shown["loss"] = f"{training.history[-1]['total']:.3f}"
+            bar.set_postfix(shown, refresh=False)
+    except KeyboardInterrupt as stop:
+        bar.close()
+        training.save_last()
+        stop.args = (f"{title} stopped after step {training.done} of {total}",)
+        raise
 
 
 def cached_run(
@@ -120,222 +111,4 @@ def cached_run(
 ) -> Run:
     """``train`` in the cache, where the notebooks share their runs; ``options`` as in ``train``."""
     folder = cached_folder(method, cohort, config, init)
-    return train(method, cohort, config, folder, init=init, **options)
-
-
-@dataclass
-class Training:
-    """A run in the making: what every step needs, and what the steps so far have left.
-
-    labelled, unlabelled  where patches are drawn from
-    validation            the scans that are scored now and then
-    done, first           how many steps are done, and were done when this process began
-    history               one row a step
-    best                  step, rule and score of the weights in best.safetensors
-    """
-
-    method: Method
-    config: TrainConfig
-    folder: Path
-    table: LabelTable
-    fabric: "Fabric"
-    labelled: PatchPool
-    unlabelled: PatchPool | None
-    validation: list[Case]
-    intensity: Intensity
-    nets: dict[str, nn.Module]
-    optimizer: Any  # torch.optim.Adam as Fabric wraps it
-    done: int = 0
-    first: int = 0
-    started: float = field(default_factory=time.monotonic)
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: dict[str, Any] | None = None
-
-    def draw(self, step: int) -> Batch:
-        """The batch of one step, the same whenever it is drawn."""
-        pools = self.labelled, self.unlabelled
-        return draw_batch(*pools, self.plan(step), self.config, self.table.n_classes, step)
-
-    def plan(self, step: int) -> Plan:
-        """The method's plan of one step; that of labels only, same batch, where it is idle."""
-        default = Plan(self.config.labelled, self.config.unlabelled)
-        progress = Progress(step, self.config.steps)
-        return default if self.method.idle else self.method.plan(progress, default)
-
-    def step(self, batch: Batch) -> Terms:
-        """One step of the optimiser: the terms. Raises TrainingError for a non-finite one."""
-        progress = Progress(self.done, self.config.steps)
-
-        # The loss is the weighted sum of the terms. Dropout depends on the step alone.
-        torch.manual_seed(derive_seed(self.config.seed, "dropout", self.done))
-        acting = self.method.acting(batch, progress)
-        with self.fabric.autocast():
-            outs = acting.forward(batch, self.nets, progress)
-            terms = acting.terms(batch, self.nets, outs, progress)
-        check_finite(terms, batch, self.done, self.folder)
-
-        # The learning rate is that of this step and role.
-        rates = self.plan(self.done).rates
-        decayed = self.config.lr * (1.0 - progress.frac) ** self.config.decay
-        for group in self.optimizer.param_groups:
-            group["lr"] = decayed * rates.get(group["role"], 1.0)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(total_loss(terms))
-        self.optimizer.step()
-
-        # What follows the trained networks: EMA teachers, memories.
-        acting.update(batch, self.nets, outs, progress)
-        self.history.append(history_row(self.done, terms))
-        self.done += 1
-        return terms
-
-    def validate(self) -> dict[str, float]:
-        """Score the networks of now on the validation scans, and write a checkpoint of them."""
-        progress = Progress(self.done - 1, self.config.steps)
-        batches = map(self.draw, range(max(0, self.done - N_BATCHES), self.done))
-        with self.fabric.autocast():
-            precise = precise_batch_norm(self.method, self.nets, batches, progress)
-        scores = validation_scores(
-            self.method, precise, self.validation, self.intensity, self.config, self.table
-        )
-        self.history[-1] |= {f"validation {name}": value for name, value in scores.items()}
-        self.save(scores, precise)
-        return scores
-
-    def save(self, scores: Mapping[str, float], precise: Mapping[str, nn.Module]) -> None:
-        """Write last.safetensors, to go on from, and best.safetensors (``precise``) if better."""
-        rule = self.config.select
-        sign = 1.0 if HIGHER_IS_BETTER.get(rule, True) else -1.0
-        score = scores["dice" if rule == "last" else rule]
-        better = rule == "last" or self.best is None or sign * score > sign * self.best["score"]
-        if better:
-            self.best = {"step": self.done, "rule": rule, "score": score}
-        meta = {
-            "primary": next(iter(self.nets)),
-            "step": self.done,
-            "best": self.best,
-            "history": self.history,
-            "intensity": [self.intensity.mean, self.intensity.std],
-        }
-        if better:
-            file = self.folder / "best.safetensors"
-            save_checkpoint(file, states_of(precise), meta | {"history": []})
-        last = states_of(self.nets) | {"optimizer": flatten_optimizer(self.optimizer)}
-        save_checkpoint(self.folder / "last.safetensors", last, meta)
-        if self.done == self.config.steps:
-            identity = read_identity(self.folder) | {"finished": True}
-            write_atomically(self.folder / "run.json", json.dumps(identity, indent=1))
-
-    def resume(self) -> None:
-        """Continue from last.safetensors where there is one."""
-        file = self.folder / "last.safetensors"
-        if not file.exists():
-            return
-        groups, meta = load_checkpoint(file)
-        for role, net in self.nets.items():
-            load_net(net, groups.get(f"net.{role}", {}), self.folder)
-        restore_optimizer(self.optimizer, groups["optimizer"])
-        self.done = self.first = meta["step"]
-        self.history, self.best = meta["history"], meta["best"]
-
-    def status(self) -> str:
-        """One line after a validation, with the time left."""
-        row = self.history[-1]
-        seconds_a_step = (time.monotonic() - self.started) / (self.done - self.first)
-        minutes_left = seconds_a_step * (self.config.steps - self.done) / 60
-        step = f"{self.method.title}: step {self.done}/{self.config.steps}"
-        scores = f"Dice {row['validation dice']:.3f}, HD95 {row['validation hd95']:.1f} mm"
-        loss = f"loss {row['total']:.3f}"
-        return f"{step}, {loss}, validation {scores}, {minutes_left:.1f} min left"
-
-
-def open_run(
-    method: Method,
-    cohort: Cohort,
-    config: TrainConfig,
-    folder: Path,
-    *,
-    init: Path | None = None,
-    device: torch.device | None = None,
-    log: Callable[[str], None] = print,
-) -> Training:
-    """Prepare the training of a run in ``folder``, or go on where its last checkpoint was written.
-
-    ``device`` None: the best of this machine. Raises as ``train`` does; nothing is written before
-    everything fits.
-    """
-    from lightning_fabric import Fabric
-
-    # Where to compute, and how precisely.
-    device = device or best_device()
-    precision: Any = auto_precision(device) if config.precision == "auto" else config.precision
-    fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
-
-    # The scans, as pools of patches on the device.
-    labelled = cohort.training("labelled")
-    unlabelled = cohort.training("unlabelled")
-    warn_of_a_lottery(cohort, config)
-    intensity = Intensity.of([*labelled, *unlabelled])
-
-    def pool(cases: list[Case]) -> PatchPool:
-        return PatchPool(cases, intensity, config.patch, fabric.device, config.randomise)
-
-    # The networks: weights of their own, those of the run in ``init``, or pre-trained ones.
-    nets = build_nets(method, config, cohort.table.n_classes)
-    if init is not None:
-        start_from(nets, method, Path(init))
-    if not (folder / "last.safetensors").exists():
-        start_pretrained(nets, method, log)
-    # Apple's convolutions have been wrong with channels last (ssltut.nets.build).
-    layout = torch.contiguous_format if device.type == "mps" else torch.preserve_format
-    for role, net in nets.items():
-        net.to(memory_format=layout)  # type: ignore[call-overload]  # torch has no hint
-        nets[role] = net.to(fabric.device)
-    optimizer = adam(nets, config)
-    semi = bool(unlabelled) and method.supervision is Supervision.SEMI
-    pools = pool(labelled), pool(unlabelled) if semi else None
-    table = cohort.table
-    scans = cohort.validation()
-    training = Training(
-        method, config, folder, table, fabric, *pools, scans, intensity, nets, optimizer
-    )
-
-    # Everything fits: from here on the folder is this run's.
-    identity = run_identity(method, config, cohort, init)
-    write_atomically(folder / "run.json", json.dumps(identity, indent=1))
-    training.resume()
-    for role in method.trained:
-        nets[role] = fabric.setup_module(nets[role])
-    training.optimizer = fabric.setup_optimizers(optimizer)
-    return training
-
-
-def warn_of_a_lottery(cohort: Cohort, config: TrainConfig) -> None:
-    """A DataWarning where fewer than ENOUGH validation scans choose the weights."""
-    n = len(cohort.split.validation)
-    if config.select != "last" and n < ENOUGH:
-        fix = f'give {ENOUGH} and more (Cohort.with_validation), or use select="last"'
-        found = f"{n} validation scans choose the weights, which is close to chance"
-        warnings.warn(DataWarning(found, where=cohort.name, fix=fix), stacklevel=3)
-
-
-def check_finite(terms: Terms, batch: Batch, step: int, folder: Path) -> None:
-    """Raises TrainingError for a non-finite loss, and describes the batch in nonfinite.json."""
-    bad = [name for name, term in terms.items() if not torch.isfinite(term.value)]
-    if not bad:
-        return
-    report = {
-        "step": step,
-        "terms": {name: float(term.value.detach()) for name, term in terms.items()},
-        "labelled": batch.ids_l,
-        "unlabelled": batch.ids_u,
-    }
-    write_atomically(folder / "nonfinite.json", json.dumps(report, indent=1))
-    scans = f"labelled {', '.join(batch.ids_l)}; unlabelled {', '.join(batch.ids_u) or 'none'}"
-    what = f"loss term {', '.join(bad)} is not finite at step {step} ({scans})"
-    fix = "look at these scans, lower lr, or use precision 32-true"
-    raise TrainingError(what, where=folder, fix=fix)
-
-
-def states_of(nets: Mapping[str, nn.Module]) -> dict[str, dict[str, torch.Tensor]]:
-    return {f"net.{role}": net.state_dict() for role, net in nets.items()}
+    return train(method, cohort, config, folder, init=init, wait=True, **options)

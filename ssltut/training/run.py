@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,17 @@ def run_identity(
     return identity | {"hash": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
 
+def circumstances() -> dict[str, Any]:
+    """What may change the last bits of a run, or its speed, and is no part of its identity."""
+    gpu = torch.cuda.is_available()
+    chip = torch.cuda.get_device_name(0) if gpu else torch.backends.cpu.get_cpu_capability()
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.machine()}, {chip}",
+    }
+
+
 def read_identity(folder: Path) -> dict[str, Any]:
     """The content of run.json. Raises CheckpointError when it is missing or damaged."""
     if not (folder / "run.json").is_file():
@@ -114,7 +126,8 @@ def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
     Raises ConfigError when the folder holds another run, or other files.
     """
     if not (folder / "run.json").exists():
-        if folder.exists() and any(folder.iterdir()):
+        files = folder.iterdir() if folder.exists() else ()
+        if any(not file.name.startswith(".") for file in files):  # hidden: what a stop left
             what = "the folder holds files, but not a run"
             raise ConfigError(what, where=folder, fix="choose a new folder")
         return False

@@ -14,7 +14,7 @@ import studies
 import torch
 
 from ssltut.evaluation.record import recorded
-from ssltut.training.loop import Training
+from ssltut.training.steps import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 

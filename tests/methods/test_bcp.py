@@ -17,8 +17,8 @@ from ssltut.methods.losses import supervised_loss
 from ssltut.methods.parts.perturb import box_mask
 from ssltut.methods.registry import make_method
 from ssltut.seeding import generator_for
-from ssltut.training.loop import open_run
 from ssltut.training.networks import build_nets
+from ssltut.training.steps import open_run
 
 
 def teacher_apart(nets, batch):

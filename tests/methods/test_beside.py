@@ -12,8 +12,8 @@ from ssltut.methods.contract import Plan, Progress
 from ssltut.methods.matching import teacher
 from ssltut.methods.registry import make_method
 from ssltut.methods.uncertainty import MCResult
-from ssltut.training.loop import open_run
 from ssltut.training.networks import build_nets
+from ssltut.training.steps import open_run
 
 DEFAULT = Plan(2, 2)
 

@@ -12,8 +12,9 @@ from toy import SMALL, make_batch, total, toy_case, toy_cohort, trained_on_hips
 from ssltut.methods.contract import Consistency, Method, Nets, Outs, Progress, Term
 from ssltut.methods.losses import entropy, supervised_loss
 from ssltut.methods.registry import METHODS, make_method
-from ssltut.training.loop import open_run, train
+from ssltut.training.loop import train
 from ssltut.training.networks import build_nets
+from ssltut.training.steps import open_run
 
 ALL = list(METHODS)
 SEMI = [name for name, m in METHODS.items() if m.supervision == "labelled+unlabelled"]

@@ -18,8 +18,9 @@ from ssltut.methods.contract import Term
 from ssltut.methods.registry import LabelsOnly, make_method
 from ssltut.training.callbacks import Callback
 from ssltut.training.config import TrainConfig
-from ssltut.training.loop import check_finite, open_run, train
+from ssltut.training.loop import train
 from ssltut.training.run import load_run
+from ssltut.training.steps import check_finite, open_run
 
 
 def test_history_adds_up(tmp_path):
@@ -37,12 +38,12 @@ def test_history_adds_up(tmp_path):
 
 
 def test_selection_is_by_validation_and_saved(tmp_path, monkeypatch):
-    import ssltut.training.loop
+    import ssltut.training.steps
 
     scores = iter(
         [{"dice": 0.5, "hd95": 9.0}, {"dice": 0.7, "hd95": 5.0}, {"dice": 0.6, "hd95": 4.0}] * 3
     )
-    monkeypatch.setattr(ssltut.training.loop, "validation_scores", lambda *args: next(scores))
+    monkeypatch.setattr(ssltut.training.steps, "validation_scores", lambda *args: next(scores))
     config, seen = replace(SMALL, steps=3, validate_every=1), {}
 
     def keep(step, nets, batch, terms):

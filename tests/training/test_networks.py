@@ -12,9 +12,9 @@ from ssltut.errors import CheckpointError
 from ssltut.methods.contract import Network, Progress
 from ssltut.methods.registry import LabelsOnly, make_method
 from ssltut.training.batch_norm import precise_batch_norm
-from ssltut.training.loop import open_run
 from ssltut.training.networks import build_nets, start_from
 from ssltut.training.run import load_run
+from ssltut.training.steps import open_run
 
 
 def test_init_starts_every_role_from_the_teacher(plain):

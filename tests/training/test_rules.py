@@ -13,11 +13,12 @@ from ssltut.data.cohort import Cohort, condition
 from ssltut.errors import ConfigError, DataWarning
 from ssltut.evaluation.statistics import baseline_of
 from ssltut.methods.registry import METHODS, make_method
-from ssltut.training import loop
+from ssltut.training import steps
 from ssltut.training.batch_norm import norms_of
 from ssltut.training.checkpoint import load_checkpoint
 from ssltut.training.config import PROFILES, TrainConfig
-from ssltut.training.loop import open_run, train
+from ssltut.training.loop import train
+from ssltut.training.steps import open_run
 
 BATCH = replace(SMALL, norm="batch")
 
@@ -74,13 +75,13 @@ def test_averages_of_batch_norm_are_settled_before_weights_are_scored_and_kept(
 ):
     """The running averages of training lag behind the weights; those in best.safetensors do not."""
     scored = []
-    plain = loop.validation_scores
+    plain = steps.validation_scores
 
     def score(method, nets, *rest):
         scored.append([norm.running_mean.clone() for norm in norms_of(nets["student"])])
         return plain(method, nets, *rest)
 
-    monkeypatch.setattr(loop, "validation_scores", score)
+    monkeypatch.setattr(steps, "validation_scores", score)
     train(make_method("labels_only"), toy_cohort(), BATCH, tmp_path / "r", log=quiet)
     states = [
         load_checkpoint(tmp_path / "r" / f"{name}.safetensors")[0]["net.student"]
