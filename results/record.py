@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssltut.evaluation.record import OF_A_RUN, RECORDS, RUN, recorded
+from ssltut.evaluation.record import RECORDS, RUN, recorded
 from ssltut.files import write_atomically
+
+# The same in all rows of a run, so a record says them once, in a file of its own.
+OF_A_RUN = [
+    *("selected_step", "selection", "error", "seconds", "cohort", "settings", "options", "kept"),
+    *("command", "commit", "machine"),
+]
 
 
 def write_record(

@@ -24,10 +24,7 @@ REPAIR = "repair the file or write it again"
 
 
 def cache_dir() -> Path:
-    """Where synthetic scans and the notebooks' runs are kept.
-
-    SSLTUT_CACHE names it, else it is in the user's cache folder.
-    """
+    """Of synthetic scans and notebooks' runs: SSLTUT_CACHE, else in the user's cache folder."""
     import pooch
 
     return Path(os.environ.get("SSLTUT_CACHE") or pooch.os_cache("ssltut"))

@@ -19,18 +19,12 @@ TOLERANCE_MM = 2.0
 
 
 def diagonal_mm(shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
-    """The image diagonal between the outermost voxel centres.
-
-    No two surfaces of the image are farther apart.
-    """
+    """Between the outermost voxel centres of an image: no two surfaces are farther apart."""
     return math.sqrt(sum(((n - 1) * s) ** 2 for n, s in zip(shape, spacing, strict=True)))
 
 
 def status_of(prediction: np.ndarray, truth: np.ndarray) -> str:
-    """Which of two boolean masks are empty.
-
-    "ok" (none), "both_empty", "missed" (no prediction) or "invented" (no truth).
-    """
+    """Empty masks: "ok" (none), "both_empty", "missed" (prediction) or "invented" (truth)."""
     if prediction.any():
         return "ok" if truth.any() else "invented"
     return "missed" if truth.any() else "both_empty"
@@ -96,10 +90,7 @@ def score_case(
     spacing: tuple[float, float, float],
     names: tuple[str, ...],
 ) -> list[dict[str, Any]]:
-    """One row per foreground class and metric: class, metric, value, status.
-
-    ``names`` are those of the label table, background first.
-    """
+    """Rows of class, metric, value and status; ``names`` of the classes, background first."""
     rows = []
     for value, name in enumerate(names[1:], start=1):
         status, scores = score_mask(prediction == value, truth == value, spacing)

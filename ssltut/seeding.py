@@ -9,8 +9,7 @@ import torch
 def derive_seed(seed: int, *keys: object) -> int:
     """A 63-bit seed from ``seed`` and any keys, so that no random draw disturbs another.
 
-    A numpy number counts as the Python number of its value: a seed out of a table draws what the
-    same seed written down draws.
+    A numpy number, as of a table, counts as the Python number of its value.
     """
     plain = tuple(key.item() if isinstance(key, np.generic) else key for key in (seed, *keys))
     digest = hashlib.sha256(repr(plain).encode()).digest()

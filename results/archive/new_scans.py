@@ -17,11 +17,11 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from record import write_record
+from record import OF_A_RUN, write_record
 from synthetic_bench import COHORT, collected
 
 from ssltut.evaluation import statistics
-from ssltut.evaluation.record import COLUMNS, OF_A_RUN, RUN, read_rows
+from ssltut.evaluation.record import COLUMNS, RUN, read_rows
 from ssltut.evaluation.runs import provenance, score_run
 from ssltut.files import cache_dir, write_atomically
 from ssltut.methods.registry import METHODS

@@ -89,17 +89,12 @@ class Cell(NamedTuple):
 
 @dataclass
 class Sweep:
-    """The cells of a comparison and what is still to be done for them.
+    """The cells of a comparison and what is still to be done for them."""
 
-    files    of the rows of every cell
-    titles   of the methods
-    jobs     the runs that are not done, by tag
-    waiting  the cells that need each of them; the upper bound is one run for all budgets
-    """
-
-    files: dict[Cell, Path]
-    titles: dict[str, str]
-    jobs: dict[str, Job] = field(default_factory=dict)
+    files: dict[Cell, Path]  # of the rows of every cell
+    titles: dict[str, str]  # of the methods
+    jobs: dict[str, Job] = field(default_factory=dict)  # the runs that are not done, by tag
+    # The cells that need each of them; the upper bound is one run for all budgets.
     waiting: dict[str, list[Cell]] = field(default_factory=dict)
 
     def finish(
@@ -121,7 +116,8 @@ class Sweep:
         with progress_bar(total=len(jobs), unit="run", show=show and bool(jobs)) as bar:
             bar.unit_scale = True  # a run is counted step by step
             task = partial(run_one, bar=bar) if in_process else run_one
-            for done, (i, rows) in enumerate(run_jobs(task, cohort, jobs), start=1):
+            each = run_jobs(task, cohort, [(job,) for job in jobs])
+            for done, (i, rows) in enumerate(each, start=1):
                 if isinstance(rows, SsltutError):  # its workers died
                     rows = failure(rows).assign(seconds=np.nan, **jobs[i].known, **here)
                 bar.update(done - bar.n)

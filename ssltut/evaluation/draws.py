@@ -21,10 +21,7 @@ def without_holes(table: pd.DataFrame) -> np.ndarray:
 
 
 def bootstrap_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval (Efron 1979) of the mean over patients.
-
-    (NaN, NaN) below two values; NaN is left out.
-    """
+    """Percentile bootstrap interval of the mean (Efron 1979), NaN left out; NaN of one value."""
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
     if len(values) < 2:

@@ -15,11 +15,6 @@ COLUMNS = [
 """Of every row of a comparison."""
 RUN = ["config", "budget"]
 """Name a run."""
-OF_A_RUN = [
-    *("selected_step", "selection", "error", "seconds", "cohort", "settings", "options", "kept"),
-    *("command", "commit", "machine"),
-]
-"""The same in all rows of a run, so a record says them once, in a file of its own."""
 COSTS = ["forward passes", "networks", "memory (MiB)", "seconds a step"]
 """What the record ``costs`` holds for each method."""
 RECORDS = Path(__file__).resolve().parents[2] / "results"

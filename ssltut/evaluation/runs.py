@@ -29,7 +29,7 @@ from ssltut.training.run import Run
 
 
 class Job(NamedTuple):
-    """A run to be done: the arguments of ``run_one`` after the cohort."""
+    """A run to be done."""
 
     method: Method
     config: TrainConfig
@@ -57,37 +57,24 @@ class RunProgress(Callback):
         self.scores = f", validation Dice {scores['dice']:.3f}, HD95 {scores['hd95']:.1f} mm"
 
 
-def run_one(
-    cohort: Cohort,
-    method: Method,
-    config: TrainConfig,
-    split: Split,
-    folder: Path,
-    largest: bool,
-    known: dict[str, Any],
-    bar: Any = None,
-) -> pd.DataFrame:
-    """Train a ``Job`` on the cohort and score it on the test scans: the rows of one run.
+def run_one(cohort: Cohort, job: Job, bar: Any = None) -> pd.DataFrame:
+    """Train on the cohort and score on the test scans: the rows of one run.
 
     Whatever goes wrong, a GPU that is full as much as an SsltutError, becomes one row with status
     "failed" and its message. ``bar`` shows the steps.
     """
-    started, drawn = time.monotonic(), replace(cohort, split=split)
-    callbacks = [] if bar is None else [RunProgress(bar, method.title, config.steps)]
+    started, drawn = time.monotonic(), replace(cohort, split=job.split)
+    title, steps = job.method.title, job.config.steps
+    callbacks = [] if bar is None else [RunProgress(bar, title, steps)]
+    quiet: dict[str, Any] = {"log": lambda line: None, "progress": False}  # the caller reports
     try:
-        run = loop.train(
-            method, drawn, config, folder, callbacks=callbacks, log=no_log, progress=False
-        )
-        rows = score_run(run, drawn.test(), largest=largest).assign(
+        run = loop.train(job.method, drawn, job.config, job.folder, callbacks=callbacks, **quiet)
+        rows = score_run(run, drawn.test(), largest=job.largest).assign(
             selected_step=run.selected["step"], selection=run.selected["rule"], error=""
         )
     except Exception as error:  # a night of other runs must not end with this one
         rows = failure(error)
-    return rows.assign(seconds=round(time.monotonic() - started, 1), **known, **provenance())
-
-
-def no_log(line: str) -> None:
-    """A ``log`` for a run whose comparison reports it."""
+    return rows.assign(seconds=round(time.monotonic() - started, 1), **job.known, **provenance())
 
 
 def score_run(run: Run, cases: Iterable[Case], *, largest: bool = False) -> pd.DataFrame:

@@ -12,17 +12,13 @@ from ssltut.seeding import generator_for
 
 
 class Correspondences(NamedTuple):
-    """For N query voxels of one scan, their nearest reference voxels in another.
+    """For N query voxels of one scan, their nearest reference voxels in another."""
 
-    query (N, 3) voxel indices; reference (N, k, 3) voxel indices in the labelled scan; similarity
-    (N, k) cosine, best first; reference_class (N, k); vote (N, C) share of the k neighbours.
-    """
-
-    query: np.ndarray
-    reference: np.ndarray
-    similarity: np.ndarray
-    reference_class: np.ndarray
-    vote: np.ndarray
+    query: np.ndarray  # (N, 3) voxel indices
+    reference: np.ndarray  # (N, k, 3) voxel indices in the labelled scan
+    similarity: np.ndarray  # (N, k) cosine, best first
+    reference_class: np.ndarray  # (N, k)
+    vote: np.ndarray  # (N, C) share of the k neighbours
 
 
 def correspond(

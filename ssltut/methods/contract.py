@@ -53,14 +53,11 @@ class Supervision(StrEnum):
 
 
 class Term(NamedTuple):
-    """One named part of the loss: the total is the sum of weight x value by construction.
-
-    share  the share of voxels the value was averaged over, where a mask chose them (for the curves)
-    """
+    """One named part of the loss: the total is the sum of weight x value by construction."""
 
     value: Tensor
     weight: float = 1.0
-    share: float | None = None
+    share: float | None = None  # of the voxels it is a mean over, where a mask chose them
 
 
 Terms = dict[str, Term]
@@ -78,36 +75,33 @@ class Progress(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A network a method needs.
+    """A network a method needs."""
 
-    ema_of  the network it follows by exponential moving average (it is then never trained, and has
-            the heads and the kind of that one); None for a trained network
-    mode    "train" or "eval": how an EMA network runs outside MC-dropout passes
-    heads   further outputs of a trained network by name
-    arch    its kind (ssltut.nets.build) where that is not the kind of the configuration; slice by
-            slice where that one is
-    weights pre-trained weights on disk; "" where it would profit from some and has none, which
-            training says; None: it starts at random
-    """
-
+    # The network it follows by exponential moving average: it is then never trained, and has the
+    # heads and the kind of that one.
     ema_of: str | None = None
-    mode: str = "eval"
-    heads: Mapping[str, Head] = {}
+    mode: str = "eval"  # or "train": how an EMA network runs outside MC-dropout passes
+    heads: Mapping[str, Head] = {}  # further outputs of a trained network by name
+    # Its kind (ssltut.nets.build) where that is not the kind of the configuration; slice by slice
+    # where that one is.
     arch: str | None = None
+    # Pre-trained weights on disk; "" where it would profit from some and has none, which training
+    # says; None: it starts at random.
     weights: str | None = None
 
 
 class Plan(NamedTuple):
-    """The next step: how many patches of each kind its batch holds, and how fast networks learn.
-
-    rates  learning rates relative to that of the configuration; 1 for a network that is not there
-    bins   0; or a scan gives so many patches, one at each level along the body (``PatchPool``)
-    """
+    """The next step: how many patches of each kind its batch holds, and how fast networks learn."""
 
     labelled: int
     unlabelled: int
-    rates: Mapping[str, float] = {}
-    bins: int = 0
+    rates: Mapping[str, float] = {}  # relative to the learning rate of the configuration
+    bins: int = 0  # or a scan gives so many patches, one at each level along the body (PatchPool)
+
+    @property
+    def all_labelled(self) -> "Plan":
+        """As many patches, but no unlabelled one."""
+        return self._replace(labelled=self.labelled + self.unlabelled, unlabelled=0)
 
 
 class NetOutput(NamedTuple):
@@ -145,8 +139,8 @@ class Method:
     supervision               which scans it learns from
     networks                  the networks it needs, by role; the first one predicts
     ideas                     which of IDEAS it uses; none in the bounds
-    loss_weights              the options that weigh its own terms: where all are 0, it is labels
-                              only, same batch, bit for bit
+    loss_weights              options that weigh its own terms: at 0 it is labels only, same batch
+    needs_unlabelled          False where it acts in steps without unlabelled patches, too
     sigma_student             noise on what trained networks see, in units of the normalised image
     """
 
@@ -159,6 +153,7 @@ class Method:
     networks: ClassVar[Mapping[str, Network]] = {"student": Network()}
     ideas: ClassVar[tuple[str, ...]] = ()
     loss_weights: ClassVar[tuple[str, ...]] = ()
+    needs_unlabelled: ClassVar[bool] = True
 
     sigma_student: NotNegative = 0.02
 
@@ -195,10 +190,7 @@ class Method:
         return default
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
-        """Further modules, saved beside the networks; their parameters learn.
-
-        Memories, or projections of maps of ``student``.
-        """
+        """Further modules that are saved and learn: memories, or projections of ``student``."""
         return {}
 
     @property
@@ -208,13 +200,11 @@ class Method:
 
     def acts(self, batch: Batch, progress: Progress) -> bool:
         """Whether it has terms of its own in this step: a weight, and the patches it needs."""
-        return not self.idle and (batch.x_u is not None or self.supervision is not Supervision.SEMI)
+        needs = self.needs_unlabelled and self.supervision is Supervision.SEMI
+        return not self.idle and (batch.x_u is not None or not needs)
 
     def acting(self, batch: Batch, progress: Progress) -> "Method":
-        """Whose hooks this step follows: its own, or those of labels only, same batch.
-
-        The latter train the same networks without their further outputs.
-        """
+        """Whose hooks this step follows: its own, or labels only, same batch, without heads."""
         if self.acts(batch, progress):
             return self
         plain = Method(sigma_student=self.sigma_student)
@@ -223,10 +213,7 @@ class Method:
         return plain
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
-        """What the networks give for a batch: one pass a trained network, a ``NetOutput`` each.
-
-        Further passes, such as those of a teacher, are further entries.
-        """
+        """One pass a trained network, a ``NetOutput`` each; other passes are further entries."""
         return {role: self.see(batch, nets, role) for role in self.trained}
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
@@ -286,15 +273,14 @@ class Method:
 
 FACTS = (
     *("name", "title", "paper", "year", "fidelity", "supervision", "networks"),
-    *("ideas", "loss_weights"),
+    *("ideas", "loss_weights", "needs_unlabelled"),
 )
 
 
 class Consistency(Method, ABC):
     """A method with one unlabelled term: L = L_S + λ L_U with λ = weight * ramp(t / (rampup T)).
 
-    It fills in ``unlabelled``; where rampup is 0, λ is weight at once. Every trained network learns
-    from the labels.
+    It fills in ``unlabelled``; where rampup is 0, λ is weight at once.
     """
 
     loss_weights = ("weight",)

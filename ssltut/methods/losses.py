@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from ssltut.errors import ConfigError
 
+EPS = 1e-5  # beside the sums of a Dice loss
+
 
 def sum_of(values: Iterable[Tensor]) -> Tensor:
     """Their sum, from first to last (``sum`` begins with the number 0)."""
@@ -19,42 +21,33 @@ def mean_of(values: Sequence[Tensor]) -> Tensor:
     return sum_of(values) / len(values)
 
 
-def dice_loss(
-    logits: Tensor, target: Tensor, mask: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:
+def dice_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """1 - soft Dice, mean over the foreground classes; sums run over the whole batch.
 
-    A class that is neither in ``target`` nor predicted costs nothing.
-
-    mask  the voxels that count, a bool that broadcasts to (B, X, Y, Z), or what each counts, a
-          weight from 0 to 1; None: all
+    A class that is neither in ``target`` nor predicted costs nothing. ``mask``: what each voxel
+    counts, a bool or 0 to 1 that broadcasts to (B, X, Y, Z); None: all.
     """
     p = logits.float().softmax(1)[:, 1:]
     y = F.one_hot(target, logits.shape[1]).movedim(-1, 1)[:, 1:].to(p.dtype)
-    return soft_dice_loss(p, y, mask, eps)
+    return soft_dice_loss(p, y, mask)
 
 
-def soft_dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+def soft_dice_loss(
+    p: Tensor, q: Tensor, mask: Tensor | None = None, *, squared: bool = False
+) -> Tensor:
     """1 - 2 Σ p q / (Σ p + Σ q) of two probability maps (B, C, X, Y, Z), mean over the classes.
 
-    Sums run over the whole batch; ``mask`` is as in ``dice_loss``.
+    ``mask`` is as in ``dice_loss``. ``squared``: Σ p² + Σ q² below the line, so that it is 0 for
+    equal maps, sharp or not.
     """
     dims = (0, *range(2, p.ndim))
     overlap = p * q
     if mask is not None:
         p, q, overlap = (part * mask[:, None] for part in (p, q, overlap))
+    if squared:
+        p, q = p.square(), q.square()
     size = p.sum(dims) + q.sum(dims)
-    return 1.0 - ((2.0 * overlap.sum(dims) + eps) / (size + eps)).mean()
-
-
-def squared_dice_loss(p: Tensor, q: Tensor, eps: float = 1e-5) -> Tensor:
-    """1 - 2 Σ p q / (Σ p² + Σ q²) of two probability maps (B, C, X, Y, Z), mean over the classes.
-
-    It is 0 for equal ones, sharp or not.
-    """
-    dims = (0, *range(2, p.ndim))
-    size = p.square().sum(dims) + q.square().sum(dims)
-    return 1.0 - ((2.0 * (p * q).sum(dims) + eps) / (size + eps)).mean()
+    return 1.0 - ((2.0 * overlap.sum(dims) + EPS) / (size + EPS)).mean()
 
 
 def supervised_loss(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, pad
 
+from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
 from ssltut.methods.losses import entropy
 from ssltut.methods.schedules import ramp
@@ -64,16 +65,21 @@ def mc_dropout(net: nn.Module, inputs: Iterable[Tensor], classes: Classes = "all
     return MCResult(mean, total_entropy / len(views), class_entropy(mean, classes))
 
 
+def mc_passes(
+    batch: Batch, teacher: nn.Module, passes: int, sigma: float, classes: Classes = "all"
+) -> MCResult:
+    """``mc_dropout`` over the unlabelled patches, each pass under fresh noise."""
+    views = (batch.noise(sigma, "mc", m)(batch.unlabelled) for m in range(passes))
+    return mc_dropout(teacher, views, classes)
+
+
 def published_threshold(frac: float, n_classes: int, classes: Classes = "all") -> float:
     """λ_T = (0.75 + 0.25 ramp(t/T)) ln 2 in nats (Xie et al. 2024); over all classes ln C, ours."""
     return (0.75 + 0.25 * ramp(frac)) * math.log(2 if classes == "two" else n_classes)
 
 
 def quantile_threshold(uncertainty: Tensor, share: float) -> float:
-    """The entropy above which the ``share`` of the most uncertain voxels lies.
-
-    Raises ConfigError for a share outside (0, 1).
-    """
+    """The entropy above which ``share`` of the voxels lies. Raises ConfigError outside (0, 1)."""
     if not 0.0 < share < 1.0:
         fix = "give a share between 0 and 1, or 'published'"
         raise ConfigError(f"the share of unreliable voxels is {share}", fix=fix)

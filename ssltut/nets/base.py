@@ -16,18 +16,14 @@ Twin = Callable[..., "SegNet"]  # makes another network of the same kind
 
 
 class Out(NamedTuple):
-    """What a network gives back.
+    """What a network gives back."""
 
-    logits  (B, C, X, Y, Z) before the softmax
-    feats   "embedding" (B, D, X, Y, Z), the last decoder map before the 1x1x1 output; "undropped",
-            the same before the last dropout; "half", the one before it, at half resolution;
-            "bottleneck", the deepest map of the encoder
-    heads   further outputs by name, at full resolution (empty unless asked for)
-    """
-
-    logits: Tensor
+    logits: Tensor  # (B, C, X, Y, Z) before the softmax
+    # "embedding" (B, D, X, Y, Z), the last decoder map before the 1x1x1 output; "undropped", the
+    # same before the last dropout; "half", the one before it, at half resolution; "bottleneck",
+    # the deepest map of the encoder.
     feats: dict[str, Tensor]
-    heads: dict[str, Tensor]
+    heads: dict[str, Tensor]  # further outputs by name, at full resolution; empty unless asked for
 
     def items(self, chosen: slice) -> "Out":
         """The outputs of some items of the batch."""
@@ -53,9 +49,8 @@ class NetOptions(NamedTuple):
 class SegNet(nn.Module):
     """A network of an encoder, a decoder (``up`` and ``skips`` as in ``Head``) and a 1x1x1 output.
 
-    A network adds ``encode`` (maps from full resolution to the bottleneck), ``decode`` (the same
-    maps of the way back, the first one before the last dropout), the names of its ``encoder``
-    parts, and a ``classifier``.
+    A network adds ``encode`` (maps from full resolution to the bottleneck), ``decode`` (those of
+    the way back, the first before the last dropout), names of ``encoder`` parts, ``classifier``.
     """
 
     encoder: ClassVar[tuple[str, ...]]

@@ -17,10 +17,7 @@ def draw_batch(
     n_classes: int,
     step: int,
 ) -> Batch:
-    """The batch of one step.
-
-    Labelled and unlabelled patches have random streams of their own, so neither disturbs the other.
-    """
+    """The batch of one step; each kind of patch has a random stream of its own."""
     generator = generator_for(labelled.device, config.seed, "batch", "labelled", step)
     x_l, y_l, ids_l, locations_l = labelled.sample(plan.labelled, generator, plan.bins)
     assert y_l is not None, "labelled scans have labels"

@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """What ``train`` calls at three moments. A subclass overrides those it needs.
-
-    A callback looks and does not touch: the run is the same with and without it.
-    """
+    """What ``train`` calls at three moments; it looks, and does not touch."""
 
     def on_step(
         self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]

@@ -1,7 +1,4 @@
-"""How much to run: smoke (tests), class (a two-core laptop), full (a GPU, the paper's setting).
-
-Schedules are fractions of training.
-"""
+"""How much to run: smoke (tests), class (a two-core laptop), full (a GPU, the paper's setting)."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -14,13 +11,11 @@ from ssltut.options import Count, Fraction, NotNegative, Positive, check_options
 class TrainConfig:
     """Everything that decides a training run beside the method's options and the cohort.
 
-    steps, lr, betas     Adam; Xie et al. 2024: lr 1e-4, betas (0.9, 0.99), no decay; short profiles
-                         raise lr
+    steps, lr, betas     Adam; Xie et al. 2024: lr 1e-4, betas (0.9, 0.99), no decay
     patch                sides in voxels; labelled, unlabelled: patches of each kind a step (for
                          the bounds their sum is labelled)
     arch, width, depth, dropout
-                         the network (ssltut.nets.build.build_net); a 2D one leaves the third side
-                         as it is
+                         the network (ssltut.nets.build.build_net)
     validate_every       steps between validations (each one also writes a checkpoint)
     decay                the rate falls as (1 - t / T)^decay (0.9 as in nnU-Net); 0: it stays
     select               "last", the weights at the end; or those with the highest "dice" or the
@@ -79,23 +74,17 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """A name for a size: the synthetic cohort, the training run, repeats.
-
-    size      voxels a side of a scan, over a field of view of 160 mm
-    train     from-scratch runs of notebook 06 and ``compare``
-    teacher   the labels-only teacher of notebook 02
-    seeds     repeats of a comparison
-    """
+    """A name for a size: the synthetic cohort, the training run, repeats."""
 
     name: str
-    size: int
+    size: int  # voxels a side of a scan, over a field of view of 160 mm
     cases: int
     labelled: int
     validation: int
     test: int
-    train: TrainConfig
-    teacher: TrainConfig
-    seeds: tuple[int, ...]
+    train: TrainConfig  # from-scratch runs of notebook 06 and ``compare``
+    teacher: TrainConfig  # the labels-only teacher of notebook 02
+    seeds: tuple[int, ...]  # repeats of a comparison
 
     @property
     def cohort(self) -> dict[str, int]:

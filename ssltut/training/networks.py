@@ -15,10 +15,7 @@ from ssltut.training.config import TrainConfig
 
 
 def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str, nn.Module]:
-    """One network per role, then the method's own modules.
-
-    EMA roles start as copies and need no gradient; trained roles each draw their own weights.
-    """
+    """A network a role, those of EMA as copies without gradient, then the method's modules."""
     size = {name: getattr(config, name) for name in ("width", "depth", "dropout", "norm")}
     nets: dict[str, Any] = {}
     for role, spec in method.networks.items():
@@ -38,8 +35,7 @@ def build_nets(method: Method, config: TrainConfig, n_classes: int) -> dict[str,
 def start_from(nets: Mapping[str, nn.Module], method: Method, init: Path) -> None:
     """Give every role the weights of the predicting network of the run in ``init``.
 
-    Heads start anew, as that run may have had others, and so do networks that a method wants of
-    another kind or prompted.
+    Heads start anew, as that run may have had others, and so do networks of another kind.
     """
     groups, meta = load_checkpoint(init / "best.safetensors")
     tensors = groups[f"net.{meta['primary']}"]

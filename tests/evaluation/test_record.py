@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from record import without_folders, write_record
+from record import OF_A_RUN, without_folders, write_record
 
 from ssltut.errors import DataWarning
-from ssltut.evaluation.record import COLUMNS, COSTS, OF_A_RUN, RECORDS, read_rows, recorded
+from ssltut.evaluation.record import COLUMNS, COSTS, RECORDS, read_rows, recorded
 
 ORDER = ["labels_only", "ua_mt"]
 

@@ -173,7 +173,7 @@ def test_a_bar_over_runs_moves_with_every_step_and_names_method_step_and_scores(
     config = replace(SMALL, steps=4, validate_every=2)
     known = {"method": "labels_only"}
     job = Job(make_method("labels_only"), config, cohort.split, tmp_path / "r", False, known)
-    rows = run_one(cohort, *job, bar=bar)
+    rows = run_one(cohort, job, bar=bar)
     assert set(rows["method"]) == {"labels_only"}
     assert bar.n == pytest.approx(1.0)
     assert bar.postfix[1] == "labels only, step 2/4"

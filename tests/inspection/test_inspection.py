@@ -1,6 +1,4 @@
-"""Looking inside a run: reproducible, right where the answer is known, and without touching what is
-looked at.
-"""
+"""Looking inside a run: reproducible, and without touching what is looked at."""
 
 from dataclasses import replace
 

@@ -7,9 +7,8 @@ import torch
 from torch.nn import functional as F
 from toy import SMALL, make_batch, toy_cohort
 
-from ssltut.methods.classic import ua_mt
+from ssltut.methods import uncertainty
 from ssltut.methods.contract import Plan, Progress
-from ssltut.methods.matching import teacher
 from ssltut.methods.registry import make_method
 from ssltut.methods.uncertainty import MCResult
 from ssltut.training.networks import build_nets
@@ -21,8 +20,7 @@ DEFAULT = Plan(2, 2)
 def give_passes(monkeypatch, entropy):
     """A teacher whose passes have this entropy (2, 8, 8, 8), and no class it prefers."""
     passes = MCResult(torch.full((2, 3, 8, 8, 8), 1 / 3), entropy, entropy)
-    for module in (teacher, ua_mt):
-        monkeypatch.setattr(module, "mc_dropout", lambda *args: passes)
+    monkeypatch.setattr(uncertainty, "mc_dropout", lambda *args: passes)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ssltut.methods.losses import (
     entropy,
     masked_cross_entropy,
     masked_mean,
-    squared_dice_loss,
+    soft_dice_loss,
     supervised_loss,
 )
 
@@ -85,7 +85,7 @@ def test_entropy_of_known_distributions():
 
 def test_equal_soft_maps_have_no_squared_dice_loss_and_disjoint_ones_have_all():
     p = torch.tensor([0.5, 0.2]).view(1, 1, 2, 1, 1)
-    assert squared_dice_loss(p, p).item() == pytest.approx(0.0, abs=1e-6)
+    assert soft_dice_loss(p, p, squared=True).item() == pytest.approx(0.0, abs=1e-6)
     first, second = torch.eye(2).view(2, 1, 1, 2, 1, 1)
-    assert squared_dice_loss(first, second).item() == pytest.approx(1.0, abs=1e-4)
-    assert squared_dice_loss(p, 2 * p).item() == pytest.approx(1 - 4 / 5, abs=1e-4)
+    assert soft_dice_loss(first, second, squared=True).item() == pytest.approx(1.0, abs=1e-4)
+    assert soft_dice_loss(p, 2 * p, squared=True).item() == pytest.approx(1 - 4 / 5, abs=1e-4)

@@ -14,17 +14,11 @@ from ssltut.options import Fraction, NotNegative, WholeNumber
 
 
 class Mix(NamedTuple):
-    """Pasted patches.
+    """Pasted patches."""
 
-    x       (N, 1, X, Y, Z) the patches
-    target  (N, X, Y, Z) their labels
-    true    (N, X, Y, Z) bool, where these are labels of the cohort and not the teacher's; None:
-            everywhere
-    """
-
-    x: Tensor
-    target: Tensor
-    true: Tensor | None = None
+    x: Tensor  # (N, 1, X, Y, Z) the patches
+    target: Tensor  # (N, X, Y, Z) their labels
+    true: Tensor | None = None  # (N, X, Y, Z) bool, where these are not the teacher's; None: all
 
 
 class BCP(Method):
@@ -48,14 +42,14 @@ class BCP(Method):
     box        2/3        2/3   its sides, relative to those of the patch
     ema_decay  0.99       0.99
 
-    Ours: X1 and X2 in one pass (released: two), a teacher in eval mode, no choice of the best
-    model between the stages.
+    Ours: X1 and X2 in one pass (released: two), a teacher in eval mode, no choice between stages.
     """
 
     name, title, year = "bcp", "BCP", 2023
     paper = "Bai et al., CVPR 2023, arXiv:2305.00673"
     ideas: ClassVar[tuple[str, ...]] = ("pseudo-labels", "mixing")
     loss_weights: ClassVar[tuple[str, ...]] = ("weight",)
+    needs_unlabelled = False
     networks = {"student": Network(), "teacher": Network(ema_of="student")}
 
     weight: NotNegative = 0.5
@@ -73,10 +67,6 @@ class BCP(Method):
         n = default.labelled + default.unlabelled
         alone = self.first_stage(progress) or not default.unlabelled
         return Plan(2 * n, 0) if alone else Plan(n, n)
-
-    def acts(self, batch: Batch, progress: Progress) -> bool:
-        """Without unlabelled patches it pastes labelled ones."""
-        return not self.idle
 
     def decay_at(self, progress: Progress) -> float:
         return 0.0 if self.first_stage(progress) else self.ema_decay

@@ -20,8 +20,7 @@ class MCNetPlus(Consistency):
     weight       1          2/3    half of the *sum* of three Dice beside it is 1.5 times their mean
     rampup       0.4        0.4    40 of 100 ramps of 150 steps
     temperature  0.1        0.1
-    detach       False      False  the gradient flows through the sharpened side too, as in the
-                                   code; True: it is a fixed target
+    detach       False      False  the gradient flows through the sharpened side too; True: not
     """
 
     name, title, year = "mc_net_plus", "MC-Net+", 2022

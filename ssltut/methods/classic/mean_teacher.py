@@ -17,8 +17,7 @@ class MeanTeacher(Method):
     L = L_S + weight ramp(t/T) mean (p_student - p_teacher)^2, the mean over classes and voxels of
     the unlabelled patches. After step t: teacher <- d teacher + (1 - d) student with
     d = min(1 - 1/(t+1), ema_decay). As the 3D codes have it: their 40 or 200 ramps of 150 steps are
-    the whole run. The teacher runs in eval mode, theirs in train mode; EMA covers the buffers,
-    which their codes forget.
+    the whole run. The teacher runs in eval mode, theirs in train mode; EMA covers buffers too.
 
     option         published  ours  why
     weight         0.1        0.2   the code has half of cross-entropy + Dice beside it, ours all

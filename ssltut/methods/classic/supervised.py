@@ -14,15 +14,14 @@ class LabelsOnly(Method):
     supervision = Supervision.LABELLED
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        return Plan(default.labelled + default.unlabelled, 0)
+        return default.all_labelled
 
 
 class SameBatch(Method):
     """Labels only, with the unlabelled patches in the pass and in no loss: the control.
 
-    Batch norm sees them, and that alone can gain as much as a published method. What a method
-    gains by its unlabelled loss is what it has more than this. Every method with its weights at 0
-    is this one, bit for bit.
+    Batch norm sees them, and that alone can gain as much as a published method. What a method has
+    more than this, its unlabelled loss gains; with its weights at 0 it is this one, bit for bit.
     """
 
     name, title, year = "same_batch", "labels only, same batch", 2016
@@ -31,10 +30,7 @@ class SameBatch(Method):
 
 
 class AllLabels(LabelsOnly):
-    """Labels only with the labels of every training scan.
-
-    The *upper bound*: no semi-supervised method is shown without it.
-    """
+    """Labels only with the labels of every training scan: the *upper bound* of every table."""
 
     name, title = "all_labels", "all labels (upper bound)"
     supervision = Supervision.ALL

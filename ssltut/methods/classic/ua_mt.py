@@ -7,7 +7,7 @@ from ssltut.methods.classic.mean_teacher import MeanTeacher
 from ssltut.methods.contract import Nets, Outs, Progress, Term
 from ssltut.methods.losses import masked_mean
 from ssltut.methods.schedules import ramp
-from ssltut.methods.uncertainty import Classes, mc_dropout, published_threshold
+from ssltut.methods.uncertainty import Classes, mc_passes, published_threshold
 from ssltut.options import Count
 
 
@@ -18,14 +18,12 @@ class UAMT(MeanTeacher):
     the masked squared difference, averaged over the masked voxels and the classes (the published
     sum(m d) / (2 sum(m)) with two classes). Departures as in mean teacher.
 
-    option         published  ours   why
-    weight         0.1        0.2    published beside half of cross-entropy + Dice, ours the whole
-    ema_decay      0.99       0.99
-    ema_warmup     True       True   the decay is at most 1 - 1/(t+1)
-    sigma_teacher  0.1        0.1    published clipped at 0.2
-    passes         8          8
-    classes        -          'two'  two classes published; of more, the most probable 'two' against
-                                     ln 2, or 'all' against ln C
+    option   published  ours   why
+    passes   8          8
+    classes  -          'two'  two classes published; of more, the most probable 'two' against ln 2,
+                               or 'all' against ln C
+
+    The other options are those of mean teacher.
     """
 
     name, title, year = "ua_mt", "UA-MT", 2019
@@ -37,9 +35,8 @@ class UAMT(MeanTeacher):
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         outs = super().forward(batch, nets, progress)
-        noises = (batch.noise(self.sigma_teacher, "mc", m) for m in range(self.passes))
-        views = (noise(batch.unlabelled) for noise in noises)
-        found = mc_dropout(nets["teacher"], views, self.classes)
+        options = self.passes, self.sigma_teacher, self.classes
+        found = mc_passes(batch, nets["teacher"], *options)
         return outs | {"uncertainty": found.entropy_of_mean}
 
     def consistency(self, difference: Tensor, outs: Outs, progress: Progress) -> Term:

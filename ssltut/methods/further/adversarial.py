@@ -1,7 +1,4 @@
-"""Virtual adversarial training (Miyato et al. 2018, arXiv:1704.03976).
-
-It looks for the small change of a scan that changes its segmentation most.
-"""
+"""The small change of a scan that changes most (Miyato et al. 2018, arXiv:1704.03976)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -34,8 +34,7 @@ class C3S3(Method):
       competition  the winner has the least ce_share Σ CE + (1 - ce_share) Σ Dice over the views;
                    the loser learns Σ over the views of (p - sharpened p of the winner)^2 on
                    unlabelled patches; weight ramp(t / (rampup T))
-      contrast     Σ of L_IUC (``iuc_loss``) between projected embeddings of both networks over the
-                   four pairs of views
+      contrast     Σ of L_IUC (``iuc_loss``) of both networks' projected embeddings, four view pairs
     Prediction: mean of both.
 
     option       published   ours  why
@@ -48,8 +47,7 @@ class C3S3(Method):
                                    at 1 its gradient starts at 15 times that of the labels, and
                                    validation Dice after 300 steps is 0.02 (at 0.1: 0.29)
     tau          0.1         0.1
-    voxels       all         4096  drawn anew in each step; L_IUC lies near 2 ln N, and less moves
-                                   a voxel where N is large
+    voxels       all         4096  drawn in each step; L_IUC is near 2 ln N, a large N moves little
 
     Ours: two noises (released: the same crop twice, so that dropout alone differs); cosines along
     the classes (released: along an axis of space), of vectors that count as no shorter than
@@ -162,8 +160,7 @@ def iuc_loss(s: Tensor, first: Tensor, second: Tensor, n_classes: int, tau: floa
     predict it, U = either does, and the mean of
       -log e^(I s/τ) / (Σ_v e^((1 - I_v) s_v/τ) + e^(I s/τ))
       -log e^((1 - U) s/τ) / (Σ_v e^(U_v s_v/τ) + e^((1 - U) s/τ))
-    over voxels, then over classes; near ln N by construction. first, second (N,) are the classes
-    the two networks predict.
+    over voxels, then over classes; near ln N by construction. first, second (N,): their classes.
     """
     s = s / tau
     total = torch.zeros((), device=s.device)

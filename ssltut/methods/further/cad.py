@@ -9,16 +9,7 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.data.components import largest_component
-from ssltut.methods.contract import (
-    Consistency,
-    NetOutput,
-    Nets,
-    Network,
-    Outs,
-    Progress,
-    Term,
-    Terms,
-)
+from ssltut.methods.contract import Consistency, NetOutput, Nets, Network, Outs, Progress, Term
 from ssltut.methods.losses import dice_loss, sum_of
 from ssltut.methods.schedules import ramp
 from ssltut.options import Fraction
@@ -27,14 +18,11 @@ CANDIDATES = 4
 
 
 class Displaced(NamedTuple):
-    """Scans with a box pasted over, and the teacher's probabilities of them.
+    """Scans with a box pasted over, and the teacher's probabilities of them."""
 
-    x (B, 1, X, Y, Z), p (B, C, X, Y, Z); where (B, X, Y, Z) is True inside the boxes.
-    """
-
-    x: Tensor
-    p: Tensor
-    where: Tensor
+    x: Tensor  # (B, 1, X, Y, Z)
+    p: Tensor  # (B, C, X, Y, Z)
+    where: Tensor  # (B, X, Y, Z) bool, True inside the boxes
 
 
 def low_confidence(p: Tensor, threshold: float) -> Tensor:
@@ -43,10 +31,7 @@ def low_confidence(p: Tensor, threshold: float) -> Tensor:
 
 
 def target_box(region: Tensor, side: float) -> tuple[slice, ...] | None:
-    """The box that covers ``region`` (X, Y, Z) best; None where there is no region.
-
-    It is as large as the region, but no side is above ``side`` times that of the patch.
-    """
+    """The box that covers ``region`` best, with sides of at most ``side`` of the patch; or None."""
     voxels = region.nonzero()
     if not len(voxels):
         return None
@@ -97,8 +82,7 @@ class CAD(Consistency):
                  the next scan: of the four most confident ones that whose mean probabilities are
                  nearest, KL(covered | pasted). τ and s rise from first to last with ramp(t / T)
       CPS        Dice loss of each network to the hard labels of the other, on unlabelled scans
-      MT         mean (p - p_teacher)^2 of both networks, the teacher's probabilities displaced as
-                 the scan is
+      MT         mean (p - p_teacher)^2 of both networks, p_teacher displaced as the scan is
 
     option           published  ours  why
     weight           -          0.1   as in ABD, which has half of cross-entropy + Dice twice: of
@@ -111,8 +95,7 @@ class CAD(Consistency):
 
     Reconstructed from the abstract of CAD and the code of its parent ABD (Chi et al., CVPR 2024).
     Ours: the choice of the source, the sum of the terms, two networks of one kind (ABD: U-Net and
-    Swin U-Net) whose views differ by their noise (ABD: a weak and a strong view), no displacement
-    of labelled scans.
+    Swin U-Net) whose views differ by noise (ABD: weak and strong), labelled scans as they are.
     """
 
     name, title, year = "cad", "CAD", 2025
@@ -145,7 +128,7 @@ class CAD(Consistency):
         """Every network sees the patches under noise of its own: two views."""
         return NetOutput(nets[role](self.patches(batch, role)), len(batch.x_l))
 
-    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> dict[str, Term]:
         trained = {role: outs[role] for role in self.trained}
         terms = super().terms(batch, nets, trained, progress)
         _, target, where = outs["displaced"]

@@ -9,17 +9,7 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import (
-    Method,
-    NetOutput,
-    Nets,
-    Network,
-    Outs,
-    Plan,
-    Progress,
-    Term,
-    Terms,
-)
+from ssltut.methods.contract import Method, NetOutput, Nets, Network, Outs, Plan, Progress, Term
 from ssltut.methods.further.shapes import SURE, Shape, find_shape, pieces, regularity, repair
 from ssltut.methods.losses import masked_mean, mean_of
 from ssltut.methods.parts.memory import ScoreTable, after_storing
@@ -30,29 +20,20 @@ from ssltut.options import Count, Fraction, NotNegative
 
 
 class Refined(NamedTuple):
-    """Unlabelled patches repaired by shapes, all (B, X, Y, Z) bool but ``partner``.
+    """Unlabelled patches repaired by shapes, all (B, X, Y, Z) bool but ``partner``."""
 
-    mask     the repaired mask
-    used     where a shape fits: slices or whole patches
-    region   the mask and its mirror image
-    left     the half before the mirror
-    partner  (B, X, Y, Z, 3) where the mirror image of a voxel lies, ready for grid_sample
-    """
-
-    mask: Tensor
-    used: Tensor
-    region: Tensor
-    left: Tensor
-    partner: Tensor
+    mask: Tensor  # the repaired mask
+    used: Tensor  # where a shape fits: slices or whole patches
+    region: Tensor  # the mask and its mirror image
+    left: Tensor  # the half before the mirror
+    partner: Tensor  # (B, X, Y, Z, 3) where the mirror image of a voxel lies, for grid_sample
 
     def reflect(self, v: Tensor) -> Tensor:
         """(B, 1, X, Y, Z) as seen in the mirror."""
         return F.grid_sample(v, self.partner, padding_mode="border", align_corners=False)
 
     def complete(self, v: Tensor, half: Tensor, image: Tensor, left: bool) -> Tensor:
-        """``v`` with its region redrawn: one side from ``half``, the other from the mirrored one of
-        ``image``.
-        """
+        """``v`` with its region redrawn: one side is ``half``, the other ``image`` mirrored."""
         own = (self.left if left else ~self.left)[:, None]
         redrawn = torch.where(own, half, self.reflect(image))
         return torch.where(self.region[:, None], redrawn, v)
@@ -65,8 +46,7 @@ class ERSR(Method):
       shape          MSE of p(x_u) to the repaired mask
       mirror images  mean over the image with its left half mirrored and that with its right one of
                      the MSE of p to p(x_u) mirrored likewise, which learns too
-      mirror halves  mean over both of (p - reflected p)^2 where it is left of the mirror, and 0
-                     elsewhere
+      mirror halves  mean over both of (p - reflected p)^2 left of the mirror, 0 elsewhere
     All have the weight ``weight`` ramp(t), t from the end of the first stage, and are means over
     all voxels of the patches (slices) that count: those whose ``regularity`` is among the lowest
     ρ = 0.5 + 0.5 ramp(t) of the scores stored in this epoch, and in any case the best of the batch.
@@ -119,8 +99,7 @@ class ERSR(Method):
             raise ConfigError("a sagittal mirror needs a shape in 3D", where=self.name, fix=fix)
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        first = Plan(default.labelled + default.unlabelled, 0)
-        return first if progress.frac < self.pretrain else default
+        return default.all_labelled if progress.frac < self.pretrain else default
 
     def decay_at(self, progress: Progress) -> float:
         step = max(progress.step - self.pretrain * progress.total, 0.0)
@@ -148,7 +127,7 @@ class ERSR(Method):
         out = NetOutput(nets["student"](x), len(batch.x_l))
         return {"student": out, "refined": refined, "scores": scores}
 
-    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
+    def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> dict[str, Term]:
         student, refined = outs["student"], outs["refined"]
         terms = self.labelled(batch, outs)
         probabilities = student.unlabelled.logits.float().softmax(1)[:, self.target, None]

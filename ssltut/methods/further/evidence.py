@@ -51,10 +51,7 @@ def reliability(fused: Opinion) -> Tensor:
 
 
 def rank(values: Tensor, bins: int = 4096) -> Tensor:
-    """2 rank / V - 1 in [-1, 1], -1 the smallest; equals share a rank.
-
-    Ranks come from a histogram of the logarithms, without sorting.
-    """
+    """2 rank / V - 1 in [-1, 1], -1 the smallest, by a histogram of the logarithms."""
     level = values.log()
     low, high = level.min(), level.max()
     share = (level - low) / (high - low).clamp(min=1e-12)
@@ -70,10 +67,7 @@ def nll(alpha: Tensor, target: Tensor) -> Tensor:
 
 
 def log_det_fisher(alpha: Tensor) -> Tensor:
-    """log |I(α)| = Σ_n log ψ1(α_n) + log(1 - Σ_n ψ1(S) / ψ1(α_n)), (B, ...).
-
-    I is the Fisher information of a Dirichlet distribution, ψ1 the trigamma function.
-    """
+    """log |Fisher information| = Σ_n log ψ1(α_n) + log(1 - Σ_n ψ1(S) / ψ1(α_n)), ψ1 trigamma."""
     of_class = torch.polygamma(1, alpha)
     of_sum = torch.polygamma(1, alpha.sum(1, keepdim=True))
     return of_class.log().sum(1) + (1.0 - (of_sum / of_class).sum(1)).clamp(min=1e-7).log()

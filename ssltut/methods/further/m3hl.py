@@ -24,22 +24,17 @@ class M3HL(BCP):
     student: there is no first stage. With f of the student for X1, X2 and g of the teacher, which
     learns nothing from them, for u, v as they are:
       low   mean over the four pairs of |f - g|, of the last decoder map before its dropout
-      high  the same of 1 - cos(f, g), of the flattened deepest map
-    No ramp.
+      high  the same of 1 - cos(f, g), of the flattened deepest map; no ramp
 
-    option     published  ours   why
-    weight     0.5        0.5    as in BCP
-    pretrain   -          0.0    the released scripts have no first stage
-    least      -          300    of no effect without a first stage
-    box        -          2/3    of no effect: blocks take its place
-    ema_decay  0.99       0.99
-    features   0.5        1.0    of low and of high; published beside half of CE + Dice, ours the
-                                 whole
-    blocks     4          4      along every side, whatever its length; a side with fewer voxels
-                                 has one a voxel
-    pool       -          False  True: the deepest map through 3x3x3 max pooling with stride 2, as
-                                 released for the V-Net; the released U-Net has none
+    option    published  ours   why
+    pretrain  -          0.0    the released scripts have no first stage, so least has no effect
+    box       -          2/3    of no effect: blocks take its place
+    features  0.5        1.0    of low and high; published beside half of CE + Dice, ours the whole
+    blocks    4          4      along every side, or its voxels where these are fewer
+    pool      -          False  True: the deepest map through 3x3x3 max pooling with stride 2, as
+                                released for the V-Net; the released U-Net has none
 
+    The other options are those of BCP.
     Ours, as in BCP: X1 and X2 in one pass, a teacher in eval mode. The released script for the left
     atrium mixes nothing (it never writes the mask); that for ACDC does, and is followed.
     """
@@ -87,10 +82,7 @@ def feature_pairs(name: str, student: Out, teacher: Out) -> list[tuple[Tensor, T
 
 
 def block_masks(n: int, size: tuple[int, ...], blocks: int, generator: torch.Generator) -> Tensor:
-    """(n, X, Y, Z) bool, False in half of the blocks of each of the ``n``.
-
-    Every side is cut into ``blocks``, or into its voxels where it has fewer.
-    """
+    """(n, X, Y, Z) bool, False in half of the ``blocks`` a side (or voxels, where fewer)."""
     counts = [min(side, blocks) for side in size]
     total = int(np.prod(counts))
     device = generator.device

@@ -6,16 +6,7 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Method, Nets, Network, Outs, Progress, Term, Terms
-from ssltut.methods.further.evidence import (
-    Opinion,
-    dirichlet,
-    fisher_loss,
-    fuse,
-    nll,
-    opinion,
-    rank,
-    reliability,
-)
+from ssltut.methods.further import evidence as logic
 from ssltut.methods.losses import dice_loss, mean_of, sum_of
 from ssltut.methods.schedules import ramp
 from ssltut.options import NotNegative
@@ -32,8 +23,7 @@ class MEDL(Method):
       evidence    ω (Fisher-weighted error - det_weight log|I(α)|) on unlabelled ones against the
                   fused class, weight ramp(t/T)
     ω = Ξ tanh(ψ ζ) + 1, ψ in [-1, 1] the rank of 0.5 u + 0.5 u_fused (-1 the surest voxel),
-    ζ = 2t/T - 1: sure voxels count more at first, unsure ones at the end. Prediction: mean of α/S
-    of both.
+    ζ = 2t/T - 1: first sure voxels count more, then unsure ones. Prediction: mean of both α/S.
 
     option      published  ours  why
     weight      1.0        1.0   of the term "pseudo"
@@ -45,8 +35,7 @@ class MEDL(Method):
     Further details that the paper leaves open, decided here: (3) exp gives the evidence; (4) CE and
     Dice are those of the softmax of z, the shares of the belief; (5) R = exp(-(u + H)), H in bits,
     as the printed formula is ambiguous; (6) the ω-weighted labelled loss is -log of the expected
-    probability. The first network is that of the configuration (V-Net in the paper), and t/T stands
-    for whole epochs.
+    probability. The first network is that of the configuration (V-Net); t/T counted epochs.
     """
 
     name, title, year = "medl", "MEDL", 2024
@@ -66,36 +55,33 @@ class MEDL(Method):
         student, second = outs["student"], outs["second"]
         terms = self.labelled(batch, outs)
         n = len(batch.x_l)
-        alphas = [dirichlet(out.whole.logits) for out in (student, second)]
+        alphas = [logic.dirichlet(out.whole.logits) for out in (student, second)]
         fused, omegas = self.fuse_opinions(alphas, n, progress)
         label = fused.belief[n:].argmax(1)
-        trust = reliability(fused)[n:]
+        trust = logic.reliability(fused)[n:]
         losses = []
         for out, alpha, omega in zip((student, second), alphas, omegas, strict=True):
             pseudo = weighted_loss(out.unlabelled.logits, label, trust)
-            curriculum = (omega[:n] * nll(alpha[:n], batch.y_l)).mean()
-            evidence = (omega[n:] * fisher_loss(alpha[n:], label, self.det_weight)).mean()
-            losses.append((pseudo, curriculum, evidence))
-        pseudo, curriculum, evidence = map(sum_of, zip(*losses, strict=True))
+            curriculum = (omega[:n] * logic.nll(alpha[:n], batch.y_l)).mean()
+            fisher = logic.fisher_loss(alpha[n:], label, self.det_weight)
+            losses.append((pseudo, curriculum, (omega[n:] * fisher).mean()))
+        pseudo, curriculum, fisher = map(sum_of, zip(*losses, strict=True))
         terms["pseudo"] = Term(pseudo, self.weight, trust.mean().item())
         terms["curriculum"] = Term(curriculum, self.curriculum)
-        terms["evidence"] = Term(evidence, self.evidence * ramp(progress.frac))
+        terms["evidence"] = Term(fisher, self.evidence * ramp(progress.frac))
         return terms
 
     @torch.no_grad()
     def fuse_opinions(
         self, alphas: list[Tensor], n: int, progress: Progress
-    ) -> tuple[Opinion, list[Tensor]]:
-        """The fused opinion of both networks, and ω (B, X, Y, Z) of each.
-
-        Labelled (the first ``n``) and unlabelled voxels are ranked apart.
-        """
-        opinions = [opinion(alpha) for alpha in alphas]
-        fused = fuse(*opinions)
+    ) -> tuple[logic.Opinion, list[Tensor]]:
+        """The fused opinion, and ω (B, X, Y, Z) of each network; the first ``n`` ranked apart."""
+        opinions = [logic.opinion(alpha) for alpha in alphas]
+        fused = logic.fuse(*opinions)
         omegas = []
         for own in opinions:
             unsure = 0.5 * own.uncertainty + 0.5 * fused.uncertainty
-            ranks = torch.cat([rank(unsure[:n]), rank(unsure[n:])])
+            ranks = torch.cat([logic.rank(part) for part in (unsure[:n], unsure[n:])])
             omegas.append(self.omega(ranks, progress))
         return fused, omegas
 
@@ -104,7 +90,7 @@ class MEDL(Method):
 
     @torch.no_grad()
     def predict(self, nets: Nets, x: Tensor) -> Tensor:
-        alphas = [dirichlet(nets[role](x).logits) for role in self.networks]
+        alphas = [logic.dirichlet(nets[role](x).logits) for role in self.networks]
         return mean_of([alpha / alpha.sum(1, keepdim=True) for alpha in alphas])
 
 

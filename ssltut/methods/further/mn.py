@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Method, Nets, Network, Outs, Plan, Progress, Term, Terms
-from ssltut.methods.losses import squared_dice_loss, supervised_loss
+from ssltut.methods.losses import soft_dice_loss, supervised_loss
 from ssltut.nets.modes import eval_mode
 from ssltut.options import Count, Fraction, NotNegative
 
@@ -41,10 +41,8 @@ class MN(Method):
     backbone  SegFormer-B2     unet2d  or "package.module:function", see ssltut.nets.slices;
                                        published with LoRA, from ADE20k
     weights   yes              ''      pre-trained weights of the backbone: a .safetensors file of
-                                       its state dict, or the folder of a run; '' random, which the
-                                       title says
-    rate_2d   10               1.0     learning rate of the 2D network relative to the 3D one; 10 is
-                                       for LoRA on pre-trained weights
+                                       its state dict, or a run's folder; '' random (see the title)
+    rate_2d   10               1.0     learning rate, 2D relative to 3D; 10 for LoRA, pre-trained
 
     Ours too: the two networks share the steps of the bench, so that each gets about half of the
     updates (published: each gets all); labels by cross-entropy + Dice; patches of unlabelled scans
@@ -57,6 +55,7 @@ class MN(Method):
     fidelity = "adapted"
     ideas = ("pseudo-labels", "other data")
     loss_weights = ("weight",)
+    needs_unlabelled = False
     networks = {"student": Network(), "slices": Network(arch="unet2d", weights="")}
 
     weight: NotNegative = 1.0
@@ -106,10 +105,6 @@ class MN(Method):
             rate = 0.5 + 0.5 * math.cos(math.pi * (done - warm_up) / (1.0 - warm_up))
         return {"student": rate, "slices": rate * self.rate_2d}
 
-    def acts(self, batch: Batch, progress: Progress) -> bool:
-        """The first steps need no unlabelled patches."""
-        return not self.idle
-
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         return {role: self.see(batch, nets, role) for role in self.learners(progress)}
 
@@ -135,4 +130,4 @@ def distillation_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Squared Dice loss to ``target`` (B, C, X, Y, Z) + the mean of KL over voxels and classes."""
     log_p = logits.float().log_softmax(1)
     divergence = F.kl_div(log_p, target, reduction="none").mean()
-    return squared_dice_loss(log_p.exp(), target) + divergence
+    return soft_dice_loss(log_p.exp(), target, squared=True) + divergence

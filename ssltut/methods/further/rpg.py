@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import PARTS, Method, Nets, Outs, Part, Plan, Progress, Term, Terms
 from ssltut.methods.losses import masked_cross_entropy, masked_mean
-from ssltut.methods.matching.primitives import neighbour_vote, voxel_vectors
+from ssltut.methods.matching.primitives import balanced, neighbour_vote, voxel_vectors
 from ssltut.methods.parts.memory import ReferenceMemory, after_storing
 from ssltut.methods.parts.perturb import strong_view
 from ssltut.nets.base import SegNet
@@ -27,27 +27,13 @@ def thin_label(label: Tensor, n_classes: int, stride: int) -> Tensor:
     return thin(F.one_hot(label, n_classes).movedim(-1, 1), stride).argmax(1)
 
 
-def balanced(labels: Tensor, n_classes: int, limit: int, generator: torch.Generator) -> Tensor:
-    """Positions in ``labels`` (R,): all of a class, or ``limit`` drawn from it."""
-    chosen = []
-    for c in range(n_classes):
-        own = (labels == c).nonzero()[:, 0]
-        order = torch.randperm(len(own), generator=generator, device=own.device)
-        chosen.append(own[order[:limit]])
-    return torch.cat(chosen)
-
-
 class Targets(NamedTuple):
-    """What unlabelled patches are taught, and what the pool of references takes in.
+    """What unlabelled patches are taught, and what the pool of references takes in."""
 
-    votes, weak       (B', C, X, Y, Z): shares of the neighbours, and the prediction of weak views
-    vectors, classes  (R, D) and (R,): blocks of this step's labelled patches
-    """
-
-    votes: Tensor
-    weak: Tensor
-    vectors: Tensor
-    classes: Tensor
+    votes: Tensor  # (B', C, X, Y, Z) shares of the neighbours
+    weak: Tensor  # (B', C, X, Y, Z) the prediction of weak views
+    vectors: Tensor  # (R, D) blocks of this step's labelled patches
+    classes: Tensor  # (R,)
 
 
 class RPG(Method):
@@ -60,8 +46,7 @@ class RPG(Method):
       L_c  cross-entropy of p(strong) to argmax p(weak) where max p(weak) >= ``confidence``
     both means over all voxels. Neighbours are exact, at 1 / ``stride`` of the resolution:
     embeddings are averaged over a block, a block's label is its most frequent one, and q returns to
-    full resolution trilinearly. They are those of this step's patches and of the steps before, so
-    of all labelled scans.
+    full resolution trilinearly. They are of this step and those before, so of all labelled scans.
 
     option         published  ours  why
     w_reference    -          1.0   ours
@@ -98,8 +83,7 @@ class RPG(Method):
     sigma_strong: NotNegative = 0.1
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        first = Plan(default.labelled + default.unlabelled, 0)
-        return first if progress.frac < self.warmup else default
+        return default.all_labelled if progress.frac < self.warmup else default
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
         width = student.classifier.in_channels

@@ -62,11 +62,9 @@ class SelfPaced(Method):
     option       published  ours                             why
     weight       1          1.0
     use          -          ('position', 'patient', 'side')  side in place of the cardiac phase
-    bins         8          8                                levels of a scan; for prostate and
-                                                             heart, 3 for ACDC
+    bins         8          8                                levels of a scan; published 3 for ACDC
     weights      linear     linear                           hard: 1 where l <= γ
-    correct      -          False                            divide L_k by the mean weight; both
-                                                             occur
+    correct      -          False                            divide L_k by the mean weight (some do)
     pretrain     4/7        1/3                              80 of 140 epochs published; see below
     scans        10         1                                of each kind in a step of pre-training,
                                                              with a patch of every bin
@@ -105,7 +103,7 @@ class SelfPaced(Method):
         if progress.frac < self.pretrain:
             n = self.scans * self.bins
             return Plan(n, n, bins=self.bins)
-        return default if self.joint else Plan(default.labelled + default.unlabelled, 0)
+        return default if self.joint else default.all_labelled
 
     def acts(self, batch: Batch, progress: Progress) -> bool:
         """After pre-training it is labels only, unless both are joined."""

@@ -26,10 +26,6 @@ class Shape(NamedTuple):
         x = np.moveaxis(np.indices(size, float), 0, -1) - self.centre
         return ((x @ self.matrix) * x).sum(-1)
 
-    def half_axes(self) -> np.ndarray:
-        """Half the length of each axis, longest first, (D,)."""
-        return np.linalg.eigvalsh(self.matrix) ** -0.5
-
 
 class Mirror(NamedTuple):
     """A line (D = 2) or plane (D = 3) through ``point`` (D,) across the unit vector ``normal``."""

@@ -11,7 +11,7 @@ from ssltut.data.batch import Batch
 from ssltut.methods.contract import Method, Nets, Outs, Progress, Term, Terms
 from ssltut.methods.further.adversarial import adversarial_direction, change, frozen_averages
 from ssltut.methods.losses import sum_of
-from ssltut.methods.matching.primitives import surface_shell, voxel_vectors
+from ssltut.methods.matching.primitives import balanced, surface_shell, voxel_vectors
 from ssltut.methods.parts.memory import ReferenceMemory, after_storing
 from ssltut.methods.schedules import ramp
 from ssltut.nets.base import SegNet
@@ -23,18 +23,12 @@ WIDTH = 32
 
 
 class Drawn(NamedTuple):
-    """The voxels (N,) that are compared with the memory.
+    """The voxels (N,) that are compared with the memory."""
 
-    places  positions in all patches, flattened; the labelled patches come first
-    label   their classes: the label, or the student's own for unlabelled voxels
-    vectors (N, 32) their predicted features
-    best    the features that ``update`` remembers (R, 32), and their classes (R,)
-    """
-
-    places: Tensor
-    label: Tensor
-    vectors: Tensor
-    best: tuple[Tensor, Tensor]
+    places: Tensor  # positions in all patches, flattened; the labelled patches come first
+    label: Tensor  # their classes: the label, or the student's own for unlabelled voxels
+    vectors: Tensor  # (N, 32) their predicted features
+    best: tuple[Tensor, Tensor]  # the features that are remembered (R, 32), their classes (R,)
 
 
 def mlp(channels: int) -> nn.Sequential:
@@ -44,10 +38,7 @@ def mlp(channels: int) -> nn.Sequential:
 
 
 def selector() -> nn.Sequential:
-    """Scores features (N, 32), N > 1, as (N, 1) logits.
-
-    It is always trained on and never used to predict, so its batch norm keeps no averages.
-    """
+    """Features (N, 32), N > 1, to logits (N, 1); it never predicts, so it keeps no averages."""
     norm = nn.BatchNorm1d(WIDTH, track_running_stats=False)
     return nn.Sequential(nn.Linear(WIDTH, WIDTH), norm, nn.LeakyReLU(0.2), nn.Linear(WIDTH, 1))
 
@@ -60,10 +51,7 @@ def mean_one_scores(score: nn.Module, vectors: Tensor) -> Tensor:
 
 @full_precision
 def weighted_distance(vectors: Tensor, w: Tensor, memory: Tensor, v: Tensor) -> Tensor:
-    """Mean over all pairs of w_i v_j (1 - cos(f_i, m_j)).
-
-    f (N, D), w (N,), m (M, D) of length 1, v (M,)
-    """
+    """Mean of w_i v_j (1 - cos(f_i, m_j)) over all pairs; f (N, D), m (M, D) of length 1."""
     cosine = F.normalize(vectors.float(), dim=1) @ memory.T
     return (w[:, None] * v * (1.0 - cosine)).mean()
 
@@ -128,14 +116,11 @@ class SSNet(Method):
     weight         1          1.0
     rampup         0.4        0.4        40 of the 100 epochs of 150 steps
     radius         0.01       0.01       ε a voxel in units of the normalised image: published is 10
-                                         over the whole patch of 112 x 112 x 80 voxels, any patch
-                                         here
+                                         over a patch of 112 x 112 x 80 voxels, any patch here
     contrast       0.1        0.1
     memory         32         32         vectors a class; the released code has none for background
-    voxels         -          2000       a class and kind of patch; all published, which needs
-                                         memory
-    band           -          2          background counts within so many voxels of a surface; all
-                                         published
+    voxels         all        2000       a class and kind of patch: all need memory
+    band           -          2          background so near a surface; published: all of it
     keep           highest    highest    scores the memory keeps: the paper; released code: lowest
 
     Ours too: one pass of the projections over labelled and unlabelled voxels, not one each; the
@@ -215,13 +200,8 @@ class SSNet(Method):
 
     def draw_voxels(self, batch: Batch, label: Tensor) -> Tensor:
         """Positions in ``label`` (B, X, Y, Z), flattened: ``voxels`` a class and kind of patch."""
-        draws = batch.generator("voxels")
-        n = batch.y_l.numel()
-        usable = ((label > 0) | surface_shell(label, self.band)).flatten()
-        drawn = []
-        for c in range(batch.n_classes):
-            own = ((label.flatten() == c) & usable).nonzero()[:, 0]
-            for part in (own[own < n], own[own >= n]):
-                order = torch.randperm(len(part), generator=draws, device=part.device)
-                drawn.append(part[order[: self.voxels]])
-        return torch.cat(drawn)
+        usable = (label > 0) | surface_shell(label, self.band)
+        kind = 2 * label  # and 1 more in unlabelled patches
+        kind[len(batch.y_l) :] += 1
+        kind = kind.masked_fill(~usable, -1).flatten()
+        return balanced(kind, 2 * batch.n_classes, self.voxels, batch.generator("voxels"))

@@ -1,7 +1,4 @@
-"""TransMedSeg: transferable semantic augmentation on graph-based copy-paste (2025).
-
-After descriptions of it.
-"""
+"""TransMedSeg: semantic augmentation on graph-based copy-paste (2025), after descriptions."""
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +17,7 @@ from ssltut.options import Fraction, NotNegative, Positive
 
 
 class ClassMoments(nn.Module):
-    """Running means and covariances of embeddings, one a class.
-
-    Buffers, so that they are saved and restored with the networks: mean (C, D), covariance
-    (C, D, D), seen (C,) bool.
-    """
+    """Running mean (C, D) and covariance (C, D, D) of embeddings, seen (C,) bool: all buffers."""
 
     mean: Tensor
     covariance: Tensor
@@ -73,11 +66,6 @@ class TransMedSeg(BCP):
     cluster, unlike ones in two.
 
     option         published  ours  why
-    weight         0.5        0.5   as in BCP
-    pretrain       2/17       2/17  as in BCP
-    least          -          300   as in BCP
-    box            2/3        2/3   as in BCP
-    ema_decay      0.99       0.99
     transfer       -          0.1   2.7 to 3.4 % of the gradient of the labels, at five points of
                                     the second stage of 600 steps
     clusters       0.01       0.02  published beside half of CE + Dice, ours the whole; at those
@@ -87,6 +75,7 @@ class TransMedSeg(BCP):
     tau            2          2.0
     moments_decay  -          0.9   of the estimates: a step counts a tenth
 
+    The other options are those of BCP.
     A reconstruction from a summary and from the codes of TSA, BCP and DeepCut (whose correlation
     clustering has this W, max F Fᵀ = 1, and the sum in the place of the mean over voxels). The
     abstract can be read the other way round, as moving the teacher's embeddings: the labelled ones

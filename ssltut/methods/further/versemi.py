@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Method, Nets, Network, Outs, Plan, Progress, Term, Terms
-from ssltut.methods.losses import dice_loss, mean_of, squared_dice_loss, supervised_loss
+from ssltut.methods.losses import dice_loss, mean_of, soft_dice_loss, supervised_loss
 from ssltut.methods.parts.perturb import box_mask, halves, uniform
 from ssltut.nets.heads import Head
 from ssltut.options import Fraction, NotNegative, Positive
@@ -47,6 +47,7 @@ class VerSemi(Method):
     fidelity = "adapted"
     ideas = ("consistency", "mixing", "other data")
     loss_weights = ("weight",)
+    needs_unlabelled = False
     networks = {"student": Network(heads={"prompts": Head(prompts=True, supervised=True)})}
 
     weight: NotNegative = 1.0
@@ -56,14 +57,8 @@ class VerSemi(Method):
     rate: Positive = 1.0
 
     def plan(self, progress: Progress, default: Plan) -> Plan:
-        rates = {"student": self.rate}
-        if progress.frac < self.stage:
-            return Plan(default.labelled + default.unlabelled, 0, rates)
-        return default._replace(rates=rates)
-
-    def acts(self, batch: Batch, progress: Progress) -> bool:
-        """The first stage needs no unlabelled patches."""
-        return not self.idle
+        plan = default.all_labelled if progress.frac < self.stage else default
+        return plan._replace(rates={"student": self.rate})
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         """One pass: labelled patches, two of them pasted together, unlabelled ones with a box.
@@ -116,7 +111,7 @@ class VerSemi(Method):
     def unlabelled(self, z: Tensor, y: Tensor, known: Tensor, keep: Tensor) -> Terms:
         """The terms of unlabelled patches with a labelled box, whose answers are ``z``."""
         p = z.sigmoid()
-        consistency = squared_dice_loss(p[:, :1], p[:, 1:].amax(1, keepdim=True))
+        consistency = soft_dice_loss(p[:, :1], p[:, 1:].amax(1, keepdim=True), squared=True)
         counted = self.counted(y, everywhere(known)) & ~keep
         in_box = dice_loss(binary_logits(z[:, 0]), (y > 0).long(), counted)
         return {

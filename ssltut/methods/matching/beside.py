@@ -32,31 +32,24 @@ class VoteBeside(RegionVote):
     the whole training; beside it stands a teacher, the average of its first network, and the match
     teaches both its networks.
 
-    option         published  ours     why
-    host           -          'ua_mt'  or 'medl'
-    weight         -          1.0      of the host's terms, relative to the host's own
-    start          -          0.6      fraction of training from which the match counts, in full
-    slow           -          0.8      fraction from which the speed is ``rate`` of that before
-    rate           -          0.25     see ``slow``
-    share          -          0.04     of the voxels of a patch that must be unreliable
-    scans          -          2.0      times the median that a scan's share must reach; 0: every one
-    w_ua           0.25       0.0      the host teaches where the teacher is sure
-    w_ps           0.125      10.0     few patches are matched
-    passes         5          5
-    threshold      -          0.1      as in the region vote
-    region         -          7        as in the region vote
-    floor          -          0.18     as in the region vote
-    by             -          'both'   'looks': last map and bottleneck; 'place'; or 'both'
-    place          -          100.0    beside 1 for each of the two maps, by 'both'
-    k              16         20       fewer of a batch beside those remembered
-    redraws        5          5
-    band           -          2        as in the neighbour vote
-    interior       -          200      fewer of a batch beside those remembered
-    memory         -          2000     many places
-    neighbours     -          9        as in the neighbour vote
-    gate           -          0.85     as in the neighbour vote
-    ema_decay      0.99       0.99     of the teacher, at most 1 - 1/(t+1)
-    sigma_teacher  0.01       0.01
+    option     published  ours     why
+    host       -          'ua_mt'  or 'medl'
+    weight     -          1.0      of the host's terms, relative to the host's own
+    start      -          0.6      fraction of training from which the match counts, in full
+    slow       -          0.8      fraction from which the speed is ``rate`` of that before
+    rate       -          0.25     see ``slow``
+    share      -          0.04     of the voxels of a patch that must be unreliable
+    scans      -          2.0      times the median that a scan's share must reach; 0: every one
+    w_ua       0.25       0.0      the host teaches where the teacher is sure
+    w_ps       0.125      10.0     few patches are matched
+    by         -          'both'   'looks': last map and bottleneck; 'place'; or 'both', with the
+                                   place beside 1 for each of the two maps
+    k          16         20       fewer of a batch beside those remembered
+    interior   -          200      fewer of a batch beside those remembered
+    memory     -          2000     many places
+    ema_decay  0.99       0.99     of the teacher, at most 1 - 1/(t+1)
+
+    The other options are those of the region vote.
     """
 
     name, title = "vote_beside", "vote by looks and place beside UA-MT"

@@ -1,7 +1,6 @@
 """Semi-Supervised Segmentation via Embedding Matching (Xie et al., MIDL 2024), as published.
 
-Our variants are beside this file: a vote of neighbours (vote.py), also beside other methods
-(beside.py).
+Our variants are beside this file: a vote of neighbours (vote.py), beside others (beside.py).
 """
 
 from typing import Literal, NamedTuple
@@ -12,37 +11,23 @@ from torch import Tensor
 from ssltut.data.batch import Batch
 from ssltut.methods.contract import Method, Nets, Network, Outs, Progress, Term, Terms
 from ssltut.methods.losses import entropy, masked_cross_entropy
-from ssltut.methods.matching.primitives import (
-    Kernel,
-    draw_references,
-    similarity,
-    surface_shell,
-    voxel_vectors,
-)
-from ssltut.methods.matching.teacher import teacher_on_labelled, teacher_passes
+from ssltut.methods.matching import primitives
 from ssltut.methods.schedules import ramp
-from ssltut.methods.uncertainty import Classes, MCResult, published_threshold, quantile_threshold
+from ssltut.methods.uncertainty import Classes, mc_passes, published_threshold, quantile_threshold
 from ssltut.nets.base import Out
 from ssltut.options import Count, Fraction, NotNegative, OpenShare
 
 
 class Assignment(NamedTuple):
-    """Where every voxel of the unlabelled patches gets its label from; spatial shape (B, X, Y, Z).
+    """Where every voxel of the unlabelled patches gets its label from, (B, X, Y, Z) each."""
 
-    uncertainty  nats
-    unreliable   bool: the uncertainty reaches the threshold
-    teacher      int64: the teacher's label
-    match        int64: the class of the most similar references, the teacher's elsewhere
-    trusted      bool: unreliable voxels whose match counts
-    scores       (N, C) similarity of the N unreliable voxels to each class, -inf for one without
-                 references; None where nothing could be matched
-    """
-
-    uncertainty: Tensor
-    unreliable: Tensor
-    teacher: Tensor
-    match: Tensor
-    trusted: Tensor
+    uncertainty: Tensor  # nats
+    unreliable: Tensor  # bool: the uncertainty reaches the threshold
+    teacher: Tensor  # int64: the teacher's label
+    match: Tensor  # int64: the class of the most similar references, the teacher's elsewhere
+    trusted: Tensor  # bool: unreliable voxels whose match counts
+    # (N, C) similarity of the N unreliable voxels to each class, -inf for one without references;
+    # None where nothing could be matched.
     scores: Tensor | None
 
 
@@ -86,17 +71,12 @@ class EmbeddingMatching(Method):
     passes: Count = 5
     threshold: Literal["published"] | OpenShare = "published"
     classes: Classes = "two"
-    kernel: Kernel = "mean_cosine"
+    kernel: primitives.Kernel = "mean_cosine"
     k: Count = 16
     redraws: Count = 5
     band: Count = 2
     ema_decay: Fraction = 0.99
     sigma_teacher: NotNegative = 0.01
-
-    def active_terms(self) -> list[str]:
-        """The unlabelled terms that are on and have a weight."""
-        weights = {"UA": self.w_ua, "NN": self.w_ps, "EN": self.w_ps}
-        return [term for term in self.use if weights[term]]
 
     def decay_at(self, progress: Progress) -> float:
         return self.ema_decay
@@ -106,14 +86,15 @@ class EmbeddingMatching(Method):
 
     def teach(self, batch: Batch, nets: Nets) -> Outs:
         """What the teacher says: of the unlabelled patches in M passes, of the labelled in one."""
-        passes = teacher_passes(batch, nets, self.passes, self.sigma_teacher, self.classes)
-        references = teacher_on_labelled(batch, nets, self.sigma_teacher)
+        options = self.passes, self.sigma_teacher, self.classes
+        passes = mc_passes(batch, nets["teacher"], *options)
+        references = embed_labelled(batch, nets, self.sigma_teacher)
         return {"passes": passes, "references": references}
 
     def assign(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Assignment:
         """Split the unlabelled voxels and label them."""
         # Step 1: H(x), the mean over the passes of their entropies.
-        passes: MCResult = outs["passes"]
+        passes = outs["passes"]
         uncertainty = passes.mean_of_entropies
         # Step 2: unreliable where H >= λ_T = (0.75 + 0.25 ramp(t/T)) ln 2.
         if self.threshold == "published":
@@ -125,7 +106,7 @@ class EmbeddingMatching(Method):
         teacher = passes.mean.argmax(1)
         # Steps 4 and 5: K, the similarity to references of each class.
         student: Out = outs["student"].unlabelled
-        query = voxel_vectors(student.feats["embedding"])[unreliable.flatten()]
+        query = primitives.voxel_vectors(student.feats["embedding"])[unreliable.flatten()]
         scores = self.similarities(batch, outs["references"], query)
         if scores is None:
             nowhere = torch.zeros_like(unreliable)
@@ -136,31 +117,39 @@ class EmbeddingMatching(Method):
 
     def similarities(self, batch: Batch, references: Out, query: Tensor) -> Tensor | None:
         """K of every class for embeddings ``query`` (N, D), (N, C); None without two classes."""
-        shell, n = surface_shell(batch.y_l, self.band), batch.n_classes
+        shell, n = primitives.surface_shell(batch.y_l, self.band), batch.n_classes
         draws = batch.generator("references")
-        drawn = draw_references(
+        drawn = primitives.draw_references(
             batch.y_l, shell, n, k=self.k, redraws=self.redraws, generator=draws
         )
         if drawn.present.sum() < 2:
             return None
-        bank = voxel_vectors(references.feats["embedding"])[drawn.voxels]
-        scores = similarity(bank, query, self.kernel)
+        bank = primitives.voxel_vectors(references.feats["embedding"])[drawn.voxels]
+        scores = primitives.similarity(bank, query, self.kernel)
         return scores.masked_fill(~drawn.present[:, None], float("-inf")).T
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         terms = self.labelled(batch, outs)
-        use, rise = self.active_terms(), ramp(progress.frac)
+        rise = ramp(progress.frac)
         logits = outs["student"].unlabelled.logits
         found = self.assign(batch, nets, outs, progress)
-        if "UA" in use:  # L_UA: cross-entropy to the teacher where H < λ_T
+        if self.w_ua and "UA" in self.use:  # L_UA: cross-entropy to the teacher where H < λ_T
             reliable = ~found.unreliable
             value = masked_cross_entropy(logits, found.teacher, reliable)
             terms["reliable"] = Term(value, self.w_ua * rise, reliable.float().mean().item())
-        if "NN" in use:  # L_NN: cross-entropy to the match elsewhere
+        if self.w_ps and "NN" in self.use:  # L_NN: cross-entropy to the match elsewhere
             value = masked_cross_entropy(logits, found.match, found.trusted)
             terms["match"] = Term(value, self.w_ps * rise, found.trusted.float().mean().item())
-        if "EN" in use and found.scores is not None:  # L_EN: entropy of softmax(K) there
+        # L_EN: entropy of softmax(K) there
+        if self.w_ps and "EN" in self.use and found.scores is not None:
             unsure = entropy(found.scores.softmax(1))
             value = unsure.sum() / max(len(unsure), 1)
             terms["entropy"] = Term(value, self.w_ps * rise, found.unreliable.float().mean().item())
         return terms
+
+
+@torch.no_grad()
+def embed_labelled(batch: Batch, nets: Nets, sigma: float) -> Out:
+    """One pass in eval mode over the labelled patches, under noise: it embeds the references."""
+    noise = batch.noise(sigma, "teacher", tuple(batch.x_l.shape), True)
+    return nets["teacher"](noise(batch.x_l))

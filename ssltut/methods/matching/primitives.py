@@ -20,14 +20,10 @@ PLACE_WIDTH = 6  # of a place vector: cosine and sine of three axes
 
 
 class References(NamedTuple):
-    """Reference voxels of every class.
+    """Reference voxels of every class."""
 
-    voxels   (C, l, k) int64 positions in the flattened (B * X * Y * Z) label; 0 for an absent class
-    present  (C,) bool, False where the labels hold no such voxel
-    """
-
-    voxels: Tensor
-    present: Tensor
+    voxels: Tensor  # (C, l, k) int64 positions in the flattened label; 0 for an absent class
+    present: Tensor  # (C,) bool, False where the labels hold no such voxel
 
 
 def surface_shell(label: Tensor, band: int = 1) -> Tensor:
@@ -73,11 +69,18 @@ def draw_references(
     return References(voxels, present)
 
 
-def voxel_vectors(features: Tensor) -> Tensor:
-    """Feature map (B, D, X, Y, Z) to a float32 vector for each voxel, (B * X * Y * Z, D).
+def balanced(labels: Tensor, n_classes: int, limit: int, generator: Generator) -> Tensor:
+    """Positions in ``labels`` (R,): all of a class, or ``limit`` drawn from it."""
+    chosen = []
+    for c in range(n_classes):
+        own = (labels == c).nonzero()[:, 0]
+        order = torch.randperm(len(own), generator=generator, device=own.device)
+        chosen.append(own[order[:limit]])
+    return torch.cat(chosen)
 
-    In the order of a flattened label.
-    """
+
+def voxel_vectors(features: Tensor) -> Tensor:
+    """Map (B, D, X, Y, Z) to float32 vectors (B * X * Y * Z, D), as a label is flattened."""
     return features.float().movedim(1, -1).flatten(0, -2)
 
 
@@ -150,9 +153,6 @@ def nearest(
 def neighbour_vote(
     query: Tensor, references: Tensor, labels: Tensor, n_classes: int, k: int = 9
 ) -> Tensor:
-    """Share of the ``k`` nearest references (by cosine) that carry each class.
-
-    query (N, D), references (R, D), their labels (R,) -> votes (N, C), whose rows sum to 1.
-    """
+    """Share (N, C) of the ``k`` references (R, D) nearest to ``query`` (N, D) in each class."""
     _, index = nearest(query, references, k)
     return F.one_hot(labels[index], n_classes).float().mean(1)

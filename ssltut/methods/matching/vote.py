@@ -15,20 +15,12 @@ from torch.nn.functional import interpolate, normalize
 
 from ssltut.data.batch import Batch, PatchLocation
 from ssltut.methods.contract import Method, Nets, Outs, Progress, Term, Terms
-from ssltut.methods.losses import masked_cross_entropy
-from ssltut.methods.matching.embedding_matching import Assignment, EmbeddingMatching
-from ssltut.methods.matching.primitives import (
-    PLACE_WIDTH,
-    draw_references,
-    neighbour_vote,
-    place_vectors,
-    surface_shell,
-    voxel_vectors,
-)
-from ssltut.methods.matching.teacher import teacher_on_labelled, teacher_passes
+from ssltut.methods.losses import masked_cross_entropy, sum_of
+from ssltut.methods.matching import primitives
+from ssltut.methods.matching.embedding_matching import Assignment, EmbeddingMatching, embed_labelled
 from ssltut.methods.parts.memory import ReferenceMemory
 from ssltut.methods.schedules import ramp
-from ssltut.methods.uncertainty import MCResult, quantile_threshold, regional_mean
+from ssltut.methods.uncertainty import MCResult, mc_passes, quantile_threshold, regional_mean
 from ssltut.nets.base import Out, SegNet
 from ssltut.options import (
     Count,
@@ -81,8 +73,7 @@ class NeighbourVote(Method):
     redraws        5          5            draws
     band           -          2            voxels on either side of a surface
     interior       -          400          further references a class, from anywhere inside it
-    memory         -          0            references a class remembered across scans, which join
-                                           those of the batch
+    memory         -          0            a class, remembered across scans, beside the batch's
     neighbours     -          9            how many references vote
     gate           -          0.85         a match counts where more of the vote agrees
     ema_decay      0.99       0.99
@@ -123,7 +114,7 @@ class NeighbourVote(Method):
         names, placed = BY[self.by]
         width = student.classifier.in_channels
         widths = {"embedding": width, "bottleneck": width * student.factor}
-        total = sum(widths[name] for name in names) + (PLACE_WIDTH if placed else 0)
+        total = sum(widths[name] for name in names) + (primitives.PLACE_WIDTH if placed else 0)
         return {"memory": ReferenceMemory(n_classes, self.memory, total)}
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
@@ -131,46 +122,44 @@ class NeighbourVote(Method):
 
     def teach(self, batch: Batch, nets: Nets) -> Outs:
         """What the teacher says, and whom it gives to vote."""
-        passes = teacher_passes(batch, nets, self.passes, self.sigma_teacher)
+        passes = mc_passes(batch, nets["teacher"], self.passes, self.sigma_teacher)
         return {"passes": passes, "references": self.references(batch, nets)}
 
     def references(self, batch: Batch, nets: Nets) -> Voters:
         """Surface and interior references of the labelled patches, by the teacher."""
-        bank = self.vectors(teacher_on_labelled(batch, nets, self.sigma_teacher), batch.locations_l)
-        shell = surface_shell(batch.y_l, self.band)
+        bank = self.vectors(embed_labelled(batch, nets, self.sigma_teacher), batch.locations_l)
+        shell = primitives.surface_shell(batch.y_l, self.band)
         regions = [("references", shell, self.k, self.redraws)]
         if self.interior:
             regions.append(("interior", torch.ones_like(shell), self.interior, 1))
         vectors, labels, n = [], [], batch.n_classes
         for key, region, k, redraws in regions:
             draws = batch.generator(key)
-            drawn = draw_references(batch.y_l, region, n, k=k, redraws=redraws, generator=draws)
-            for c in torch.nonzero(drawn.present)[:, 0].tolist():
-                vectors.append(bank[drawn.voxels[c].flatten()])
-                labels.append(torch.full((k * redraws,), c, device=bank.device))
+            drawn = primitives.draw_references(
+                batch.y_l, region, n, k=k, redraws=redraws, generator=draws
+            )
+            voxels = drawn.voxels[drawn.present].flatten()
+            vectors.append(bank[voxels])
+            labels.append(batch.y_l.flatten()[voxels])
         return Voters(torch.cat(vectors), torch.cat(labels))
 
     def vectors(self, out: Out, locations: Sequence[PatchLocation] = ()) -> Tensor:
-        """What is compared: a vector for every voxel, (B * X * Y * Z, D).
-
-        A coarser map is brought to full resolution. Parts of constant length add up in a cosine.
-        """
+        """What is compared: parts of constant length for every voxel, (B * X * Y * Z, D)."""
         names, placed = BY[self.by]
         shape = out.logits.shape[2:]
         maps = [out.feats[name] for name in names]
         maps = [
             m if m.shape[2:] == shape else interpolate(m, shape, mode="trilinear") for m in maps
         ]
-        parts = [voxel_vectors(normalize(m.float(), dim=1)) for m in maps]
+        parts = [primitives.voxel_vectors(normalize(m.float(), dim=1)) for m in maps]
         if placed:
-            parts.append(self.place**0.5 * place_vectors(locations, shape, out.logits.device))
+            parts.append(
+                self.place**0.5 * primitives.place_vectors(locations, shape, out.logits.device)
+            )
         return torch.cat(parts, dim=1)
 
     def unreliable(self, passes: MCResult) -> tuple[Tensor, Tensor]:
-        """Uncertainty, and which voxels are unreliable: the most uncertain, above the floor.
-
-        Both (B, X, Y, Z).
-        """
+        """Uncertainty and, above threshold and floor, which voxels are unreliable, (B, X, Y, Z)."""
         uncertainty = regional_mean(passes.mean_of_entropies, self.region)
         floor = self.floor * log(passes.mean.shape[1])
         limit = max(quantile_threshold(uncertainty, self.threshold), floor)
@@ -198,17 +187,16 @@ class NeighbourVote(Method):
         return Assignment(uncertainty, unreliable, teacher, match, trusted, scores)
 
     def vote(self, batch: Batch, nets: Nets, references: Voters, query: Tensor) -> Tensor | None:
-        """Share of the vote of every class for vectors ``query`` (N, D), (N, C).
-
-        Remembered references vote as well. None without two classes and enough neighbours.
-        """
+        """Shares of the vote for ``query`` (N, D), (N, C); None without two classes and enough."""
         vectors, labels = references
         if self.memory:
             old_vectors, old_labels = nets["memory"].recall()
             vectors, labels = torch.cat([vectors, old_vectors]), torch.cat([labels, old_labels])
         if len(labels.unique()) < 2 or len(labels) < self.neighbours:
             return None
-        return neighbour_vote(query.detach(), vectors, labels, batch.n_classes, self.neighbours)
+        return primitives.neighbour_vote(
+            query.detach(), vectors, labels, batch.n_classes, self.neighbours
+        )
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         found = self.assign(batch, nets, outs, progress)
@@ -225,8 +213,7 @@ class NeighbourVote(Method):
         for name, (label, mask, weight) in taught.items():
             if weight:
                 values = [masked_cross_entropy(z, label, mask, "all") for z in logits]
-                total = sum(values[1:], values[0])
-                terms[name] = Term(total, weight * rise, mask.float().mean().item())
+                terms[name] = Term(sum_of(values), weight * rise, mask.float().mean().item())
         return terms
 
     def update(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> None:
@@ -242,25 +229,16 @@ class RegionVote(NeighbourVote):
     student is right more often than any match. On a scan that shows something new (a nail in the
     femur) whole regions are uncertain, and there it is the other way round.
 
-    option         published  ours     why
-    w_ua           0.25       0.25
-    w_ps           0.125      1.0      a matched voxel pulls like a labelled one
-    passes         5          5
-    threshold      -          0.1      at most a tenth of the voxels
-    region         -          7        uncertainty is averaged over cubes of so many voxels
-    floor          -          0.18     and what then reaches 0.18 ln C is matched
-    by             -          'looks'  on something new the last map says what a voxel looks like,
-                                       the bottleneck where it is
-    place          -          100.0    off, by looks
-    k              16         120      as in the neighbour vote
-    redraws        5          5
-    band           -          2        as in the neighbour vote
-    interior       -          400      as in the neighbour vote
-    memory         -          300      two patches hold few places
-    neighbours     -          9        as in the neighbour vote
-    gate           -          0.85     as in the neighbour vote
-    ema_decay      0.99       0.99
-    sigma_teacher  0.01       0.01
+    option     published  ours     why
+    w_ps       0.125      1.0      a matched voxel pulls like a labelled one
+    threshold  -          0.1      at most a tenth of the voxels
+    region     -          7        uncertainty is averaged over cubes of so many voxels
+    floor      -          0.18     and what then reaches 0.18 ln C is matched
+    by         -          'looks'  on something new the last map says what a voxel looks like, the
+                                   bottleneck where it is
+    memory     -          300      two patches hold few places
+
+    The other options are those of the neighbour vote.
     """
 
     name, title = "region_vote", "embedding matching, region vote"

@@ -15,14 +15,11 @@ from ssltut.seeding import derive_seed
 
 
 class ReferenceMemory(nn.Module):
-    """The last ``size`` reference vectors of every class, first in, first out.
+    """The last ``size`` reference vectors of every class, first in, first out."""
 
-    vectors (C, size, D); filled (C,) how many are valid; position (C,) where the next one goes.
-    """
-
-    vectors: Tensor
-    filled: Tensor
-    position: Tensor
+    vectors: Tensor  # (C, size, D)
+    filled: Tensor  # (C,) how many are valid
+    position: Tensor  # (C,) where the next one goes
 
     def __init__(self, n_classes: int, size: int, dim: int) -> None:
         super().__init__()

@@ -8,16 +8,11 @@ from torch import Tensor
 from ssltut.data.views import Augmentation
 
 
-def strong_view(
-    x: Tensor, generator: torch.Generator, strength: float = 0.5, cutout: float = 1 / 3
-) -> Tensor:
-    """Other contrast and brightness, and a box set to the mean of the scans; no voxel moves.
-
-    The sides of the box are ``cutout`` times those of the patch.
-    """
-    drawn = Augmentation.draw(len(x), generator, strength)
+def strong_view(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Other contrast and brightness, and a box set to the mean of the scans; no voxel moves."""
+    drawn = Augmentation.draw(len(x), generator, 0.5)
     jittered = replace(drawn, mirror=torch.zeros_like(drawn.mirror)).apply(x)
-    return jittered * box_mask(x.shape[2:], cutout, generator)
+    return jittered * box_mask(x.shape[2:], 1 / 3, generator)
 
 
 def uniform(generator: torch.Generator, shape: tuple[int, ...], low: float, high: float) -> Tensor:
@@ -25,10 +20,7 @@ def uniform(generator: torch.Generator, shape: tuple[int, ...], low: float, high
 
 
 def box_mask(size: tuple[int, ...], ratio: float, generator: torch.Generator) -> Tensor:
-    """(X, Y, Z) bool, False in one box anywhere, with sides of ``ratio`` times those of ``size``.
-
-    A patch of one slice is cut in its plane.
-    """
+    """(X, Y, Z) bool, False in one box anywhere with sides of ``ratio`` times ``size``, or 1."""
     mask = torch.ones(tuple(size), dtype=torch.bool, device=generator.device)
     draws = torch.rand(len(size), generator=generator, device=generator.device).tolist()
     box = []
@@ -41,8 +33,5 @@ def box_mask(size: tuple[int, ...], ratio: float, generator: torch.Generator) ->
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Two halves of a batch.
-
-    The middle item of an odd one is in both, so that one patch pastes into itself.
-    """
+    """Two halves of a batch; the middle item of an odd one is in both (and pastes into itself)."""
     return x[: (len(x) + 1) // 2], x[len(x) // 2 :]
