@@ -60,10 +60,7 @@ def fidelity_of(name: str) -> str:
 
 
 def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
-    """The method called ``name`` with ``options`` in place of its defaults.
-
-    Raises ConfigError for an unknown name or option, or a value that the option does not allow.
-    """
+    """The method ``name`` with ``options``. ConfigError for a wrong name, option or value."""
     if name in GONE:
         raise ConfigError(f"there is no method {name} any more", fix=GONE[name][1])
     if name not in METHODS:

@@ -1,7 +1,4 @@
-"""A dynamic head, as in DoDNet (Zhang et al., CVPR 2021, arXiv:2011.10217).
-
-From a prompt that names what to segment, the network computes the weights of its last layers.
-"""
+"""A dynamic head, whose weights a prompt makes (DoDNet, Zhang et al. 2021, arXiv:2011.10217)."""
 
 from collections.abc import Mapping
 

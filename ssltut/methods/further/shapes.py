@@ -1,7 +1,4 @@
-"""Ellipses, spheres and ellipsoids fitted to masks, masks repaired by them, mirrors through them.
-
-All in voxels, with D = 2 or 3 axes.
-"""
+"""Ellipses and ellipsoids fitted to masks, their repair and mirrors; voxels, D = 2 or 3 axes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,13 +10,10 @@ SURE = 0.6  # probability from which the repaired mask has a voxel
 
 
 class Shape(NamedTuple):
-    """All x with (x - centre)ᵀ matrix (x - centre) <= 1; centre (D,), matrix (D, D).
+    """All x with (x - centre)ᵀ matrix (x - centre) <= 1."""
 
-    The eigenvalues of the matrix are 1 / half axis².
-    """
-
-    centre: np.ndarray
-    matrix: np.ndarray
+    centre: np.ndarray  # (D,)
+    matrix: np.ndarray  # (D, D), with the eigenvalues 1 / half axis²
 
     def squared(self, size: Sequence[int]) -> np.ndarray:
         """d² of every voxel of a grid of ``size``: below 1 inside, 1 on the surface."""

@@ -1,7 +1,4 @@
-"""Memories across scans: of reference embeddings, and of a score for every scan.
-
-Both are buffers, so they are saved and restored with the networks.
-"""
+"""Memories across scans, of references and of scores; buffers, so they are saved and restored."""
 
 import math
 from collections.abc import Sequence
