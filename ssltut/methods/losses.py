@@ -37,8 +37,8 @@ def soft_dice_loss(
 ) -> Tensor:
     """1 - 2 Σ p q / (Σ p + Σ q) of two probability maps (B, C, X, Y, Z), mean over the classes.
 
-    ``mask`` is as in ``dice_loss``. ``squared``: Σ p² + Σ q² below the line, so that it is 0 for
-    equal maps, sharp or not.
+    ``mask`` is as in ``dice_loss``. ``squared``: with Σ p² + Σ q², so that it is 0 for equal maps,
+    sharp or not.
     """
     dims = (0, *range(2, p.ndim))
     overlap = p * q

@@ -54,6 +54,8 @@ class SegNet(nn.Module):
     """
 
     encoder: ClassVar[tuple[str, ...]]
+    encode: Callable[[Tensor], list[Tensor]]
+    decode: Callable[[list[Tensor]], list[Tensor]]
     classifier: nn.Conv3d
 
     def __init__(self, options: NetOptions, skips: bool) -> None:
@@ -64,12 +66,6 @@ class SegNet(nn.Module):
         self.step = (2, 2, 1) if options.flat else (2, 2, 2)
         self.kernel = (3, 3, 1) if options.flat else (3, 3, 3)
         self.skips = skips
-
-    def encode(self, x: Tensor) -> list[Tensor]:
-        raise NotImplementedError
-
-    def decode(self, features: list[Tensor]) -> list[Tensor]:
-        raise NotImplementedError
 
     def add_heads(self, heads: Mapping[str, Head], n_classes: int, twin: Twin) -> None:
         """Runs after initialisation, so that a network's own weights are the same with heads."""

@@ -82,7 +82,7 @@ def feature_pairs(name: str, student: Out, teacher: Out) -> list[tuple[Tensor, T
 
 
 def block_masks(n: int, size: tuple[int, ...], blocks: int, generator: torch.Generator) -> Tensor:
-    """(n, X, Y, Z) bool, False in half of the ``blocks`` a side (or voxels, where fewer)."""
+    """(n, X, Y, Z) bool, False in half of the blocks; ``blocks`` a side, or its voxels if fewer."""
     counts = [min(side, blocks) for side in size]
     total = int(np.prod(counts))
     device = generator.device

@@ -35,7 +35,7 @@ class MEDL(Method):
     Further details that the paper leaves open, decided here: (3) exp gives the evidence; (4) CE and
     Dice are those of the softmax of z, the shares of the belief; (5) R = exp(-(u + H)), H in bits,
     as the printed formula is ambiguous; (6) the ω-weighted labelled loss is -log of the expected
-    probability. The first network is that of the configuration (V-Net); t/T counted epochs.
+    probability. The first network is that of the configuration (V-Net); theirs is t/T in epochs.
     """
 
     name, title, year = "medl", "MEDL", 2024

@@ -73,7 +73,7 @@ class NeighbourVote(Method):
     redraws        5          5            draws
     band           -          2            voxels on either side of a surface
     interior       -          400          further references a class, from anywhere inside it
-    memory         -          0            a class, remembered across scans, beside the batch's
+    memory         -          0            references a class from earlier steps, beside the batch's
     neighbours     -          9            how many references vote
     gate           -          0.85         a match counts where more of the vote agrees
     ema_decay      0.99       0.99
