@@ -71,6 +71,8 @@ def four_cases() -> bytes:
         ax.set(xlim=(0, 10), ylim=(0, 10), aspect="equal", xticks=[], yticks=[])
         ax.spines[["top", "right"]].set_visible(True)
         ax.set_title(name, fontsize=14)
+        if name.startswith(("missed", "invented")):
+            ax.text(5, 0.5, "truth" if truth else "prediction", ha="center", fontsize=14)
         if truth:
             ax.add_patch(Circle((4.3, 5), 3, facecolor=PALE, edgecolor=BLUE, lw=3))
         if prediction:

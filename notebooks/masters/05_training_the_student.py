@@ -73,8 +73,9 @@ if profile == "smoke":
 #
 # $$L = L_S + w_{UA} L_{UA} + w_{PS}(L_{NN} + L_{EN})$$
 #
-# $L_S$: the labels. $L_{UA}$: the teacher's answers where it is reliable. $L_{NN}$: those of the match
-# where it is not. $L_{EN}$: the entropy of the match there. Here are all four on one batch.
+# $L_S$, *supervised*: the labels. $L_{UA}$, *reliable*: the teacher's answers where it is reliable.
+# $L_{NN}$, *match*: those of the match where it is not. $L_{EN}$, *entropy*: that of the match there.
+# Here are all four on one batch.
 
 # %%
 from ssltut.data.patches import PatchPool

@@ -34,6 +34,7 @@ if "google.colab" in sys.modules:
 
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -67,8 +68,8 @@ if real:
     scans = whole.resampled(mm).with_budget(4)
 else:
     scans = synthetic_cohort(**P.cohort).as_bone()
-    print(f"No left-atrium scans in {home} (ssltut fetch left_atrium): synthetic hips "
-          "take their place, all bone as one class.")
+    print(f"No left-atrium scans in {home} (ssltut fetch left_atrium):\n"
+          "synthetic hips take their place, all bone as one class.")
 for part in ("labelled", "unlabelled", "validation", "test"):
     ids = getattr(scans.split, part)
     print(f"{part:>11}: {len(ids):2} scans, from {ids[0]} to {ids[-1]}")
@@ -94,6 +95,8 @@ show.planes(
 # prediction. Those of UA-MT, MC-Net and C3S3 do not. Rows of both kinds stand in one table.
 #
 # ### Exercise 1 · write
+#
+# Write this filter.
 #
 # <details><summary>Hint</summary>
 #
@@ -126,10 +129,13 @@ def kept(mask: np.ndarray) -> np.ndarray:
 with check("1"):
     two = np.zeros((6, 6, 6), bool)
     two[:2, :2, :2] = two[4:, 5, 5] = two[3, 4, 4] = True
-    assert not largest_piece(two).all(), "all is True: is it the background, number 0?"
-    assert largest_piece(two).sum() != 2, "2 voxels: this is the smaller piece"
-    assert np.array_equal(largest_piece(two), kept(two)), "this is not the piece of 8"
-    assert not largest_piece(np.zeros((4, 4, 4), bool)).any(), "empty stays empty"
+    mine = largest_piece(two)
+    assert mine is not None, "nothing comes back: is a return missing?"
+    assert mine.sum() < 100, "this is the background, number 0; pieces begin at 1"
+    assert mine.sum() > 3, f"{mine.sum()} voxels: this is the smaller piece"
+    assert np.array_equal(mine, kept(two)), "this is not the piece of 8"
+    empty = largest_piece(np.zeros((4, 4, 4), bool))
+    assert empty is not None and not empty.any(), "an empty mask stays empty"
     for drawn in np.random.default_rng(seed).random((3, 12, 12, 12)) < 0.15:
         assert np.array_equal(largest_piece(drawn), kept(drawn)), "not the largest"
 
@@ -214,6 +220,7 @@ order = [f"scan{i:02d}" for i in range(80)]
 with check("3"):
     mine = protocol(order, 8, 4)
     assert mine is not None, "return the three parts"
+    assert len(mine) == 3, f"return three parts, not {sorted(mine)}"
     assert mine["labelled"] == order[:8], f"the labelled scans are {mine['labelled']}"
     twice = set(mine["unlabelled"]) & set(mine.get("validation", []))
     assert not twice, f"{len(twice)} validation scans are trained on as unlabelled ones"
@@ -283,7 +290,7 @@ else:
 # %%
 tables = {metric: summary(rows, metric) for metric in ("dice", "hd95", "assd")}
 for metric in ("dice", "hd95"):
-    print(metric, verdict(paired(rows, metric)))
+    print(fill(f"{metric}: {verdict(paired(rows, metric))}", 88))
 both = pd.concat([tables["dice"], tables["hd95"]]).rename(
     columns={"low95": "low", "high95": "high"})
 said = ", ".join(f"{r.title} {r['mean']:.3f}" for _, r in tables["dice"].iterrows())
