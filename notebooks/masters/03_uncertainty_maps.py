@@ -293,7 +293,7 @@ with check("3"):
 # ## 5. Move the threshold, and look inside
 #
 # **Look for.** Blue: unsure and wrong (good warning). Yellow: unsure but right (false alarm). Orange: sure but wrong (missed error). In
-# JupyterLab, find a threshold that marks half of all errors. How many alarms are false?
+# JupyterLab, mark half of all errors: how many alarms are false?
 
 # %%
 near = surface_shell(torch.from_numpy(case.label)[None], 2)[0].numpy()
