@@ -88,7 +88,10 @@ def parts_of(book: nbformat.NotebookNode) -> list[Part]:
     """The parts of an executed notebook that can be told without its code."""
     found: list[Part] = []
     for cell in book.cells:
-        if cell.cell_type == "markdown":
+        if "check" in cell.metadata.get("tags", []):  # what follows an exercise is of its section
+            section = next(part for part in reversed(found) if part.kind in ("section", "title"))
+            found.append(Part("section", section.heading))
+        elif cell.cell_type == "markdown":
             for piece in re.split(r"^(?=#{1,3} )", cell.source, flags=re.MULTILINE):
                 add_text(found, piece.strip())
         elif found and found[-1].kind == "section":
@@ -190,7 +193,8 @@ def handout_of(parts: list[Part]) -> tuple[str, str]:
         if part.kind == "title":
             found.append(f"<h1>{heading}</h1>{rendered(part.text)}")
         elif part.kind == "section":
-            found.append(f"<h2>{heading}</h2>")
+            if f"<h2>{heading}</h2>" not in found:  # else it goes on after an exercise
+                found.append(f"<h2>{heading}</h2>")
             found += [rendered(b) if isinstance(b, str) else image(b) for b in part.blocks]
         elif part.kind == "question" or part.heading.endswith(ON_PAPER):
             lines = '<div class="write"></div>'

@@ -19,7 +19,10 @@ from ssltut.show.static.pictures import Picture
 
 FIGURES = Path(__file__).resolve().parent / "figures" / "gallery"
 STEPS = 60
-OPTIONS = {"ersr": {"reach": 1.25}}  # else the shape lies outside of some patches
+OPTIONS = {
+    "ersr": {"reach": 1.25},  # else the shape lies outside of some patches
+    "cad": {"threshold_first": 0.4, "threshold_last": 0.45},  # else all of the scan is unsure
+}
 
 
 def write(picture: Picture, name: str, folder: Path = FIGURES) -> None:

@@ -180,7 +180,7 @@ entries("bcp", "m3hl", "cad")
 draw("m3hl")
 
 # %%
-draw("cad")
+draw("cad", threshold_first=0.4, threshold_last=0.45)
 
 # %% [markdown]
 # ## 6. Embeddings

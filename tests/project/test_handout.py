@@ -119,6 +119,22 @@ def test_a_handout_keeps_the_order_and_has_the_answers_at_its_end(
     assert "You can now" not in paper
 
 
+def test_what_follows_an_exercise_belongs_to_its_section_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = toy()
+    check = nbformat.v4.new_code_cell("check", metadata={"tags": ["check"]})
+    drawn = nbformat.v4.new_code_cell("show()", outputs=book.cells[2].outputs)
+    book.cells[5:5] = [check, nbformat.v4.new_markdown_cell("**Look for.** Six tiles."), drawn]
+    monkeypatch.setattr(f"{__name__}.toy", lambda: book)
+    slides, paper = written(tmp_path, monkeypatch)
+    pictures = re.findall(r'<section class="">.*?</section>', slides, re.DOTALL)
+    assert ["1. Points" in slide for slide in pictures] == [True, True]
+    assert "Six tiles." in pictures[1]
+    assert paper.count('<img class="picture"') == 2  # that of the exercise's own cell is its answer
+    assert paper.count("1. Points") == 1
+
+
 def test_a_picture_that_is_missing_stops_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
