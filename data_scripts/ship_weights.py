@@ -112,7 +112,7 @@ def ship(folder: Path, name: str, weights: Path) -> None:
 
 def scores(cohort: Cohort, folder: Path, name: str, stored: str) -> pd.DataFrame:
     """Dice and HD95 of a run on the test scans."""
-    rows = score_run(load_run(folder), cohort.test())
+    rows = score_run(load_run(folder, unfinished=True), cohort.test())
     rows = rows[rows["metric"].isin(["dice", "hd95"])]
     return rows.assign(name=name, stored=stored)
 

@@ -19,7 +19,7 @@ STEPS = 60
 
 def curves_of(folder: Path) -> pd.DataFrame:
     """A row for every ``STEPS`` steps of the run in ``folder``; "step" is their middle."""
-    history = load_run(folder).history
+    history = load_run(folder, unfinished=True).history
     means = history.groupby(history["step"] // STEPS).mean()
     return means.drop(columns=[name for name in means if name.startswith("validation")])
 

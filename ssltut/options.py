@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, fields
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from ssltut.errors import ConfigError, DataError
+from ssltut.errors import ConfigError, DataError, SsltutError
 
 
 class Range(NamedTuple):
@@ -203,13 +203,17 @@ def described(kind: Any) -> str:
 
 
 def check_content(
-    content: Mapping[str, Any], kinds: Mapping[str, Any], where: object, need: Iterable[str] = ()
+    content: Mapping[str, Any],
+    kinds: Mapping[str, Any],
+    where: object,
+    need: Iterable[str] = (),
+    error: type[SsltutError] = DataError,
 ) -> None:
-    """DataError for the first entry of a file that is not of its kind, or that it lacks."""
+    """``error`` for the first entry of a file that is not of its kind, or that it lacks."""
     if lacking := [name for name in need if name not in content]:
         fix = f"give {lacking[0]}: {described(kinds[lacking[0]])}"
-        raise DataError(f"there is no {', '.join(lacking)}", where=where, fix=fix)
+        raise error(f"there is no {', '.join(lacking)}", where=where, fix=fix)
     for name, kind in kinds.items():
         if name in content and not fits(content[name], kind):
             what = f"{name} is {reprlib.repr(content[name])}"
-            raise DataError(what, where=where, fix=f"give {described(kind)}")
+            raise error(what, where=where, fix=f"give {described(kind)}")

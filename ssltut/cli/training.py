@@ -23,9 +23,12 @@ def train(args: argparse.Namespace) -> int:
     from ssltut.methods.contract import Supervision
     from ssltut.methods.registry import make_method
     from ssltut.training.loop import train as run_training
+    from ssltut.training.run import check_finished
 
     method = make_method(args.method, method_options(args.option))
     config = training_config(args, args.seed)
+    if args.init is not None and not args.unfinished:
+        check_finished(args.init)
     cohort = open_cohort(args)
     if method.supervision is Supervision.ALL:
         cohort = cohort.with_budget("all")
@@ -46,6 +49,7 @@ def train_arguments(add: Add) -> None:
     add("--option", action="append", default=[], metavar="NAME=VALUE", help=words)
     add("--labelled", type=int, help="use the first N labelled scans of the split")
     add("--init", type=Path, help="start student and teacher from the weights of this run")
+    add_unfinished(add)
     add("--seed", type=int, help="another seed is another training (default 0)")
     add("--out", type=Path, required=True, help="folder of the run")
     add_training(add)
@@ -77,7 +81,7 @@ def predict(args: argparse.Namespace) -> int:
     from ssltut.training.predict import predict_files
     from ssltut.training.run import load_run
 
-    run = load_run(args.run)
+    run = load_run(args.run, unfinished=args.unfinished)
     targets: dict[Path, Path] = {}
     for path in args.scans:
         scans = list(by_id(path).values()) if path.is_dir() else [path]
@@ -97,6 +101,7 @@ def predict(args: argparse.Namespace) -> int:
 
 def predict_arguments(add: Add) -> None:
     add("run", type=Path, help="folder of a trained run")
+    add_unfinished(add)
     add("scans", nargs="+", type=Path, help="scans, or folders of scans")
     add("--out", type=Path, required=True, help="folder to write to")
     words = "remove pieces smaller than this share of the largest piece of their class (0.2 keeps"
@@ -110,7 +115,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from ssltut.evaluation.runs import score_run
     from ssltut.training.run import load_run
 
-    run = load_run(args.run)
+    run = load_run(args.run, unfinished=args.unfinished)
     cohort = open_cohort(args)
     if cohort.table != run.table:
         what = f"the run has the classes {run.table.names}, the cohort {cohort.table.names}"
@@ -135,6 +140,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def evaluate_arguments(add: Add) -> None:
     add("run", type=Path, help="folder of a trained run")
+    add_unfinished(add)
     add_cohort(add)
     words = "validation (default), or test, which is for the end"
     add("--part", choices=["validation", "test"], default="validation", help=words)
@@ -218,6 +224,11 @@ def add_training(add: Add) -> None:
     )
     add("--randomise", type=float, metavar="STRENGTH", help="domain randomisation, 0 (off) to 1")
     add("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
+
+
+def add_unfinished(add: Add) -> None:
+    words = "use a run that was stopped before its last step"
+    add("--unfinished", action="store_true", help=words)
 
 
 def add_workers(add: Add) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,16 @@ from torch import Tensor, nn
 
 from ssltut.errors import CheckpointError
 from ssltut.files import whole_file
+from ssltut.options import WholeNumber, check_content
+
+MAX_WEIGHT = 1e9  # no training that works comes near it
+META = {  # what the header of a checkpoint holds
+    "primary": str,
+    "step": WholeNumber,
+    "best": dict[str, Any] | None,
+    "history": list[dict[str, Any]],
+    "intensity": tuple[float, float],
+}
 
 MAKE_ROOM = "make room, then give the same command again: it goes on from the last checkpoint"
 
@@ -79,10 +89,13 @@ def check_room(
         raise CheckpointError(what, where=folder, fix=MAKE_ROOM)
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+def load_checkpoint(
+    path: Path, need: Iterable[str] = ()
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """The groups and the meta data of ``path``.
 
-    Raises CheckpointError for a missing, damaged or foreign file.
+    Raises CheckpointError for a missing, damaged or foreign file, and where the meta data are not
+    of the kinds of META or lack one of ``need``.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -102,15 +115,29 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
     if not meta:
         fix = "give a file written by ssltut train"
         raise CheckpointError("the file is not an ssltut checkpoint", where=path, fix=fix)
+    check_content(meta, META, path, need, CheckpointError)
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        group, name = key.split("/", 1)
+        group, _, name = key.partition("/")
         groups.setdefault(group, {})[name] = tensor
     return groups, meta
 
 
 def load_net(net: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
-    """Load weights into ``net``. Raises CheckpointError when they are those of another network."""
+    """Load weights into ``net``.
+
+    float16 becomes float32, as the runs that ship need it. Raises CheckpointError for the weights
+    of another network, of another type, and for those that are not finite or beyond MAX_WEIGHT.
+    """
+    own = net.state_dict()
+    for name, tensor in tensors.items():
+        wanted = own[name].dtype if name in own else tensor.dtype
+        if tensor.dtype not in (wanted, torch.float16):
+            what = f"the weights {name} are {tensor.dtype}, the network has {wanted}"
+            raise CheckpointError(what, where=where, fix="convert them, or train again")
+        if not (tensor.abs() <= MAX_WEIGHT).all():  # NaN is not
+            what = f"the weights {name} are not finite or beyond {MAX_WEIGHT:g}"
+            raise CheckpointError(what, where=where, fix="take another checkpoint, or train again")
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
@@ -129,7 +156,7 @@ def load_pretrained(net: nn.Module, weights: Path) -> None:
     from safetensors.torch import load_file
 
     if weights.is_dir():
-        groups, meta = load_checkpoint(weights / "best.safetensors")
+        groups, meta = load_checkpoint(weights / "best.safetensors", META)
         tensors = groups[f"net.{meta['primary']}"]
     else:
         try:

@@ -1,10 +1,19 @@
 """How much to run: smoke (tests), class (a two-core laptop), full (a GPU, the paper's setting)."""
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from ssltut.errors import ConfigError
-from ssltut.options import Count, Fraction, NotNegative, Positive, check_options
+from ssltut.options import (
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Range,
+    WholeNumber,
+    check_content,
+    check_options,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +43,11 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     patch: tuple[int, int, int] = (32, 32, 32)
     labelled: Count = 2
-    unlabelled: int = 2
+    unlabelled: WholeNumber = 2
     arch: str = "unet"
-    width: Count = 8
-    depth: Count = 3
-    dropout: float = 0.15
+    width: Annotated[int, Range(1, 1024)] = 8
+    depth: Annotated[int, Range(1, 10)] = 3
+    dropout: Fraction = 0.15
     norm: Literal["batch", "instance", "group"] = "batch"
     validate_every: Count = 100
     select: Literal["dice", "hd95", "last"] = "last"
@@ -61,9 +70,14 @@ class TrainConfig:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "TrainConfig":
-        """The configuration in a run.json; one without a decay is older than it and had none."""
+        """The configuration in a run.json; one without a decay is older than it and had none.
+
+        Raises ConfigError for a value of another kind.
+        """
         known = {field.name for field in fields(TrainConfig)}
         given = {"decay": 0.0} | {name: value for name, value in values.items() if name in known}
+        kinds = get_type_hints(TrainConfig, include_extras=True)
+        check_content(given, kinds, "training configuration", error=ConfigError)
         for name in {"betas", "patch"} & set(given):
             given[name] = tuple(given[name])
         return TrainConfig(**given)

@@ -56,7 +56,7 @@ def train(
                 training = open_run(method, cohort, config, folder, init=init, log=log)
                 end = config.steps if stop_after is None else min(stop_after, config.steps)
                 take_steps(training, end, callbacks, log, progress)
-    run = load_run(folder)
+    run = load_run(folder, unfinished=True)
     if found:
         log(f"found the finished run {folder.name} ({method.title})")
     elif training.done == config.steps:

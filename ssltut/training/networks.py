@@ -10,7 +10,7 @@ from torch import nn
 from ssltut.methods.contract import Method
 from ssltut.nets.build import build_net
 from ssltut.seeding import derive_seed
-from ssltut.training.checkpoint import load_checkpoint, load_net, load_pretrained
+from ssltut.training.checkpoint import META, load_checkpoint, load_net, load_pretrained
 from ssltut.training.config import TrainConfig
 
 
@@ -37,7 +37,7 @@ def start_from(nets: Mapping[str, nn.Module], method: Method, init: Path) -> Non
 
     Heads start anew, as that run may have had others, and so do networks of another kind.
     """
-    groups, meta = load_checkpoint(init / "best.safetensors")
+    groups, meta = load_checkpoint(init / "best.safetensors", META)
     tensors = groups[f"net.{meta['primary']}"]
     body = {name: t for name, t in tensors.items() if not name.startswith("heads.")}
     for role, spec in method.networks.items():

@@ -2,27 +2,29 @@
 
 import hashlib
 import json
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
-from ssltut.data.case import Case
+from ssltut.data.case import VOXEL_SIZES, Case
 from ssltut.data.cohort import Cohort
 from ssltut.data.components import remove_small_components
 from ssltut.data.labels import LabelTable, table_named
 from ssltut.data.patches import Intensity
 from ssltut.data.resample import resample
-from ssltut.errors import CheckpointError, ConfigError
-from ssltut.files import cache_dir, digest_of
+from ssltut.errors import CheckpointError, ConfigError, DataError
+from ssltut.files import cache_dir, digest_of, read_json
 from ssltut.methods.contract import Method
 from ssltut.methods.registry import make_method
-from ssltut.training.checkpoint import load_checkpoint, load_net
+from ssltut.options import check_content
+from ssltut.training.checkpoint import META, load_checkpoint, load_net
 from ssltut.training.config import TrainConfig
 from ssltut.training.networks import build_nets
 from ssltut.training.windows import predict_probabilities
@@ -63,7 +65,10 @@ class Run:
         return remove_small_components(batch, self.table.n_classes, min_component)[0].numpy()
 
     def probabilities(self, case: Case, *, progress: bool = False) -> np.ndarray:
-        """Class probabilities (C, X, Y, Z) float32 of a scan, on its own grid."""
+        """Class probabilities (C, X, Y, Z) float32 of a scan, on its own grid.
+
+        Raises CheckpointError when they are not finite.
+        """
         scaled = case
         if self.spacing is not None:
             scaled = resample(case.without_label(), (self.spacing,) * 3, self.table.n_classes)
@@ -72,7 +77,22 @@ class Run:
         )
         if scaled.image.shape != case.image.shape:
             p = nn.functional.interpolate(p[None], case.image.shape, mode="trilinear")[0]
+        if not torch.isfinite(p).all():
+            what = f"the network gives {case.id} probabilities that are not finite"
+            raise CheckpointError(what, where=self.folder, fix="look at the scan, or train again")
         return p.numpy()
+
+
+IDENTITY = {  # what run.json holds
+    "method": str,
+    "options": dict[str, Any],
+    "config": dict[str, Any],
+    "table": dict[str, Any],
+    "hash": str,
+    "spacing": Annotated[float, VOXEL_SIZES] | None,
+    "finished": bool,
+    "left out": list[str],
+}
 
 
 def run_identity(
@@ -108,16 +128,17 @@ def circumstances() -> dict[str, Any]:
 
 def read_identity(folder: Path) -> dict[str, Any]:
     """The content of run.json. Raises CheckpointError when it is missing or damaged."""
-    if not (folder / "run.json").is_file():
+    file = folder / "run.json"
+    if not os.path.lexists(file):
         fix = "give the folder that ssltut train wrote"
         raise CheckpointError("there is no run here", where=folder, fix=fix)
     try:
-        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        required = {key: content[key] for key in ("method", "options", "config", "table", "hash")}
-        return required | content
-    except (ValueError, KeyError, TypeError):
-        fix = "delete the folder and train again"
-        raise CheckpointError("run.json is damaged", where=folder, fix=fix) from None
+        content = read_json(file)
+        check_content(content, IDENTITY, file, ("method", "options", "config", "table", "hash"))
+        return content
+    except DataError as error:
+        what, fix = f"run.json is damaged ({error.found})", "delete the folder and train again"
+        raise CheckpointError(what, where=folder, fix=fix) from None
 
 
 def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
@@ -146,25 +167,47 @@ def cached_folder(
     return cache_dir() / "runs" / f"{identity['method']}-{identity['hash']}"
 
 
-def load_run(folder: Path) -> Run:
+def check_finished(folder: Path) -> None:
+    """Raise CheckpointError for a run that was stopped before its last step."""
+    identity = read_identity(folder)
+    if not identity.get("finished"):
+        _, last = load_checkpoint(folder / "last.safetensors", META)
+        what = f"not finished: {last['step']} of {identity['config'].get('steps')} steps"
+        fix = "give the command of its training again, or take it as it is (--unfinished)"
+        raise CheckpointError(what, where=folder, fix=fix)
+
+
+def load_run(folder: Path, *, unfinished: bool = False) -> Run:
     """The run in ``folder`` with the weights its selection rule chose.
 
-    Raises CheckpointError when there is none.
+    ``unfinished`` takes one that was stopped, too. Raises CheckpointError when there is none, or
+    its files are damaged or of two runs.
     """
     folder = Path(folder)
     identity = read_identity(folder)
-    groups, meta = load_checkpoint(folder / "best.safetensors")
-    _, last = load_checkpoint(folder / "last.safetensors")
+    if not unfinished:
+        check_finished(folder)
+    file = folder / "best.safetensors"
+    groups, meta = load_checkpoint(file, META)
+    _, last = load_checkpoint(folder / "last.safetensors", META)
+    # Killed between the two files, a run has a newer best than its last step.
+    if identity.get("finished") and meta["best"] != last["best"]:
+        what = f"the weights are of step {meta['step']}, last.safetensors chose {last['best']}"
+        fix = "copy both files from one run, or train again"
+        raise CheckpointError(what, where=file, fix=fix)
     method = make_method(identity["method"], identity["options"])
     config = TrainConfig.from_dict(identity["config"])
     table = table_named(identity["table"])
     nets = build_nets(method, config, table.n_classes)
     for role in identity.get("left out", ()):  # a run that ships has what predicts
-        del nets[role]
+        nets.pop(role, None)
     for role, net in nets.items():
         load_net(net, groups.get(f"net.{role}", {}), folder)
         net.eval()
     intensity = Intensity(*meta["intensity"])
+    if not intensity.std > 0:
+        what = f"the grey values are scaled by a standard deviation of {intensity.std:g}"
+        raise CheckpointError(what, where=file, fix="train again")
     history = pd.DataFrame(last["history"])
     spacing = identity.get("spacing")
-    return Run(method, config, nets, intensity, table, history, last["best"], folder, spacing)
+    return Run(method, config, nets, intensity, table, history, meta["best"], folder, spacing)

@@ -27,7 +27,7 @@ def shipped(name: str) -> Run:
         raise CheckpointError("this copy of ssltut has no weights", where=WEIGHTS, fix=fix)
     if name not in names:
         raise ConfigError(f"no weights {name!r} are shipped", fix=f"use one of {', '.join(names)}")
-    return load_run(WEIGHTS / name)
+    return load_run(WEIGHTS / name, unfinished=True)
 
 
 def trained_run(

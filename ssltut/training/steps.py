@@ -26,6 +26,7 @@ from ssltut.seeding import derive_seed
 from ssltut.training.batch_norm import N_BATCHES, precise_batch_norm
 from ssltut.training.batches import draw_batch
 from ssltut.training.checkpoint import (
+    META,
     check_room,
     flatten_optimizer,
     load_checkpoint,
@@ -172,7 +173,7 @@ class Training:
         file = self.folder / "last.safetensors"
         if not file.exists():
             return
-        groups, meta = load_checkpoint(file)
+        groups, meta = load_checkpoint(file, META)
         for role, net in self.nets.items():
             load_net(net, groups.get(f"net.{role}", {}), self.folder)
         restore_optimizer(self.optimizer, groups["optimizer"])

@@ -28,7 +28,7 @@ def predict_bone_above_zero(monkeypatch: pytest.MonkeyPatch) -> None:
         return (case.image > 0).astype(np.uint8)
 
     trained = SimpleNamespace(nets={}, predict=predict)
-    monkeypatch.setattr(run, "load_run", lambda path: trained)
+    monkeypatch.setattr(run, "load_run", lambda path, **options: trained)
 
 
 def draw_no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
