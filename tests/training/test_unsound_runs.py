@@ -86,7 +86,7 @@ def test_float16_weights_are_taken_and_sound_runs_are_silent(copy: Path, plain: 
 def test_weights_at_the_limit_are_taken(tmp_path: Path) -> None:
     net = nn.Linear(2, 1)
     load_net(net, {"weight": torch.full((1, 2), 1e9), "bias": torch.zeros(1)}, tmp_path)
-    with pytest.raises(CheckpointError, match="the weights bias are .*complex64"):
+    with pytest.raises(CheckpointError, match=r"the weights bias are .*complex64"):
         load_net(net, {"weight": torch.ones(1, 2), "bias": torch.zeros(1).cfloat()}, tmp_path)
 
 
