@@ -49,9 +49,11 @@ PAPER = """
 body { font: 11pt/1.4 Georgia, serif; color: #111; max-width: 180mm; margin: 10mm auto }
 h1 { font-size: 19pt; border-bottom: 1.5pt solid #111; break-before: page } h2 { font-size: 14pt }
 h1:first-of-type { break-before: auto } h1, h2, h3 { break-after: avoid; line-height: 1.2 }
-img.picture { display: block; max-width: 100%; max-height: 110mm; margin: 3mm auto }
+img.picture { display: block; max-width: 100%; max-height: 95mm; margin: 3mm auto }
 .question { break-inside: avoid; margin: 0 } .write { height: 22mm } .where { color: #555 }
 .write { border-bottom: .4pt dotted #888; margin: 2mm 0 }
+th, td { text-align: left; vertical-align: top; padding: .8mm 4mm .8mm 0 }
+table { border-collapse: collapse } tr { border-bottom: .4pt solid #ccc }
 @page { size: A4; margin: 15mm }
 """
 

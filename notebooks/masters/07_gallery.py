@@ -137,7 +137,7 @@ entries("mean_teacher", "ua_mt")
 # | DTC | mask and distance agree | $\overline{(\sigma(-kd)-p)^2}$ |
 # | URPC | resolutions agree | $\overline{(P-p_s)^2e^{-D_s}}/\overline{e^{-D_s}}+\overline{D_s}$ |
 # | MC-Net+ | three decoders, each sharpened | $\sum_{i\neq j}\overline{(p_i-s(p_j))^2}$ |
-# | SS-Net | the worst small change must not hurt | $1-Dice(p(x+\epsilon d),p(x))$ |
+# | SS-Net | the worst small change must not hurt | $\,1-Dice(p(x+\epsilon d),p(x))$ |
 
 # %%
 entries("cct", "mtc", "dtc", "urpc", "mc_net_plus", "ss_net")
@@ -215,7 +215,7 @@ draw("transmedseg")
 # |---|---|---|
 # | MEDL | know how much you know; fuse two opinions | $\alpha=e^z+1$, $u=K/\sum\alpha$ |
 # | ERSR | a head is round: repair the teacher's mask | $\overline{(p-fit(p'))^2}$ |
-# | VerSemi | "any bone" is the union of its answers | $1-Dice(p_{any},\max_c p_c)$ |
+# | VerSemi | "any bone" is the union of its answers | $\,1-Dice(p_{any},\max_c p_c)$ |
 
 # %%
 entries("medl", "ersr", "versemi")
