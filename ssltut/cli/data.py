@@ -66,7 +66,7 @@ def ingest(args: argparse.Namespace) -> int:
             fix = "say with --labels what the values mean"
             raise ConfigError("--label-files without --labels", fix=fix)
         labels = replace(labels, files=tuple(args.label_files))
-    names = ("modality", "spacing", "hips", "assume_spacing", "fill", "each_a_patient")
+    names = ("modality", "spacing", "hips", "assume_spacing", "fill", "each_a_patient", "channel")
     options = IntakeOptions(labels, **picked(args, *names))
     intake = make_cohort(args.folder, args.out, options, key=args.key, log=log)
     for finding in intake.warnings + intake.errors:
@@ -96,9 +96,12 @@ def ingest_arguments(add: Add) -> None:
     add("--hips", type=float, nargs="?", const=160.0, metavar="MM", help=words)
     words = "DICOM modality to read (default CT)"
     add("--modality", default="CT", choices=MODALITIES[:-1], help=words)
+    words = "channel of each scan to read, its number or its name (default: --modality, else 0000)"
+    add("--channel", metavar="NAME", help=words)
     add("--assume-spacing", type=float, metavar="MM", help="voxel size of NIfTI files without one")
     add("--fill", type=float, metavar="HU", help="value to put in place of NaN and infinite voxels")
-    add("--each-a-patient", action="store_true", help="treat every NIfTI file as another patient")
+    words = "treat every NIfTI file, and every DICOM study, as another patient"
+    add("--each-a-patient", action="store_true", help=words)
     words = (
         "write a list of which case came from which file; it may identify patients: keep it private"
     )

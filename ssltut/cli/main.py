@@ -4,6 +4,8 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from ssltut import __version__
 from ssltut.cli import data, training
@@ -66,8 +68,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _at_home(value: Any) -> Any:
+    """A path, or a list of them, with ~ for the home folder: scripts pass it on in quotes."""
+    if isinstance(value, list):
+        return [_at_home(one) for one in value]
+    return value.expanduser() if isinstance(value, Path) else value
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
+    for name, value in vars(args).items():
+        setattr(args, name, _at_home(value))
     try:
         with sigterm_interrupts():
             return args.run_command(args)

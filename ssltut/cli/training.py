@@ -76,15 +76,19 @@ def recipe_arguments(add: Add) -> None:
 
 def predict(args: argparse.Namespace) -> int:
     """Segment NIfTI scans with a trained run; predictions lie on the grid of their scan."""
-    from ssltut.io.cohort_folder import by_id
+    from ssltut.io.cohort_folder import scans_by_id
     from ssltut.io.nifti import scan_id
     from ssltut.training.predict import predict_files
     from ssltut.training.run import load_run
 
     run = load_run(args.run, unfinished=args.unfinished)
     targets: dict[Path, Path] = {}
+
+    def tell(finding: Exception) -> None:
+        log(f"note: {finding}")
+
     for path in args.scans:
-        scans = list(by_id(path).values()) if path.is_dir() else [path]
+        scans = list(scans_by_id(path, tell).values()) if path.is_dir() else [path]
         if not scans:
             fix = "give the folder that holds them"
             raise DataError("there are no scans *.nii or *.nii.gz here", where=path, fix=fix)

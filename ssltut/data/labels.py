@@ -66,7 +66,7 @@ class LabelMap:
     """How the values in somebody's label files become the classes of ``table``.
 
     ``files`` says where the label of a scan lies: globs relative to its folder, {name} is its name
-    without _0000, _data, _image, _img or _ct.
+    without _0000, _data, _image, _img or _ct. Without them the names tell (``io/pairing.py``).
     """
 
     table: LabelTable
@@ -74,15 +74,7 @@ class LabelMap:
     # Become background; None: all others do, else they are refused.
     rest: Collection[int] | None = (0,)
     masks: Mapping[str, int] = field(default_factory=dict)  # {file without ending: class}
-    files: tuple[str, ...] = (
-        "../labels*/{name}.nii*",
-        "labels*/{name}.nii*",
-        "{name}[_-]seg*.nii*",
-        "{name}[_-]label*.nii*",
-        "{name}[_-]mask*.nii*",
-        "segmentations.nii*",
-        "segmentations",
-    )
+    files: tuple[str, ...] = ()
 
     def __call__(self, label: np.ndarray, where: object) -> np.ndarray:
         """``label`` (any shape, whole numbers) as uint8 classes.

@@ -1,23 +1,26 @@
-"""The scans of a folder, NIfTI and DICOM alike, each with the label that belongs to it."""
+"""The scans of a folder, in any format, each with the label that belongs to it."""
 
 import glob
 import os
 import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ssltut.data.labels import HIP, LABEL_MAPS, LabelMap, LabelTable
-from ssltut.errors import DataError, DataWarning, SsltutError
-from ssltut.io._nifti_header import read_volume
-from ssltut.io.dicom import Series, find_series, is_dicom, read_series
-from ssltut.io.nifti import as_label, check_grid, check_label, scan_id
-from ssltut.io.volume import Note, Volume
+from ssltut.data.labels import BONE_FILES, HIP, LABEL_MAPS, LabelMap, LabelTable
+from ssltut.errors import DataError, DataWarning
+from ssltut.io.dicom import read_series
+from ssltut.io.dicom_series import Series, find_series
+from ssltut.io.entries import Entry, entry_of, half_of, patient_of, survey
+from ssltut.io.formats import check_is_scan, read_volume
+from ssltut.io.nifti import scan_id
+from ssltut.io.pairing import pair, two_labels
+from ssltut.io.structures import read_label, referenced_series
+from ssltut.io.volume import Note, Volume, collecting, merged
 
-LABELS = ("label", "mask", "segmentation")  # folders whose names begin so hold labels, never scans
-SHARED = ("images", "scans", "nifti")  # folders of this name hold scans of many patients
-CHANNEL = re.compile(r"_(0000|data|image|img|ct)$", re.IGNORECASE)  # a label is named without it
+CHANNEL = re.compile(r"_(0000|data|image|img|ct)$", re.IGNORECASE)  # a pattern's {name} lacks it
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class IntakeOptions:
     hips: float | None = None  # side of the cubes cut around left and right hip
     assume_spacing: float | None = None  # for files without an affine
     fill: float | None = None  # HU, for voxels that are NaN or infinite
-    each_a_patient: bool = False  # every NIfTI file is a patient's only one, in any folder
+    each_a_patient: bool = False  # every file, or DICOM study, is of another patient
+    channel: str | None = None  # which of a scan's channels to take: 0001, t1, ...
 
     @property
     def table(self) -> LabelTable:
@@ -45,10 +49,14 @@ class FoundScan:
     patient: str
     series: Series | None = None
     label: Path | None = None
+    unlabelled: bool = False  # it lies in the half of a data set without labels
 
     @property
     def kind(self) -> str:
-        return f"DICOM series of {len(self.series.slices)} files" if self.series else "NIfTI"
+        if self.series is not None:
+            return f"DICOM series of {len(self.series.files)} files"
+        name = self.where.name.lower()
+        return "NIfTI" if name.endswith((".nii", ".nii.gz", ".hdr")) else self.where.suffix[1:]
 
     def read(self, options: IntakeOptions, note: Note) -> Volume | None:
         """The volume in RAS+, in HU for CT; findings go to ``note``. None without voxels."""
@@ -57,118 +65,143 @@ class FoundScan:
         else:
             spacing, fill = options.assume_spacing, options.fill
             volume = read_volume(self.where, note, assume_spacing=spacing, fill=fill)
+            if volume is not None:
+                with collecting(note, self.where):
+                    check_is_scan(volume, options.modality)
         if volume is None or options.modality == "CT":
             return volume
         return replace(volume, values=volume.values.astype(np.float32, copy=False))
 
     def read_label(self, volume: Volume, mapping: LabelMap, note: Note) -> np.ndarray | None:
         """Classes of ``mapping.table`` (X, Y, Z) uint8 on the grid of ``volume``, if labelled."""
-        if self.label is None:
-            return None
-        if self.label.is_dir():
-            return _read_masks(self.label, volume, mapping, note)
-        values = _read_mask(self.label, volume, note)
-        check_label(values, self.label, note=note)
-        return mapping(as_label(values), self.label)
-
-
-def _read_mask(path: Path, volume: Volume, note: Note) -> np.ndarray:
-    """The numbers of a label file that lies on the grid of ``volume``."""
-
-    def raise_errors(finding: SsltutError | DataWarning) -> None:
-        if isinstance(finding, SsltutError):
-            raise finding
-        note(finding)
-
-    mask = read_volume(path, raise_errors)
-    assert mask is not None, "raise_errors raises what stops the reading"
-    check_grid(volume, mask, path)
-    return mask.values
-
-
-def _read_masks(folder: Path, volume: Volume, mapping: LabelMap, note: Note) -> np.ndarray:
-    """One label of a folder with a mask for each structure."""
-    paths = {scan_id(path): path for path in sorted(folder.glob("*.nii*"))}
-    if absent := sorted(set(mapping.masks) - set(paths)):
-        what = f"{len(absent)} of {len(mapping.masks)} masks are missing"
-        fix = "add them, or take them out of the mapping"
-        raise DataError(f"{what}, the first is {absent[0]}", where=folder, fix=fix)
-    label = np.zeros(volume.values.shape, np.uint8)
-    for name in sorted(mapping.masks):
-        label[_read_mask(paths[name], volume, note) > 0] = mapping.masks[name]
-    return label
+        return None if self.label is None else read_label(self.label, volume, mapping, note)
 
 
 def find_scans(folder: Path, options: IntakeOptions, note: Note) -> list[FoundScan]:
     """Every scan below ``folder`` (or the one file), in the order of their names.
 
-    ``note`` gets what is no scan. Raises DataError when a scan has two labels. All NIfTI files of a
+    ``note`` gets what is left out, and a DataError for a scan that two labels fit. All files of a
     sub-folder belong to one patient unless ``options.each_a_patient``: patients may be merged
-    wrongly, never split over training and test. DICOM series have their patient in the header.
+    wrongly, never split over training and test. DICOM has its patient in the header.
     """
     mapping = options.labels
-    nifti, dicom = _files_below(folder)
-    images = [path for path in nifti if not _holds_labels(path, folder)]
-    labels = {path: _label_of(path.parent, scan_id(path), mapping) for path in images}
-    taken, scans = set(labels.values()), []
-    for path, label in labels.items():
-        if path not in taken:
-            patient = str(path) if options.each_a_patient else _patient_of(path, folder)
-            scans.append(FoundScan(path, patient, None, label))
-    for series in find_series(dicom, note, options.modality):
-        label = _label_of(series.where.parent, series.where.parent.name, mapping)
-        scans.append(FoundScan(series.where, series.patient, series, label))
-    owned = {scan.label for scan in scans if scan.label}
-    what = "left out: it looks like a label, but"
-    if mapping is None:
-        what += " nothing says what its values mean"
-        fix = f"add --labels {', '.join(LABEL_MAPS)} or a YAML file"
-        for path in sorted(owned):
-            note(DataWarning(what, where=path, fix=fix))
-        return [replace(scan, label=None) for scan in scans]
-    for path in nifti:
-        if _holds_labels(path, folder) and not owned & {path, *path.parents}:
-            fix = "give image and label the same name"
-            note(DataWarning(f"{what} no scan has its name", where=path, fix=fix))
+    structures = {name.lower() for name in (mapping and mapping.masks) or BONE_FILES}
+    found = survey(folder, note, options.modality, options.channel, structures)
+    objects: list[Path] = []  # DICOM files that hold labels
+    series = {one.where: one for one in find_series(found.dicom, note, options.modality, objects)}
+    names = {entry.path: [entry] for entry in found.scans}
+    names |= {where: _names_of(where, folder) for where in series}
+    if mapping and mapping.files:
+        owners, refused = _by_patterns(names, series, mapping.files, note)
+        given = set(owners.values())
+        names = {path: entries for path, entries in names.items() if path not in given}
+        others = [e.path for e in found.labels if not given & {e.path, *e.path.parents}]
+    else:
+        owners, refused, others = pair(names, found.labels, structures, folder, note)
+    owners |= _dicom_labels(objects, list(series.values()), note)
+    _tell_of_labels(owners, others, mapping, note)
+    scans = []
+    for path, (entry, *_) in names.items():
+        if path not in refused:
+            halves = map(half_of, path.relative_to(folder).parts[:-1])
+            patient = _patient_of(entry, series.get(path), folder, options)
+            label = owners.get(path) if mapping else None
+            scan = FoundScan(path, patient, series.get(path), label, "unlabelled" in halves)
+            scans.append(scan)
+    _warn_of_one_patient(scans, options, note)
     return scans
 
 
-def _files_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """NIfTI and DICOM files, hidden ones left out."""
-    nifti, dicom = [], []
-    for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if is_hidden or path.is_dir():
-            continue
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            nifti.append(path)
-        elif path.name.upper() != "DICOMDIR" and is_dicom(path):
-            dicom.append(path)
-    return nifti, dicom
+def _names_of(first: Path, folder: Path) -> list[Entry]:
+    """A label may lie in the folder of a series, or be named after that folder."""
+    names = [replace(entry_of(first, folder), words=())]
+    if first.parent != folder:
+        names.append(replace(entry_of(first.parent, folder), path=first))
+    return names
 
 
-def _label_of(folder: Path, name: str, mapping: LabelMap | None) -> Path | None:
+def _by_patterns(
+    names: Mapping[Path, Sequence[Entry]],
+    series: Collection[Path],
+    files: Sequence[str],
+    note: Note,
+) -> tuple[dict[Path, Path], set[Path]]:
+    """The label of each scan by the patterns of a mapping, and the scans that two labels fit."""
+    owners: dict[Path, Path] = {}
+    refused: set[Path] = set()
+    for path in names:
+        try:
+            name = path.parent.name if path in series else scan_id(path)
+            if label := _label_of(path.parent, name, files):
+                owners[path] = label
+        except DataError as error:
+            refused.add(path)
+            note(error)
+    return owners, refused
+
+
+def _label_of(folder: Path, name: str, files: Sequence[str]) -> Path | None:
     """The first pattern that fits decides. Raises DataError when it fits two files."""
     core = glob.escape(CHANNEL.sub("", name))
-    for file in (mapping or LABEL_MAPS["hip"]).files:
+    for file in files:
         pattern = os.path.join(glob.escape(str(folder)), file.replace("{name}", core))
         paths = sorted({Path(os.path.normpath(match)) for match in glob.glob(pattern)})
         paths = [p for p in paths if p.parent != folder or scan_id(p) != name]
         if len(paths) > 1:
-            what = f"{len(paths)} files could be its label: {', '.join(p.name for p in paths[:3])}"
-            fix = "say which with --label-files, or files: in the mapping"
-            raise DataError(what, where=folder / name, fix=fix)
+            raise two_labels(folder / name, paths)
         if paths:
             return paths[0]
     return None
 
 
-def _holds_labels(path: Path, folder: Path) -> bool:
-    """Whether a folder between ``folder`` and the file is one of labels."""
-    between = path.relative_to(folder).parts[:-1]
-    return any(part.lower().startswith(LABELS) for part in between)
+def _dicom_labels(
+    objects: Sequence[Path], series: Sequence[Series], note: Note
+) -> dict[Path, Path]:
+    """The SEG or RTSTRUCT of each series, by the number it refers to."""
+    by_number = {one.slices[0].series: one.where for one in series}
+    owners: dict[Path, list[Path]] = {}
+    for path in objects:
+        owner = by_number.get(referenced_series(path) or "")
+        if owner is None:
+            what = "left out: a DICOM label of a series that is not here"
+            note(DataWarning(what, where=path, fix="add the series it was drawn on"))
+        else:
+            owners.setdefault(owner, []).append(path)
+    for owner, paths in owners.items():
+        if len(paths) > 1:
+            note(two_labels(owner, paths))
+    return {owner: paths[0] for owner, paths in owners.items() if len(paths) == 1}
 
 
-def _patient_of(path: Path, folder: Path) -> str:
-    between = path.relative_to(folder).parts[:-1]
-    return next((part for part in between if not part.lower().startswith(SHARED)), str(path))
+def _tell_of_labels(
+    owners: Mapping[Path, Path], others: Sequence[Path], mapping: LabelMap | None, note: Note
+) -> None:
+    """Name, once, the labels that no scan has, or whose values have no meaning yet."""
+    what = "left out: it looks like a label, but"
+    if mapping is None:
+        what += " nothing says what its values mean"
+        fix = f"add --labels {', '.join(LABEL_MAPS)} or a YAML file"
+        others = sorted({*others, *owners.values()})
+    else:
+        what += " no scan has its name"
+        fix = "give image and label the same name"
+    for finding in merged(DataWarning(what, where=path, fix=fix) for path in others):
+        note(finding)
+
+
+def _patient_of(entry: Entry, series: Series | None, folder: Path, options: IntakeOptions) -> str:
+    if series is None:
+        return str(entry.path) if options.each_a_patient else patient_of(entry, folder)
+    if options.each_a_patient:
+        return series.slices[0].study or str(entry.path.parent)
+    return series.patient
+
+
+def _warn_of_one_patient(scans: Sequence[FoundScan], options: IntakeOptions, note: Note) -> None:
+    """Several studies whose headers all name one patient may have been made anonymous so."""
+    studies = {scan.series.slices[0].study for scan in scans if scan.series}
+    patients = {scan.patient for scan in scans}
+    if len(studies) > 2 and len(patients) == 1 and not options.each_a_patient:
+        what = f"{len(studies)} studies have one patient in their headers, so there is no split"
+        fix = "if they are different people, add --each-a-patient: a study is a patient then"
+        note(DataWarning(what, where=scans[0].where, fix=fix))

@@ -19,8 +19,8 @@ from ssltut.errors import ConfigError, DataError, DataWarning
 from ssltut.files import read_json, whole_folder
 from ssltut.intake.discover import FoundScan, IntakeOptions, find_scans
 from ssltut.intake.report import facts_of, volumes, write_index, write_report
-from ssltut.io._nifti_header import read_volume
 from ssltut.io.cohort_folder import GRID, write_description, write_scan
+from ssltut.io.formats import read_volume
 from ssltut.io.nifti import as_label, check_label, scan_id, write_like_source
 from ssltut.io.verify import verify_paths
 from ssltut.io.volume import Findings, check_values, collecting, strict
@@ -101,7 +101,7 @@ def _take_in(scans: Sequence[FoundScan], part: Path, intake: Intake, log: Log | 
             intake.rows.append(facts)
             intake.origin[case.id] = str(scan.where)
             patients[case.id], meta[case.id] = patient, dict(case.meta)
-            if case.label is not None:
+            if case.label is not None and not scan.unlabelled:
                 labelled[case.id] = patient
     if not intake.rows:
         raise _nothing_left(len(scans), intake)

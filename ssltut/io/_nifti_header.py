@@ -42,35 +42,45 @@ UNITS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}  # by the header's co
 Spacing = float | Sequence[float]  # mm, one number for the three axes or three
 
 
-def read_volume(
+def read_nifti(
     path: Path, note: Note, *, assume_spacing: Spacing | None = None, fill: float | None = None
 ) -> Volume | None:
-    """The volume in ``path``, or None; what is wrong goes to ``note``.
-
-    ``assume_spacing`` (mm) stands in for a missing affine, ``fill`` for voxels that are NaN or
-    infinite. Raises ConfigError for an ``assume_spacing`` that is no voxel size.
-    """
+    """``formats.read_volume`` for NIfTI, one file or .hdr and .img."""
     affine = None
     with collecting(note, path):
         header = read_header(path)
-        raw = _read_voxels(path, header)
+        raw = _read_voxels(voxels_of(path), header)
         with collecting(note, path):
             affine = _affine_of(header, assume_spacing, path, note)
-            spacing = spacing_of(affine)
-            if (flatness := max(spacing) / min(spacing)) > MAX_FLATNESS:
-                what = f"voxels are {flatness:.3g} times longer one way than another"
-                fix = (
-                    "check the spacing in the header; if it is right, expect little from 3D methods"
-                )
-                note(DataWarning(f"{what} ({in_mm(spacing)})", where=path, fix=fix))
-        values = _scaled(raw, header, path, note)
-        with collecting(note, path):
-            values = _filled(values, fill)
-        values = as_stored(values)
-        if affine is None:
-            return Volume(values, np.full((4, 4), np.nan), ("?", "?", "?"))
-        return as_ras(values, affine)
+        return finished(_scaled(raw, header, path, note), affine, path, note, fill)
     return None
+
+
+def finished(
+    values: np.ndarray, affine: np.ndarray | None, path: Path, note: Note, fill: float | None
+) -> Volume:
+    """The volume in RAS+ order, after the checks that do not depend on the format."""
+    if affine is not None:
+        spacing = spacing_of(affine)
+        if (flatness := max(spacing) / min(spacing)) > MAX_FLATNESS:
+            what = f"voxels are {flatness:.3g} times longer one way than another"
+            fix = "check the spacing in the header; if it is right, expect little from 3D methods"
+            note(DataWarning(f"{what} ({in_mm(spacing)})", where=path, fix=fix))
+    with collecting(note, path):
+        values = _filled(values, fill)
+    values = as_stored(values)
+    if affine is None:
+        return Volume(values, np.full((4, 4), np.nan), ("?", "?", "?"))
+    return as_ras(values, affine)
+
+
+def voxels_of(path: Path) -> Path:
+    """The file that holds the voxels: of a pair the .img in the same case as the .hdr."""
+    if path.suffix.lower() != ".hdr":
+        return path
+    voxels = path.with_suffix(".IMG" if path.suffix.isupper() else ".img")
+    check_regular(voxels)
+    return voxels
 
 
 def read_header(path: Path) -> nib.Nifti1Header:
@@ -88,14 +98,15 @@ def read_header(path: Path) -> nib.Nifti1Header:
         what = f"this is not a NIfTI file ({size} bytes, it begins with {block[:4].hex(' ')})"
         raise DataError(what, fix="give a .nii or .nii.gz file")
     header = kind(block[: kind.sizeof_hdr], check=False)
-    if bytes(header["magic"])[:2] != b"n+":
+    is_pair = path.suffix.lower() == ".hdr"
+    if bytes(header["magic"])[:2] != (b"ni" if is_pair else b"n+"):
         what = "this is the header of a .hdr/.img pair or an Analyze file"
         raise DataError(what, fix="convert it to .nii.gz")
-    _check_contents(header)
+    _check_contents(header, first_byte=0 if is_pair else header.sizeof_hdr)
     return header
 
 
-def _check_contents(header: nib.Nifti1Header) -> None:
+def _check_contents(header: nib.Nifti1Header, first_byte: int) -> None:
     n_axes = int(header["dim"][0])
     sizes = [int(n) for n in header["dim"][1:]]
     if not 1 <= n_axes <= 7 or min(sizes[:n_axes]) < 1:
@@ -112,7 +123,7 @@ def _check_contents(header: nib.Nifti1Header) -> None:
         is_grey = header.get_data_dtype().kind in "iuf"
     except (KeyError, HeaderDataError):
         is_grey = False
-    if not is_grey or not header.sizeof_hdr <= offset < 2**40:
+    if not is_grey or not first_byte <= offset < 2**40:
         what = f"the header has data type {int(header['datatype'])} and voxels from byte {offset:g}"
         raise DataError(what, fix="save it as grey values: int16 or float32")
 

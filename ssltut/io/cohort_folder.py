@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from ssltut.data.labels import HIP, LabelTable, table_named
 from ssltut.data.split import PARTS, Split, make_split
 from ssltut.errors import ConfigError, DataError, DataWarning, SsltutError
 from ssltut.files import digests_of, read_json, whole_folder
+from ssltut.io.entries import has_voxels, is_label
 from ssltut.io.left_atrium import is_atrium, read_atrium
 from ssltut.io.nifti import read_case, scan_id, write_image, write_label
 from ssltut.io.volume import Note, strict
@@ -84,7 +85,8 @@ class Layout(NamedTuple):
 
 def read_layout(folder: Path, note: Note) -> Layout:
     """The layout of a cohort folder; what is wrong goes to ``note``. Raises as ``by_id``."""
-    images, labels = by_id(folder / "images"), by_id(folder / "labels")
+    labels = by_id(folder / "labels")
+    images = scans_by_id(folder / "images", note, labels)
     if not images:
         what = "there are no scans images/*.nii or images/*.nii.gz here"
         note(DataError(what, where=folder, fix="give the folder that holds images/ and labels/"))
@@ -176,11 +178,24 @@ def check_doubles(digests: Mapping[str, str], split: Split, where: Path, note: N
 
 
 def by_id(folder: Path) -> dict[str, Path]:
-    """The NIfTI files of ``folder`` by scan id. Raises DataError when two have the same."""
+    """The files with voxels in ``folder`` by scan id. Raises DataError when two have the same."""
     files: dict[str, Path] = {}
-    for path in sorted([*folder.glob("*.nii"), *folder.glob("*.nii.gz")]):
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not has_voxels(path):
+            continue
         other = files.setdefault(scan_id(path), path)
         if other != path:
             what = f"{other.name} and {path.name} are the same scan"
             raise DataError(what, where=folder, fix="keep one of them")
     return files
+
+
+def scans_by_id(folder: Path, note: Note, labels: Collection[str] = ()) -> dict[str, Path]:
+    """``by_id`` of scans: a name that says label is no scan, unless it is one of ``labels``."""
+    files = by_id(folder)
+    wrong = [i for i, path in files.items() if is_label(path, folder) and i not in labels]
+    if wrong:
+        what = f"{len(wrong)} files are labels by their name, not scans: {', '.join(wrong[:3])}"
+        fix = "give the labels the names of their scans, in labels/"
+        note(DataWarning(what, where=folder, fix=fix))
+    return {i: path for i, path in files.items() if i not in wrong}

@@ -8,110 +8,30 @@ Only what ``dicom_header.Header`` holds travels on; its patient and series group
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pydicom
 
 from ssltut.errors import DataError, DataWarning
-from ssltut.files import check_regular
-from ssltut.io.dicom_header import Header, read_header
-from ssltut.io.volume import MAX_VOXELS, Note, Volume, as_ras, as_stored, collecting, strict
+from ssltut.io.dicom_header import Header
+from ssltut.io.dicom_series import AGAIN, Series
+from ssltut.io.volume import (
+    MAX_VOXELS,
+    Note,
+    Volume,
+    as_ras,
+    as_stored,
+    collecting,
+    strict,
+)
 
 AIR = -1024  # HU below it are what scanners write where they measured nothing
 LPS_TO_RAS = np.diag([-1, -1, 1, 1.0])  # DICOM counts to the left and back, NIfTI right and front
-AGAIN = "export the series again"
-CONVERT = "convert it to NIfTI, for example with dcm2niix"
 DECODE = "decompress the series (gdcmconv --raw, dcmdjpeg), or install a decoder: "
 DECODE += "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
-
-
-@dataclass(frozen=True)
-class Series:
-    """Slices of one series that share orientation, matrix and pixel size."""
-
-    slices: Sequence[Header] = field(repr=False)
-
-    @property
-    def patient(self) -> str:
-        """The first identity in the header, else the folder: it groups, and is never written."""
-        return self.slices[0].patient or str(self.where.parent)
-
-    @property
-    def where(self) -> Path:
-        """The first of the files, which names the series in a message."""
-        return self.slices[0].path
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether ``path`` has DICOM's mark, or the name of a DICOM file."""
-    if path.suffix.lower() in (".dcm", ".ima"):
-        return True
-    try:
-        check_regular(path)
-        return pydicom.misc.is_dicom(path)
-    except (DataError, OSError):  # it may be one, and is refused by name later
-        return True
-
-
-def find_series(files: Sequence[Path], note: Note, modality: str = "CT") -> list[Series]:
-    """The series in the order of their first file; ``note`` gets what is left out.
-
-    A series with a file whose header cannot be is left out whole: without that file it would be
-    another volume.
-    """
-    groups: dict[tuple, list[Header]] = {}
-    flawed: dict[tuple, list[tuple[Path, DataError | DataWarning]]] = {}
-    for path in files:
-        with collecting(note, path):
-            header = read_header(path)
-            if reason := _reason_to_leave_out(header, modality):
-                note(DataWarning(f"left out: {reason}", where=path))
-                continue
-            series = (header.series or str(path.parent), header.study)
-            for finding in header.findings:
-                flawed.setdefault((*series, type(finding), finding.found), []).append(
-                    (path, finding)
-                )
-            turn = tuple(np.round(np.array(header.orientation), 3) + 0.0)
-            pixel = tuple(round(mm, 5) for mm in header.spacing)
-            key = (*series, turn, header.rows, header.columns, pixel)
-            groups.setdefault(key, []).append(header)
-    for same in flawed.values():
-        path, finding = same[0]
-        more = f" (in {len(same)} files, this is the first)" if len(same) > 1 else ""
-        note(type(finding)(f"{finding.found}{more}", where=path, fix=finding.fix))
-    refused = {key[:2] for key in flawed if key[2] is DataError}
-    return [Series(slices) for key, slices in groups.items() if key[:2] not in refused]
-
-
-def _reason_to_leave_out(header: Header, modality: str) -> str | None:
-    """What keeps a file from being a slice of a scan, or None."""
-    if header.modality != modality:
-        return f"its modality is {header.modality or 'missing'}, not {modality}"
-    if "LOCALIZER" in header.image_type:
-        return "it is a scout image (localizer)"
-    if header.burned_in:
-        return "it has text burned into its pixels, which may name the patient"
-    if header.frames > 1:
-        return f"it is a multi-frame file of {header.frames} slices; {CONVERT}"
-    if header.samples != 1:
-        return f"it is a colour image ({header.samples} numbers a pixel)"
-    if any(isinstance(finding, DataError) for finding in header.findings):
-        return None  # refused by name, not left out
-    geometry = {
-        "ImageOrientationPatient": header.orientation,
-        "ImagePositionPatient": header.position,
-        "PixelSpacing": header.spacing,
-        "Rows": header.rows,
-        "Columns": header.columns,
-    }
-    if lacking := [tag for tag, value in geometry.items() if not value]:
-        return f"it does not say where it lies in the patient (no {', '.join(lacking)})"
-    return None
 
 
 def read_series(series: Series, note: Note) -> Volume | None:
@@ -132,7 +52,10 @@ def read_series(series: Series, note: Note) -> Volume | None:
             size = f"{rows} x {columns} x {len(series.slices)} voxels"
             raise DataError(f"{size}; the limit is {MAX_VOXELS:.3g}", fix="crop it")
         normal = np.cross(*turn)
-        slices, step = _stack(series, normal, note)
+        try:
+            slices, step = _stack(series, normal, note)
+        except DataError as error:
+            raise _with_acquisitions(error, series.slices) from None
         down, across = first.spacing
         affine = np.eye(4)
         affine[:3, :3] = np.column_stack([turn[0] * across, turn[1] * down, normal * step])
@@ -182,6 +105,17 @@ def _stack(series: Series, normal: np.ndarray, note: Note) -> tuple[list[Header]
     return slices, float(along[-1]) / (len(slices) - 1)
 
 
+def _with_acquisitions(error: DataError, slices: Sequence[Header]) -> DataError:
+    """The error, and the scanner's passes if it may come from there being several."""
+    passes = Counter(one.acquisition or "without a number" for one in slices)
+    if len(passes) < 2 or min(passes.values()) < 2:
+        return error
+    each = ", ".join(f"{name}: {n} slices" for name, n in list(passes.items())[:8])
+    what = f"the series holds {len(passes)} acquisitions ({each}) that make no one volume:"
+    fix = "export each acquisition as a series of its own, into a folder of its own"
+    return DataError(f"{what} {error.found}", where=error.where, fix=fix)
+
+
 def _without_doubles(slices: list[Header], normal: np.ndarray) -> list[Header]:
     """One slice for each position. Raises DataError when two at one hold other pixels."""
     kept = slices[:1]
@@ -196,7 +130,7 @@ def _without_doubles(slices: list[Header], normal: np.ndarray) -> list[Header]:
 
 
 def _same_pixels(one: Header, other: Header) -> bool:
-    if one.path.read_bytes() == other.path.read_bytes():
+    if one.frame is None and one.path.read_bytes() == other.path.read_bytes():
         return True
     with suppress(DataError):
         return np.array_equal(_pixels_of(one)[0], _pixels_of(other)[0])
@@ -227,6 +161,8 @@ def _stored_pixels(one: Header) -> np.ndarray:
             data = pydicom.dcmread(one.path, force=True)
             syntax = data.file_meta.get("TransferSyntaxUID") or pydicom.uid.ImplicitVRLittleEndian
             data.file_meta.TransferSyntaxUID = syntax
+            if one.frame is not None:
+                return pydicom.pixels.pixel_array(one.path, index=one.frame)
             return data.pixel_array
     except Exception as error:  # decoders raise errors of many kinds
         if syntax is not None and syntax.is_compressed and "length" not in str(error):

@@ -6,8 +6,8 @@ its value; the rest of the header is read nevertheless.
 
 import re
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,8 @@ from ssltut.options import Range
 from ssltut.text import plain
 
 IDENTITY = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID")
-TEXTS = (*IDENTITY, "Modality", "ImageType", "BurnedInAnnotation", "RescaleType")
+KIND = ("Modality", "ImageType", "BurnedInAnnotation", "RescaleType", "AcquisitionNumber")
+TEXTS = (*IDENTITY, *KIND)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 AGAIN = "export the series again; until then it is left out"
 REPLACE = "export the file again, or take it out of the folder"
@@ -80,22 +81,53 @@ class Header:
     intercept: float | None
     unit: str  # of the rescaled numbers
     padding: tuple[int, ...]  # the least and the largest stored number that stands for none
+    acquisition: str  # the number of the scanner's pass
     findings: tuple[DataError | DataWarning, ...]
+    frame: int | None = None  # of an enhanced multi-frame file, from 0
 
 
 def read_header(path: Path) -> Header:
     """The header of a file. Raises DataError when it cannot be read as DICOM at all."""
+    return _header_of(path, _dataset(path, [*TEXTS, *NUMBERS]))
+
+
+def read_headers(path: Path) -> list[Header]:
+    """The header of a file, or of each frame of an enhanced one (DICOM PS3.3, C.7.6.16).
+
+    Raises as ``read_header``.
+    """
+    first = read_header(path)
+    if first.frames < 2:
+        return [first]
+    whole = _dataset(path, None)
+    frames = whole.get("PerFrameFunctionalGroupsSequence") or []
+    if len(frames) != first.frames:
+        return [first]
+    shared = whole.get("SharedFunctionalGroupsSequence") or []
+    headers = []
+    for i, frame in enumerate(frames):
+        flat = pydicom.Dataset()
+        for part in (whole, *_items_in(shared[:1]), *_items_in([frame])):
+            flat.update({item.tag: item for item in part if item.keyword in (*TEXTS, *NUMBERS)})
+        headers.append(replace(_header_of(path, flat), frames=1, frame=i))
+    return headers
+
+
+def _items_in(groups: Iterable[pydicom.Dataset]) -> list[pydicom.Dataset]:
+    """The first item of every sequence in functional groups: position, orientation, sizes ..."""
+    elements = [element for group in groups for element in group]
+    return [element.value[0] for element in elements if element.VR == "SQ" and element.value]
+
+
+def _dataset(path: Path, tags: list[str] | None) -> pydicom.Dataset:
+    """The header of a file, without its pixels; only ``tags`` where some are named."""
     check_regular(path)
     try:
         size = path.stat().st_size
         with pydicom.config.disable_value_validation(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what pydicom warns of is judged here
-            data = pydicom.dcmread(
-                path, stop_before_pixels=True, specific_tags=[*TEXTS, *NUMBERS], force=True
-            )
-            text = {tag: text_of(data, tag) for tag in TEXTS}
-            findings: list[DataError | DataWarning] = []
-            numbers = {tag: numbers_of(data, tag, findings.append) for tag in NUMBERS}
+            options = {"stop_before_pixels": True, "force": True}
+            data = pydicom.dcmread(path, specific_tags=tags, **options)
     except OSError as error:
         what = f"the file cannot be opened ({error.strerror})"
         raise DataError(what, fix="check the file and its permissions") from None
@@ -104,6 +136,19 @@ def read_header(path: Path) -> Header:
         raise DataError(what, fix=REPLACE) from None
     if not len(data):
         raise DataError(f"this is not a DICOM file ({size} bytes)", fix=REPLACE)
+    return data
+
+
+def _header_of(path: Path, data: pydicom.Dataset) -> Header:
+    findings: list[DataError | DataWarning] = []
+    try:
+        with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            text = {tag: text_of(data, tag) for tag in TEXTS}
+            numbers = {tag: numbers_of(data, tag, findings.append) for tag in NUMBERS}
+    except Exception as error:  # as above
+        what = f"the DICOM header cannot be read ({type(error).__name__})"
+        raise DataError(what, fix=REPLACE) from None
     first = {tag: values[0] if values else None for tag, values in numbers.items()}
     return Header(
         path=path,
@@ -124,6 +169,7 @@ def read_header(path: Path) -> Header:
         intercept=first["RescaleIntercept"],
         unit=text["RescaleType"],
         padding=_padding(first),
+        acquisition=text["AcquisitionNumber"],
         findings=tuple(findings),
     )
 

@@ -11,8 +11,12 @@ from ssltut.data.case import Case, spacing_of
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError, DataError, DataWarning
 from ssltut.files import whole_file
-from ssltut.io._nifti_header import Spacing, read_volume
+from ssltut.io._nifti_header import Spacing
+from ssltut.io.entries import stem_of
+from ssltut.io.formats import read_scan, read_volume
 from ssltut.io.volume import Note, Volume, check_values, flaw_of, strict
+
+ROUNDING = 1e-3  # of labels in float32, or scaled by a slope
 
 
 def read_case(
@@ -35,7 +39,8 @@ def read_case(
     DataError with the first thing that is wrong, warns with DataWarning.
     """
     path = Path(path)
-    image = cast(Volume, read_volume(path, strict, assume_spacing=assume_spacing, fill=fill))
+    options = {"assume_spacing": assume_spacing, "fill": fill}
+    image = cast(Volume, read_scan(path, strict, modality, **options))
     meta = {"modality": modality} if meta is None else meta
     check_values(image.values, path, strict, modality, is_crop="side" in meta)
     values = image.values if modality == "CT" else image.values.astype(np.float32, copy=False)
@@ -51,8 +56,8 @@ def read_case(
 
 
 def scan_id(path: Path) -> str:
-    """The file name without .nii or .nii.gz."""
-    return Path(path).name.removesuffix(".gz").removesuffix(".nii")
+    """The file name without .nii, .nii.gz or another ending of files with voxels."""
+    return stem_of(Path(path))
 
 
 def check_grid(image: Volume, mask: Volume, where: Path) -> None:
@@ -77,16 +82,19 @@ def check_label(
 ) -> None:
     """Raise DataError unless all labels are whole numbers of ``table`` (0 to 65535 without one).
 
+    What is less than 0.001 from a whole number is a rounding error of the file (``as_label``).
     ``note`` takes the warning about a label with a single class.
     """
-    labels, counts = np.unique(values, return_counts=True)
-    broken = labels != np.rint(labels)
+    found, counts = np.unique(values, return_counts=True)
+    labels = found.astype(float)
+    broken = ~np.isclose(labels, np.rint(labels), rtol=0, atol=ROUNDING)
     if broken.any():
         examples = ", ".join(f"{value:.6g}" for value in labels[broken][:5])
         more = " ..." if broken.sum() > 5 else ""
         what = f"{counts[broken].sum()} label voxels are not whole numbers ({examples}{more})"
         fix = "resample labels with nearest neighbour and save them as uint8 without scaling"
         raise DataError(what, where=where, fix=fix)
+    labels = np.rint(labels)
     outside = (labels < 0) | (labels >= (table.n_classes if table else 2**16))
     if outside.any():
         pairs = zip(labels[outside][:8], counts[outside][:8], strict=True)
@@ -101,6 +109,7 @@ def check_label(
 
 def as_label(values: np.ndarray) -> np.ndarray:
     """Whole numbers as uint8, or uint16 where one is above 255."""
+    values = np.rint(values) if values.dtype.kind == "f" else values
     return values.astype(np.uint8 if values.max() < 2**8 else np.uint16, copy=False)
 
 

@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from ssltut.data.case import spacing_of
-from ssltut.data.labels import LabelTable
+from ssltut.data.labels import BONE_FILES, LabelTable
 from ssltut.data.split import PARTS
 from ssltut.errors import DataError
 from ssltut.files import digest_of
-from ssltut.io._nifti_header import read_volume
 from ssltut.io.cohort_folder import check_doubles, read_layout
-from ssltut.io.dicom import Series, find_series, is_dicom, read_series
+from ssltut.io.dicom import read_series
+from ssltut.io.dicom_series import Series, find_series
+from ssltut.io.entries import Survey, survey
+from ssltut.io.formats import read_scan, read_volume
 from ssltut.io.left_atrium import atrium_ids, is_atrium, load_atrium
 from ssltut.io.nifti import check_grid, check_label
+from ssltut.io.pairing import pair
 from ssltut.io.volume import Findings, Volume, check_values, collecting
 from ssltut.progress import progress_bar
 
@@ -60,14 +63,11 @@ def verify_scan(
     *,
     is_crop: bool = False,
 ) -> Report:
-    """Report on a scan and its label (values of ``table``, if given), both read completely.
-
-    A file with few whole numbers may be a label itself: nothing is said of its HU.
-    """
+    """Report on a scan and its label (values of ``table``, if given), both read completely."""
     report = Report(Path(image))
-    scan = read_volume(report.path, report.note)
+    scan = read_scan(report.path, report.note, modality)
     _add_facts(report, scan)
-    if scan is not None and not (label is None and _may_be_label(scan.values)):
+    if scan is not None:
         check_values(scan.values, report.path, report.note, modality, is_crop=is_crop)
     mask = None if label is None else read_volume(Path(label), report.note)
     if label is None or mask is None:
@@ -85,12 +85,8 @@ def verify_scan(
     return report
 
 
-def _may_be_label(values: np.ndarray) -> bool:
-    return values.dtype == np.int16 and 0 <= values.min() < values.max() < 2**8
-
-
 def _verify_series(series: Series) -> Report:
-    report = Report(series.where, {"DICOM files": len(series.slices)})
+    report = Report(series.where, {"DICOM files": len(series.files)})
     volume = read_series(series, report.note)
     _add_facts(report, volume)
     if volume is not None:
@@ -115,19 +111,38 @@ def _add_facts(report: Report, volume: Volume | None) -> None:
 Job = Callable[[], Report]  # reads one scan, when its turn has come
 
 
+def _verify_label(path: Path) -> Report:
+    report = Report(path)
+    volume = read_volume(path, report.note)
+    _add_facts(report, volume)
+    if volume is not None:
+        with collecting(report.note, path):
+            check_label(volume.values, path)
+    return report
+
+
 def _folder_jobs(folder: Path) -> list[Job]:
-    """Every NIfTI file and every DICOM series below ``folder``, after a report on all other."""
-    files = sorted(p for p in folder.rglob("*") if not p.is_dir())
-    nifti = [p for p in files if p.name.endswith((".nii", ".nii.gz"))]
-    others = set(files) - set(nifti)
-    dicom = [p for p in sorted(others) if p.name != "DICOMDIR" and is_dicom(p)]
+    """Every scan below ``folder``, its label with it, after a report on all that is left out."""
     report = Report(folder)
-    jobs: list[Job] = [partial(verify_scan, path) for path in nifti]
-    jobs += [partial(_verify_series, series) for series in find_series(dicom, report.note)]
+    found = survey(folder, report.note)
+    series = find_series(found.dicom, report.note)
+    pairs = _pairs(found, folder)
+    jobs: list[Job] = [partial(verify_scan, e.path, pairs.get(e.path)) for e in found.scans]
+    paired = set(pairs.values())
+    jobs += [partial(_verify_label, e.path) for e in found.labels if e.path not in paired]
+    jobs += [partial(_verify_series, one) for one in series]
     if not jobs:
         what = "there are no .nii or .nii.gz files and no DICOM series in this folder"
         report.note(DataError(what, where=folder, fix="give a folder with scans"))
     return [lambda: report, *jobs] if report.errors or report.warnings else jobs
+
+
+def _pairs(found: Survey, folder: Path) -> dict[Path, Path]:
+    """The label of each scan, where it is one file of numbers; what is unclear ingest names."""
+    scans = {entry.path: [entry] for entry in found.scans}
+    pairs, _, _ = pair(scans, found.labels, tuple(BONE_FILES), folder, lambda finding: None)
+    is_plain = {i: p.is_file() and ".seg." not in p.name for i, p in pairs.items()}
+    return {scan: label for scan, label in pairs.items() if is_plain[scan]}
 
 
 def _cohort_jobs(folder: Path) -> list[Job]:

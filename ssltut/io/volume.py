@@ -5,7 +5,7 @@ A reader raises what stops it; ``collecting`` hands it to a ``note``, which rais
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,8 @@ AIR_BELOW = -500  # HU
 EXPORT_HU = "look at the scan; export the original CT with its rescaling"
 NO_GEOMETRY = "export the scan again with its geometry, a tilted one straightened (dcm2niix does)"
 AGAIN = "download or export the file again"
-Note = Callable[[SsltutError | DataWarning], None]
+Finding = SsltutError | DataWarning
+Note = Callable[[Finding], None]
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,16 @@ def collecting(note: Note, where: object) -> Iterator[None]:
     except DataError as error:
         place = where if error.where is None else error.where
         note(DataError(error.found, where=place, fix=error.fix))
+
+
+def merged(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """One finding for all that say the same: it names the first place, and how many there are."""
+    same: dict[tuple, list[Finding]] = {}
+    for finding in findings:
+        same.setdefault((type(finding), finding.found, finding.fix), []).append(finding)
+    for first, *rest in same.values():
+        more = f" (in {len(rest) + 1} files, this is the first)" if rest else ""
+        yield type(first)(f"{first.found}{more}", where=first.where, fix=first.fix)
 
 
 def in_mm(lengths: tuple[float, ...]) -> str:

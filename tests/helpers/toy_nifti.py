@@ -151,7 +151,7 @@ BAD_LABELS = {
         r"140 label voxels are not whole numbers \(0\.94, 1\.88\)",
     ),
     "large": ({"values": LABEL.astype(np.int32) * 1_234_567}, r"1234567 \(70 voxels\)"),
-    "rescaled": ({"values": LABEL, "scl_slope": 1.00001}, "not whole"),
+    "rescaled": ({"values": LABEL, "scl_slope": 1.01}, "not whole"),
 }
 
 

@@ -18,7 +18,8 @@ from toy_dicom import (
 )
 
 from ssltut.errors import DataError, DataWarning
-from ssltut.io.dicom import Series, find_series, is_dicom, read_series
+from ssltut.io.dicom import read_series
+from ssltut.io.dicom_series import Series, find_series, is_dicom
 from ssltut.io.volume import Volume
 
 

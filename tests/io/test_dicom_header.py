@@ -9,8 +9,9 @@ from toy_dicom import BAD_TAGS, HU, SPACING, raw, write_series
 from toy_intake import command, draw_no_pictures
 
 from ssltut.errors import DataError, DataWarning
-from ssltut.io.dicom import find_series, read_series
+from ssltut.io.dicom import read_series
 from ssltut.io.dicom_header import read_header
+from ssltut.io.dicom_series import find_series
 
 
 def test_a_sound_header_is_typed_and_silent(tmp_path: Path) -> None:

@@ -152,8 +152,8 @@ def test_sound_geometry_is_silent(tmp_path: Path, make) -> None:
 
 
 def test_bomb_within_the_gzip_ratio_is_read(tmp_path: Path) -> None:
-    flat = save(tmp_path / "flat.nii.gz", np.zeros((100, 100, 100), np.int16))
-    with pytest.warns(DataWarning, match="all 1000000 voxels are 0"):
+    flat = save(tmp_path / "flat.nii.gz", np.full((100, 100, 100), -1000, np.int16))
+    with pytest.warns(DataWarning, match="all 1000000 voxels are -1000"):
         flat = read_case(flat)
     assert flat.image.shape == (100, 100, 100)
 
