@@ -51,6 +51,17 @@ def check_regular(path: Path) -> None:
         raise DataError(what, where=path, fix="give a file, or take it out of the folder")
 
 
+def user_file(text: str, parameter: str) -> Path:
+    """The file that a parameter of a notebook names, ~ expanded. DataError where there is none."""
+    path = Path(text).expanduser()
+    try:
+        check_regular(path)
+    except DataError as error:
+        fix = f"correct the parameter {parameter} at the top of the notebook"
+        raise DataError(error.found, where=path, fix=fix) from None
+    return path
+
+
 def digests_of(*paths: Path | None) -> list[str]:
     """Hashes of the content of the first, the first two ... of these files.
 

@@ -9,7 +9,15 @@ import pytest
 
 from ssltut import files
 from ssltut.errors import DataError
-from ssltut.files import cache_dir, check_regular, digest_of, digests_of, read_json, read_text
+from ssltut.files import (
+    cache_dir,
+    check_regular,
+    digest_of,
+    digests_of,
+    read_json,
+    read_text,
+    user_file,
+)
 
 
 def test_the_cache_is_where_the_variable_says(monkeypatch, tmp_path):
@@ -54,6 +62,15 @@ def test_a_file_and_a_link_to_one_are_regular(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "file")
     check_regular(tmp_path / "file")
     check_regular(tmp_path / "link")
+
+
+def test_the_file_of_a_parameter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    with pytest.raises(DataError, match="no such file Next: correct the parameter scan at the top"):
+        user_file("~/ct.nii.gz", "scan")
+    (tmp_path / "ct.nii.gz").touch()
+    assert user_file("~/ct.nii.gz", "scan") == tmp_path / "ct.nii.gz"
 
 
 def test_a_digest_is_that_of_the_content_and_of_what_is_not_there(tmp_path: Path) -> None:

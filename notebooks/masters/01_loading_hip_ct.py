@@ -40,6 +40,7 @@ from ssltut.data.case import spacing_of
 from ssltut.data.crop_hips import crop_hips
 from ssltut.data.labels import HIP
 from ssltut.exercises import check
+from ssltut.files import user_file
 from ssltut.io import public
 from ssltut.synthetic.anatomy import RANGES, Anatomy, Pathology, Scanner
 from ssltut.synthetic.hip import make_case
@@ -52,16 +53,17 @@ from ssltut.synthetic.hip import make_case
 # *zooms*, and nothing keeps the two the same.
 
 # %%
-P, hips, folder = profile_named(profile), {}, Path(scan).parent
+P, hips = profile_named(profile), {}
+file = user_file(scan, "scan") if scan else None
 size = 64 if profile == "smoke" else 96
-if not scan:
+if file is None:
     case = make_case(seed, size=size, pathology=Pathology())
-elif Path(scan).name == public.CT and (folder / public.SEGMENTATION).exists():
+elif file.name == public.CT and file.with_name(public.SEGMENTATION).exists():
     # The labels say where the femurs are.
-    hips = crop_hips(public.read_totalsegmentator_example(folder))
+    hips = crop_hips(public.read_totalsegmentator_example(file.parent))
     case = hips["right"]
 else:
-    case = read_case(Path(scan))
+    case = read_case(file)
 print(f"{case.id}: {' x '.join(map(str, case.image.shape))} voxels, "
       f"{case.image.min()} to {case.image.max()} HU")
 if not scan and (found := public.find_totalsegmentator_example()):

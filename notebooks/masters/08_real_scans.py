@@ -46,7 +46,7 @@ from ssltut.data.labels import HIP
 from ssltut.data.resample import resample
 from ssltut.data.split import Split
 from ssltut.exercises import check
-from ssltut.files import cache_dir
+from ssltut.files import cache_dir, user_file
 from ssltut.intake import ingest
 from ssltut.io import public
 from ssltut.io.nifti import write_image, write_label
@@ -69,7 +69,7 @@ mm = 8.0 if profile == "smoke" else 3.0 if trained else 5.0
 work, example = Path(mkdtemp()), public.find_totalsegmentator_example()
 folder = work / "from the hospital" / "Doe, Jane"
 folder.mkdir(parents=True)
-source = Path(scan) if scan else example / public.CT if example else None
+source = user_file(scan, "scan") if scan else example / public.CT if example else None
 if source is None:
     stand_in = make_pelvis(seed + 1002, spacing=mm, pathology=Pathology(implant=True))
     write_image(stand_in, folder / "ct.nii.gz")
