@@ -14,11 +14,11 @@ from ssltut.errors import DataError, DataWarning
 from ssltut.io.dicom import read_series
 from ssltut.io.dicom_series import Series, find_series
 from ssltut.io.entries import Entry, entry_of, half_of, patient_of, survey
-from ssltut.io.formats import check_is_scan, read_volume
+from ssltut.io.formats import read_scan
 from ssltut.io.nifti import scan_id
 from ssltut.io.pairing import pair, two_labels
 from ssltut.io.structures import read_label, referenced_series
-from ssltut.io.volume import Note, Volume, collecting, merged
+from ssltut.io.volume import Note, Volume, merged
 
 CHANNEL = re.compile(r"_(0000|data|image|img|ct)$", re.IGNORECASE)  # a pattern's {name} lacks it
 
@@ -64,10 +64,8 @@ class FoundScan:
             volume = read_series(self.series, note)
         else:
             spacing, fill = options.assume_spacing, options.fill
-            volume = read_volume(self.where, note, assume_spacing=spacing, fill=fill)
-            if volume is not None:
-                with collecting(note, self.where):
-                    check_is_scan(volume, options.modality)
+            sizes = {"assume_spacing": spacing, "fill": fill}
+            volume = read_scan(self.where, note, options.modality, **sizes)
         if volume is None or options.modality == "CT":
             return volume
         return replace(volume, values=volume.values.astype(np.float32, copy=False))

@@ -115,7 +115,7 @@ def survey(
 
 
 def files_below(folder: Path, note: Note) -> list[Path]:
-    """Regular files in the order of their names, hidden ones left out, links followed."""
+    """The files in the order of their names, hidden ones left out, links followed."""
     if not folder.is_dir():
         return [folder]
     files, seen = [], set()
@@ -134,7 +134,8 @@ def files_below(folder: Path, note: Note) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(place, name) for name in names if not name.startswith(".")):
             with collecting(note, path):
-                check_regular(path)
+                if not has_voxels(path):  # these are refused when they are read
+                    check_regular(path)
                 files.append(path)
     return sorted(files)
 

@@ -51,12 +51,13 @@ def read_volume(
 
 
 def read_scan(path: Path, note: Note, modality: str = "CT", **options: Any) -> Volume | None:
-    """The volume of a scan, as ``read_volume``, which must not look like a label."""
+    """The volume of a scan, as ``read_volume``; None and an error for what looks like a label."""
     volume = read_volume(path, note, **options)
-    if volume is not None:
-        with collecting(note, path):
+    with collecting(note, path):
+        if volume is not None:
             check_is_scan(volume, modality)
-    return volume
+        return volume
+    return None
 
 
 def check_is_scan(volume: Volume, modality: str) -> None:

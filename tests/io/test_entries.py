@@ -110,12 +110,12 @@ def test_links_are_followed_and_what_is_no_file_is_named(tmp_path: Path) -> None
     touch(tmp_path, "archive/p0/ct.nii.gz", "study/own.nii.gz")
     (tmp_path / "study" / "p0").symlink_to(tmp_path / "archive" / "p0", target_is_directory=True)
     (tmp_path / "study" / "p0" / "again").symlink_to(tmp_path / "study", target_is_directory=True)
-    (tmp_path / "study" / "gone.nii.gz").symlink_to(tmp_path / "nowhere")
-    os.mkfifo(tmp_path / "study" / "pipe.nii.gz")
+    (tmp_path / "study" / "gone.dcm").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "study" / "pipe")
     scans, _, findings = sorted_out(tmp_path / "study")
     assert scans == ["own.nii.gz", "p0/ct.nii.gz"]
     named = [Path(finding.where).name for finding in findings]
-    assert sorted(named[:2]) == ["gone.nii.gz", "pipe.nii.gz"]
+    assert sorted(named[:2]) == ["gone.dcm", "pipe"]
     assert named[2] == "again"
     assert "a link to nothing" in "".join(map(str, findings[:2]))
     assert "a FIFO" in "".join(map(str, findings[:2]))
