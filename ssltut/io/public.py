@@ -5,12 +5,14 @@ Where none is known the first download records its own in checksums.json for lat
 """
 
 import json
+import lzma
 import os
 import shutil
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,11 +25,26 @@ from ssltut.data.labels import LABEL_MAPS
 from ssltut.errors import ConfigError, DataError
 from ssltut.files import cache_dir, read_json, write_atomically
 from ssltut.io.nifti import read_case
+from ssltut.options import check_content
 
 EXAMPLE = "totalsegmentator_example"
 CT, SEGMENTATION = "example_ct.nii.gz", "example_seg_fast_force_split.nii.gz"
 RETRIES = 1  # a big file with a wrong checksum should not be downloaded many times
 TIMEOUT_S = 30
+MAX_MEMBERS, MAX_RATIO = 200_000, 50  # of an archive; scans are packed already, and shrink little
+MIN_LIMIT = 100_000_000  # bytes that even a small archive may unpack to
+DAMAGED = (  # what archives that are cut, changed, encrypted or of unknown methods raise
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    IndexError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -123,6 +140,7 @@ def _fetch_file(name: str, file: PublicFile, folder: Path, mirror: Path | None) 
     pooch.get_logger().setLevel("WARNING")
     record, target = folder / "checksums.json", folder / file.path
     recorded = read_json(record) if record.is_file() else {}
+    check_content(recorded, dict.fromkeys(recorded, str), record)
     checksum = file.checksum or recorded.get(file.path)
     part = target.with_name(f".{target.name}.part")
     get = partial(_copy, mirror, name, file) if mirror else partial(_download, part)
@@ -182,17 +200,18 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as packed:
-                _check_inside(archive, part, packed.namelist())
+                members = ((member.filename, member.file_size) for member in packed.infolist())
+                _check_members(archive, part, members)
                 packed.extractall(part)
         else:
             with tarfile.open(archive) as packed:
-                _check_inside(archive, part, packed.getnames())
+                _check_members(archive, part, ((member.name, member.size) for member in packed))
                 packed.extractall(part, filter="data")
                 # tarfile stops at the last member: gzip's checksum, and a cut, come after it
                 while packed.fileobj.read(1 << 20):
                     pass
         os.replace(part, folder)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+    except DAMAGED as error:
         what = f"the archive cannot be unpacked ({type(error).__name__}: {str(error)[:120]})"
         fix = "make room, or delete the archive and fetch it again"
         raise DataError(what, where=archive, fix=fix) from None
@@ -200,12 +219,30 @@ def _unpack(archive: Path, folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _check_inside(archive: Path, folder: Path, names: list[str]) -> None:
+def _check_members(archive: Path, folder: Path, members: Iterable[tuple[str, int]]) -> None:
+    """DataError for members (name, bytes) that are too large, too many, doubled or outside."""
+    fix, names, total = "do not use this archive", set(), 0
+    limit = max(MAX_RATIO * archive.stat().st_size, MIN_LIMIT)
+    for name, size in members:
+        if name in names or not name:
+            raise DataError(
+                f"two members are called {name!r}, or one has no name", where=archive, fix=fix
+            )
+        names.add(name)
+        total += size
+        if total > limit or len(names) > MAX_MEMBERS:
+            what = f"{len(names)} members of {total:,} bytes are too many for an archive of"
+            what += f" {archive.stat().st_size:,} bytes"
+            raise DataError(what, where=archive, fix=fix)
+    free = shutil.disk_usage(archive.parent).free
+    if total > free:
+        what = f"its members need {total:,} bytes, and {free:,} are free"
+        raise DataError(what, where=archive, fix="make room")
     root = folder.resolve()
-    outside = [name for name in names if not (root / name).resolve().is_relative_to(root)]
+    outside = sorted(name for name in names if not (root / name).resolve().is_relative_to(root))
     if outside:
         what = f"{len(outside)} members would land outside the folder, the first is {outside[0]!r}"
-        raise DataError(what, where=archive, fix="do not use this archive")
+        raise DataError(what, where=archive, fix=fix)
 
 
 def find_totalsegmentator_example() -> Path | None:

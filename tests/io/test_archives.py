@@ -2,13 +2,16 @@
 
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from toy_public import BYTES, packed, register_archive
 
 from ssltut.errors import DataError
+from ssltut.io import public
 from ssltut.io.public import EXAMPLE, fetch_set
 
 
@@ -56,4 +59,95 @@ def test_a_link_out_of_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         archive.addfile(info)
     register_archive(monkeypatch, "tar.gz", out.getvalue())
     with pytest.raises(DataError, match="LinkOutsideDestination"):
+        fetch_set(EXAMPLE, tmp_path)
+
+
+def zipped(change: Callable[[bytes], bytes] = bytes, name: str = "ct") -> bytes:
+    return change(packed("zip", {name: BYTES}))
+
+
+def patched(at: dict[int, int]) -> Callable[[bytes], bytes]:
+    """A zip with two-byte numbers changed, by their place in the local and the central header."""
+
+    def change(content: bytes) -> bytes:
+        block = bytearray(content)
+        for offset, value in at.items():
+            for mark, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
+                place = content.index(mark) + offset + shift
+                block[place : place + 2] = value.to_bytes(2, "little")
+        return bytes(block)
+
+    return change
+
+
+def tarred(names: list[str], size: int = 0, mode: str = "w:gz") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = size
+            archive.addfile(info, io.BytesIO(bytes(size)))
+    return out.getvalue()
+
+
+BAD = {
+    "encrypted": ("zip", zipped(patched({6: 1})), "RuntimeError: .*encrypted"),
+    "unknown method": ("zip", zipped(patched({8: 99})), "NotImplementedError"),
+    "no name": ("tar.gz", tarred([""]), "or one has no name"),
+    "two of one name": ("tar.gz", tarred(["a", "a"]), "two members are called 'a'"),
+    "a bomb": ("tar.gz", tarred(["a"], 30_000_000), "1 members of 30,000,000 bytes are too many"),
+    "a bomb in zip": ("zip", zipped(name="b"), "1 members of .* are too many"),
+    "many members": ("tar.gz", tarred([f"{i}" for i in range(30)]), "21 members of 0 bytes"),
+    "damaged xz": ("tar.gz", tarred(["a"], 9999, "w:xz")[:-20] + bytes(20), "cannot be unpacked"),
+    "changed xz": (
+        "tar.gz",
+        tarred(["a"], 9999, "w:xz")[:60] + b"\xff" * 40,
+        "cannot be unpacked",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_an_archive_that_cannot_be_is_one_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    kind, content, words = BAD[name]
+    monkeypatch.setattr(public, "MAX_MEMBERS", 20)
+    monkeypatch.setattr(public, "MIN_LIMIT", 100 if name == "a bomb in zip" else 1_000_000)
+    monkeypatch.setattr(public, "MAX_RATIO", 0.5 if name == "a bomb in zip" else 50)
+    register_archive(monkeypatch, kind, content)
+    with pytest.raises(DataError, match=words) as caught:
+        fetch_set(EXAMPLE, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == [f"data.{kind}"]
+
+
+def test_an_archive_at_the_limits_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public, "MAX_MEMBERS", 20)
+    monkeypatch.setattr(public, "MIN_LIMIT", 20 * 5000)
+    register_archive(monkeypatch, "tar.gz", tarred([f"{i}" for i in range(20)], 5000))
+    fetch_set(EXAMPLE, tmp_path)
+    assert len(list((tmp_path / "data").iterdir())) == 20
+
+
+def test_an_archive_without_room_is_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nearly_full(path: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=4000)
+
+    register_archive(monkeypatch, "tar.gz", tarred(["a"], 5000))
+    monkeypatch.setattr(public.shutil, "disk_usage", nearly_full)
+    with pytest.raises(DataError, match="its members need 5,000 bytes, and 4,000 are free"):
+        fetch_set(EXAMPLE, tmp_path)
+
+
+def test_recorded_checksums_of_another_kind_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_archive(monkeypatch, "zip", zipped())
+    (tmp_path / "checksums.json").write_text('{"data.zip": 5}')
+    with pytest.raises(DataError, match=r"checksums.json: data.zip is 5 Next: give text"):
         fetch_set(EXAMPLE, tmp_path)
