@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: the first one called makes .venv, and it is made again only when its recipe changes.
 .DEFAULT_GOAL := help
-.PHONY: help check test test-isa mutation tour test-browser site print demo lab notebooks clean
+.PHONY: help check test test-isa campaign mutation tour test-browser site print demo lab notebooks clean
 
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 # Each candidate is run, not only looked up: version managers leave names on the path that start nothing.
@@ -13,8 +13,8 @@ STAMP := .venv/ssltut.stamp
 # Processes that share the tests: one a core, at most four (each keeps torch and a kernel in memory).
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
 SPREAD = $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS))
-# With COVERAGE=1 the tests count the lines of ssltut/ that they run: see pyproject.toml.
-COVER = $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+# With COVERAGE=1 the tests count the lines and branches of ssltut/ that they run: see pyproject.toml.
+COVER = $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-report=json:build/coverage.json)
 # Tests that train little and start no kernel: what 'check' runs beside the linters.
 FAST := tests/project/test_architecture.py tests/project/test_environment.py tests/data tests/io \
   tests/nets tests/test_files.py tests/test_metrics.py tests/evaluation/test_draws.py \
@@ -38,6 +38,7 @@ check: $(STAMP)  ## format, lint, types, architecture and fast tests: about a mi
 
 test: $(STAMP)  ## run all tests, the notebooks among them, on all cores
 	@$(BIN)/python -m pytest $(SPREAD) $(COVER) $(ARGS)
+	@$(if $(COVERAGE),$(BIN)/python tests/helpers/floors.py)
 
 test-isa: $(STAMP)  ## tests as simpler processors compute, with one thread and with two
 	@for isa in "default SSE41" "avx2 AVX2"; do for threads in 1 2; do set -- $$isa; \
@@ -45,6 +46,10 @@ test-isa: $(STAMP)  ## tests as simpler processors compute, with one thread and 
 	  ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 OMP_NUM_THREADS=$$threads \
 	    $(BIN)/python -m pytest -q $(SPREAD) $(FAST) tests/methods tests/training $(ARGS) || exit 1; \
 	done; done
+
+campaign: $(STAMP)  ## break files, archives and commands at length; 200 examples of each property: an hour
+	@SSLTUT_EXAMPLES=200 $(BIN)/python -m pytest -q tests/properties
+	@$(BIN)/python tests/campaigns --write $(ARGS)
 
 mutation: $(STAMP)  ## make single faults in the methods and see whether the tests notice: an hour
 	@$(BIN)/python tests/mutation $(ARGS)

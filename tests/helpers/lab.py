@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from PIL import Image
 from printing import chromium
 
@@ -166,6 +167,26 @@ def browser() -> Iterator["Browser"]:
             yield opened
         finally:
             opened.close()
+
+
+def wanting() -> str | None:
+    """Why there can be no browser test here; None when there can."""
+    if (program := chromium()) is None:
+        return "no Chromium found (install Debian's chromium, or set SSLTUT_CHROMIUM to a browser)"
+    try:
+        import playwright.sync_api  # noqa: F401
+    except ImportError:
+        return f"{program} is here, playwright is not: pip install -e .[browser]"
+    return None
+
+
+@contextmanager
+def browser_or_skip() -> Iterator["Browser"]:
+    """The browser for a test; without one it skips, or fails where SSLTUT_BROWSER=required."""
+    if why := wanting():
+        (pytest.fail if os.environ.get("SSLTUT_BROWSER") == "required" else pytest.skip)(why)
+    with browser() as opened:
+        yield opened
 
 
 @dataclass

@@ -36,23 +36,10 @@ pytestmark = pytest.mark.timeout(4 * lab.PATIENCE_S)
 KNOWN = "https://cdn.jsdelivr.net/npm/vue@2.6.10/dist/vue.min.js"
 
 
-def wanting() -> str | None:
-    """Why there can be no browser test here; None when there can."""
-    if (program := lab.chromium()) is None:
-        return "no Chromium found (install Debian's chromium, or set SSLTUT_CHROMIUM to a browser)"
-    try:
-        import playwright.sync_api  # noqa: F401
-    except ImportError:
-        return f"{program} is here, playwright is not: pip install -e .[browser]"
-    return None
-
-
 @pytest.fixture(scope="module")
 def window() -> Iterator["Browser"]:
     """The browser; skips where there is none."""
-    if why := wanting():
-        (pytest.fail if os.environ.get("SSLTUT_BROWSER") == "required" else pytest.skip)(why)
-    with lab.browser() as opened:
+    with lab.browser_or_skip() as opened:
         yield opened
 
 
@@ -117,7 +104,7 @@ def test_the_guards_see_a_request_that_leaves_and_an_error(
 def test_without_a_browser_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSLTUT_CHROMIUM", "/nowhere/chromium")
     assert lab.chromium() is None
-    assert "SSLTUT_CHROMIUM" in wanting()
+    assert "SSLTUT_CHROMIUM" in lab.wanting()
     monkeypatch.delenv("SSLTUT_CHROMIUM")
     monkeypatch.setenv("PATH", "")
     assert lab.chromium() is None
