@@ -47,6 +47,7 @@ FIRST = (
     "explore_matches",
     "correspondences",
 )  # on the start page
+PROMISES = "../RELIABILITY.md"  # a page of the project that belongs to the site
 FIGURES = {  # where pictures of the results lie in the project, and on the site
     "../results/figures/": "figures/",
     "../results/archive/figures/": "figures/archive/",
@@ -149,10 +150,13 @@ def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> 
         shutil.copytree(HERE / here, source / there)
     if NOTEBOOK_FIGURES.is_dir():
         shutil.copytree(NOTEBOOK_FIGURES, source / "figures", dirs_exist_ok=True)
+    if f"]({PROMISES})" in (docs / "index.md").read_text(encoding="utf-8"):
+        shutil.copy(HERE / PROMISES, source / "reliability.md")
     for page in source.glob("*.md"):  # these links are right where the pages lie in the project
         text = page.read_text(encoding="utf-8")
         for here, there in FIGURES.items():
             text = text.replace(here, there)
+        text = text.replace(f"]({PROMISES})", "](reliability.md)")
         text = re.sub(r'^<a id="[\w-]+"></a>\n', "", text, flags=re.MULTILINE)  # for JupyterLab
         page.write_text(text, encoding="utf-8")
     chosen = write_notebooks(source, runs, profile)
