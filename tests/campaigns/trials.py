@@ -124,7 +124,8 @@ def _trials(
             if problem and keep:
                 target = keep / f"{campaign.name.replace(' ', '-')}-{number}"
                 shutil.rmtree(target, ignore_errors=True)
-                shutil.copytree(name, target, symlinks=True)
+                with contextlib.suppress(shutil.Error):  # a FIFO cannot be copied
+                    shutil.copytree(name, target, symlinks=True)
         os.write(writing, json.dumps([number, problem]).encode() + b"\n")
         if problem:
             return
@@ -155,7 +156,7 @@ def guarded(call: Call) -> str:
     try:
         problem = _ended(call, err)
     except TooLong:
-        problem = f"not done after {WALL_S:.0f} s, {_cpu() - cpu:.1f} s of CPU: {_where()}"
+        problem = f"not done after {_cpu() - cpu:.1f} s of CPU, or {WALL_S:.0f} s: {_where()}"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.setitimer(signal.ITIMER_PROF, 0)
