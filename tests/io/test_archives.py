@@ -113,8 +113,8 @@ def test_an_archive_that_cannot_be_is_one_error_and_leaves_nothing(
 ) -> None:
     kind, content, words = BAD[name]
     monkeypatch.setattr(public, "MAX_MEMBERS", 20)
-    monkeypatch.setattr(public, "MIN_LIMIT", 100 if name == "a bomb in zip" else 1_000_000)
-    monkeypatch.setattr(public, "MAX_RATIO", 0.5 if name == "a bomb in zip" else 50)
+    monkeypatch.setattr(public, "MIN_LIMIT", 9 if name == "a bomb in zip" else 1_000_000)
+    monkeypatch.setattr(public, "MAX_RATIO", 0.1 if name == "a bomb in zip" else 50)
     register_archive(monkeypatch, kind, content)
     with pytest.raises(DataError, match=words) as caught:
         fetch_set(EXAMPLE, tmp_path)
