@@ -4,33 +4,21 @@
 MONAI and the viewers are imported when it is first asked for.
 """
 
-from importlib import import_module
-from typing import Any
+from lazy_loader import attach
 
 __version__ = "0.1.0"
 
-HOMES = {
-    "Case": "data.case",
-    "Cohort": "data.cohort",
-    "METHODS": "methods.registry",
-    "cached_run": "training.loop",
-    "compare": "evaluation.compare",
-    "load_run": "training.run",
-    "make_method": "methods.registry",
-    "profile_named": "training.config",
-    "read_case": "io.nifti",
-    "read_cohort": "io.cohort_folder",
-    "synthetic_cohort": "synthetic.cohorts",
-    "train": "training.loop",
+NAMES = {
+    "data.case": ["Case"],
+    "data.cohort": ["Cohort"],
+    "evaluation.compare": ["compare"],
+    "io.cohort_folder": ["read_cohort"],
+    "io.nifti": ["read_case"],
+    "methods.registry": ["METHODS", "make_method"],
+    "synthetic.cohorts": ["synthetic_cohort"],
+    "training.config": ["profile_named"],
+    "training.loop": ["cached_run", "train"],
+    "training.run": ["load_run"],
 }
-__all__ = [*HOMES, "__version__"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in HOMES:
-        raise AttributeError(f"ssltut has no {name!r}")
-    return getattr(import_module(f"ssltut.{HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = attach(__name__, submod_attrs=NAMES)
+__all__ += ["__version__"]

@@ -28,7 +28,7 @@ from ssltut.show.live.widgets import (
 )
 from ssltut.show.static import matches
 from ssltut.show.static.matches import PUBLISHED, EmbeddedScan, Match, MatchFinder, Question
-from ssltut.show.static.pictures import Picture, described, picture
+from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, matches_figure
 from ssltut.show.static.slices import PLANES, Scene
 from ssltut.text import markup
@@ -59,7 +59,7 @@ def explore_matches(
     references  of each class in each of five redraws
     Raises ConfigError for a voxel outside the scan, and as ``EmbeddedScan`` and ``MatchFinder`` do.
     """
-    alt, new, at = described(alt), EmbeddedScan(**target), tuple(map(int, at))
+    new, at = EmbeddedScan(**target), tuple(map(int, at))
     if len(at) != 3 or not all(0 <= v < n for v, n in zip(at, new.image.shape, strict=True)):
         fix = "give three indices inside it"
         raise ConfigError(f"voxel {at} is not in a scan of shape {new.image.shape}", fix=fix)

@@ -8,7 +8,7 @@ import ipywidgets
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.live.widgets import LiveView, classed
-from ssltut.show.static.pictures import Picture, described
+from ssltut.show.static.pictures import Picture
 
 
 def interact(
@@ -26,7 +26,7 @@ def interact(
         fix = f"it has {', '.join(starts) or 'none'}"
         problem = f"no argument {', '.join(unknown)} with a default"
         raise ConfigError(problem, where=draw.__name__, fix=fix)
-    still = Picture(draw(**starts).png, described(alt))
+    still = Picture(draw(**starts).png, alt)
     if frontend() == "static":
         return still
     wide = {"style": {"description_width": "9em"}, "layout": {"width": "26em"}}

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.static import scene3d
-from ssltut.show.static.pictures import Illustrated, Picture, described, picture
+from ssltut.show.static.pictures import Illustrated, Picture, picture
 from ssltut.text import markup
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def correspondences(
     Returns a plotly FigureWidget that carries its picture, a page with its own script in Colab, or,
     in the static frontend, the picture alone. Raises ConfigError when the points do not pair up.
     """
-    alt, agree = described(alt), np.asarray(agree, bool)
     a, b = np.asarray(points_a, float).reshape(-1, 3), np.asarray(points_b, float).reshape(-1, 3)
+    agree = np.asarray(agree, bool)
     if not len(a) == len(b) == len(agree):
         problem = f"{len(a)} points, {len(b)} matches and {len(agree)} marks of agreement"
         raise ConfigError(problem, where="correspondences", fix="give one of each")

@@ -18,7 +18,7 @@ from ssltut.show.live.widgets import (
     classed,
     int_slider,
 )
-from ssltut.show.static.pictures import Picture, described, picture
+from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.scene3d import AnsweredSurface, answered_surface, matches_figure
 from ssltut.show.static.slices import Spacing, check_shapes
 from ssltut.text import markup
@@ -45,7 +45,6 @@ def explore_surface(
     In JupyterLab a click, or the slider (arrow keys), asks for truth, teacher and heat; elsewhere
     there is the picture alone. Raises ConfigError when the grids differ, and as ``surface`` does.
     """
-    alt = described(alt)
     check_shapes(label, {"answer": answer, "heat": heat})
     scene = answered_surface(label, answer, class_id, spacing, table)
     still = picture(matches_figure(scene.drawn, title), alt)

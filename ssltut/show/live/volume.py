@@ -14,7 +14,6 @@ from threading import Thread
 from types import ModuleType
 from typing import Any
 
-import ipywidgets
 import numpy as np
 from matplotlib.colors import to_hex
 from numpy.typing import ArrayLike
@@ -24,7 +23,6 @@ from ssltut.errors import ConfigError
 from ssltut.files import cache_dir
 from ssltut.show.frontends import chosen_by, frontend
 from ssltut.show.live.scene3d import layout, mesh_trace, plotly_widget
-from ssltut.show.live.widgets import beside
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.scene3d import POINT, VolumeScene, volume_figure
 from ssltut.show.static.slices import check_shapes
@@ -193,8 +191,12 @@ def open_itkwidgets(scene: VolumeScene) -> None:
         itk_view()(**layers)
 
 
-def with_front(viewer: ipywidgets.DOMWidget, scene: VolumeScene) -> ipywidgets.HBox:
+def with_front(viewer: Any, scene: VolumeScene) -> Any:
     """A viewer, and beside it the scan from the front, which a viewer of surfaces cannot show."""
+    import ipywidgets
+
+    from ssltut.show.live.widgets import beside
+
     front = picture(
         volume_figure(replace(scene, label=None), None), f"{scene.shows}, from the front"
     )
@@ -249,8 +251,4 @@ def open_plotly(scene: VolumeScene) -> None:
     display(with_front(plotly_widget(traces, layout(None) | SIZE), scene))
 
 
-OPENERS: dict[str, Callable[[VolumeScene], None]] = {
-    "itkwidgets": open_itkwidgets,
-    "k3d": open_k3d,
-    "plotly": open_plotly,
-}
+OPENERS = {"itkwidgets": open_itkwidgets, "k3d": open_k3d, "plotly": open_plotly}

@@ -1,7 +1,6 @@
 """Curves over training steps or any other x; they differ in dashes and markers too."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,8 +52,8 @@ def draw_panels(axes: Sequence[Axes], history: pd.DataFrame, groups: Groups) -> 
             window = len(y) // 25
             if window > 1 and not ending:
                 near = y.rolling(window, min_periods=1, center=True)
-                pale: dict[str, Any] = {"color": line_style(k)["color"], "alpha": 0.2, "lw": 0}
-                ax.fill_between(x, near.min(), near.max(), **pale)
+                colour = line_style(k)["color"]
+                ax.fill_between(x, near.min(), near.max(), color=colour, alpha=0.2, lw=0)
                 y = near.mean()
             add_line(ax, k, x, y.to_numpy(), name.removesuffix(ending))
         heading = TITLES.get(title, title)
@@ -127,6 +126,5 @@ def risk_coverage(
 ) -> Picture:
     """Error rate (N,) or {name: (N,)} against the share of voxels kept (N,), most certain first."""
     risks = risk if isinstance(risk, Mapping) else {"risk": risk}
-    axes: dict[str, Any] = {"xlabel": "coverage: share of voxels kept, most certain first"}
-    axes["ylabel"] = "error rate among them"
-    return lines(coverage, risks, **axes, alt=alt, title=title)
+    xlabel, ylabel = "coverage: share of voxels kept, most certain first", "error rate among them"
+    return lines(coverage, risks, xlabel=xlabel, ylabel=ylabel, alt=alt, title=title)

@@ -128,7 +128,7 @@ def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
 
     256 colours keep a notebook small; ``quick`` leaves them, for pictures that will be replaced.
     """
-    alt, out, still = described(alt), io.BytesIO(), rendered(fig)
+    out, still = io.BytesIO(), rendered(fig)
     if quick:
         still.save(out, "png", compress_level=1)
     else:

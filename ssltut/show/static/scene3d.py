@@ -22,10 +22,8 @@ DIFFERS = {"color": "#D55E00", "width": 7, "ls": (0, (4, 2)), "marker": "s", "sy
 POINT: dict[str, Any] = {"ls": "", "marker": "o", "ms": 6, "color": "#F0E442", "mec": "black"}
 MATCHES: tuple[dict[str, Any], ...] = (AGREES, DIFFERS)
 
-
 Array = np.ndarray
 Pair = tuple[str, str]
-Captions = Sequence[tuple[str, np.ndarray]]  # texts and their positions (3,)
 Box = tuple[float, float, float, float]
 WHOLE = (0, 0.07, 1, 0.83)
 
@@ -47,7 +45,7 @@ class MatchScene(NamedTuple):
 
     meshes: list[Mesh]
     matches: list[tuple[str, np.ndarray]]
-    captions: Captions
+    captions: Sequence[tuple[str, np.ndarray]]  # texts and their positions (3,)
 
 
 class AnsweredSurface(NamedTuple):
