@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,51 +104,45 @@ def either(text: str, rng: random.Random) -> bytes:
     return changed_text(text, rng)
 
 
-def prepared(folder: Path) -> Make:
-    """What makes one changed text file, from a cohort, a run and a comparison in ``folder``."""
-    cohort, run, compared = folder / "cohort", folder / "run", folder / "compared"
-    write_cohort(toy_cohort(), cohort)
-    compare = ["compare", str(cohort), *COMPARE, "--out"]
-    for command in (["train", str(cohort), *METHOD, "--out", str(run)], [*compare, str(compared)]):
-        code, _, err = ssltut(*command, *QUICK)
-        assert code == 0, err
-    scan = next((cohort / "images").iterdir())
+@dataclass
+class TextFiles:
+    """What there is to change: a cohort, a run on it, and a comparison."""
 
-    def of_cohort(name: str) -> Make:
-        def make(made: Path, rng: random.Random) -> tuple[str, list[Call]]:
-            shutil.copytree(cohort, made / "cohort")
-            file = made / "cohort" / name
-            file.write_bytes(either(file.read_text(), rng))
-            out, calls = made.parent / "out", [["verify", made / "cohort"]]
-            calls.append(["evaluate", run, made / "cohort"])
-            if rng.random() < 0.2:
-                calls.append(["train", made / "cohort", *METHOD, "--out", out, *QUICK])
-            return name, calls
+    cohort: Path
+    run: Path
+    compared: Path
 
-        return make
+    def make(self, made: Path, rng: random.Random) -> tuple[str, list[Call]]:
+        """One changed text file; the rarer kinds take longer."""
+        kinds: list[Make] = [self.split, self.cases, self.of_run, mapping, self.rows, checksums]
+        (kind,) = rng.choices(kinds, [3, 2, 3, 3, 1, 1])
+        return kind(made, rng)
 
-    def of_run(made: Path, rng: random.Random) -> tuple[str, list[Call]]:
-        shutil.copytree(run, made / "run")
+    def split(self, made: Path, rng: random.Random) -> tuple[str, list[Call]]:
+        return self.of_cohort("split.json", made, rng)
+
+    def cases(self, made: Path, rng: random.Random) -> tuple[str, list[Call]]:
+        return self.of_cohort("cases.json", made, rng)
+
+    def of_cohort(self, name: str, made: Path, rng: random.Random) -> tuple[str, list[Call]]:
+        shutil.copytree(self.cohort, made / "cohort")
+        file = made / "cohort" / name
+        file.write_bytes(either(file.read_text(), rng))
+        calls: list[Call] = [["verify", made / "cohort"], ["evaluate", self.run, made / "cohort"]]
+        if rng.random() < 0.2:
+            out = made.parent / "out"
+            calls.append(["train", made / "cohort", *METHOD, "--out", out, *QUICK])
+        return name, calls
+
+    def of_run(self, made: Path, rng: random.Random) -> tuple[str, list[Call]]:
+        shutil.copytree(self.run, made / "run")
         file = made / "run" / "run.json"
         file.write_bytes(either(file.read_text(), rng))
+        scan = next((self.cohort / "images").iterdir())
         return "run.json", [["predict", made / "run", scan, "--out", made.parent / "out"]]
 
-    def of_mapping(made: Path, rng: random.Random) -> tuple[str, list[Call]]:
-        (made / "images").mkdir()
-        (made / "labels").mkdir()
-        save(made / "images" / "a.nii.gz", HU)
-        save(made / "labels" / "a.nii.gz", LABEL)
-        data, kind = changed_text(MAPPING, rng), rng.randrange(3)
-        if kind == 0:
-            data = rng.choice(YAML).encode()
-        elif kind == 1:
-            data = _changed_mapping(rng).encode()
-        (made / "map.yaml").write_bytes(data)
-        words = ["ingest", made, "--labels", made / "map.yaml", "--out", made.parent / "out"]
-        return "label mapping", [words]
-
-    def of_rows(made: Path, rng: random.Random) -> tuple[str, list[Call]]:
-        shutil.copytree(compared, made / "compared")
+    def rows(self, made: Path, rng: random.Random) -> tuple[str, list[Call]]:
+        shutil.copytree(self.compared, made / "compared")
         file = rng.choice(sorted((made / "compared" / "rows").glob("*.csv")))
         text = file.read_text()
         if rng.random() < 0.5:
@@ -156,17 +151,33 @@ def prepared(folder: Path) -> Make:
             file.write_text(",".join(cells), encoding="utf-8")
         else:
             file.write_bytes(changed_text(text, rng))
-        return "rows", [[*compare, made / "compared", *QUICK]]
+        return "rows", [["compare", self.cohort, *COMPARE, "--out", made / "compared", *QUICK]]
 
-    kinds: list[Make] = [of_cohort("split.json"), of_cohort("cases.json"), of_run, of_mapping]
-    weights = [3, 2, 3, 3, 1]
-    kinds += [of_rows]
 
-    def make(made: Path, rng: random.Random) -> tuple[str, list[Call]]:
-        (kind,) = rng.choices([*kinds, checksums], [*weights, 1])
-        return kind(made, rng)
+def prepared(folder: Path) -> Make:
+    """What makes one changed text file, from a cohort, a run and a comparison in ``folder``."""
+    files = TextFiles(folder / "cohort", folder / "run", folder / "compared")
+    write_cohort(toy_cohort(), files.cohort)
+    train = ["train", files.cohort, *METHOD, "--out", files.run]
+    for words in (train, ["compare", files.cohort, *COMPARE, "--out", files.compared]):
+        code, _, err = ssltut(*words, *QUICK)
+        assert code == 0, err
+    return files.make
 
-    return make
+
+def mapping(made: Path, rng: random.Random) -> tuple[str, list[Call]]:
+    """The YAML that says what the values of a label mean."""
+    for part, values in (("images", HU), ("labels", LABEL)):
+        (made / part).mkdir()
+        save(made / part / "a.nii.gz", values)
+    data, kind = changed_text(MAPPING, rng), rng.randrange(3)
+    if kind == 0:
+        data = rng.choice(YAML).encode()
+    elif kind == 1:
+        data = _changed_mapping(rng).encode()
+    (made / "map.yaml").write_bytes(data)
+    words = ["ingest", made, "--labels", made / "map.yaml", "--out", made.parent / "out"]
+    return "label mapping", [words]
 
 
 def _changed_mapping(rng: random.Random) -> str:

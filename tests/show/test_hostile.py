@@ -43,6 +43,7 @@ def widgets_in(view: ipywidgets.Widget) -> list[ipywidgets.Widget]:
     return [view, *(inner for child in below for inner in widgets_in(child))]
 
 
+@pytest.mark.filterwarnings("error:Glyph")
 @pytest.mark.parametrize("name", hostile.VIEWS)
 def test_every_picture_is_drawn_and_its_html_is_ours(name: str) -> None:
     shown = hostile.VIEWS[name]()

@@ -11,11 +11,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
-from ssltut.text import markup
+from ssltut.text import markup, plain
 
 # Read from the back row and on a dark page: large type, thick lines, a white ground of its own.
 STYLE: dict[Any, Any] = {
@@ -116,6 +117,8 @@ class Picture:
 def rendered(fig: Figure) -> Image.Image:
     """A figure as a PIL image, closed. Drawn on its canvas: ``savefig`` would draw it twice."""
     fig.dpi = STYLE["figure.dpi"]
+    for text in fig.findobj(Text):
+        text.set_text("\n".join(map(plain, text.get_text().split("\n"))))
     with matplotlib.rc_context(STYLE):
         canvas = FigureCanvasAgg(fig)
         canvas.draw()
