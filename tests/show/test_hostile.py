@@ -43,7 +43,6 @@ def widgets_in(view: ipywidgets.Widget) -> list[ipywidgets.Widget]:
     return [view, *(inner for child in below for inner in widgets_in(child))]
 
 
-@pytest.mark.filterwarnings("error:Glyph")
 @pytest.mark.parametrize("name", hostile.VIEWS)
 def test_every_picture_is_drawn_and_its_html_is_ours(name: str) -> None:
     shown = hostile.VIEWS[name]()
@@ -85,6 +84,12 @@ def test_a_hostile_name_would_be_seen() -> None:
     assert not only_ours(f"<b>{hostile.NAMES[0]}</b>")
     assert not only_ours("<script>")
     assert only_ours(Picture(b"", hostile.WORDS)._repr_mimebundle_()[0]["text/html"])
+
+
+@pytest.mark.filterwarnings("error:Glyph")
+@pytest.mark.parametrize("name", ["planes", "slices", "surface", "lines"])
+def test_pictures_show_the_code_of_what_cannot_be_drawn(name: str) -> None:
+    hostile.VIEWS[name]()
 
 
 def test_a_dollar_is_drawn_as_a_dollar() -> None:
