@@ -121,8 +121,10 @@ def _nothing_left(n_scans: int, intake: Intake) -> DataError:
         first, n = intake.errors[0], len(intake.errors)
         more = f" (the first of {n} findings)" if n > 1 else ""
         return DataError(f"{first.found}{more}", where=first.where, fix=first.fix)
-    why = f" ({intake.warnings[0]})" if intake.warnings else ""
-    fix = "give a folder with .nii, .nii.gz or DICOM files, and its --modality"
+    why, fix = "", "give a folder with .nii, .nii.gz or DICOM files, and its --modality"
+    if intake.warnings:
+        first = intake.warnings[0]
+        why, fix = f" ({first.where}: {first.found})", first.fix or fix
     return DataError(f"no scan is left of {n_scans}{why}", fix=fix)
 
 

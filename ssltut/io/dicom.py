@@ -165,7 +165,8 @@ def _stored_pixels(one: Header) -> np.ndarray:
                 return pydicom.pixels.pixel_array(one.path, index=one.frame)
             return data.pixel_array
     except Exception as error:  # decoders raise errors of many kinds
-        if syntax is not None and syntax.is_compressed and "length" not in str(error):
+        known = syntax is not None and syntax.is_transfer_syntax
+        if known and syntax.is_compressed and "length" not in str(error):
             what = f"the pixels are compressed as {syntax.name}, and they cannot be decoded here"
             raise DataError(what, fix=DECODE) from None
         size = one.path.stat().st_size

@@ -6,7 +6,7 @@ its value; the rest of the header is read nevertheless.
 
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -99,18 +99,27 @@ def read_headers(path: Path) -> list[Header]:
     first = read_header(path)
     if first.frames < 2:
         return [first]
-    whole = _dataset(path, None)
-    frames = whole.get("PerFrameFunctionalGroupsSequence") or []
+    try:
+        whole = _dataset(path, None)
+        frames = [replace(_header_of(path, flat), frames=1) for flat in _frames_of(whole)]
+    except DataError:
+        raise
+    except Exception as error:  # as in _dataset
+        what = f"the frames' headers cannot be read ({type(error).__name__})"
+        raise DataError(what, fix=REPLACE) from None
     if len(frames) != first.frames:
         return [first]
+    return [replace(header, frame=i) for i, header in enumerate(frames)]
+
+
+def _frames_of(whole: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
+    """For each frame what a file of a single slice would say."""
     shared = whole.get("SharedFunctionalGroupsSequence") or []
-    headers = []
-    for i, frame in enumerate(frames):
+    for frame in whole.get("PerFrameFunctionalGroupsSequence") or []:
         flat = pydicom.Dataset()
         for part in (whole, *_items_in(shared[:1]), *_items_in([frame])):
             flat.update({item.tag: item for item in part if item.keyword in (*TEXTS, *NUMBERS)})
-        headers.append(replace(_header_of(path, flat), frames=1, frame=i))
-    return headers
+        yield flat
 
 
 def _items_in(groups: Iterable[pydicom.Dataset]) -> list[pydicom.Dataset]:

@@ -156,7 +156,8 @@ def _beside(path: Path, name: Any) -> Path:
     """The file with the voxels: ``path``, or the one that its header names beside it."""
     if name is None:
         return path
-    if not isinstance(name, str) or Path(name).name != name or "%" in name or name == "LIST":
+    plain = isinstance(name, str) and name.isprintable() and Path(name).name == name != ""
+    if not plain or "%" in name or name == "LIST":
         what = f"its voxels are said to lie in {str(name)[:60]}, not in one file beside it"
         raise DataError(what, fix="save it again as one file")
     check_regular(path.with_name(name))

@@ -169,10 +169,14 @@ def _dicom_masks(path: Path, scan: Volume) -> tuple[Masks, Callable[[], np.ndarr
     except DataError:
         raise
     except Exception as error:  # what a stranger's file lacks
-        what = f"the label cannot be read ({type(error).__name__}: {error})"
-        raise DataError(what, where=path, fix=AGAIN) from None
+        raise _unreadable(error, path) from None
     pairs = list(zip(numbers, masks.values(), strict=True))
     return masks, lambda: np.sum([np.uint16(n) * mask() for n, mask in pairs], axis=0)
+
+
+def _unreadable(error: Exception, path: Path) -> DataError:
+    what = f"the label cannot be read ({type(error).__name__}: {error})"
+    return DataError(what, where=path, fix=AGAIN)
 
 
 def _segments(path: Path, scan: Volume) -> tuple[Masks, list[int]]:
@@ -184,7 +188,10 @@ def _segments(path: Path, scan: Volume) -> tuple[Masks, list[int]]:
     data = highdicom.seg.segread(path)
 
     def mask(number: int) -> np.ndarray:
-        part = data.get_volume(segment_numbers=[number], combine_segments=True, relabel=True)
+        try:
+            part = data.get_volume(segment_numbers=[number], combine_segments=True, relabel=True)
+        except Exception as error:  # as above
+            raise _unreadable(error, path) from None
         volume = as_ras(part.array.astype(np.uint8), LPS_TO_RAS @ part.affine)
         return on_grid(scan, volume, path) > 0
 
@@ -206,7 +213,7 @@ def _contours(data: pydicom.Dataset, scan: Volume, path: Path) -> Masks:
         for points in contours:
             at = apply_affine(to_voxels, points)
             axis = int(np.argmin(np.ptp(at, axis=0)))
-            k = round(float(at[:, axis].mean()))
+            k = round(float(at[0, axis])) if np.isfinite(at).all() else -1
             if np.abs(at[:, axis] - k).max() > 0.3 or not 0 <= k < inside.shape[axis]:
                 what = "a contour does not lie in one slice of the scan"
                 raise DataError(what, where=path, fix="convert it to NIfTI on the scan's grid")

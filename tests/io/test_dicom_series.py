@@ -155,6 +155,24 @@ def test_frames_that_do_not_say_where_they_lie_are_left_out(tmp_path: Path) -> N
     assert "multi-frame file of 8 slices without positions; convert" in str(findings[0])
 
 
+def test_frames_that_cannot_be_read_are_refused_by_name(tmp_path: Path) -> None:
+    path = enhanced(tmp_path / "one.dcm")
+    place = path.read_bytes().rindex(b"DS", 0, path.stat().st_size - HU.size * 2)
+    path.write_bytes(path.read_bytes()[:place] + b"XX" + path.read_bytes()[place + 2 :])
+    series, findings = series_in(tmp_path)
+    assert not series
+    assert "the frames' headers cannot be read" in str(findings[0])
+
+
+def test_a_transfer_syntax_that_is_none(tmp_path: Path) -> None:
+    for path in write_series(tmp_path).iterdir():
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.7\0"))
+    (one,), _ = series_in(tmp_path)
+    with pytest.raises(DataError, match="pixels cannot be read"):
+        read_series(one, strict)
+
+
 def test_labels_in_dicom_are_handed_on_where_they_are_asked_for(tmp_path: Path) -> None:
     path = save_contours(write_series(tmp_path) / "rt.dcm", {}, "1.2.3.4")
     labels: list[Path] = []

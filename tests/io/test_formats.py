@@ -113,6 +113,10 @@ BAD = {  # how to make it in a folder, and the words that must name the flaw
         lambda d: save_meta(d / "a.mhd", HU, AFFINE, ElementDataFile=ELSEWHERE),
         "said to lie in ../other.raw",
     ),
+    "voxels in a file without a name": (
+        lambda d: save_meta(d / "a.mhd", HU, AFFINE, ElementDataFile=""),
+        "said to lie in ,",
+    ),
     "voxels in a list": (
         lambda d: save_meta(d / "a.mhd", HU, AFFINE, ElementDataFile="LIST"),
         "lie in LIST",

@@ -160,7 +160,7 @@ def test_contours(tmp_path: Path, series: Volume) -> None:
     assert np.array_equal(read_label(path, series, HIPS, strict), wanted[::-1, ::-1])
 
 
-@pytest.mark.parametrize("k", [2.5, 30])
+@pytest.mark.parametrize("k", [2.5, 30, np.nan])
 def test_contours_between_slices_or_outside_are_refused(
     tmp_path: Path, series: Volume, k: float
 ) -> None:
@@ -177,3 +177,11 @@ def test_a_dicom_label_that_lacks_what_it_needs(tmp_path: Path, series: Volume) 
     assert referenced_series(tmp_path / "s" / "Muster_00.dcm") is None
     with pytest.raises(DataError, match="cannot be read"):
         read_label(tmp_path / "s" / "Muster_00.dcm", series, HIPS, strict)
+
+
+def test_a_seg_with_damaged_positions(tmp_path: Path, series: Volume) -> None:
+    pytest.importorskip("highdicom", reason="the extra formats is not installed")
+    path = save_seg(tmp_path / "s" / "seg.dcm", tmp_path / "s", {"hip bone": BONE, "femur": FEMUR})
+    path.write_bytes(path.read_bytes().replace(b"-20.0", b"x20.0"))
+    with pytest.raises(DataError, match="cannot be read"):
+        read_label(path, series, HIPS, strict)
