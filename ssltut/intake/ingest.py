@@ -123,8 +123,8 @@ def _nothing_left(n_scans: int, intake: Intake) -> DataError:
         return DataError(f"{first.found}{more}", where=first.where, fix=first.fix)
     why, fix = "", "give a folder with .nii, .nii.gz or DICOM files, and its --modality"
     if intake.warnings:
-        first = intake.warnings[0]
-        why, fix = f" ({first.where}: {first.found})", first.fix or fix
+        left_out = intake.warnings[0]
+        why, fix = f" ({left_out.where}: {left_out.found})", left_out.fix or fix
     return DataError(f"no scan is left of {n_scans}{why}", fix=fix)
 
 

@@ -165,8 +165,8 @@ def _stored_pixels(one: Header) -> np.ndarray:
                 return pydicom.pixels.pixel_array(one.path, index=one.frame)
             return data.pixel_array
     except Exception as error:  # decoders raise errors of many kinds
-        known = syntax is not None and syntax.is_transfer_syntax
-        if known and syntax.is_compressed and "length" not in str(error):
+        is_known = syntax is not None and syntax.is_transfer_syntax
+        if syntax and is_known and syntax.is_compressed and "length" not in str(error):
             what = f"the pixels are compressed as {syntax.name}, and they cannot be decoded here"
             raise DataError(what, fix=DECODE) from None
         size = one.path.stat().st_size

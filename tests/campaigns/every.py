@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import archives
+import formats
 import scans
 import text_files
 from trials import Campaign, prepare_intake
@@ -19,6 +20,11 @@ def of_dicom(folder: Path) -> Campaign:
     return Campaign("DICOM series", scans.dicom, 500)
 
 
+def of_formats(folder: Path) -> Campaign:
+    prepare_intake()
+    return Campaign("other formats", formats.other_format, 500)
+
+
 def of_text_files(folder: Path) -> Campaign:
     prepare_intake()
     return Campaign("text files", text_files.prepared(folder), 500)
@@ -31,6 +37,7 @@ def of_archives(folder: Path) -> Campaign:
 CAMPAIGNS: dict[str, Callable[[Path], Campaign]] = {
     "nifti": of_nifti,
     "dicom": of_dicom,
+    "formats": of_formats,
     "text": of_text_files,
     "archives": of_archives,
 }

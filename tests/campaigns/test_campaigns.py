@@ -13,7 +13,7 @@ from trials import Call, Campaign, Outcome
 
 from ssltut.errors import DataError
 
-SHORT = {"nifti": 30, "dicom": 5}
+SHORT = {"nifti": 30, "dicom": 5, "formats": 12}
 KILLED = ("train", "compare")
 PROMISES = Path(__file__).resolve().parents[2] / "RELIABILITY.md"
 
