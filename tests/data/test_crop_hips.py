@@ -53,7 +53,7 @@ def test_hips_are_cut_where_they_lie() -> None:
     ("label", "words"),
     [
         (None, "no hip joint was found on the left"),
-        (np.zeros((80, 40, 50), np.uint8), "no label with hip bone"),
+        (np.zeros((80, 40, 50), np.uint8), "without a label of the hip bone"),
         (
             np.where(np.arange(80)[:, None, None] > 50, two_femurs().label, two_femurs().label % 2),
             "no femur on the left",

@@ -130,6 +130,7 @@ def test_the_key_names_no_answer_that_nobody_finds(ball):
     expected = ["answer: hip bone", "answer: femur"]
     assert [text.get_text() for text in key.get_texts()] == expected
     assert [trace.name for trace in traces(drawn) if trace.showlegend] == expected
+    assert "" not in [trace.name for trace in traces(drawn)]
 
 
 def test_a_click_on_a_surface_says_truth_teacher_and_entropy(ball, lab):

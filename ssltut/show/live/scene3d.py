@@ -66,7 +66,7 @@ def mesh_trace(mesh: scene3d.Mesh, opacity: float, **style: Any) -> "go.Mesh3d":
     style |= {
         "color": mesh.colour,
         "opacity": opacity,
-        "name": markup(mesh.name),
+        "name": markup(mesh.name) or None,  # plotly's widget sends no change past an empty name
         "hoverinfo": "name",
     }
     return go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, **style)

@@ -143,7 +143,7 @@ def beside_patch(vertices: np.ndarray, patch: np.ndarray) -> np.ndarray:
     away = np.abs(vertices[:, 2] - place[2])
     x = vertices[away <= np.quantile(away, 0.2), 0]
     right = place[0] > (x.min() + x.max()) / 2
-    room = 0.25 * np.ptp(vertices[:, 0])
+    room = 0.3 * np.ptp(vertices[:, 0])
     place[0] = x.max() + room if right else x.min() - room
     return place
 
