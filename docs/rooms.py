@@ -11,6 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 
 HERE = Path(__file__).resolve().parent
 CAPTIONS = {
+    "text": "words from files",
     "errors": "what went wrong, where, what next",
     "seeding": "random",
     "files": "cache",

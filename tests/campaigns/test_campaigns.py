@@ -13,8 +13,8 @@ from trials import Call, Campaign, Outcome
 
 from ssltut.errors import DataError
 
-SHORT = {"nifti": 30, "dicom": 5, "formats": 12}
-KILLED = ("train", "compare")
+SHORT = {"nifti": 30, "dicom": 5, "formats": 12, "text": 12, "archives": 10}
+KILLED = ("train", "compare", "ingest", "phantom")
 PROMISES = Path(__file__).resolve().parents[2] / "RELIABILITY.md"
 
 

@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 import hostile
 import ipywidgets
 import pytest
+from matplotlib.figure import Figure
 
 from ssltut import show
-from ssltut.show.static.pictures import Illustrated, Picture
+from ssltut.show.static.pictures import Illustrated, Picture, picture
 
 OURS = {"b", "br", "div", "nobr", "span", "table", "td", "tr", "img", "style", "details", "summary"}
 ATTRIBUTES = {"style", "aria-live", "alt", "src", "class"}
@@ -98,3 +99,20 @@ def test_a_dollar_is_drawn_as_a_dollar() -> None:
         show.planes(hostile.IMAGE, **scan, title=title).png for title in ("$x$", "$x $")
     )
     assert whole != formula
+
+
+@pytest.mark.parametrize("top", [0.5, 300.0])
+def test_numbers_of_a_logarithmic_axis_are_plain(top: float, monkeypatch) -> None:
+    seen: list[str] = []
+
+    def looked_at(fig: Figure, alt: str) -> Picture:
+        shown = picture(fig, alt)
+        seen.extend(label.get_text() for label in fig.axes[0].get_yticklabels(which="both"))
+        return shown
+
+    monkeypatch.setattr("ssltut.show.static.curves.picture", looked_at)
+    words = {"xlabel": "x", "ylabel": "y", "alt": "a line"}
+    show.lines([1, 2], {"a": [0.2, top]}, log=True, **words)
+    numbers = [text for text in seen if text]
+    assert len(numbers) >= 2
+    assert all(float(text) > 0 for text in numbers)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike
 
 from ssltut.errors import ConfigError
@@ -115,7 +116,9 @@ def lines(
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     if log:
         ax.set_yscale("log", nonpositive="mask")
+        low, high = ax.get_ylim()
         ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
     if has_key:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return picture(fig, alt)
