@@ -90,7 +90,7 @@ def predict(args: argparse.Namespace) -> int:
     for path in args.scans:
         scans = list(scans_by_id(path, tell).values()) if path.is_dir() else [path]
         if not scans:
-            fix = "give the folder that holds them"
+            fix = "give the folder that holds them; DICOM and sub-folders go through ssltut ingest"
             raise DataError("there are no scans *.nii or *.nii.gz here", where=path, fix=fix)
         targets |= {scan: args.out / f"{scan_id(scan)}_prediction.nii.gz" for scan in scans}
     wrong = predict_files(run, targets, log=log, **picked(args, "min_component", "workers", "dask"))

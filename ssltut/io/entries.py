@@ -23,7 +23,7 @@ ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr")  # of fi
 VOXELS = re.compile(r"(\.raw|\.img)?\.(img|raw|zraw|gz)$", re.IGNORECASE)  # beside a header
 LABEL = re.compile(
     r"\d*(segs?|segmentations?|labels?|labelmaps?|masks?|gt|truth|groundtruth|annotations?)"
-    r"(tr|ts|val)?\d{0,2}"
+    r"(tr|ts|val)?"
 )
 SCAN = re.compile(
     r"(image|img|imaging|volume|vol|scan|data|nifti|dicom|dcm|ct|mr|mri|orig|original)s?"
@@ -53,9 +53,13 @@ def has_voxels(path: Path) -> bool:
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """The words of a name in small letters: ``LabelsTr_01`` is labels, tr, 01."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return tuple(re.findall(r"[^\W_]+", apart.lower()))
+    """The words of a name in small letters: ``LabelsTr_img01`` is labels, tr, img, 01."""
+    words: list[str] = []
+    for word in re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()):
+        kind = word.rstrip("0123456789")
+        is_kind = SCAN.fullmatch(kind) or LABEL.fullmatch(kind)
+        words += [kind, word[len(kind) :]] if is_kind and kind != word else [word]
+    return tuple(words)
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ def survey(
             found.dicom.append(path)
         elif reason:
             left_out.append(reason)
-    found.scans = list(_one_channel_each(found.scans, modality, channel, left_out.append))
+    labelled = {entry.words for entry in found.labels}
+    found.scans = list(_one_channel_each(found.scans, modality, channel, labelled, left_out.append))
     for finding in merged(left_out):
         note(finding)
     return found
@@ -223,8 +228,13 @@ class _Channel(NamedTuple):
 
 
 def _one_channel_each(
-    scans: Iterable[Entry], modality: str, channel: str | None, note: Note
+    scans: Iterable[Entry],
+    modality: str,
+    channel: str | None,
+    labelled: Collection[tuple[str, ...]],
+    note: Note,
 ) -> Iterator[Entry]:
+    """Numbers are of channels only where there is a 0000 and no label bears one."""
     groups: dict[tuple, list[_Channel]] = {}
     for entry in scans:
         name = _channel_of(entry)
@@ -232,8 +242,9 @@ def _one_channel_each(
         groups.setdefault((entry.path.parent, words), []).append(_Channel(entry, name))
     for (folder, _), group in groups.items():
         names = sorted(one.name for one in group)
-        if len(group) == 1 and (not names[0] or channel is None):
-            yield group[0].entry
+        counted = "0000" not in names or any(one.entry.words in labelled for one in group)
+        if (names[-1].isdecimal() and counted) or (len(group) == 1 and not (names[0] and channel)):
+            yield from (one.entry for one in group)
             continue
         wanted = _number_of(channel or modality, folder)
         first = next((n for n in (wanted, "0000") if n in names), None if channel else names[0])

@@ -37,6 +37,7 @@ def sorted_out(root: Path, **options: object) -> tuple[list[str], list[str], lis
     ("name", "words"),
     [
         ("LabelsTr_01", ("labels", "tr", "01")),
+        ("img0001", ("img", "0001")),
         ("p1-hip.left", ("p1", "hip", "left")),
         ("LabeledCase50", ("labeled", "case50")),
         ("Müller 髋", ("müller", "髋")),
@@ -171,8 +172,16 @@ def test_channels_by_their_words(tmp_path: Path) -> None:
 
 
 def test_numbers_of_patients_are_no_channels(tmp_path: Path) -> None:
-    touch(tmp_path, "scan_0000.nii", "scan_0001.nii")
-    assert sorted_out(tmp_path) == (["scan_0000.nii", "scan_0001.nii"], [], [])
+    for names in (
+        ["scan_0000.nii", "scan_0001.nii"],
+        ["imagesTs/amos_0100.nii", "imagesTs/amos_0101.nii"],
+    ):
+        root = touch(tmp_path / names[0][:6], *names)
+        assert sorted_out(root) == (names, [], [])
+    names = [f"imagesTr/amos_{i:04d}.nii" for i in range(3)]
+    labels = [name.replace("images", "labels") for name in names]
+    root = touch(tmp_path / "amos", *names, *labels)
+    assert sorted_out(root) == (names, labels, [])
 
 
 LAYOUTS = {  # files, and the label of each scan
@@ -199,6 +208,15 @@ LAYOUTS = {  # files, and the label of each scan
         ["volume-0.nii", "segmentation-0.nii", "volume-1.nii", "segmentation-1.nii"],
         {"volume-0.nii": "segmentation-0.nii", "volume-1.nii": "segmentation-1.nii"},
     ),
+    "BTCV": (
+        ["img/img0001.nii", "img/img0002.nii", "label/label0001.nii", "label/label0002.nii"],
+        {f"img/img000{i}.nii": f"label/label000{i}.nii" for i in (1, 2)},
+    ),
+    "ACDC": (
+        ["p1/p1_frame01.nii", "p1/p1_frame01_gt.nii", "p1/p1_frame12.nii", "p1/p1_4d.nii"],
+        {"p1/p1_frame01.nii": "p1/p1_frame01_gt.nii"},
+    ),
+    "BraTS": (["b1/b1_t1.nii", "b1/b1_seg.nii"], {"b1/b1_t1.nii": "b1/b1_seg.nii"}),
     "suffix": (["x.nii", "x_seg.nii", "y.nii"], {"x.nii": "x_seg.nii"}),
     "Slicer": (
         ["p1/ct.nrrd", "p1/Segmentation.seg.nrrd"],
