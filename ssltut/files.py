@@ -19,6 +19,7 @@ from ssltut.errors import ConfigError, DataError
 POLL_S = 0.2  # between two looks at a lock that another process has
 
 MAX_TEXT = 10_000_000  # bytes of a description; scans are not text
+MAX_DEPTH = 20
 MAX_YAML = 100_000  # bytes: YAML is slow to read
 REPAIR = "repair the file or write it again"
 
@@ -115,16 +116,23 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_yaml(file: Path) -> Any:
-    """What a YAML file holds. Raises DataError when it cannot be read, or for an alias (*name).
+    """What a YAML file holds.
 
-    A few lines of aliases can stand for gigabytes.
+    Raises DataError when it cannot be read, and for aliases (*name) and deep nesting: a few lines
+    of the former can stand for gigabytes.
     """
     import yaml
 
     text = read_text(file, MAX_YAML)
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise DataError("aliases (*name) are not read", where=file, fix="write them out")
+        depth = 0
+        for event in yaml.parse(text):
+            if isinstance(event, yaml.AliasEvent):
+                raise DataError("aliases (*name) are not read", where=file, fix="write them out")
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:  # the deeper, the longer every step takes
+                raise DataError("the YAML is nested too deeply", where=file, fix=REPAIR)
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         what = f"not valid YAML ({type(error).__name__}: {error})"

@@ -16,6 +16,7 @@ from ssltut.files import (
     digests_of,
     read_json,
     read_text,
+    read_yaml,
     user_file,
 )
 
@@ -111,3 +112,25 @@ def test_what_is_no_json_is_refused(
     with pytest.raises(DataError, match=words) as caught:
         read_json(tmp_path / "t.json")
     assert caught.value.where == tmp_path / "t.json"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 99_000, "nested too deeply"),
+        ("a: &a [1]\nb: *a", "aliases"),
+        ("a: b: c", "not valid YAML"),
+        ("a" * 100_001, "100001 bytes"),
+    ],
+)
+def test_what_is_no_plain_yaml_is_refused_at_once(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_yaml(file)
+
+
+def test_yaml_may_be_nested_a_little(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("[" * 20 + "5" + "]" * 20 + "\n")
+    assert str(read_yaml(file)).count("[") == 20

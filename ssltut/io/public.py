@@ -198,6 +198,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
+        part.mkdir()  # or a member called "." would become a file in its place
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as packed:
                 members = ((member.filename, member.file_size) for member in packed.infolist())

@@ -51,6 +51,13 @@ def test_links_and_damage_in_archives(
     assert [p.name for p in tmp_path.iterdir()] == [f"data.{kind}"]
 
 
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register_archive(monkeypatch, "zip", packed("zip", {".": BYTES}))
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        fetch_set(EXAMPLE, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["data.zip"]
+
+
 def test_a_link_out_of_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as archive:

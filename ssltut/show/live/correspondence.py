@@ -13,7 +13,7 @@ from ssltut.errors import ConfigError
 from ssltut.methods.matching.primitives import KERNELS
 from ssltut.show.frontends import frontend
 from ssltut.show.live.planes import SMALL, LinkedPlanes, crossed, framed, legend, position
-from ssltut.show.live.scene3d import layout, plotly_widget, traces
+from ssltut.show.live.scene3d import layout, lettered, plotly_widget, traces
 from ssltut.show.live.widgets import (
     RIGHT,
     announced,
@@ -214,4 +214,4 @@ class MatchExplorer(LinkedPlanes):
             paths = self.plot.data[len(self.lines.meshes) :]
             for trace, (name, path) in zip(paths, self.lines.matches, strict=False):
                 trace.x, trace.y, trace.z = path.astype(np.float32).T
-                trace.name, trace.showlegend = markup(name), bool(len(path))
+                trace.name, trace.showlegend = lettered(name), bool(len(path))

@@ -11,7 +11,7 @@ from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
 from ssltut.show.static import scene3d
 from ssltut.show.static.pictures import Illustrated, Picture, picture
-from ssltut.text import markup
+from ssltut.text import markup, plain
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -57,6 +57,14 @@ def correspondences(
     return plotly_widget(traces(scene), layout(title), still)
 
 
+def lettered(text: str) -> str:
+    """``text`` as a title or key of plotly shows it letter by letter: no tags and no formulas.
+
+    Words within a scene take no entities; they are pixels, in which nothing can run.
+    """
+    return markup(text).replace("$", "&#36;")
+
+
 def mesh_trace(mesh: scene3d.Mesh, opacity: float, **style: Any) -> "go.Mesh3d":
     """A mesh as plotly draws it."""
     import plotly.graph_objects as go
@@ -66,7 +74,7 @@ def mesh_trace(mesh: scene3d.Mesh, opacity: float, **style: Any) -> "go.Mesh3d":
     style |= {
         "color": mesh.colour,
         "opacity": opacity,
-        "name": markup(mesh.name) or None,  # plotly's widget sends no change past an empty name
+        "name": lettered(mesh.name) or None,  # plotly's widget sends no change past an empty name
         "hoverinfo": "name",
     }
     return go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, **style)
@@ -89,13 +97,13 @@ def traces(scene: scene3d.MatchScene) -> "list[BaseTraceType]":
         look: dict[str, Any] = {"mode": "lines+markers", "connectgaps": False, "hoverinfo": "name"}
         look["showlegend"] = bool(len(path))
         shown.append(
-            go.Scatter3d(x=x, y=y, z=z, name=markup(name), line=line, marker=marker, **look)
+            go.Scatter3d(x=x, y=y, z=z, name=lettered(name), line=line, marker=marker, **look)
         )
     low, high = scene3d.bounding_box(scene.meshes)
     middle = (low + high) / 2
     right = ("<b>R</b>", np.array([high[0] + 8, *middle[1:]]))
     left = ("<b>L</b>", np.array([low[0] - 8, *middle[1:]]))
-    captions = [(markup(words), place) for words, place in scene.captions]
+    captions = [(plain(words), place) for words, place in scene.captions]
     text, places = zip(*captions, right, left, strict=True)
     x, y, z = np.array(places).T
     look = {"mode": "text", "textfont": {"size": 17}, "showlegend": False, "hoverinfo": "skip"}
@@ -105,7 +113,7 @@ def traces(scene: scene3d.MatchScene) -> "list[BaseTraceType]":
 
 def layout(title: str | None) -> dict[str, Any]:
     return {
-        "title": title and markup(title),  # plotly reads tags
+        "title": title and lettered(title),
         "height": 560,
         "font_size": 15,
         "legend": {"orientation": "h", "y": 0},
