@@ -7,27 +7,26 @@ from pathlib import Path
 
 from trials import Outcome
 
+HEAD = [
+    "| campaign | tried | ended as promised | broken | seed | day |",
+    "|---|---|---|---|---|---|",
+]
 MARKS = "<!-- counts: written by make campaign -->\n", "<!-- end of counts -->\n"
 
 
 def write_counts(outcomes: list[Outcome], seed: int, file: Path) -> None:
-    """Put a table of what was tried and kept in the place of the one before."""
+    """Put what was tried and kept into the table; campaigns that did not run keep their rows."""
     text = file.read_text(encoding="utf-8")
     before, rest = text.split(MARKS[0])
-    _, after = rest.split(MARKS[1])
-    file.write_text(before + MARKS[0] + table(outcomes, seed) + MARKS[1] + after, encoding="utf-8")
-
-
-def table(outcomes: list[Outcome], seed: int) -> str:
-    """A table in Markdown, and below it seed, day and machine."""
-    rows = ["| campaign | tried | ended as promised | broken |", "|---|---|---|---|"]
-    for outcome in outcomes:
-        rows.append(
-            f"| {outcome.name} | {outcome.tried} | {outcome.kept} | {len(outcome.broken)} |"
-        )
+    old, after = rest.split(MARKS[1])
+    found = re.findall(r"^(\| ([^|]+) \|.*)$", old, re.MULTILINE)[1:]
+    rows = {name: row for row, name in found}
     day = datetime.now(UTC).strftime("%d %B %Y")
-    rows += ["", f"Seed {seed}, {day}, {machine()}.", ""]
-    return "\n".join(rows)
+    for outcome in outcomes:
+        counts = f"{outcome.tried} | {outcome.kept} | {len(outcome.broken)}"
+        rows[outcome.name] = f"| {outcome.name} | {counts} | {seed} | {day} |"
+    lines = [*HEAD, *rows.values(), "", f"On {machine()}.", ""]
+    file.write_text(before + MARKS[0] + "\n".join(lines) + MARKS[1] + after, encoding="utf-8")
 
 
 def machine() -> str:

@@ -111,8 +111,9 @@ def run(victim: Victim, n: int, folder: Path, seed: int = 0) -> Outcome:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         at = rng.random() * seconds
-        if _run(_words(victim, place / "out"), at) is not None:
-            missed += 1  # it had ended
+        ended = _run(_words(victim, place / "out"), at) is not None
+        if ended or _contents(place / "out") == expected:  # it was done, or all but
+            missed += 1
             seconds *= 0.9
             continue
         if problem := _goes_on(victim, place, expected):
@@ -125,9 +126,10 @@ def run(victim: Victim, n: int, folder: Path, seed: int = 0) -> Outcome:
 
 def _goes_on(victim: Victim, place: Path, expected: dict[str, bytes]) -> str:
     """The same command after a kill: "" when the bytes are those of an undisturbed run."""
-    code = _again(victim, place / "out")
+    code = _again(victim, place / "out", place.with_suffix(".err"))
     if code != 0:
-        return f"the same command ends with exit code {code}"
+        said = place.with_suffix(".err").read_text()
+        return f"the same command ends with exit code {code}: {said}"
     found = _contents(place / "out")
     if different := sorted(
         name for name in expected | found if found.get(name) != expected.get(name)
@@ -141,18 +143,23 @@ def _words(victim: Victim, out: Path) -> list[str]:
     return [*victim.command, "--out", str(out)]
 
 
-def _again(victim: Victim, out: Path) -> int | None:
-    return _run(_words(victim, out), PATIENCE_S)
+def _again(victim: Victim, out: Path, said: Path | None = None) -> int | None:
+    return _run(_words(victim, out), PATIENCE_S, said)
 
 
-def _run(words: list[str], seconds: float | None) -> int | None:
-    """The exit code of a command in a process of its own; None where it was killed in time."""
+def _run(words: list[str], seconds: float | None, said: Path | None = None) -> int | None:
+    """The exit code of a command in a process of its own; None where it was killed in time.
+
+    ``said`` is a file for the last line of its stderr.
+    """
     child = os.fork()
     if child == 0:
         code = 99
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                code = ssltut(*[Path(word) for word in words])[0]
+                code, _, err = ssltut(*[Path(word) for word in words])
+            if said is not None:
+                said.write_text("".join(err[-1:]))
         finally:
             os._exit(code)
     end = None if seconds is None else time.monotonic() + seconds

@@ -115,7 +115,11 @@ def test_counts_stand_between_their_marks(tmp_path: Path) -> None:
     text = file.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "| files | 9 | 8 | 1 |" in text
-    assert "| kills | 2 | 2 | 0 |" in text
-    assert "Seed 5, " in text
+    assert "| files | 9 | 8 | 1 | 5 |" in text
+    assert "| kills | 2 | 2 | 0 | 5 |" in text
     assert "old" not in text
+    counts.write_counts([Outcome("kills", 30)], 6, file)
+    text = file.read_text()
+    assert "| files | 9 | 8 | 1 | 5 |" in text
+    assert "| kills | 30 | 30 | 0 | 6 |" in text
+    assert text.count("| kills |") == text.count("\nOn ") == text.count("| campaign |") == 1
