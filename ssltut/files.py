@@ -139,6 +139,11 @@ def read_yaml(file: Path) -> Any:
         raise DataError(what, where=file, fix=REPAIR) from None
 
 
+def holds_files(folder: Path) -> bool:
+    """Whether there is something in a folder, but for hidden files, such as a stop may leave."""
+    return folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir())
+
+
 def _part_of(path: Path) -> Path:
     """Where this process writes ``path`` until it is whole; the ending stays."""
     return path.with_name(f".part-{os.getpid()}-{path.name}")
@@ -159,14 +164,17 @@ def _to_disk(file: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, private: bool = False) -> Iterator[Path]:
     """A file to write that becomes ``path`` when all is done, and goes when it fails.
 
     A reader, a crash or a power cut leaves the old file or the new one, nothing between.
+    ``private``: for nobody but its owner to read.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _part_of(path)
     try:
+        if private:
+            os.close(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
         yield part
         _to_disk(part)
         os.replace(part, path)

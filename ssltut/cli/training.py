@@ -3,12 +3,14 @@
 import argparse
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssltut.cli.output import Add, log, picked, print_result
 from ssltut.errors import ConfigError, DataError
+from ssltut.files import locked, write_atomically
 from ssltut.text import plain
 
 if TYPE_CHECKING:
@@ -93,13 +95,15 @@ def predict(args: argparse.Namespace) -> int:
             fix = "give the folder that holds them; DICOM and sub-folders go through ssltut ingest"
             raise DataError("there are no scans *.nii or *.nii.gz here", where=path, fix=fix)
         targets |= {scan: args.out / f"{scan_id(scan)}_prediction.nii.gz" for scan in scans}
+    there = {str(target) for target in targets.values() if target.exists()}
     wrong = predict_files(run, targets, log=log, **picked(args, "min_component", "workers", "dask"))
     for error in wrong.values():
         log(f"ssltut predict: {error}")
     written = [str(target) for scan, target in targets.items() if scan not in wrong]
     if not written:
         return 2
-    print_result(args, written, "\n".join(f"wrote {plain(target)}" for target in written))
+    lines = [f"{'found' if path in there else 'wrote'} {plain(path)}" for path in written]
+    print_result(args, written, "\n".join(lines))
     return 1 if wrong else 0
 
 
@@ -131,9 +135,10 @@ def evaluate(args: argparse.Namespace) -> int:
             raise ConfigError("the file exists already", where=args.csv, fix=fix)
         args.csv.parent.mkdir(parents=True, exist_ok=True)
     cases = cohort.test() if args.part == "test" else cohort.validation()
-    rows = score_run(run, cases, largest=args.largest)
-    if args.csv:
-        rows.to_csv(args.csv, index=False)
+    with locked(args.csv, beside=True) if args.csv else nullcontext():
+        rows = score_run(run, cases, largest=args.largest)
+        if args.csv:
+            write_atomically(args.csv, rows.to_csv(index=False))
     mean = rows.groupby(["class", "metric"])["value"].mean().unstack("metric")
     missed = ((rows["metric"] == "dice") & (rows["status"] == "missed")).sum()
     text = f"{mean.round(3).to_string()}\n{rows['case'].nunique()} scans scored, "

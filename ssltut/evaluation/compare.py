@@ -21,7 +21,7 @@ from ssltut.data.cohort import Cohort
 from ssltut.errors import ConfigError, SsltutError
 from ssltut.evaluation.record import read_rows
 from ssltut.evaluation.runs import Job, failure, provenance, run_one
-from ssltut.files import write_atomically
+from ssltut.files import holds_files, locked, remove_parts, write_atomically
 from ssltut.methods.contract import Method, Supervision
 from ssltut.methods.registry import make_method
 from ssltut.parallel import RunJobs, n_workers, open_workers
@@ -68,14 +68,17 @@ def compare(
     made = {name: make_method(name, (options or {}).get(name)) for name in methods}
     cells = [Cell(*c) for c in product(dict.fromkeys(budgets), dict.fromkeys(seeds), made)]
     folder = Path(folder).absolute()
-    sweep = planned(cohort, made, cells, folder, config, draw, largest)
-    processes = n_workers(workers, len(sweep.jobs), cluster=bool(dask))
-    with open_workers(processes, dask if sweep.jobs else None, log) as run_jobs:
-        # A comparison stopped in its first run is still one.
-        (folder / "rows").mkdir(parents=True, exist_ok=True)
-        sweep.finish(cohort, run_jobs, log, in_process=not processes and not dask, show=progress)
-    rows = pd.concat(map(read_rows, sweep.files.values()), ignore_index=True)
-    write_atomically(folder / "results.csv", rows.to_csv(index=False))
+    with locked(folder):
+        remove_parts(folder / "rows")
+        sweep = planned(cohort, made, cells, folder, config, draw, largest)
+        processes = n_workers(workers, len(sweep.jobs), cluster=bool(dask))
+        here = not processes and not dask
+        with open_workers(processes, dask if sweep.jobs else None, log) as run_jobs:
+            # A comparison stopped in its first run is still one.
+            (folder / "rows").mkdir(parents=True, exist_ok=True)
+            sweep.finish(cohort, run_jobs, log, in_process=here, show=progress)
+        rows = pd.concat(map(read_rows, sweep.files.values()), ignore_index=True)
+        write_atomically(folder / "results.csv", rows.to_csv(index=False))
     return rows
 
 
@@ -141,7 +144,7 @@ def planned(
     """What ``compare`` has to do. Raises ConfigError as it says, before anything is done."""
     for budget in {cell.budget for cell in cells}:
         cohort.with_budget(budget)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "rows").is_dir():
+    if holds_files(folder) and not (folder / "rows").is_dir():
         fix = "choose a new folder; nothing was overwritten"
         raise ConfigError("the folder holds files, but not a comparison", where=folder, fix=fix)
     sweep = Sweep({}, {name: method.title for name, method in methods.items()})
@@ -156,7 +159,7 @@ def planned(
         kept = "-largest" if largest else ""
         name = f"{known_as}-{cell.budget}-{cell.seed}-{tag}{kept}.csv"
         file = sweep.files[cell] = folder / "rows" / name
-        if file.exists() and not (read_rows(file)["status"] == "failed").any():
+        if is_done(file, drawn.split.test):
             continue
         known = {
             "cohort": cohort.name,
@@ -172,6 +175,15 @@ def planned(
         sweep.jobs.setdefault(tag, Job(method, own, drawn.split, run_folder, largest, known))
         sweep.waiting.setdefault(tag, []).append(cell)
     return sweep
+
+
+def is_done(file: Path, cases: Iterable[str]) -> bool:
+    """Whether a file of rows holds a run that did not fail; a damaged file holds none."""
+    try:
+        rows = read_rows(file)
+        return set(rows["case"]) == set(cases) and not (rows["status"] == "failed").any()
+    except (OSError, ValueError, KeyError):  # of pandas, for what is no table, too
+        return False
 
 
 def headline(rows: pd.DataFrame) -> str:

@@ -66,7 +66,8 @@ def run_one(cohort: Cohort, job: Job, bar: Any = None) -> pd.DataFrame:
     started, drawn = time.monotonic(), replace(cohort, split=job.split)
     title, steps = job.method.title, job.config.steps
     callbacks = [] if bar is None else [RunProgress(bar, title, steps)]
-    quiet: dict[str, Any] = {"log": lambda line: None, "progress": False}  # the caller reports
+    # The caller reports.
+    quiet: dict[str, Any] = {"log": lambda line: None, "progress": False, "wait": True}
     try:
         run = loop.train(job.method, drawn, job.config, job.folder, callbacks=callbacks, **quiet)
         rows = score_run(run, drawn.test(), largest=job.largest).assign(

@@ -1,8 +1,11 @@
 """A folder of scans becomes a verified cohort without identities; predictions go back to it."""
 
 import csv
+import glob
+import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from ssltut.data.labels import TABLE, LabelTable
 from ssltut.data.resample import onto_grid, resample
 from ssltut.data.split import make_split
 from ssltut.errors import ConfigError, DataError, DataWarning
-from ssltut.files import read_json, whole_folder
+from ssltut.files import read_json, remove_parts, whole_file, whole_folder
 from ssltut.intake.discover import FoundScan, IntakeOptions, find_scans
 from ssltut.intake.report import facts_of, volumes, write_index, write_report
 from ssltut.io.cohort_folder import GRID, write_description, write_scan
@@ -68,20 +71,32 @@ def ingest(
     check_content(intake.options.table.to_dict(), TABLE, "label table")
     scans = find_scans(folder, intake.options, intake.note)
     try:
-        with whole_folder(out) as part:
+        with _key_file(key) as key_part, whole_folder(out) as part:
             _take_in(scans, part, intake, log)
             for report in verify_paths(part, show_bar=log is not None):
                 for error in report.errors:
                     what = f"the cohort as written does not pass ssltut verify: {error.found}"
                     raise DataError(what, where=out, fix="report this, it should not happen")
-            if key is not None:
-                with open(key, "x", newline="", encoding="utf-8") as file:
-                    csv.writer(file).writerows([("case", "file"), *intake.origin.items()])
+            if key_part is not None:
+                rows = io.StringIO(newline="")
+                csv.writer(rows).writerows([("case", "file"), *intake.origin.items()])
+                key_part.write_bytes(rows.getvalue().encode("utf-8", "surrogateescape"))
     except OSError as error:
         what = f"the cohort could not be written ({error.strerror or error}); nothing was kept"
         fix = "check the free space and the permissions of the folder"
         raise DataError(what, where=out, fix=fix) from None
     return intake
+
+
+@contextmanager
+def _key_file(key: Path | None) -> Iterator[Path | None]:
+    """A private file to write that becomes ``key`` when the cohort is there, or goes with it."""
+    if key is None:
+        yield None
+        return
+    remove_parts(key.parent, glob.escape(key.name))
+    with whole_file(key, private=True) as part:
+        yield part
 
 
 def _take_in(scans: Sequence[FoundScan], part: Path, intake: Intake, log: Log | None) -> None:

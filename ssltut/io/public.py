@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ import requests
 from ssltut.data.case import Case
 from ssltut.data.labels import LABEL_MAPS
 from ssltut.errors import ConfigError, DataError
-from ssltut.files import cache_dir, read_json, write_atomically
+from ssltut.files import cache_dir, locked, read_json, write_atomically
 from ssltut.io.nifti import read_case
 from ssltut.options import check_content
 
@@ -117,17 +118,19 @@ def fetch_set(
         raise ConfigError(what, where=name, fix=f"read {dataset.terms}, then add --accept-licence")
     folder = Path(folder or _cache(name))
     source = mirror or os.environ.get("SSLTUT_MIRROR")
-    folder.mkdir(parents=True, exist_ok=True)
-    need = sum(file.size or 0 for file in dataset.files if not (folder / file.path).exists())
-    free = shutil.disk_usage(folder).free
-    if need > free:
-        what = f"{need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free"
-        raise DataError(what, where=folder, fix="make room, or choose another --out")
-    for i, file in enumerate(dataset.files, 1):
-        log(f"{i}/{len(dataset.files)} {file.path}")
-        path = _fetch_file(name, file, folder, Path(source) if source else None)
-        if file.archive:
-            _unpack(path, folder / path.name.removesuffix(".gz").rsplit(".", 1)[0])
+    # A folder that cannot be written may hold all of it already.
+    shared = folder.exists() and not os.access(folder, os.W_OK)
+    with nullcontext() if shared else locked(folder):
+        need = sum(file.size or 0 for file in dataset.files if not (folder / file.path).exists())
+        free = shutil.disk_usage(folder).free
+        if need > free:
+            what = f"{need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free"
+            raise DataError(what, where=folder, fix="make room, or choose another --out")
+        for i, file in enumerate(dataset.files, 1):
+            log(f"{i}/{len(dataset.files)} {file.path}")
+            path = _fetch_file(name, file, folder, Path(source) if source else None)
+            if file.archive:
+                _unpack(path, folder / path.name.removesuffix(".gz").rsplit(".", 1)[0])
     return folder
 
 

@@ -1,10 +1,12 @@
 """The cohort of synthetic hips; each scan is made once and then kept in the cache."""
 
 import json
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from ssltut.data.cohort import Cohort, Source
 from ssltut.data.labels import HIP
 from ssltut.data.split import Split
 from ssltut.errors import ConfigError
-from ssltut.files import cache_dir, whole_file
+from ssltut.files import cache_dir, locked, whole_file
 from ssltut.seeding import derive_seed
 from ssltut.synthetic import hip
 
@@ -51,12 +53,32 @@ def synthetic_cohort(
 
 
 def cached_case(file: Path, make: Callable[[], Case]) -> Case:
-    """The labelled case kept in ``file``, an npz; made and written first where there is none."""
+    """The labelled case kept in ``file``, an npz; made first where there is none, or a damaged one.
+
+    Processes that want the same case wait for the one that makes it.
+    """
+    case = _kept_case(file)
+    if case is None:
+        with locked(file, beside=True, wait=lambda line: None):
+            case = _kept_case(file)
+            if case is None:
+                made = make()
+                arrays: dict[str, Any] = {"image": made.image, "label": made.label}
+                arrays |= {"affine": made.affine, "meta": json.dumps(made.meta)}
+                with whole_file(file) as part:
+                    np.savez_compressed(part, **arrays)
+                case = _kept_case(file)
+    assert case is not None, "it has just been written"
+    return case
+
+
+def _kept_case(file: Path) -> Case | None:
+    """The case in ``file``; None where there is none, or the file is damaged."""
     if not file.exists():
-        case = make()
-        label, meta = np.asarray(case.label), json.dumps(case.meta)
-        with whole_file(file) as part:
-            np.savez_compressed(part, image=case.image, label=label, affine=case.affine, meta=meta)
-    with np.load(file, allow_pickle=False) as kept:
-        meta = json.loads(str(kept["meta"]))
-        return Case(file.stem, file.stem, kept["image"], kept["label"], kept["affine"], meta)
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            meta = json.loads(str(kept["meta"]))
+            return Case(file.stem, file.stem, kept["image"], kept["label"], kept["affine"], meta)
+    except (ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile, zlib.error):
+        return None

@@ -1,14 +1,20 @@
 """Scans in files, segmented by a trained run."""
 
+import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ssltut.errors import ConfigError, DataError, SsltutError
+from ssltut.files import digest_of, locked, read_json, write_atomically
 from ssltut.parallel import n_workers, open_workers
 from ssltut.progress import progress_bar
-from ssltut.training.run import Run
+from ssltut.training.run import Run, read_identity
+
+RECORD = "predictions.json"
 
 
 def predict_file(
@@ -47,19 +53,33 @@ def predict_files(
     """Predict every scan of ``targets`` {scan: file to write}.
 
     ``min_component`` is that of ``Run.predict``, workers and dask those of ``compare``. Returns
-    what was wrong, by scan: one bad scan does not stop the others. Raises ConfigError, before
-    anything is predicted, for a target that exists or is that of two scans, and for a
-    ``min_component`` that is no share.
+    what was wrong, by scan: one bad scan does not stop the others. What the same call has written
+    before it was stopped is not done again (``left_to_do``). Raises ConfigError, before anything is
+    predicted, for another target that exists or is that of two scans, for a folder that another
+    process works in, and for a ``min_component`` that is no share.
     """
     if not 0.0 <= min_component <= 1.0:
         fix = "give a share of the largest component, from 0 to 1"
         raise ConfigError(f"min_component is {min_component}", fix=fix)
-    places: set[Path] = set()
-    for target in map(Path.absolute, targets.values()):
-        if target.exists() or target in places:
-            fix = "choose another --out; nothing was overwritten"
-            raise ConfigError("the prediction exists already", where=target, fix=fix)
-        places.add(target)
+    check_names(targets)
+    with ExitStack() as locks:
+        for folder in sorted({target.absolute().parent for target in targets.values()}):
+            locks.enter_context(locked(folder))
+        left = left_to_do(run, targets, min_component)
+        if n_done := len(targets) - len(left):
+            log(f"{n_done} of {len(targets)} were there")
+        return predict_all(run, left, min_component, workers, dask, log)
+
+
+def predict_all(
+    run: Run,
+    targets: Mapping[Path, Path],
+    min_component: float,
+    workers: int | None,
+    dask: str | None,
+    log: Callable[[str], None],
+) -> dict[Path, SsltutError]:
+    """As ``predict_files``, whatever is there."""
     scans = list(targets)
     processes = n_workers(workers, len(scans), cluster=bool(dask))
     alone = not processes and not dask  # workers draw no bars
@@ -77,3 +97,59 @@ def predict_files(
             if error:
                 wrong[scans[i]] = error
     return wrong
+
+
+def check_names(targets: Mapping[Path, Path]) -> None:
+    """Raises ConfigError where the predictions of two scans would be one file."""
+    scans: dict[Path, Path] = {}
+    for scan, target in targets.items():
+        other = scans.setdefault(target.absolute(), scan)
+        if other != scan:
+            what = f"the predictions of {other} and {scan} would have the same name"
+            fix = "predict them one by one, each with its own --out"
+            raise ConfigError(what, where=target, fix=fix)
+
+
+def left_to_do(run: Run, targets: Mapping[Path, Path], min_component: float) -> dict[Path, Path]:
+    """The scans that this very prediction has not been made of, and where to write it.
+
+    predictions.json beside the predictions names scan, weights and options of each, and is written
+    before they are: a prediction has its name when it is whole, so what is there is done. Raises
+    ConfigError for a file that it does not name, or names as another prediction.
+    """
+    files = {path.parent / RECORD for path in map(Path.absolute, targets.values())}
+    records = {file: read_json(file) if file.exists() else {} for file in files}
+    weights = digest_of(run.folder / "best.safetensors")
+    made_with = {"run": read_identity(run.folder)["hash"], "weights": weights}
+    left = {}
+    for scan, target in targets.items():
+        record = records[target.absolute().parent / RECORD]
+        entry = {**content_of(scan), **made_with, "min_component": min_component}
+        known = record.get(target.name)
+        same = isinstance(known, dict) and {**known, "scan": ""} == {**entry, "scan": ""}
+        if target.exists() and not same:
+            fix = "choose another --out; nothing was overwritten"
+            raise ConfigError("the prediction exists already", where=target.absolute(), fix=fix)
+        if not (target.exists() and is_whole(target)):
+            left[scan] = target
+        record[target.name] = entry
+    for file, record in records.items():
+        write_atomically(file, json.dumps(record, indent=1))
+    return left
+
+
+def content_of(scan: Path) -> dict[str, Any]:
+    """What tells a scan from others: its size and digest. None for one that cannot be read."""
+    try:
+        return {"scan": str(scan), "bytes": scan.stat().st_size, "digest": digest_of(scan)}
+    except (DataError, OSError):  # its prediction will say what is wrong
+        return {"scan": str(scan), "bytes": None, "digest": None}
+
+
+def is_whole(target: Path) -> bool:
+    """Whether a prediction can be read to its end."""
+    from ssltut.io._nifti_header import read_volume
+    from ssltut.io.volume import Findings
+
+    found = Findings()
+    return read_volume(target, found.note) is not None and not found.errors

@@ -20,7 +20,7 @@ from ssltut.data.labels import LabelTable, table_named
 from ssltut.data.patches import Intensity
 from ssltut.data.resample import resample
 from ssltut.errors import CheckpointError, ConfigError, DataError
-from ssltut.files import cache_dir, digest_of, read_json
+from ssltut.files import cache_dir, digest_of, holds_files, read_json
 from ssltut.methods.contract import Method
 from ssltut.methods.registry import make_method
 from ssltut.options import check_content
@@ -147,8 +147,7 @@ def is_finished(folder: Path, identity: dict[str, Any]) -> bool:
     Raises ConfigError when the folder holds another run, or other files.
     """
     if not (folder / "run.json").exists():
-        files = folder.iterdir() if folder.exists() else ()
-        if any(not file.name.startswith(".") for file in files):  # hidden: what a stop left
+        if holds_files(folder):
             what = "the folder holds files, but not a run"
             raise ConfigError(what, where=folder, fix="choose a new folder")
         return False
