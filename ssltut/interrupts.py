@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_threads_stop = threading.Event()
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as SLURM, Docker and ``kill`` send it, where ``sigterm_interrupts`` is on."""
@@ -28,11 +30,18 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def stop_threads() -> None:
+    """Ask the other threads of this process, which get no signals, to stop for good."""
+    _threads_stop.set()
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """A request to stop waits until the end of the block, as what it changes belongs together."""
     if threading.current_thread() is not threading.main_thread():
         yield
+        if _threads_stop.is_set():
+            raise KeyboardInterrupt
         return
     waiting: list[int] = []
     before = {}

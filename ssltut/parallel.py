@@ -5,6 +5,7 @@ The results are the same. Dask's workers are new processes, as Windows, macOS an
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from threading import Lock
 from typing import Any
 
 from ssltut.errors import ConfigError, TrainingError
+from ssltut.interrupts import stop_threads
 
 Task = Callable[..., Any]
 Results = Iterator[tuple[int, Any]]
@@ -67,7 +69,12 @@ def open_workers(
         fix = 'pip install "ssltut[sweep]", or stay in one process with 0 workers'
         raise ConfigError("dask.distributed is not installed", fix=fix)
     with _cluster(dask, log) if dask else _local_processes(workers, log) as client:
-        yield partial(submit_all, client)
+        try:
+            yield partial(submit_all, client)
+        except KeyboardInterrupt:
+            if not dask:  # the workers of a cluster are not ours to stop
+                client.run(stop_job)
+            raise
 
 
 @contextmanager
@@ -103,6 +110,7 @@ def _local_processes(workers: int, log: Callable[[str], None]) -> Iterator[Any]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        client.register_worker_callbacks(setup=leave_ctrl_c)
         log(f"{workers} local workers of {threads} threads each")
         yield client
 
@@ -163,4 +171,18 @@ def identity(shared: Any) -> Any:
 def exclusive(task: Task, shared: Any, *job: Any) -> Any:
     """A job alone in its process, as torch has one stream of random numbers a process."""
     with _one_job_a_process:
-        return task(shared, *job)
+        try:
+            return task(shared, *job)
+        except KeyboardInterrupt:  # by stop_job: nobody waits for the result
+            return None
+
+
+def leave_ctrl_c() -> None:
+    """In a worker: a terminal sends Ctrl-C to all processes, and the first of them decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def stop_job() -> None:
+    """In a worker: let its job stop, with a checkpoint where it trains, and begin no other."""
+    stop_threads()
+    _one_job_a_process.acquire(timeout=TIMEOUT_S)

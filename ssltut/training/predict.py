@@ -1,7 +1,7 @@
 """Scans in files, segmented by a trained run."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,9 @@ def predict_files(
         left = left_to_do(run, targets, min_component)
         if n_done := len(targets) - len(left):
             log(f"{n_done} of {len(targets)} were there")
-        return predict_all(run, left, min_component, workers, dask, log)
+        wrong = predict_all(run, left, min_component, workers, dask, log)
+        forget(targets[scan] for scan in wrong)
+    return wrong
 
 
 def predict_all(
@@ -136,6 +138,18 @@ def left_to_do(run: Run, targets: Mapping[Path, Path], min_component: float) -> 
     for file, record in records.items():
         write_atomically(file, json.dumps(record, indent=1))
     return left
+
+
+def forget(targets: Iterable[Path]) -> None:
+    """Take predictions that could not be made out of predictions.json."""
+    for target in targets:
+        file = target.parent / RECORD
+        record = read_json(file)
+        record.pop(target.name)
+        if record:
+            write_atomically(file, json.dumps(record, indent=1))
+        else:
+            file.unlink()
 
 
 def content_of(scan: Path) -> dict[str, Any]:

@@ -88,7 +88,10 @@ BAD = {
     "predict: damaged run.json": ("predict {garbled} {scan} --out {new}", "run.json is damaged"),
     "predict: no scan": ("predict {run} {missing} --out {new}", "nothing"),
     "predict: unreadable scan": ("predict {run} {file} --out {new}", "mine.nii"),
-    "predict: twice the same": ("predict {run} {scan} {scan2} --out {new}", "exists already"),
+    "predict: twice the same": (
+        "predict {run} {scan} {scan2} --out {new}",
+        "would have the same name",
+    ),
     "predict: out is a file": ("predict {run} {scan} --out {file}", "mine.nii"),
     "evaluate: no run": ("evaluate {missing} {cohort}", "no run here"),
     "evaluate: no cohort": ("evaluate {run} {missing}", "there are no scans"),
