@@ -162,7 +162,7 @@ def content_of(scan: Path) -> dict[str, Any]:
 
 def is_whole(target: Path) -> bool:
     """Whether a prediction can be read to its end."""
-    from ssltut.io._nifti_header import read_volume
+    from ssltut.io.formats import read_volume
     from ssltut.io.volume import Findings
 
     found = Findings()
