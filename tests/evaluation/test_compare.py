@@ -16,7 +16,7 @@ from toy import SMALL, toy_cohort
 import ssltut.training.loop
 import ssltut.training.run
 from ssltut.errors import ConfigError, TrainingError
-from ssltut.evaluation.compare import compare
+from ssltut.evaluation.compare import compare, is_done
 from ssltut.evaluation.record import COLUMNS, read_rows
 from ssltut.metrics import METRICS
 
@@ -67,6 +67,17 @@ def test_one_row_per_case_class_and_metric(swept):
     assert list(rows.columns) == COLUMNS
     read = read_rows(folder / "results.csv")
     pd.testing.assert_frame_equal(read, rows)
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "\0\0", None])
+def test_a_damaged_file_of_rows_is_no_result(swept, tmp_path, content):
+    whole = sorted((swept[0] / "rows").glob("*.csv"))[0]
+    cases = toy_cohort().split.test
+    assert is_done(whole, cases)
+    assert not is_done(tmp_path / "none.csv", cases)
+    text = whole.read_text()
+    (tmp_path / "cut.csv").write_text(text[: len(text) // 3] if content is None else content)
+    assert not is_done(tmp_path / "cut.csv", cases)
 
 
 def test_the_upper_bound_is_trained_once_for_all_budgets(swept):
@@ -162,7 +173,7 @@ KILLED_SWEEP = """
 import sys
 import torch
 from toy import toy_cohort
-from ssltut.evaluation.compare import compare
+from ssltut.evaluation.compare import compare, is_done
 from ssltut.training.config import TrainConfig
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from toy import toy_case
 from ssltut.data.cohort import fingerprint
 from ssltut.data.split import PARTS
 from ssltut.errors import ConfigError
-from ssltut.synthetic.cohorts import synthetic_cohort
+from ssltut.synthetic.cohorts import cached_case, synthetic_cohort
 from ssltut.synthetic.pelvis import pelvis_cohort
 
 
@@ -44,6 +44,23 @@ def test_synthetic_scans_are_made_once(monkeypatch, tmp_path):
     for wrong in ({"labelled": 6}, {"labelled": 0}):
         with pytest.raises(ConfigError, match="8 scans cannot give"):
             synthetic_cohort(8, **sizes | wrong)
+
+
+@pytest.mark.parametrize("content", [b"", b"noise" * 99, None])
+def test_a_damaged_scan_in_the_cache_is_made_again(tmp_path, content):
+    file, made = tmp_path / "hip000.npz", []
+
+    def make():
+        made.append(1)
+        return replace(toy_case(0), id="hip000", patient="hip000")
+
+    first = cached_case(file, make)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-200] if content is None else content)
+    assert fingerprint(cached_case(file, make)) == fingerprint(first)
+    assert fingerprint(cached_case(file, make)) == fingerprint(first)
+    assert len(made) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["hip000.npz"]
 
 
 def test_the_cohort_of_pelves_needs_one_to_train_on(cache: Path):
