@@ -7,6 +7,7 @@ from ssltut.errors import DataError
 from ssltut.io.entries import Entry, entry_of, stem_of
 from ssltut.io.volume import Note
 
+Key = tuple[tuple[str, ...], str, tuple[str, ...]]  # place, part of the name, its words
 Scans = Mapping[Path, Sequence[Entry]]  # the names of each scan: of its file, or of its folder
 
 
@@ -20,31 +21,34 @@ def pair(
     ``structures``, and files in one folder of which none has the name of a scan, are the masks of
     one label: that folder.
     """
+    index = _index(scans)
     owners: dict[Path, list[Path]] = {}
     masks: dict[Path, list[Path]] = {}
-    late: list[tuple[Entry, list[Path]]] = []
+    nameless: dict[Path, list[Entry]] = {}  # labels with no scan's name, by their folder
     for label in labels:
+        folder = label.path.parent
         if stem_of(label.path).lower() in structures:
-            masks.setdefault(label.path.parent, []).append(label.path)
-        elif (owner := _namesake(label, scans)) is not None:
+            masks.setdefault(folder, []).append(label.path)
+        elif (owner := _namesake(label, index)) is not None:
             owners.setdefault(owner, []).append(label.path)
         else:
-            late.append((label, [label.path]))
-    lonely: dict[Path, list[Path]] = {}
-    for label, _ in late:
-        lonely.setdefault(label.path.parent, []).append(label.path)
-    for folder, files in lonely.items():
-        if folder in masks or (len(files) > 1 and not any(p.parent == folder for p in scans)):
+            nameless.setdefault(folder, []).append(label)
+    folders = {path.parent for path in scans}
+    single: list[tuple[Entry, list[Path]]] = []
+    for folder, entries in nameless.items():
+        files = [entry.path for entry in entries]
+        if folder in masks or (len(files) > 1 and folder not in folders):
             masks.setdefault(folder, []).extend(files)
-    single = [(label, files) for label, files in late if label.path.parent not in masks]
+        else:
+            single += [(entry, [entry.path]) for entry in entries]
     single += [(_folder_entry(folder, root), files) for folder, files in masks.items()]
     unowned: list[Path] = []
     named = set(owners)
     for label, files in single:
-        alone = [path for path in _at(label, scans) if path not in named]
-        scan_has_no_name = any(not entry.core for path in alone for entry in scans[path])
-        if len(alone) == len(_at(label, scans)) == 1 and (not label.core or scan_has_no_name):
-            owners.setdefault(alone[0], []).append(label.path)
+        there = index.get((label.place, "", ()), [])
+        is_free = len(there) == 1 and there[0] not in named
+        if is_free and (not label.core or any(not entry.core for entry in scans[there[0]])):
+            owners.setdefault(there[0], []).append(label.path)
         else:
             unowned += files
     several = {scan for scan, files in owners.items() if len(files) > 1}
@@ -65,21 +69,21 @@ def _folder_entry(folder: Path, root: Path) -> Entry:
     return Entry(folder, entry_of(folder / "mask.nii", root).place, ())
 
 
-def _at(label: Entry, scans: Scans) -> list[Path]:
-    return [path for path, names in scans.items() if any(n.place == label.place for n in names)]
+def _index(scans: Scans) -> dict[Key, list[Path]]:
+    """The scans of each place, of each name at a place, and of each core there."""
+    index: dict[Key, list[Path]] = {}
+    for path, names in scans.items():
+        for name in names:
+            kinds = {"": (), "words": name.words, "core": name.core}
+            for kind, words in kinds.items():
+                found = index.setdefault((name.place, kind, words), [])
+                if path not in found[-1:]:
+                    found.append(path)
+    return index
 
 
-def _namesake(label: Entry, scans: Scans) -> Path | None:
+def _namesake(label: Entry, index: Mapping[Key, Sequence[Path]]) -> Path | None:
     """The only scan at the label's place with its words, else the only one with its core."""
-    for part in ("words", "core"):
-        own = getattr(label, part)
-        same = [
-            path
-            for path in _at(label, scans)
-            if any(n.place == label.place and getattr(n, part) == own for n in scans[path])
-        ]
-        if len(same) == 1:
-            return same[0]
-        if same:
-            return None
-    return None
+    same = index.get((label.place, "words", label.words))
+    same = same or index.get((label.place, "core", label.core), [])
+    return same[0] if len(same) == 1 else None
