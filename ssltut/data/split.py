@@ -56,6 +56,8 @@ class Split:
         if unknown := [case_id for case_id in self.all if case_id not in patients]:
             problem = f"the split names {len(unknown)} scans that are not there"
             fix = "add the scans or take them out of split.json"
+            if unknown[0].lower().endswith((".nii", ".nii.gz")):
+                fix = "write the names of the scans without .nii or .nii.gz"
             raise DataError(f"{problem}, the first is {unknown[0]}", where=where, fix=fix)
         for part in ("labelled", "validation"):
             if not getattr(self, part):

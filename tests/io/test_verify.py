@@ -112,6 +112,7 @@ def test_sound_cohort(cohort: Path) -> None:
     ("changes", "words"),
     [
         ({"test": ["d", "e"]}, "names 1 scans that are not there, the first is e"),
+        ({"test": ["d.nii.gz"]}, "Next: write the names of the scans without .nii or .nii.gz"),
         ({"patients": {"a": "1", "c": "1"}}, "patient 1 is in training and in"),
         ({"test": ["a", "d"]}, "patient 1 is in training and in test"),
         ({"labelled": ["a", "b"], "unlabelled": []}, "1 scans that need a label have none"),
