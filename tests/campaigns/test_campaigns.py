@@ -14,7 +14,6 @@ from trials import Call, Campaign, Outcome
 from ssltut.errors import DataError
 
 SHORT = {"nifti": 30, "dicom": 5, "formats": 12, "text": 12, "archives": 10}
-KILLED = ("train", "compare", "ingest", "phantom")
 PROMISES = Path(__file__).resolve().parents[2] / "RELIABILITY.md"
 
 
@@ -28,7 +27,7 @@ def test_changed_files_end_as_promised(
     assert outcome.broken == {}
 
 
-@pytest.mark.parametrize("name", KILLED)
+@pytest.mark.parametrize("name", kills.COMMANDS)
 def test_a_killed_command_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     victim = kills.victims(tmp_path / "inputs", [name])[name]
     outcome = kills.run(victim, 1, tmp_path / "kills", seed=0)
