@@ -68,7 +68,11 @@ def predict_files(
         left = left_to_do(run, targets, min_component)
         if n_done := len(targets) - len(left):
             log(f"{n_done} of {len(targets)} were there")
-        wrong = predict_all(run, left, min_component, workers, dask, log)
+        try:
+            wrong = predict_all(run, left, min_component, workers, dask, log)
+        except SsltutError:  # no such workers, or the cluster is lost
+            forget(target for target in left.values() if not target.exists())
+            raise
         forget(targets[scan] for scan in wrong)
     return wrong
 

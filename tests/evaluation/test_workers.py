@@ -147,7 +147,7 @@ def test_a_folder_of_scans_is_predicted_by_a_cluster_as_here(cluster, places, tm
             and len(json.loads(out)) == 3
             and len([line for line in err if line.endswith("done")]) == 3
         ), err
-    for path in (tmp_path / "here").iterdir():
+    for path in (tmp_path / "here").glob("*.nii.gz"):
         a, b = nib.load(path), nib.load(tmp_path / "dask" / path.name)
         assert np.array_equal(a.dataobj, b.dataobj)
         assert np.array_equal(a.affine, b.affine)
@@ -173,7 +173,7 @@ def test_a_bad_scan_does_not_stop_the_others(places, tmp_path):
     assert [line.split(": ")[:2] for line in err[-2:]] == [
         ["ssltut predict", str(path)] for path in bad
     ]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.nii.gz")) == [
         f"case{i}_prediction.nii.gz" for i in range(3)
     ]
 
@@ -195,7 +195,11 @@ def test_what_a_dead_worker_wrote_is_written_again_but_nothing_else(places, tmp_
         predict_files(run, {scan: tmp_path / "q.nii.gz", other: tmp_path / "r.nii.gz"}, log=quiet)
         == {}
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.nii.gz", "q.nii.gz", "r.nii.gz"]
+    assert sorted(path.name for path in tmp_path.glob("*.nii.gz")) == [
+        "p.nii.gz",
+        "q.nii.gz",
+        "r.nii.gz",
+    ]
 
 
 def test_small_pieces_are_left_out_when_asked_and_a_share_is_a_share(places, tmp_path, monkeypatch):
