@@ -180,7 +180,7 @@ def planned(
 def is_done(file: Path, cases: Iterable[str]) -> bool:
     """Whether a file of rows holds a run that did not fail; a damaged file holds none."""
     try:
-        rows = read_rows(file)
+        rows = read_rows(file)[["case", "status", "metric", "value"]]
         return set(rows["case"]) == set(cases) and not (rows["status"] == "failed").any()
     except (OSError, ValueError, KeyError):  # of pandas, for what is no table, too
         return False

@@ -22,7 +22,8 @@ RECORDS = Path(__file__).resolve().parents[2] / "results"
 
 def read_rows(file: Path) -> pd.DataFrame:
     """Rows of ``compare``; ids stay text, so that a case 007 does not become 7."""
-    return pd.read_csv(file, dtype=dict.fromkeys(("case", "patient", "config"), str))
+    text = dict.fromkeys(("case", "patient", "config"), str)
+    return pd.read_csv(file, dtype={**text, "value": float})
 
 
 def recorded(name: str, folder: Path = RECORDS) -> pd.DataFrame:

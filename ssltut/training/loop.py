@@ -48,7 +48,8 @@ def train(
     identity = run_identity(method, config, cohort, init)
     # A finished run is read, not made again.
     found = is_finished(folder, identity)
-    if not found:
+    # A kill after its last step may have left its lock: who takes that removes it.
+    if not found or (folder / ".lock").exists():
         with locked(folder, wait=log if wait else None):
             found = is_finished(folder, identity)  # by another process, meanwhile
             if not found:

@@ -80,6 +80,14 @@ def test_a_damaged_file_of_rows_is_no_result(swept, tmp_path, content):
     assert not is_done(tmp_path / "cut.csv", cases)
 
 
+def test_rows_with_a_word_in_the_place_of_a_number_are_no_result(swept, tmp_path):
+    whole = sorted((swept[0] / "rows").glob("*.csv"))[0]
+    rows = pd.read_csv(whole, dtype=str)
+    rows.loc[0, "value"] = "<b>"
+    rows.to_csv(tmp_path / "word.csv", index=False)
+    assert not is_done(tmp_path / "word.csv", toy_cohort().split.test)
+
+
 def test_the_upper_bound_is_trained_once_for_all_budgets(swept):
     assert sorted(p.name.rsplit("-", 1)[0] for p in (swept[0] / "runs").iterdir()) == sorted(
         [f"{m}-{s}" for m in ("labels_only", "ua_mt") for s in (0, 0, 1, 1)]

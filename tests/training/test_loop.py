@@ -1,6 +1,7 @@
 """The training loop: history, selection, callbacks, learning rate and non-finite losses."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -161,3 +162,10 @@ def test_the_steps_of_a_training_can_be_taken_one_by_one(tmp_path, plain):
             scores = training.validate()
     assert scores["dice"] == plain.history["validation dice"].iloc[-1]
     assert same_weights(plain.nets["student"], load_run(tmp_path / "run").nets["student"])
+
+
+def test_the_lock_of_a_run_that_was_killed_when_it_was_done_goes(plain, tmp_path):
+    shutil.copytree(plain.folder, tmp_path / "run")
+    (tmp_path / "run" / ".lock").touch()
+    run_of(folder=tmp_path / "run")
+    assert not (tmp_path / "run" / ".lock").exists()
