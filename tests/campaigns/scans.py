@@ -150,12 +150,18 @@ def dicom(folder: Path, rng: random.Random) -> tuple[str, list[Call]]:
     def changed(k: int, data: pydicom.Dataset) -> None:
         if k in some and change == "tag":
             _set(data, tag, text)
+            data["PixelData"].VR = "OW"  # whatever the other tags say
         if k in some and change == "pixels":
             data.PixelData = data.PixelData[: rng.randrange(len(data.PixelData))]
 
-    toy_dicom.write_series(folder / "bad", toy_dicom.HU + np.int16(1), change=changed)
+    try:
+        toy_dicom.write_series(folder / "bad", toy_dicom.HU + np.int16(1), change=changed)
+    except Exception:  # pydicom does not write it: the slices before it stay
+        change = f"{change} that pydicom does not write, and the slices from there on gone"
     files = sorted((folder / "bad").glob("*.dcm"))
     for k in some:
+        if k >= len(files):
+            break
         data = bytearray(files[k].read_bytes())
         if change == "bytes":
             for _ in range(rng.choice([1, 5, 40])):

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,13 @@ def changed_json(text: str, rng: random.Random) -> str:
         holder, key = rng.choice(list(_places(content)))
         change = rng.choice(["set", "set", "set", "gone", "added", "renamed"])
         if change == "set":
-            holder[key] = rng.choice(ODD)
+            holder[key] = deepcopy(rng.choice(ODD))
         elif change == "gone":
             del holder[key]
         elif isinstance(holder, dict):
-            holder["x" if change == "added" else f"{key}2"] = rng.choice(ODD)
+            holder["x" if change == "added" else f"{key}2"] = deepcopy(rng.choice(ODD))
         else:
-            holder.append(rng.choice(ODD))
+            holder.append(deepcopy(rng.choice(ODD)))
         if not content:
             break
     return json.dumps(content)
