@@ -49,31 +49,24 @@ ENOUGH = 6  # validation scans to choose weights by
 
 @dataclass
 class Training:
-    """A run in the making: what every step needs, and what the steps so far have left.
-
-    labelled, unlabelled  where patches are drawn from
-    validation            the scans that are scored now and then
-    done, first           how many steps are done, and were done when this process began
-    history               one row a step
-    best                  step, rule and score of the weights in best.safetensors
-    """
+    """A run in the making: what every step needs, and what the steps so far have left."""
 
     method: Method
     config: TrainConfig
     folder: Path
     table: LabelTable
     fabric: "Fabric"
-    labelled: PatchPool
+    labelled: PatchPool  # where patches are drawn from
     unlabelled: PatchPool | None
-    validation: list[Case]
+    validation: list[Case]  # the scans that are scored now and then
     intensity: Intensity
     nets: dict[str, nn.Module]
     optimizer: Any  # torch.optim.Adam as Fabric wraps it
-    done: int = 0
-    first: int = 0
+    done: int = 0  # steps
+    first: int = 0  # how many were done when this process began
     started: float = field(default_factory=time.monotonic)
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: dict[str, Any] | None = None
+    history: list[dict[str, float]] = field(default_factory=list)  # one row a step
+    best: dict[str, Any] | None = None  # step, rule and score of the weights in best.safetensors
 
     def draw(self, step: int) -> Batch:
         """The batch of one step, the same whenever it is drawn."""
