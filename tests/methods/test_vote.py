@@ -69,7 +69,7 @@ def test_surface_references_are_of_the_surface_and_interior_ones_of_anywhere(mon
         asked.append((region, k, redraws))
         return draw_references(label, region, n_classes, k=k, redraws=redraws, generator=generator)
 
-    monkeypatch.setattr(vote, "draw_references", draw)
+    monkeypatch.setattr(vote.primitives, "draw_references", draw)
     method.references(batch, build_nets(method, SMALL, 3))
     (shell, *surface), (anywhere, *interior) = asked
     assert torch.equal(shell, surface_shell(batch.y_l, 2))
