@@ -135,7 +135,8 @@ def load_net(net: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
         if tensor.dtype not in (wanted, torch.float16):
             what = f"the weights {name} are {tensor.dtype}, the network has {wanted}"
             raise CheckpointError(what, where=where, fix="convert them, or train again")
-        if not (tensor.abs() <= MAX_WEIGHT).all():  # NaN is not
+        # NaN is not. Memories hold whole numbers too, such as the keys of scans.
+        if tensor.is_floating_point() and not (tensor.abs() <= MAX_WEIGHT).all():
             what = f"the weights {name} are not finite or beyond {MAX_WEIGHT:g}"
             raise CheckpointError(what, where=where, fix="take another checkpoint, or train again")
     try:

@@ -292,7 +292,7 @@ def test_sources_of_unknown_classes_are_refused(kept, words):
 def test_scans_that_lack_bones_have_no_bone_view_and_others_have():
     cohort = partially_labelled(toy_cohort(), ["femur"]).as_bone()
     assert cohort.validation()[0].label.max() == 1
-    with pytest.raises(ConfigError, match="lacks labels of some bones"):
+    with pytest.raises(ConfigError, match="not every bone is labelled"):
         cohort.training("labelled")
 
 
