@@ -20,6 +20,7 @@ import climax
 import pandas as pd
 import torch
 from climax import Bank, Vectors
+from record import without_folders
 from studies import STUDIES
 from torch import Tensor
 
@@ -134,6 +135,7 @@ def main() -> None:
             continue
         cohort = STUDIES["pelves"].cohort(fold, args.data)
         new = of_fold(cohort, load_run(kept[-1]), fold).assign(**provenance())
+        new = new.assign(command=without_folders(new["command"]))
         before = pd.read_csv(args.file) if args.file.is_file() else new.head(0)
         table = pd.concat([before[before["fold"] != fold], new]) if len(before) else new
         table = table.sort_values("fold", kind="stable")
