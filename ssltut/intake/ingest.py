@@ -23,6 +23,7 @@ from ssltut.files import read_json, remove_parts, whole_file, whole_folder
 from ssltut.intake.discover import FoundScan, IntakeOptions, find_scans
 from ssltut.intake.report import facts_of, volumes, write_index, write_report
 from ssltut.io.cohort_folder import GRID, write_description, write_scan
+from ssltut.io.entries import predictions_in
 from ssltut.io.formats import read_volume
 from ssltut.io.nifti import as_label, check_label, scan_id, write_like_source
 from ssltut.io.verify import verify_paths
@@ -207,16 +208,17 @@ def _resampled(case: Case, spacing: float, table: LabelTable) -> tuple[Case, lis
 def export(cohort: Path, predictions: Sequence[Path], out: Path) -> list[Path]:
     """Write label volumes made for ingested cases onto the grids of the original files.
 
-    A prediction is named after its case, with or without _prediction; it may lie on any grid in the
-    same space. Both hips of one scan become one file, caseNNN_prediction.nii.gz. Voxels take the
-    nearest predicted value, 0 outside a crop. Raises ConfigError when a file exists, DataError for
-    a case that is not in the cohort or was not ingested.
+    ``predictions`` are files, or folders of them. A prediction is named after its case, with or
+    without _prediction; it may lie on any grid in the same space. Both hips of one scan become one
+    file, caseNNN_prediction.nii.gz. Voxels take the nearest predicted value, 0 outside a crop.
+    Raises ConfigError when a file exists, DataError for a case that is not in the cohort or was not
+    ingested.
     """
     file = Path(cohort) / "cases.json"
     meta = read_json(file)
     labels: dict[str, np.ndarray] = {}
     grids: dict[str, dict] = {}
-    for path in map(Path, predictions):
+    for path in predictions_in(predictions):
         case_id = scan_id(path).removesuffix("_prediction")
         check_content(meta, {case_id: dict[str, Any]}, file)
         if "grid" not in meta.get(case_id, {}):

@@ -37,6 +37,7 @@ CHANNELS = (*CT_MR, "flair", "adc", "dwi", "pd", "pdw", "swi", "water", "fat")
 PASSED = "txt csv tsv json yaml yml md rst log pdf html htm xml xls xlsx doc docx ppt pptx png jpg"
 PASSED += " jpeg gif bmp svg css js py ipynb sh bat ini cfg toml bib db mrml md5 sha256"
 PASSED_NAMES = ("README", "LICENSE", "LICENCE", "DICOMDIR", "VERSION", "SHA256SUMS", "MD5SUMS")
+RECORD_OF_PREDICTIONS = "predictions.json"  # beside predictions: what each was made of
 ARCHIVES = ("zip", "tar", "gz", "tgz", "7z", "rar", "bz2", "xz", "mrb")
 
 
@@ -50,6 +51,15 @@ def stem_of(path: Path) -> str:
 def has_voxels(path: Path) -> bool:
     """Whether the ending says that this is a scan or a label, DICOM apart; no hidden file is."""
     return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
+
+
+def predictions_in(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files among ``paths`` and in the folders among them, without the record beside them."""
+    for path in map(Path, paths):
+        if path.is_dir():
+            yield from filter(has_voxels, sorted(path.iterdir()))
+        elif path.name != RECORD_OF_PREDICTIONS:
+            yield path
 
 
 def words_of(name: str) -> tuple[str, ...]:

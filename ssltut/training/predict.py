@@ -10,11 +10,10 @@ import torch
 
 from ssltut.errors import ConfigError, DataError, SsltutError
 from ssltut.files import digest_of, locked, read_json, write_atomically
+from ssltut.io.entries import RECORD_OF_PREDICTIONS
 from ssltut.parallel import n_workers, open_workers
 from ssltut.progress import progress_bar
 from ssltut.training.run import Run, read_identity
-
-RECORD = "predictions.json"
 
 
 def predict_file(
@@ -123,13 +122,13 @@ def left_to_do(run: Run, targets: Mapping[Path, Path], min_component: float) -> 
     before they are: a prediction has its name when it is whole, so what is there is done. Raises
     ConfigError for a file that it does not name, or names as another prediction.
     """
-    files = {path.parent / RECORD for path in map(Path.absolute, targets.values())}
+    files = {path.parent / RECORD_OF_PREDICTIONS for path in map(Path.absolute, targets.values())}
     records = {file: read_json(file) if file.exists() else {} for file in files}
     weights = digest_of(run.folder / "best.safetensors")
     made_with = {"run": read_identity(run.folder)["hash"], "weights": weights}
     left = {}
     for scan, target in targets.items():
-        record = records[target.absolute().parent / RECORD]
+        record = records[target.absolute().parent / RECORD_OF_PREDICTIONS]
         entry = {**content_of(scan), **made_with, "min_component": min_component}
         known = record.get(target.name)
         same = isinstance(known, dict) and {**known, "scan": ""} == {**entry, "scan": ""}
@@ -147,7 +146,7 @@ def left_to_do(run: Run, targets: Mapping[Path, Path], min_component: float) -> 
 def forget(targets: Iterable[Path]) -> None:
     """Take predictions that could not be made out of predictions.json."""
     for target in targets:
-        file = target.parent / RECORD
+        file = target.parent / RECORD_OF_PREDICTIONS
         record = read_json(file)
         record.pop(target.name)
         if record:

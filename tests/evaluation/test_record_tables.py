@@ -58,7 +58,7 @@ def test_a_record_shows_misses_and_ties_beside_the_mean():
 
 def test_a_record_of_one_draw_has_no_p():
     text = markdown(rows_of(draws=1, ua_mt=0.1), "dice")
-    assert "Intervals are over patients of one draw. One label draw" in text
+    assert "Intervals are over patients of one draw. There is one label draw" in text
     assert cells_of(text)["UA-MT"][8:] == ["", "1 of 1", "100 / 0 / 0"]
 
 

@@ -1,6 +1,7 @@
 """Folders as somebody would hand them in, commands on them, and what came out."""
 
 import gzip
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,13 +22,16 @@ def command(*words: object) -> tuple[int, str, list[str]]:
     return code, out, [line for line in err if not re.match(r"\d+/\d+ ", line)]
 
 
-def predict_bone_above_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any run predicts class 1 above 0 HU."""
+def predict_bone_above_zero(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Any run predicts class 1 above 0 HU; its files are in ``folder``."""
+    (folder / "best.safetensors").touch()
+    identity = {"method": "", "options": {}, "config": {}, "table": {}, "hash": "bone"}
+    (folder / "run.json").write_text(json.dumps(identity))
 
     def predict(case: Case, *args: object, **options: object) -> np.ndarray:
         return (case.image > 0).astype(np.uint8)
 
-    trained = SimpleNamespace(nets={}, predict=predict)
+    trained = SimpleNamespace(nets={}, predict=predict, folder=folder)
     monkeypatch.setattr(run, "load_run", lambda path, **options: trained)
 
 

@@ -90,6 +90,18 @@ def test_export_puts_predictions_back_within_half_a_voxel(
         export(tmp_path / "out", predictions, tmp_path / "back")
 
 
+def test_a_folder_of_predictions_is_as_good_as_its_files(tmp_path: Path) -> None:
+    (folder := tmp_path / "in").mkdir()
+    scan = save(folder / "a.nii.gz")
+    ingest(folder, tmp_path / "out", log=None)
+    (predictions := tmp_path / "predictions").mkdir()
+    save(predictions / "case001_prediction.nii.gz", LABEL)
+    (predictions / "predictions.json").write_text("{}")
+    for i, given in enumerate(([predictions], sorted(predictions.iterdir()))):
+        (back,) = export(tmp_path / "out", given, tmp_path / f"back{i}")
+        assert nib.load(back).shape == nib.load(scan).shape
+
+
 def test_the_centre_of_a_ball_comes_back(tmp_path: Path) -> None:
     """The centre of mass, which does not round, moves by less than half a voxel."""
     case = pelvis()

@@ -19,9 +19,9 @@ from toy_nifti import AFFINE, BAD_FILES, BAD_LABELS, HU, LABEL, holed, save, wri
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Prediction and pictures have tests of their own."""
-    predict_bone_above_zero(monkeypatch)
+    predict_bone_above_zero(monkeypatch, tmp_path_factory.mktemp("run"))
     draw_no_pictures(monkeypatch)
 
 
@@ -102,7 +102,8 @@ def test_a_bad_scan_is_one_line_and_the_good_one_beside_it_is_used(
     assert len(err) == 3
     assert str(bad) in err[-1]
     assert "Next: " in err[-1]
-    assert [p.name for p in (tmp_path / "predictions").iterdir()] == ["good_prediction.nii.gz"]
+    written = sorted(path.name for path in (tmp_path / "predictions").iterdir())
+    assert written == ["good_prediction.nii.gz", "predictions.json"]
     assert contents(folder) == before
 
 

@@ -14,7 +14,8 @@ from toy_nifti import AFFINE, HU, LABEL, save
 from ssltut.data.split import Split
 from ssltut.errors import DataError, DataWarning
 from ssltut.io.cohort_folder import check_doubles, read_cohort
-from ssltut.io.dicom import find_series, read_series
+from ssltut.io.dicom import read_series
+from ssltut.io.dicom_series import find_series
 from ssltut.io.nifti import read_case
 from ssltut.io.verify import verify_paths
 from ssltut.io.volume import as_ras, check_values, flaw_of
@@ -192,7 +193,7 @@ def cohort(folder: Path, twins: str = "", **split: object) -> Path:
 def test_a_cohort_of_crops_or_of_mr_holds_no_air_in_silence(tmp_path: Path) -> None:
     def tissue(folder: Path) -> Path:
         for i, path in enumerate((folder / "images").iterdir()):
-            save(path, HU.clip(0) + np.int16(i))
+            save(path, HU.clip(-400) + np.int16(i))
         return folder
 
     whole = tissue(cohort(tmp_path / "whole"))

@@ -13,9 +13,9 @@ from toy_nifti import AFFINE, HU, LABEL, holed, oriented, save
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Prediction and pictures have tests of their own."""
-    predict_bone_above_zero(monkeypatch)
+    predict_bone_above_zero(monkeypatch, tmp_path_factory.mktemp("run"))
     draw_no_pictures(monkeypatch)
 
 
