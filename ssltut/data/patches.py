@@ -96,7 +96,8 @@ class PatchPool:
     def _pad(self, volume: Tensor, value: int) -> Tensor:
         missing = [max(0, p - s) for p, s in zip(self.patch, volume.shape, strict=True)]
         pad = [v for m in reversed(missing) for v in (m // 2, m - m // 2)]
-        return (F.pad(volume, pad, value=value) if any(missing) else volume).to(self.device)
+        padded = F.pad(volume, pad, value=value) if any(missing) else volume
+        return padded.contiguous().to(self.device)
 
     def _box(
         self, i: int, generator: torch.Generator, level: int = 0, bins: int = 0

@@ -1,5 +1,7 @@
 """Views: random changes of a batch on its device; what was drawn can be applied again."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -90,26 +92,35 @@ class Randomisation:
     def cut(
         self, i: int, image: Tensor, label: Tensor | None, box: tuple[slice, ...]
     ) -> tuple[Tensor, Tensor | None]:
-        """Image (X, Y, Z) and label at ``box``, deformed as patch ``i``; a scan's edge goes on."""
-        corner = torch.tensor([side.start for side in box], device=image.device)
+        """Image (X, Y, Z) and label at ``box``, deformed as patch ``i``; a scan's edge goes on.
+
+        Only the voxels around the patch are read, so the size of the scan costs nothing.
+        """
+        corner, middle = (
+            torch.tensor(numbers, device=image.device).view(3, 1, 1, 1)
+            for numbers in ([s.start for s in box], [(s.stop - s.start - 1) / 2 for s in box])
+        )
         patch = [side.stop - side.start for side in box]
-        middle = torch.tensor([(side - 1) / 2 for side in patch], device=image.device)
         steps = [torch.arange(side, device=image.device) - (side - 1) / 2 for side in patch]
         offset = torch.stack(torch.meshgrid(*steps, indexing="ij"), -1) @ self.matrix[i].T
         bend = F.interpolate(self.bend[i][None], patch, mode="trilinear", align_corners=True)
-        position = offset + bend[0].movedim(0, -1) + corner + middle
-        last = torch.tensor(image.shape, device=image.device, dtype=torch.float32) - 1
-        # grid_sample counts from -1 to 1 and names the last axis first.
-        grid = (2.0 * position / last.clamp(min=1.0) - 1.0).flip(-1)[None]
+        position = offset.movedim(-1, 0) + bend[0] + corner + middle
+        index, share = around(position.flatten(1), image.shape)
 
-        def sampled(channels: Tensor) -> Tensor:
-            return F.grid_sample(channels[None], grid, padding_mode="border", align_corners=True)[0]
+        def found(volume: Tensor) -> Tensor:
+            return volume.flatten().index_select(0, index.flatten()).view_as(index)
 
-        x = sampled(image.float()[None])[0]
+        x = torch.zeros_like(share[0])
+        for value, part in zip(found(image).float(), share, strict=True):
+            x += part * value
         if label is None:
-            return x, None
-        classes = F.one_hot(label.long(), int(label.max()) + 1).movedim(-1, 0).float()
-        return x, sampled(classes).argmax(0)
+            return x.view(patch), None
+        values = found(label)
+        y = values[0].long()
+        mixed = (values.amin(0) != values.amax(0)).nonzero()[:, 0]
+        if len(mixed):
+            y[mixed] = largest_class(values[:, mixed], share[:, mixed])
+        return x.view(patch), y.view(patch)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Images (B, 1, X, Y, Z) smoothed, with changed contrast and brightness, and noise."""
@@ -121,3 +132,30 @@ class Randomisation:
         noise = Noise(1.0, self.seed)(torch.zeros_like(x))
         x = x * self.contrast.view(PER_PATCH) + self.shift.view(PER_PATCH)
         return x + self.sigma.view(PER_PATCH) * noise
+
+
+def around(position: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The eight voxels around positions (3, N): flat index in a volume (8, N), and share (8, N).
+
+    The share of each in a trilinear mean, to the bit as F.grid_sample with padding_mode "border"
+    and align_corners has it: that counts from -1 to 1, and back.
+    """
+    last = torch.tensor(shape, device=position.device)[:, None] - 1
+    scaled = 2.0 * position / last.clamp(min=1) - 1.0
+    at = ((scaled + 1.0) / 2.0 * last).clamp(min=0.0).minimum(last.float())
+    below = at.floor()
+    voxel = below.long(), (below.long() + 1).minimum(last)
+    share = below + 1.0 - at, at - below
+    corners = list(itertools.product((0, 1), repeat=3))
+    index = [(voxel[i][0] * shape[1] + voxel[j][1]) * shape[2] + voxel[k][2] for i, j, k in corners]
+    shares = [share[k][2] * share[j][1] * share[i][0] for i, j, k in corners]
+    return torch.stack(index), torch.stack(shares)
+
+
+def largest_class(values: Tensor, share: Tensor) -> Tensor:
+    """The class (N,) with the largest sum of shares, of eight voxels with labels (8, N)."""
+    classes = torch.arange(int(values.max()) + 1, device=values.device)[:, None]
+    score = torch.zeros(len(classes), values.shape[1], device=values.device)
+    for value, part in zip(values, share, strict=True):
+        score += part * (value == classes)
+    return score.max(0).indices
