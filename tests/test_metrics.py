@@ -1,12 +1,23 @@
 """Metrics on analytic solids, anisotropic spacing, and what happens when a mask is empty."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
+import torch
+from scipy.ndimage import gaussian_filter
 
 from ssltut.errors import ConfigError, DataError
-from ssltut.metrics import METRICS, auroc, diagonal_mm, risk_at_coverage, score_case, score_mask
+from ssltut.metrics import (
+    METRICS,
+    auroc,
+    diagonal_mm,
+    risk_at_coverage,
+    score_case,
+    score_mask,
+    surface_metrics,
+)
 
 SPACING = (0.5, 1.0, 3.0)
 
@@ -58,6 +69,47 @@ def test_surface_dice_counts_what_lies_within_two_millimetres():
     a, b = box((4, 4, 4), (20, 20, 10)), box((4, 4, 4), (20, 20, 11))
     assert score_mask(a, b, (1.0, 1.0, 1.9))[1]["surface_dice"] == 1.0
     assert score_mask(a, b, (1.0, 1.0, 2.1))[1]["surface_dice"] < 1.0
+
+
+SHAPE = (20, 26, 23)
+
+
+def bent_ball(radius: float, seed: int) -> np.ndarray:
+    """A ball whose surface is rough."""
+    noise = gaussian_filter(np.random.default_rng(seed).standard_normal(SHAPE), 1.5)
+    grid = np.meshgrid(*[np.arange(n) - n / 2 for n in SHAPE], indexing="ij")
+    return np.sqrt(sum(g**2 for g in grid)) + 12.0 * noise < radius
+
+
+PAIRS = {
+    "near each other": (bent_ball(8, 0), bent_ball(8.5, 1)),
+    "far apart": (bent_ball(2, 2), bent_ball(13, 3)),
+    "speckled": (
+        bent_ball(8, 4) ^ (np.random.default_rng(5).random(SHAPE) < 0.02),
+        bent_ball(8, 6),
+    ),
+    "at the border": (box((0, 0, 0), (20, 5, 23), SHAPE), box((3, 0, 1), (20, 26, 9), SHAPE)),
+    "one voxel": (box((3, 4, 5), (4, 5, 6), SHAPE), bent_ball(9, 7)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("spacing", [SPACING, (2 / 3, 2 / 3, 1.0)])
+def test_surfaces_are_scored_as_monai_scores_them(name, spacing):
+    metrics = pytest.importorskip("monai.metrics")
+    a, b = (torch.from_numpy(mask)[None, None].float() for mask in PAIRS[name])
+    symmetric = {"symmetric": True, "spacing": spacing}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # about an argument it gives itself
+        expected = {
+            "hd95": metrics.compute_hausdorff_distance(a, b, True, percentile=95, spacing=spacing),
+            "assd": metrics.compute_average_surface_distance(a, b, True, **symmetric),
+            "surface_dice": metrics.compute_surface_dice(a, b, [2.0], True, spacing=spacing),
+        }
+    found = surface_metrics(*PAIRS[name], spacing)
+    assert found == pytest.approx(
+        {name: float(value) for name, value in expected.items()}, abs=1e-5
+    )
 
 
 def test_both_empty_is_counted_but_has_no_value():
