@@ -9,7 +9,7 @@ from typing import Any
 
 from ssltut import __version__
 from ssltut.cli import data, training
-from ssltut.cli.output import Parser, log, print_result
+from ssltut.cli.output import Parser, log, print_result, short_warnings
 from ssltut.errors import SsltutError
 from ssltut.interrupts import Terminated, sigterm_interrupts
 
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, value in vars(args).items():
         setattr(args, name, _at_home(value))
     try:
-        with sigterm_interrupts():
+        with sigterm_interrupts(), short_warnings(args.command):
             return args.run_command(args)
     except KeyboardInterrupt as stop:
         goes_on = ", it goes on from there" if args.command in GO_ON else ""
@@ -89,6 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
     except SsltutError as error:
         log(f"ssltut {args.command}: {error}")
+    except MemoryError as error:
+        fix = "Next: use smaller or fewer scans, larger voxels or smaller patches"
+        log(f"ssltut {args.command}: the memory did not do ({error}). {fix}")
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
         fix = "Next: check the path, its permissions and the free space"

@@ -3,9 +3,12 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from ssltut.errors import Finding
 from ssltut.text import plain
 
 Add = Callable[..., object]  # add_argument of a parser
@@ -34,3 +37,20 @@ def print_result(args: argparse.Namespace, values: Any, text: str) -> None:
 def log(line: str) -> None:
     """Progress, in one line, goes to stderr, so that stdout holds only the answer."""
     print(plain(line), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def short_warnings(command: str) -> Iterator[None]:
+    """What is found in data is one line, as errors are; other warnings stay as Python has them."""
+    as_python = warnings.formatwarning
+
+    def line(message: Any, category: type[Warning], *where: Any, **options: Any) -> str:
+        if issubclass(category, Finding):
+            return f"ssltut {command}: warning: {message}\n"
+        return as_python(message, category, *where, **options)
+
+    warnings.formatwarning = line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = as_python

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,6 +20,7 @@ from ssltut.data.patches import Intensity, PatchPool
 from ssltut.errors import DataWarning, TrainingError
 from ssltut.files import write_atomically
 from ssltut.interrupts import uninterrupted
+from ssltut.memory import check_memory
 from ssltut.methods.contract import Method, Plan, Progress, Supervision, Terms
 from ssltut.metrics import HIGHER_IS_BETTER
 from ssltut.nets.precision import auto_precision, best_device
@@ -36,6 +38,7 @@ from ssltut.training.checkpoint import (
 )
 from ssltut.training.config import TrainConfig
 from ssltut.training.history import history_row, total_loss
+from ssltut.training.memory import bytes_of_training, free_on
 from ssltut.training.networks import adam, build_nets, start_from, start_pretrained
 from ssltut.training.run import circumstances, read_identity, run_identity
 from ssltut.training.windows import validation_scores
@@ -211,6 +214,7 @@ def open_run(
     labelled = cohort.training("labelled")
     unlabelled = cohort.training("unlabelled")
     warn_of_a_lottery(cohort, config)
+    warn_of_what_is_missing(method, labelled, unlabelled, cohort)
     intensity = Intensity.of([*labelled, *unlabelled])
 
     def pool(cases: list[Case]) -> PatchPool:
@@ -229,6 +233,14 @@ def open_run(
         nets[role] = net.to(fabric.device)
     optimizer = adam(nets, config)
     semi = bool(unlabelled) and method.supervision is Supervision.SEMI
+    drawn_from = [*labelled, *(unlabelled if semi else ())]
+    check_memory(
+        bytes_of_training(method, nets, config, drawn_from),
+        f"training with patches of {' x '.join(map(str, config.patch))} voxels",
+        where=cohort.name,
+        fix="use smaller patches, a narrower network, larger voxels or fewer scans",
+        free=free_on(fabric.device),
+    )
     pools = pool(labelled), pool(unlabelled) if semi else None
     table = cohort.table
     scans = cohort.validation()
@@ -268,6 +280,25 @@ def warn_of_a_lottery(cohort: Cohort, config: TrainConfig) -> None:
     if config.select != "last" and n < ENOUGH:
         fix = f'give {ENOUGH} and more (Cohort.with_validation), or use select="last"'
         found = f"{n} validation scans choose the weights, which is close to chance"
+        warnings.warn(DataWarning(found, where=cohort.name, fix=fix), stacklevel=3)
+
+
+def warn_of_what_is_missing(
+    method: Method, labelled: list[Case], unlabelled: list[Case], cohort: Cohort
+) -> None:
+    """A DataWarning for classes in no labelled scan, and for a lack of unlabelled scans."""
+    names = cohort.table.names
+    voxels = np.zeros(len(names), int)
+    for case in labelled:
+        assert case.label is not None, "labelled scans have labels"
+        voxels += np.bincount(case.label.ravel(), minlength=len(names))
+    if missing := [name for name, n in zip(names, voxels, strict=True) if n == 0]:
+        found = f"{', '.join(missing)} is in none of the {len(labelled)} labelled scans"
+        fix = "add a labelled scan with it; nothing can be learnt of it as it is"
+        warnings.warn(DataWarning(found, where=cohort.name, fix=fix), stacklevel=3)
+    if method.supervision is Supervision.SEMI and not unlabelled:
+        found = f"{method.title} learns from unlabelled scans, and there are none"
+        fix = "add scans to the unlabelled part of split.json, or train labels_only"
         warnings.warn(DataWarning(found, where=cohort.name, fix=fix), stacklevel=3)
 
 
