@@ -16,6 +16,9 @@ from typing import Any
 
 from ssltut.errors import ConfigError, DataError
 
+PACKAGE = Path(__file__).resolve().parent
+PROJECT = PACKAGE / "project" if (PACKAGE / "project").is_dir() else PACKAGE.parent
+"""Holds results/ and notebooks/: the clone, or the copy of them in an installed package."""
 POLL_S = 0.2  # between two looks at a lock that another process has
 
 MAX_TEXT = 10_000_000  # bytes of a description; scans are not text

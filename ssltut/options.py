@@ -217,3 +217,17 @@ def check_content(
         if name in content and not fits(content[name], kind):
             what = f"{name} is {reprlib.repr(content[name])}"
             raise error(what, where=where, fix=f"give {described(kind)}")
+
+
+def check_parameters(names: Mapping[str, Any], **kinds: Any) -> None:
+    """ConfigError for a parameter that a notebook does not know, or that is of another kind.
+
+    ``names`` are the notebook's ``globals()``. papermill puts its parameters into a cell of theirs.
+    """
+    kinds["profile"] = Literal["smoke", "class", "full"]
+    kinds |= {name: Literal[True, False] for name, kind in kinds.items() if kind is bool}
+    cells = [cell for cell in names.get("In", []) if cell.startswith("# Parameters\n")]
+    for name in re.findall(r"^(\w+) = ", "\n".join(cells), re.MULTILINE):
+        if name not in kinds:
+            raise ConfigError(f"this notebook has no parameter {name!r}", fix=near(name, kinds))
+    check_content(names, kinds, "the parameters", error=ConfigError)

@@ -5,11 +5,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ssltut import __version__
 from ssltut.cli import data, training
-from ssltut.cli.output import Parser, log, print_result
+from ssltut.cli.output import Add, Parser, log, print_result
 from ssltut.errors import SsltutError
 from ssltut.interrupts import Terminated, sigterm_interrupts
 
@@ -36,6 +37,21 @@ def doctor(args: argparse.Namespace) -> int:
     return 0
 
 
+def notebooks(args: argparse.Namespace) -> int:
+    """Copy the notebooks into a folder; what was written there stays as it is."""
+    from ssltut.copies import copy_notebooks
+
+    said = copy_notebooks(args.folder, solutions=args.solutions)
+    start = f"Next: jupyter lab --notebook-dir={quote(str(args.folder))}"
+    print_result(args, said, "\n".join([*(said or ["nothing is new"]), start]))
+    return 0
+
+
+def notebooks_arguments(add: Add) -> None:
+    add("folder", type=Path, help="folder of your copies; made where there is none")
+    add("--solutions", action="store_true", help="the solved notebooks too, in solutions/")
+
+
 # What runs, and what adds its arguments to a parser. The docstring is the help.
 COMMANDS = {
     "synthetic": (data.synthetic, data.synthetic_arguments),
@@ -48,6 +64,7 @@ COMMANDS = {
     "predict": (training.predict, training.predict_arguments),
     "evaluate": (training.evaluate, training.evaluate_arguments),
     "compare": (training.compare, training.compare_arguments),
+    "notebooks": (notebooks, notebooks_arguments),
     "methods": (methods, lambda add: None),
     "doctor": (doctor, lambda add: None),
 }

@@ -191,11 +191,8 @@ def compare_arguments(add: Add) -> None:
     words = "for every seed label the first scans of the split; by default they are drawn at random"
     add("--published-split", dest="draw", action="store_false", help=words)
     add_largest(add)
-    add(
-        "--metric",
-        default="dice",
-        help="metric of the printed tables (default: dice); the CSV holds all",
-    )
+    words = "metric of the printed tables (default: dice); the CSV holds all"
+    add("--metric", default="dice", help=words)
     words = "the method that the others are tested against (default: same_batch, or labels_only)"
     add("--baseline", help=words)
     add("--out", type=Path, required=True, help="folder for runs and tables")
@@ -207,12 +204,8 @@ def add_cohort(add: Add) -> None:
     words = "cohort folder (images/, labels/, split.json), or the left-atrium folder"
     add("cohort", type=Path, help=words)
     add("--spacing", type=float, help="resample every scan to this voxel size, mm")
-    add(
-        "--test-list",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the test scans of the left-atrium data",
-    )
+    words = "folder of the test scans of the left-atrium data"
+    add("--test-list", type=Path, metavar="FOLDER", help=words)
     words = "treat all classes as one: for hips the task of the paper, bone against the rest"
     add("--bone", action="store_true", help=words)
     words = "take N validation scans from the unlabelled scans that have a label"
@@ -227,10 +220,8 @@ def add_training(add: Add) -> None:
     add("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d work slice by slice")
     add("--width", type=int, help="channels of the first level of the network")
     add("--norm", help="batch (default), instance or group")
-    add(
-        "--select",
-        help="weights to keep: last (default), or those with the best dice or hd95 on validation",
-    )
+    words = "weights to keep: last (default), or those with the best dice or hd95 on validation"
+    add("--select", help=words)
     add("--randomise", type=float, metavar="STRENGTH", help="domain randomisation, 0 (off) to 1")
     add("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
 
