@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ssltut import __version__
 
-PACKAGES = ("torch", "monai", "lightning-fabric", "nibabel", "ipywidgets", "plotly", "itkwidgets")
+PACKAGES = ("torch", "lightning-fabric", "nibabel", "ipywidgets", "plotly", "itkwidgets")
 
 
 def facts() -> dict[str, str]:
