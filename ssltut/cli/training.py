@@ -36,7 +36,8 @@ def train(args: argparse.Namespace) -> int:
         cohort = cohort.with_budget("all")
     elif args.labelled is not None:
         cohort = cohort.with_budget(args.labelled)
-    run = run_training(method, cohort, config, args.out, init=args.init, log=log)
+    options = picked(args, "init", "loggers")
+    run = run_training(method, cohort, config, args.out, log=log, **options)
     step, rule, score = (run.selected[name] for name in ("step", "rule", "score"))
     values = {"folder": str(run.folder), "method": method.name, "selected": run.selected}
     text = f"{method.title}: weights of step {step} (rule: {rule}, {score:.3f}) in {run.folder}"
@@ -169,7 +170,7 @@ def compare(args: argparse.Namespace) -> int:
         fix = f"choose the metric among {metrics}, the baseline among the methods compared"
         raise ConfigError(f"the metric is {args.metric}, the baseline {baseline}", fix=fix)
     cohort, config = open_cohort(args), training_config(args)
-    options = picked(args, "budgets", "seeds", "draw", "largest", "workers", "dask")
+    options = picked(args, "budgets", "seeds", "draw", "largest", "workers", "dask", "loggers")
     rows = run_comparison(cohort, args.methods, args.out, config=config, log=log, **options)
     values = {
         "summary": summary(rows, args.metric).to_dict("records"),
@@ -224,6 +225,9 @@ def add_training(add: Add) -> None:
     add("--select", help=words)
     add("--randomise", type=float, metavar="STRENGTH", help="domain randomisation, 0 (off) to 1")
     add("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
+    words = "write the history of each run for TensorBoard too (tensorboard), or to any logger of"
+    words += " Lightning Fabric (package.module:function); may be given more than once"
+    add("--log", dest="loggers", action="append", default=[], metavar="LOGGER", help=words)
 
 
 def add_unfinished(add: Add) -> None:

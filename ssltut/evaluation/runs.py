@@ -4,7 +4,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +37,7 @@ class Job(NamedTuple):
     folder: Path
     largest: bool  # score the largest component of every class alone
     known: dict[str, Any]  # what its rows say of it beside the scores
+    loggers: Sequence[str] = ()
 
 
 class RunProgress(Callback):
@@ -67,9 +68,10 @@ def run_one(cohort: Cohort, job: Job, bar: Any = None) -> pd.DataFrame:
     title, steps = job.method.title, job.config.steps
     callbacks = [] if bar is None else [RunProgress(bar, title, steps)]
     # The caller reports.
+    beside: dict[str, Any] = {"callbacks": callbacks, "loggers": job.loggers}
     quiet: dict[str, Any] = {"log": lambda line: None, "progress": False, "wait": True}
     try:
-        run = loop.train(job.method, drawn, job.config, job.folder, callbacks=callbacks, **quiet)
+        run = loop.train(job.method, drawn, job.config, job.folder, **beside, **quiet)
         rows = score_run(run, drawn.test(), largest=job.largest).assign(
             selected_step=run.selected["step"], selection=run.selected["rule"], error=""
         )

@@ -230,7 +230,7 @@ def test_the_package_imports_every_dependency() -> None:
     assert unused(project()["dependencies"], imported) == []
 
 
-@pytest.mark.parametrize("extra", ["formats", "sweep", "docs", "browser"])
+@pytest.mark.parametrize("extra", ["formats", "sweep", "tensorboard", "docs", "browser"])
 def test_code_names_every_library_of_an_extra(extra: str) -> None:
     """The other extras hold programs (lab, dev) and one working set of versions (viewer)."""
     files = [*MODULES, *TESTS, *(ROOT / "docs").glob("*.py")]
