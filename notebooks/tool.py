@@ -34,7 +34,7 @@ KERNEL = {
     "language_info": {"name": "python"},
 }
 SET_UP = """\
-# ssltut as it is installed, else from the address of its release; then the parameters
+# @title Set-up: takes ssltut as it is installed, else from its release; checks the parameters
 from importlib import invalidate_caches, util
 
 RELEASE = "{address}"
@@ -116,6 +116,8 @@ def copy(master: nbformat.NotebookNode, *, solution: bool) -> nbformat.NotebookN
             chosen = any(not indent for indent, _, _ in BLOCK.findall(cell.source))
         if "check" in tags(cell) and chosen and not solution:
             new.metadata["jupyter"] = {"source_hidden": True}
+        if "set-up" in tags(cell):  # folded in JupyterLab and in Colab: its first line is seen
+            new.metadata |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
         key = hashlib.sha256(f"{cell.cell_type} {source}".encode()).hexdigest()[:12]
         # From the content: an edit elsewhere leaves the id alone.
         new["id"] = f"{key}-{seen[key]}" if seen[key] else key
@@ -129,7 +131,8 @@ def with_set_up(master: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode
     for cell in master.cells:
         yield cell
         if "parameters" in tags(cell):
-            yield nbformat.v4.new_code_cell(set_up(cell.source, address()))
+            source = set_up(cell.source, address())
+            yield nbformat.v4.new_code_cell(source, metadata={"tags": ["set-up"]})
 
 
 def _source(cell: nbformat.NotebookNode, *, solution: bool) -> str:
