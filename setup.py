@@ -2,15 +2,18 @@
 
 The notebooks read files of the project that are not in ``ssltut/``: records, figures, the gallery.
 A wheel has a copy of them in ``ssltut/project``, records compressed; ``ssltut.files.PROJECT`` finds
-them there, and in a clone where they are.
+them there, and in a clone where they are. ``ssltut/COMMIT`` says what it was made from: for
+``ssltut --version``.
 """
 
 import gzip
 import shutil
+import subprocess
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
 COPIED = (
@@ -22,6 +25,25 @@ COPIED = (
     "notebooks/gallery/*.py",
 )
 RECORDS = ("results/*.csv", "results/gpu/*.csv")
+DESCRIBE = ("git", "describe", "--tags", "--long", "--always", "--dirty")
+
+
+def write_commit(folder: Path) -> None:
+    """``ssltut/COMMIT`` in ``folder``: as git describes a clone, or as an sdist brought it."""
+    target, brought = folder / "ssltut" / "COMMIT", ROOT / "ssltut" / "COMMIT"
+    if (ROOT / ".git").exists():
+        found = subprocess.run(DESCRIBE, cwd=ROOT, capture_output=True, text=True, check=False)
+        target.write_text(found.stdout)
+    elif brought.is_file():
+        shutil.copyfile(brought, target)
+
+
+class WithCommit(sdist):
+    """An sdist that says which commit it was made from."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        super().make_release_tree(base_dir, files)
+        write_commit(Path(base_dir))
 
 
 class WithProject(build_py):
@@ -31,6 +53,7 @@ class WithProject(build_py):
         super().run()
         if self.editable_mode:
             return
+        write_commit(Path(self.build_lib))
         project = Path(self.build_lib, "ssltut", "project")
         shutil.rmtree(project, ignore_errors=True)  # nothing of an earlier build
         for pattern in (*COPIED, *RECORDS):
@@ -47,4 +70,4 @@ class WithProject(build_py):
                     shutil.copyfile(file, target)
 
 
-setup(cmdclass={"build_py": WithProject})
+setup(cmdclass={"build_py": WithProject, "sdist": WithCommit})

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ssltut.cli.output import Add, log, picked, print_result
-from ssltut.data.case import MODALITIES
+from ssltut.data import MODALITIES
 from ssltut.errors import ConfigError, SsltutError
 from ssltut.text import plain
 

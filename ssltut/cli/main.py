@@ -8,8 +8,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from ssltut import __version__
 from ssltut.cli import data, training
+from ssltut.cli.doctor import facts, version
 from ssltut.cli.output import Add, Parser, log, print_result
 from ssltut.errors import SsltutError
 from ssltut.interrupts import Terminated, sigterm_interrupts
@@ -30,8 +30,6 @@ def methods(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """Show versions, hardware, and the chosen precision and frontend."""
-    from ssltut.cli.doctor import facts
-
     values = facts()
     print_result(args, values, "\n".join(f"{name:14} {value}" for name, value in values.items()))
     return 0
@@ -72,9 +70,15 @@ GO_ON = {"fetch", "train", "recipe", "predict", "compare"}  # after a stop, with
 ALIASES = {"synthetic": ["phantom"]}
 
 
+class Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        print(f"ssltut {version()}")
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="ssltut", description="Learn and use semi-supervised 3D segmentation.")
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action=Version, nargs=0, help="version and commit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (run, add_arguments) in COMMANDS.items():
         words, aliases = run.__doc__, ALIASES.get(name, [])

@@ -11,8 +11,6 @@ from ssltut.errors import DataError
 from ssltut.options import Range
 
 VOXEL_SIZES = Range(0.01, 50.0)  # mm, of anything a hospital scans
-# DICOM's words, and ours for projections
-MODALITIES = ("CT", "MR", "PT", "NM", "US", "OT", "X-ray")
 LABELLED = "labelled classes"  # in ``Case.meta`` of a scan that lacks some: those it has
 
 

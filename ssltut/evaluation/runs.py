@@ -1,7 +1,6 @@
 """One run of a comparison: trained, scored on the test scans, and how its rows were made."""
 
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from ssltut.data.cohort import Cohort
 from ssltut.data.components import largest_component
 from ssltut.data.split import Split
 from ssltut.errors import DataError, SsltutError
+from ssltut.files import commit
 from ssltut.methods.contract import Method, Term
 from ssltut.metrics import score_case
 from ssltut.training import loop
@@ -112,15 +112,9 @@ def failure(error: Exception) -> pd.DataFrame:
 
 def provenance() -> dict[str, str]:
     """Command, commit and machine: what a row needs to be made again."""
-    describe, here = ["git", "describe", "--always", "--dirty"], Path(__file__).parent
-    try:
-        git = subprocess.run(describe, cwd=here, capture_output=True, text=True, timeout=10)
-        commit = git.stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        commit = ""
     return {
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": commit or "unknown",
+        "commit": commit() or "unknown",
         "machine": f"{platform.system()} {platform.machine()}, {hardware()}",
     }
 

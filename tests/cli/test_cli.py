@@ -11,6 +11,7 @@ import pytest
 from toy_cli import METHOD, QUICK, everything, ssltut
 
 from ssltut import __version__
+from ssltut.cli.doctor import version
 from ssltut.cli.main import COMMANDS
 from ssltut.io.cohort_folder import read_cohort
 from ssltut.methods.registry import METHODS
@@ -144,7 +145,7 @@ def test_methods_and_doctor(monkeypatch):
     code, out, _ = ssltut("doctor", "--json")
     found = json.loads(out)
     assert code == 0
-    assert found["ssltut"] == __version__
+    assert found["ssltut"] == version()
     assert {"python", "device", "precision", "frontend", "torch"} <= set(found)
     assert "precision" in ssltut("doctor")[1]
 
@@ -194,4 +195,5 @@ def test_the_entry_point():
         text=True,
         check=True,
     )
-    assert found.stdout.strip() == __version__
+    assert found.stdout.strip() == f"ssltut {version()}"
+    assert version().startswith(__version__)
