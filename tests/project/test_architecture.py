@@ -170,7 +170,10 @@ def test_a_view_knows_no_method_and_no_loop() -> None:
 
 @pytest.mark.parametrize(
     ("module", "heavy"),
-    [("ssltut", (*HEAVY, "numpy")), ("ssltut.data", HEAVY), ("ssltut.show", HEAVY)],
+    [
+        ("ssltut", (*HEAVY, "numpy")),
+        *[(f"ssltut.{name}", HEAVY) for name in ("data", "show", "io.nifti", "synthetic.cohorts")],
+    ],
 )
 def test_import_is_cheap(module: str, heavy: tuple[str, ...]) -> None:
     code = f"import sys, {module}; print(*sorted(set({heavy!r}) & set(sys.modules)))"
