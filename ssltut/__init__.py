@@ -6,7 +6,7 @@ and the viewers are imported when it is first asked for.
 
 from lazy_loader import attach
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 NAMES = {
     "data.case": ["Case"],

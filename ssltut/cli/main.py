@@ -69,7 +69,7 @@ COMMANDS = {
     "doctor": (doctor, lambda add: None),
 }
 GO_ON = {"fetch", "train", "recipe", "predict", "compare"}  # after a stop, with what is done
-ALIASES = {"synthetic": ["phantom"]}
+RENAMED = {"phantom": "synthetic"}  # old words, which work for one release more
 
 
 class Version(argparse.Action):
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=Version, nargs=0, help="version and commit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (run, add_arguments) in COMMANDS.items():
-        words, aliases = run.__doc__, ALIASES.get(name, [])
+        words, aliases = run.__doc__, [old for old, new in RENAMED.items() if new == name]
         sub = commands.add_parser(name, aliases=aliases, help=words, description=words)
         sub.add_argument("--json", action="store_true", help="answer in JSON")
         sub.set_defaults(run_command=run)
@@ -102,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     for name, value in vars(args).items():
         setattr(args, name, _at_home(value))
+    if new := RENAMED.get(args.command):
+        log(f"note: ssltut {args.command} is now ssltut {new}; the old word goes with 0.3")
     try:
         with sigterm_interrupts():
             return args.run_command(args)

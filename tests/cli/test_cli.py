@@ -173,8 +173,13 @@ def test_synthetic_and_verify(tmp_path):
 
 
 def test_phantom_is_another_name_of_synthetic(tmp_path):
-    code, out, err = ssltut("phantom --n 14 --size 24 --validation 0 --out", tmp_path / "p")
+    words = ("--n 14 --size 24 --validation 0 --out", tmp_path / "p")
+    code, out, err = ssltut("phantom", *words)
     assert (code, out) == (2, "")
+    assert err[0] == "note: ssltut phantom is now ssltut synthetic; the old word goes with 0.3"
+    assert "part validation of the split is empty" in err[1]
+    code, _, err = ssltut("synthetic", *words)
+    assert code == 2
     assert "part validation of the split is empty" in err[0]
 
 
