@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: the first one called makes .venv, and it is made again only when its recipe changes.
 .DEFAULT_GOAL := help
-.PHONY: help check test test-isa campaign mutation tour test-browser site print demo lab notebooks clean
+.PHONY: help check test test-isa campaign mutation tour test-browser site print demo lab notebooks dist clean
 
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 # Each candidate is run, not only looked up: version managers leave names on the path that start nothing.
@@ -8,7 +8,9 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $(p) -c 
 PROFILE ?=
 ARGS ?=
 PIP_ARGS ?=
-BIN := .venv/bin
+# The versions to install: those that were tested; nothing: the newest; build/oldest.txt: the oldest allowed.
+CONSTRAINTS ?= constraints.txt
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP := .venv/ssltut.stamp
 # Processes that share the tests: one a core, at most four (each keeps torch and a kernel in memory).
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
@@ -16,7 +18,8 @@ SPREAD = $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS))
 # With COVERAGE=1 the tests count the lines and branches of ssltut/ that they run: see pyproject.toml.
 COVER = $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-report=json:build/coverage.json)
 # Tests that train little and start no kernel: what 'check' runs beside the linters.
-FAST := tests/project/test_architecture.py tests/project/test_environment.py tests/data tests/io \
+FAST := tests/project/test_architecture.py tests/project/test_environment.py \
+  tests/project/test_github.py tests/project/test_release.py tests/data tests/io \
   tests/nets tests/test_files.py tests/test_metrics.py tests/evaluation/test_draws.py \
   tests/evaluation/test_statistics.py tests/methods/test_golden.py tests/methods/test_losses.py tests/methods/test_uncertainty.py \
   tests/methods/test_registry.py
@@ -72,15 +75,22 @@ lab: $(STAMP)  ## open your own copies of the notebooks, in my/, in JupyterLab; 
 notebooks: $(STAMP)  ## write the notebooks again from notebooks/masters (yours in my/ stay as they are)
 	@$(BIN)/python notebooks/tool.py build
 
+dist: $(STAMP)  ## the wheel and the sdist in dist/; with TAG=v1.2.3 only where everything says 1.2.3
+	@SSLTUT_TAG="$(TAG)" $(BIN)/python -m pytest -q tests/project/test_release.py
+	@$(BIN)/python -m build --outdir dist
+
 clean:  ## remove what was built (not .venv, not your checkpoints elsewhere)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage*
 	find ssltut tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml constraints.txt
+build/oldest.txt: pyproject.toml
+	@mkdir -p build && "$(PYTHON)" .ci/oldest.py > $@
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c '$(FITS)' 2>/dev/null || \
 	  { echo "ssltut needs Python 3.11 or 3.12: $(if $(PYTHON),$(PYTHON) does not fit,$(NONE) fits)." \
 	         "Next: install one, then make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/pip || "$(PYTHON)" -m venv .venv
 	@echo "Installing ssltut and its libraries into .venv: about 2 minutes after the download ..."
-	@$(BIN)/pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[all]"
+	@$(BIN)/pip install -qq --disable-pip-version-check $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e ".[all]"
 	@touch $@

@@ -31,6 +31,7 @@ CAPTIONS = {
     "inspection": "uncertainty, embeddings, neighbours",
     "show": "pictures\nand widgets",
     "intake": "a folder of scans to a cohort",
+    "copies": "notebooks for a learner",
     "cli": "the command ssltut",
 }
 FRAMED = {"methods": ("#fff6e6", "#ffe1b3"), "show": ("#eef7f1", "#cfe8d8")}

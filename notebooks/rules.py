@@ -296,6 +296,9 @@ def limits(lesson: Lesson) -> Iterator[str]:
 def parameters(lesson: Lesson) -> Iterator[str]:
     if (count := sum("parameters" in tags(cell) for cell in lesson.code)) != 1:
         yield f"{count} cells tagged parameters instead of one"
+    for cell in lesson.code:
+        if "parameters" in tags(cell) and not assigned(cell.source, literals=True):
+            yield "the cell tagged parameters does more than give names a text, a number or a bool"
 
 
 def answers(lesson: Lesson) -> Iterator[str]:
@@ -318,13 +321,18 @@ def answers(lesson: Lesson) -> Iterator[str]:
                 )
 
 
-def assigned(answer: str) -> list[str]:
-    """The names that an answer outside a function assigns; empty when it does anything else."""
+def assigned(answer: str, *, literals: bool = False) -> list[str]:
+    """The names that an answer outside a function assigns; empty when it does anything else.
+
+    ``literals``: empty also when a value is no text, number or bool.
+    """
     names = []
     for statement in ast.parse(answer).body:
         if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
             return []
         if not isinstance(target := statement.targets[0], ast.Name):
+            return []
+        if literals and not isinstance(statement.value, ast.Constant):
             return []
         names.append(target.id)
     return names

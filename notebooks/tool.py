@@ -7,14 +7,21 @@ solution: what to do`` and ``# <<< solution`` become a stub, the tag ``exercise`
 ``instructor`` (solutions only). Where a learner is to repair code, the wrong lines stand between
 the markers too, each after ``#| ``: they are the stub.
 
+After the cell of the parameters every copy gets the set-up cell, SET_UP, which no master has. It
+installs ssltut where it is missing, from the address ``Wheel`` in ``project.urls`` of
+pyproject.toml and from nowhere else: a free name on an index may be anybody's.
+
 The rules that ``check`` applies are in ``rules.py``. The minutes of a notebook stand in its title
 cell, and ``build`` copies them to the tables that repeat them.
 """
 
+import ast
 import hashlib
 import re
 import sys
+import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext
@@ -26,6 +33,25 @@ KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+SET_UP = """\
+# @title Set-up: takes ssltut as it is installed, else from its release; checks the parameters
+from importlib import invalidate_caches, util
+
+RELEASE = "{address}"
+
+def is_here():
+    invalidate_caches()
+    return getattr(util.find_spec("ssltut"), "origin", None)  # a mere folder has none
+
+if RELEASE and not is_here():
+    %pip install -q "{{RELEASE}}"
+if not is_here():
+    why = f"pip could not get {{RELEASE}}" if RELEASE else "no release has an address yet"
+    fix = "install its wheel or a clone (docs/install.md), never the bare name 'ssltut'"
+    raise ModuleNotFoundError(f"ssltut is not installed: {{why}}. Next: {{fix}}")
+from ssltut.options import check_parameters
+
+check_parameters(globals(), {kinds})"""
 # Tables that repeat the minutes: a row begins with a notebook's number and ends with its minutes.
 REPEATED = (
     ROOT / "README.md",
@@ -52,13 +78,29 @@ def lesson(master: Path) -> Lesson:
     return Lesson(master.stem, master.parents[1], read(master))
 
 
+def address() -> str:
+    """Where the wheel of the release lies; "" as long as there is none."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project.get("urls", {}).get("Wheel", "")
+
+
+def set_up(parameters: str, release: str) -> str:
+    """The set-up cell for these parameters, whose kinds are those of their defaults."""
+    kinds = [
+        f"{node.targets[0].id}={type(ast.literal_eval(node.value)).__name__}"
+        for node in ast.parse(parameters).body
+    ]
+    return SET_UP.format(address=release, kinds=", ".join(kinds))
+
+
 def copy(master: nbformat.NotebookNode, *, solution: bool) -> nbformat.NotebookNode:
     """The solution copy, or the student copy with a stub for every answer and without instructor
-    cells. The check of a choice names the answer, so it is folded there: a click opens it.
+    cells; each with the set-up cell. The check of a choice names the answer, so it is folded there:
+    a click opens it.
     """
     book, seen = nbformat.v4.new_notebook(metadata=KERNEL), Counter()
     chosen = False
-    for cell in master.cells:
+    for cell in with_set_up(master):
         if "instructor" in tags(cell) and not solution:
             continue
         source = _source(cell, solution=solution)
@@ -74,12 +116,23 @@ def copy(master: nbformat.NotebookNode, *, solution: bool) -> nbformat.NotebookN
             chosen = any(not indent for indent, _, _ in BLOCK.findall(cell.source))
         if "check" in tags(cell) and chosen and not solution:
             new.metadata["jupyter"] = {"source_hidden": True}
+        if "set-up" in tags(cell):  # folded in JupyterLab and in Colab: its first line is seen
+            new.metadata |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
         key = hashlib.sha256(f"{cell.cell_type} {source}".encode()).hexdigest()[:12]
         # From the content: an edit elsewhere leaves the id alone.
         new["id"] = f"{key}-{seen[key]}" if seen[key] else key
         seen[key] += 1
         book.cells.append(new)
     return book
+
+
+def with_set_up(master: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode]:
+    """The cells of a master with the set-up cell after that of the parameters."""
+    for cell in master.cells:
+        yield cell
+        if "parameters" in tags(cell):
+            source = set_up(cell.source, address())
+            yield nbformat.v4.new_code_cell(source, metadata={"tags": ["set-up"]})
 
 
 def _source(cell: nbformat.NotebookNode, *, solution: bool) -> str:

@@ -74,7 +74,7 @@ say "$PYTHON, $(git describe --always --dirty 2>/dev/null || echo 'no git'), $CO
 import sys
 from importlib.util import find_spec
 
-needed = "torch numpy scipy pandas nibabel skimage monai lightning_fabric safetensors pooch tqdm"
+needed = "torch numpy scipy pandas nibabel skimage lightning_fabric safetensors pooch tqdm"
 missing = [name for name in needed.split() if find_spec(name) is None]
 if sys.version_info < (3, 11):
     sys.exit(f"gpu.sh: {sys.executable} is older than Python 3.11. Next: PYTHON=/path/to/python")

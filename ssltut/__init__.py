@@ -1,12 +1,12 @@
 """ssltut: learn semi-supervised 3D segmentation by walking around inside it.
 
-``import ssltut`` is cheap on purpose: what is used most can be had from here by name, and torch,
-MONAI and the viewers are imported when it is first asked for.
+``import ssltut`` is cheap on purpose: what is used most can be had from here by name, and torch
+and the viewers are imported when it is first asked for.
 """
 
 from lazy_loader import attach
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 NAMES = {
     "data.case": ["Case"],

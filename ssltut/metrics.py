@@ -39,10 +39,8 @@ def score_mask(
     spacing that is not three positive numbers.
     """
     if prediction.shape != truth.shape:
-        raise DataError(
-            f"the prediction has shape {prediction.shape}, the reference {truth.shape}",
-            fix="compare them on the same grid",
-        )
+        what = f"the prediction has shape {prediction.shape}, the reference {truth.shape}"
+        raise DataError(what, fix="compare them on the same grid")
     if len(spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
         raise ConfigError(f"the spacing is {spacing}", fix="give three positive numbers in mm")
     status = status_of(prediction, truth)

@@ -10,8 +10,9 @@ import re
 import reprlib
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, fields
+from importlib import import_module
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from ssltut.errors import ConfigError, DataError, SsltutError
@@ -217,3 +218,26 @@ def check_content(
         if name in content and not fits(content[name], kind):
             what = f"{name} is {reprlib.repr(content[name])}"
             raise error(what, where=where, fix=f"give {described(kind)}")
+
+
+def check_parameters(names: Mapping[str, Any], **kinds: Any) -> None:
+    """ConfigError for a parameter that a notebook does not know, or that is of another kind.
+
+    ``names`` are the notebook's ``globals()``. papermill puts its parameters into a cell of theirs.
+    """
+    kinds["profile"] = Literal["smoke", "class", "full"]
+    kinds |= {name: Literal[True, False] for name, kind in kinds.items() if kind is bool}
+    cells = [cell for cell in names.get("In", []) if cell.startswith("# Parameters\n")]
+    for name in re.findall(r"^(\w+) = ", "\n".join(cells), re.MULTILINE):
+        if name not in kinds:
+            raise ConfigError(f"this notebook has no parameter {name!r}", fix=near(name, kinds))
+    check_content(names, kinds, "the parameters", error=ConfigError)
+
+
+def function_named(where: str, what: str, fix: str) -> Callable[..., Any]:
+    """The function, or class, that makes a ``what``. ConfigError where there is none."""
+    module, _, function = where.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # no or half a name, too
+        raise ConfigError(f"there is no {what} {where!r} ({error})", fix=fix) from None

@@ -66,7 +66,7 @@ def open_workers(
         yield run_serially
         return
     if find_spec("distributed") is None:
-        fix = 'pip install "ssltut[sweep]", or stay in one process with 0 workers'
+        fix = 'pip install "dask[distributed]", or stay in one process with 0 workers'
         raise ConfigError("dask.distributed is not installed", fix=fix)
     with _cluster(dask, log) if dask else _local_processes(workers, log) as client:
         try:

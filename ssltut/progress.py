@@ -8,6 +8,18 @@ from typing import Any
 from ssltut.text import plain
 
 
+def open_notebook() -> str:
+    """Who shows a notebook: "colab", "vscode", "lab" (JupyterLab or Notebook 7), or "": nobody.
+
+    VS Code starts kernels without a Jupyter server, and tells them the notebook's path.
+    """
+    if "google.colab" in sys.modules:
+        return "colab"
+    if hasattr(sys.modules["__main__"], "__vsc_ipynb_file__"):
+        return "vscode"
+    return "lab" if os.environ.get("JPY_SESSION_NAME") else ""
+
+
 def watched() -> bool:
     """True when stderr is a terminal, or when this is the kernel of an open notebook.
 
@@ -17,7 +29,7 @@ def watched() -> bool:
     if os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
         return False
     if "ipykernel" in sys.modules:
-        return "google.colab" in sys.modules or bool(os.environ.get("JPY_SESSION_NAME"))
+        return bool(open_notebook())
     return sys.stderr is not None and sys.stderr.isatty()
 
 

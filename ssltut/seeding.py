@@ -1,9 +1,12 @@
 """Seeds: each random draw has a stream of its own, the same on every machine."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, *keys: object) -> int:
@@ -16,7 +19,9 @@ def derive_seed(seed: int, *keys: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def generator_for(device: torch.device | str, seed: int, *keys: object) -> torch.Generator:
+def generator_for(device: "torch.device | str", seed: int, *keys: object) -> "torch.Generator":
+    import torch  # takes seconds, which scans and cohorts do not need
+
     return torch.Generator(device).manual_seed(derive_seed(seed, *keys))
 
 

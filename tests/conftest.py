@@ -80,6 +80,15 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of this clone, built from its sdist."""
+    from clean import build_sdist, build_wheel
+
+    folder = tmp_path_factory.mktemp("wheel")
+    return build_wheel(build_sdist(folder), folder)
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Sums in one order on every machine: for values that are compared after many steps."""

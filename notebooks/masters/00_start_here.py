@@ -25,11 +25,6 @@ out = ""  # a folder for this notebook's numbers; "" writes none
 retrain = False  # True: train the teacher instead of loading the one that ships
 
 # %%
-import sys
-if "google.colab" in sys.modules:
-    # %pip install -q ssltut
-
-# %%
 from dataclasses import replace
 from pathlib import Path
 import numpy as np

@@ -24,11 +24,6 @@ out = ""  # a folder for this notebook's numbers; "" writes none
 scan = ""  # the path of a hip CT (.nii or .nii.gz); "" takes a synthetic one
 
 # %%
-import sys
-if "google.colab" in sys.modules:
-    # %pip install -q ssltut
-
-# %%
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -27,11 +27,6 @@ bone = False  # True: all classes as one, the task of the paper
 retrain = False  # True: train the teacher instead of loading the one that ships
 
 # %%
-import sys
-if "google.colab" in sys.modules:
-    # %pip install -q ssltut
-
-# %%
 import tempfile
 from dataclasses import replace
 from pathlib import Path

@@ -31,11 +31,6 @@ bone = False  # True: all classes as one, bone against rest
 retrain = False  # True: train the teacher although its weights ship
 
 # %%
-import sys
-if "google.colab" in sys.modules:
-    # %pip install -q ssltut
-
-# %%
 from dataclasses import replace
 from math import log
 from pathlib import Path

@@ -28,11 +28,6 @@ bone = False  # True: all classes as one, bone against rest
 retrain = False  # True: train what otherwise ships
 
 # %%
-import sys
-if "google.colab" in sys.modules:
-    # %pip install -q ssltut
-
-# %%
 from dataclasses import replace
 from pathlib import Path
 

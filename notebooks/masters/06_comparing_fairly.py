@@ -27,10 +27,6 @@ out = ""  # folder for the numbers as CSV; "" writes none
 results = ""  # results.csv of your own "ssltut compare"; "" takes the project's
 
 # %%
-import sys
-if "google.colab" in sys.modules:
-    # %pip install -q ssltut
-
 from itertools import product
 from pathlib import Path
 from textwrap import fill
@@ -41,7 +37,7 @@ import pandas as pd
 from scipy.stats import ttest_1samp
 
 from ssltut import show
-from ssltut.evaluation.record import RECORDS, read_rows, recorded
+from ssltut.evaluation.record import read_rows, record_file, recorded
 from ssltut.evaluation.statistics import paired, run_values, summary, verdict
 from ssltut.exercises import check
 from ssltut.methods.registry import title_of
@@ -59,30 +55,15 @@ from ssltut.methods.registry import title_of
 #   and in no loss. Gains are measured **from here**.
 
 # %%
-def made_up() -> pd.DataFrame:
-    """Results of nobody, for an installed package without the folder results/."""
-    rng, rows = np.random.default_rng(0), []
-    gains = {"labels_only": 0, "same_batch": 0, "mean_teacher": 1, "all_labels": 5}
-    for method, draw in product(gains, range(5)):
-        level = 0.9 + 0.01 * gains[method] + rng.normal(0, 0.01)
-        for n in range(12):
-            dice = min(level + rng.normal(0, 0.01), 1)
-            known = {"method": method, "seed": draw, "budget": 4, "status": "ok"}
-            known |= {"patient": f"p{n}", "case": f"p{n}", "class": "bone"}
-            for metric, value in {"dice": dice, "hd95": 60 * (1 - dice)}.items():
-                rows.append(known | {"metric": metric, "value": value})
-    return pd.DataFrame(rows)
-
-# %%
 STUDIES = ("synthetic_bench_bone_2400", "synthetic_class", "bones", "bone")
 tables = {}
 for name in STUDIES:
-    if (RECORDS / f"{name}.csv").is_file():
+    if record_file(name).is_file():
         tables[name] = recorded(name).query("budget == 4")
     else:
         print(f"There are no results of {name!r} yet.")
-if results or not tables:
-    tables = {"yours": read_rows(results)} if results else {"made up": made_up()}
+if results:
+    tables = {"yours": read_rows(results)}
 done = {n: t[t.method == "mean_teacher"].seed.nunique() for n, t in tables.items()}
 enough = [name for name in tables if done[name] > 2]
 chosen = (enough or list(tables))[-1]

@@ -29,10 +29,6 @@ retrain = False  # True trains again and draws, where a picture ships
 
 # %%
 import sys
-
-if "google.colab" in sys.modules:
-    # %pip install -q ssltut
-
 from dataclasses import replace
 from functools import cache
 from pathlib import Path

@@ -28,11 +28,6 @@ scan = ""  # a CT of the pelvis (.nii.gz); "" takes the example, else a stand-in
 retrain = False  # True trains the whole recipe once, about 24 minutes, and keeps it
 
 # %%
-import sys
-
-if "google.colab" in sys.modules:
-    # %pip install -q ssltut
-
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp

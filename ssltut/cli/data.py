@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ssltut.cli.output import Add, log, picked, print_result
-from ssltut.data.case import MODALITIES
+from ssltut.data import MODALITIES
 from ssltut.errors import ConfigError, SsltutError
 from ssltut.text import plain
 
@@ -102,9 +102,8 @@ def ingest_arguments(add: Add) -> None:
     add("--fill", type=float, metavar="HU", help="value to put in place of NaN and infinite voxels")
     words = "treat every NIfTI file, and every DICOM study, as another patient"
     add("--each-a-patient", action="store_true", help=words)
-    words = (
-        "write a list of which case came from which file; it may identify patients: keep it private"
-    )
+    words = "write a list of which case came from which file; it may identify patients:"
+    words += " keep it private"
     add("--key", type=Path, metavar="FILE.csv", help=words)
 
 
@@ -132,11 +131,8 @@ def fetch_arguments(add: Add) -> None:
     add("--out", type=Path, help="where to put it (default: the cache)")
     words = "folder that already has the files; then nothing is downloaded"
     add("--mirror", type=Path, help=words)
-    add(
-        "--accept-licence",
-        action="store_true",
-        help="confirm that you have read the licence and accept it",
-    )
+    words = "confirm that you have read the licence and accept it"
+    add("--accept-licence", action="store_true", help=words)
 
 
 def export(args: argparse.Namespace) -> int:
@@ -144,9 +140,8 @@ def export(args: argparse.Namespace) -> int:
     from ssltut.intake.ingest import export as put_back
 
     written = put_back(args.cohort, args.predictions, args.out)
-    print_result(
-        args, list(map(str, written)), "\n".join(f"wrote {plain(path)}" for path in written)
-    )
+    text = "\n".join(f"wrote {plain(path)}" for path in written)
+    print_result(args, list(map(str, written)), text)
     return 0
 
 

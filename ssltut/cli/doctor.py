@@ -3,11 +3,22 @@
 import os
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 
 from ssltut import __version__
+from ssltut.files import PACKAGE, commit
 
-PACKAGES = ("torch", "monai", "lightning-fabric", "nibabel", "ipywidgets", "plotly", "itkwidgets")
+PACKAGES = ("torch", "lightning-fabric", "nibabel", "ipywidgets", "plotly", "itkwidgets")
+
+
+def version() -> str:
+    """In words: "0.2.0, release, commit v0.2.0-0-g7f55166"."""
+    kind, found = "not a release", commit()
+    if (PACKAGE.parent / ".git").exists():
+        kind = "working copy"
+    elif found.startswith(f"v{__version__}-0-g") and not found.endswith("-dirty"):
+        kind = "release"
+    return f"{__version__}, {kind}, commit {found or 'unknown'}"
 
 
 def facts() -> dict[str, str]:
@@ -22,7 +33,7 @@ def facts() -> dict[str, str]:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(0)
     values = {
-        "ssltut": __version__,
+        "ssltut": version(),
         "python": platform.python_version(),
         "system": platform.platform(),
         "device": f"{device.type} ({name})",
@@ -35,8 +46,8 @@ def facts() -> dict[str, str]:
     }
     for package in PACKAGES:
         try:
-            values[package] = version(package)
-        except PackageNotFoundError:
+            values[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
             values[package] = "not installed"
     return values
 

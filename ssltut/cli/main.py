@@ -1,39 +1,55 @@
 """The command line: one clear line and exit code 2 for bad input, nothing overwritten."""
 
 import argparse
+import json
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from ssltut import __version__
 from ssltut.cli import data, training
-from ssltut.cli.output import Parser, log, print_result, short_warnings
+from ssltut.cli.doctor import facts, version
+from ssltut.cli.output import Add, Parser, log, print_result, short_warnings
 from ssltut.errors import SsltutError
 from ssltut.interrupts import Terminated, sigterm_interrupts
+
+METHODS_FILE = Path(__file__).parents[1] / "methods" / "methods.json"
 
 
 def methods(args: argparse.Namespace) -> int:
     """List the methods."""
-    from ssltut.methods.contract import FIDELITIES
-    from ssltut.methods.registry import method_table
-
-    table = method_table()
+    # What the registry says, written down, as asking takes seconds (tests/methods/test_registry.py).
+    text = METHODS_FILE.read_text(encoding="utf-8")
+    table, fidelities = (json.loads(text)[key] for key in ("methods", "fidelity"))
     row = "{name:20} {title:38} {year}  {fidelity:15} {paper}"
     lines = [row.format(**method) for method in table]
-    lines += ["", *(f"{word}: {meaning}" for word, meaning in FIDELITIES.items())]
+    lines += ["", *(f"{word}: {meaning}" for word, meaning in fidelities.items())]
     print_result(args, table, "\n".join(lines))
     return 0
 
 
 def doctor(args: argparse.Namespace) -> int:
     """Show versions, hardware, and the chosen precision and frontend."""
-    from ssltut.cli.doctor import facts
-
     values = facts()
     print_result(args, values, "\n".join(f"{name:14} {value}" for name, value in values.items()))
     return 0
+
+
+def notebooks(args: argparse.Namespace) -> int:
+    """Copy the notebooks into a folder; what was written there stays as it is."""
+    from ssltut.copies import copy_notebooks
+
+    said = copy_notebooks(args.folder, solutions=args.solutions)
+    start = f"Next: jupyter lab --notebook-dir={quote(str(args.folder))}"
+    print_result(args, said, "\n".join([*(said or ["nothing is new"]), start]))
+    return 0
+
+
+def notebooks_arguments(add: Add) -> None:
+    add("folder", type=Path, help="folder of your copies; made where there is none")
+    add("--solutions", action="store_true", help="the solved notebooks too, in solutions/")
 
 
 # What runs, and what adds its arguments to a parser. The docstring is the help.
@@ -48,19 +64,26 @@ COMMANDS = {
     "predict": (training.predict, training.predict_arguments),
     "evaluate": (training.evaluate, training.evaluate_arguments),
     "compare": (training.compare, training.compare_arguments),
+    "notebooks": (notebooks, notebooks_arguments),
     "methods": (methods, lambda add: None),
     "doctor": (doctor, lambda add: None),
 }
 GO_ON = {"fetch", "train", "recipe", "predict", "compare"}  # after a stop, with what is done
-ALIASES = {"synthetic": ["phantom"]}
+RENAMED = {"phantom": "synthetic"}  # old words, which work for one release more
+
+
+class Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        print(f"ssltut {version()}")
+        parser.exit()
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="ssltut", description="Learn and use semi-supervised 3D segmentation.")
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action=Version, nargs=0, help="version and commit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (run, add_arguments) in COMMANDS.items():
-        words, aliases = run.__doc__, ALIASES.get(name, [])
+        words, aliases = run.__doc__, [old for old, new in RENAMED.items() if new == name]
         sub = commands.add_parser(name, aliases=aliases, help=words, description=words)
         sub.add_argument("--json", action="store_true", help="answer in JSON")
         sub.set_defaults(run_command=run)
@@ -79,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     for name, value in vars(args).items():
         setattr(args, name, _at_home(value))
+    if new := RENAMED.get(args.command):
+        log(f"note: ssltut {args.command} is now ssltut {new}; the old word goes with 0.3")
     try:
         with sigterm_interrupts(), short_warnings(args.command):
             return args.run_command(args)

@@ -36,7 +36,8 @@ def train(args: argparse.Namespace) -> int:
         cohort = cohort.with_budget("all")
     elif args.labelled is not None:
         cohort = cohort.with_budget(args.labelled)
-    run = run_training(method, cohort, config, args.out, init=args.init, log=log)
+    options = picked(args, "init", "loggers")
+    run = run_training(method, cohort, config, args.out, log=log, **options)
     step, rule, score = (run.selected[name] for name in ("step", "rule", "score"))
     values = {"folder": str(run.folder), "method": method.name, "selected": run.selected}
     text = f"{method.title}: weights of step {step} (rule: {rule}, {score:.3f}) in {run.folder}"
@@ -169,7 +170,7 @@ def compare(args: argparse.Namespace) -> int:
         fix = f"choose the metric among {metrics}, the baseline among the methods compared"
         raise ConfigError(f"the metric is {args.metric}, the baseline {baseline}", fix=fix)
     cohort, config = open_cohort(args), training_config(args)
-    options = picked(args, "budgets", "seeds", "draw", "largest", "workers", "dask")
+    options = picked(args, "budgets", "seeds", "draw", "largest", "workers", "dask", "loggers")
     rows = run_comparison(cohort, args.methods, args.out, config=config, log=log, **options)
     values = {
         "summary": summary(rows, args.metric).to_dict("records"),
@@ -191,11 +192,8 @@ def compare_arguments(add: Add) -> None:
     words = "for every seed label the first scans of the split; by default they are drawn at random"
     add("--published-split", dest="draw", action="store_false", help=words)
     add_largest(add)
-    add(
-        "--metric",
-        default="dice",
-        help="metric of the printed tables (default: dice); the CSV holds all",
-    )
+    words = "metric of the printed tables (default: dice); the CSV holds all"
+    add("--metric", default="dice", help=words)
     words = "the method that the others are tested against (default: same_batch, or labels_only)"
     add("--baseline", help=words)
     add("--out", type=Path, required=True, help="folder for runs and tables")
@@ -207,12 +205,8 @@ def add_cohort(add: Add) -> None:
     words = "cohort folder (images/, labels/, split.json), or the left-atrium folder"
     add("cohort", type=Path, help=words)
     add("--spacing", type=float, help="resample every scan to this voxel size, mm")
-    add(
-        "--test-list",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the test scans of the left-atrium data",
-    )
+    words = "folder of the test scans of the left-atrium data"
+    add("--test-list", type=Path, metavar="FOLDER", help=words)
     words = "treat all classes as one: for hips the task of the paper, bone against the rest"
     add("--bone", action="store_true", help=words)
     words = "take N validation scans from the unlabelled scans that have a label"
@@ -227,12 +221,13 @@ def add_training(add: Add) -> None:
     add("--arch", help="unet, vnet or resnet; unet2d, vnet2d or resnet2d work slice by slice")
     add("--width", type=int, help="channels of the first level of the network")
     add("--norm", help="batch (default), instance or group")
-    add(
-        "--select",
-        help="weights to keep: last (default), or those with the best dice or hd95 on validation",
-    )
+    words = "weights to keep: last (default), or those with the best dice or hd95 on validation"
+    add("--select", help=words)
     add("--randomise", type=float, metavar="STRENGTH", help="domain randomisation, 0 (off) to 1")
     add("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
+    words = "write the history of each run for TensorBoard too (tensorboard), or to any logger of"
+    words += " Lightning Fabric (package.module:function); may be given more than once"
+    add("--log", dest="loggers", action="append", default=[], metavar="LOGGER", help=words)
 
 
 def add_unfinished(add: Add) -> None:

@@ -11,15 +11,6 @@ from ssltut.errors import DataError
 from ssltut.options import Range
 
 VOXEL_SIZES = Range(0.01, 50.0)  # mm, of anything a hospital scans
-MODALITIES = (
-    "CT",
-    "MR",
-    "PT",
-    "NM",
-    "US",
-    "OT",
-    "X-ray",
-)  # DICOM's words, and ours for projections
 LABELLED = "labelled classes"  # in ``Case.meta`` of a scan that lacks some: those it has
 
 

@@ -26,6 +26,7 @@ from ssltut.methods.contract import Method, Supervision
 from ssltut.methods.registry import make_method
 from ssltut.parallel import RunJobs, n_workers, open_workers
 from ssltut.progress import progress_bar
+from ssltut.training.callbacks import logger_named
 from ssltut.training.config import TrainConfig
 
 Log = Callable[[str], None]
@@ -44,6 +45,7 @@ def compare(
     options: Mapping[str, dict[str, Any]] | None = None,
     workers: int | None = 0,
     dask: str | None = None,
+    loggers: Sequence[str] = (),
     log: Log = print,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -60,17 +62,20 @@ def compare(
               With as many threads to each the values are the same bit for bit; a worker that dies
               costs what it did since its checkpoint
     dask      address of a cluster instead (ssltut.parallel)
+    loggers   get the history of every run, by name (ssltut.training.loop.train)
     log       gets a line for every method, budget and seed
     progress  draw a bar over the runs where somebody watches (ssltut.progress)
-    Raises ConfigError for unknown methods, too large a budget, no such cluster, or a folder that
-    holds something else, before anything is trained.
+    Raises ConfigError for unknown methods or loggers, too large a budget, no such cluster, or a
+    folder that holds something else, before anything is trained.
     """
     made = {name: make_method(name, (options or {}).get(name)) for name in methods}
+    for name in loggers:
+        logger_named(name)
     cells = [Cell(*c) for c in product(dict.fromkeys(budgets), dict.fromkeys(seeds), made)]
     folder = Path(folder).absolute()
     with locked(folder):
         remove_parts(folder / "rows")
-        sweep = planned(cohort, made, cells, folder, config, draw, largest)
+        sweep = planned(cohort, made, cells, folder, config, draw, largest, loggers)
         processes = n_workers(workers, len(sweep.jobs), cluster=bool(dask))
         here = not processes and not dask
         with open_workers(processes, dask if sweep.jobs else None, log) as run_jobs:
@@ -140,6 +145,7 @@ def planned(
     config: TrainConfig,
     draw: bool,
     largest: bool,
+    loggers: Sequence[str],
 ) -> Sweep:
     """What ``compare`` has to do. Raises ConfigError as it says, before anything is done."""
     for budget in {cell.budget for cell in cells}:
@@ -172,7 +178,8 @@ def planned(
             "kept": "largest piece" if largest else "all",
         }
         run_folder = folder / "runs" / f"{known_as}-{cell.seed}-{tag}"
-        sweep.jobs.setdefault(tag, Job(method, own, drawn.split, run_folder, largest, known))
+        job = Job(method, own, drawn.split, run_folder, largest, known, loggers)
+        sweep.jobs.setdefault(tag, job)
         sweep.waiting.setdefault(tag, []).append(cell)
     return sweep
 

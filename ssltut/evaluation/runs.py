@@ -1,10 +1,9 @@
 """One run of a comparison: trained, scored on the test scans, and how its rows were made."""
 
 import platform
-import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from ssltut.data.cohort import Cohort
 from ssltut.data.components import largest_component
 from ssltut.data.split import Split
 from ssltut.errors import DataError, SsltutError
+from ssltut.files import commit
 from ssltut.methods.contract import Method, Term
 from ssltut.metrics import score_case
 from ssltut.training import loop
@@ -37,6 +37,7 @@ class Job(NamedTuple):
     folder: Path
     largest: bool  # score the largest component of every class alone
     known: dict[str, Any]  # what its rows say of it beside the scores
+    loggers: Sequence[str] = ()
 
 
 class RunProgress(Callback):
@@ -67,9 +68,10 @@ def run_one(cohort: Cohort, job: Job, bar: Any = None) -> pd.DataFrame:
     title, steps = job.method.title, job.config.steps
     callbacks = [] if bar is None else [RunProgress(bar, title, steps)]
     # The caller reports.
+    beside: dict[str, Any] = {"callbacks": callbacks, "loggers": job.loggers}
     quiet: dict[str, Any] = {"log": lambda line: None, "progress": False, "wait": True}
     try:
-        run = loop.train(job.method, drawn, job.config, job.folder, callbacks=callbacks, **quiet)
+        run = loop.train(job.method, drawn, job.config, job.folder, **beside, **quiet)
         rows = score_run(run, drawn.test(), largest=job.largest).assign(
             selected_step=run.selected["step"], selection=run.selected["rule"], error=""
         )
@@ -110,15 +112,9 @@ def failure(error: Exception) -> pd.DataFrame:
 
 def provenance() -> dict[str, str]:
     """Command, commit and machine: what a row needs to be made again."""
-    describe, here = ["git", "describe", "--always", "--dirty"], Path(__file__).parent
-    try:
-        git = subprocess.run(describe, cwd=here, capture_output=True, text=True, timeout=10)
-        commit = git.stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        commit = ""
     return {
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": commit or "unknown",
+        "commit": commit() or "unknown",
         "machine": f"{platform.system()} {platform.machine()}, {hardware()}",
     }
 

@@ -75,10 +75,8 @@ def write_report(case: Case, table: LabelTable, facts: dict[str, object], folder
         options |= {"contours": {"label": case.label}, "at": at}
     planes(case.image, spacing=case.spacing, **options).save(folder / f"{case.id}.png")
     image = f'<img src="{markup(case.id)}.png" alt="{markup(alt)}">'
-    table_of_facts = (
-        pd.DataFrame({"value": facts}).map(markup).to_html(header=False, escape=False, border=0)
-    )
-    body = f'{image}{table_of_facts}<p><a href="index.html">all cases</a>'
+    rows = pd.DataFrame({"value": facts}).map(markup).to_html(header=False, escape=False, border=0)
+    body = f'{image}{rows}<p><a href="index.html">all cases</a>'
     _write_page(folder / f"{case.id}.html", case.id, body)
 
 

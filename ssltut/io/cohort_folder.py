@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ssltut.data.case import MODALITIES, Case
+from ssltut.data import MODALITIES
+from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort, Source
 from ssltut.data.labels import HIP, LabelTable, table_named
 from ssltut.data.split import PARTS, Split, make_split

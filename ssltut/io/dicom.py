@@ -18,15 +18,7 @@ import pydicom
 from ssltut.errors import DataError, DataWarning
 from ssltut.io.dicom_header import Header
 from ssltut.io.dicom_series import AGAIN, Series
-from ssltut.io.volume import (
-    MAX_VOXELS,
-    Note,
-    Volume,
-    as_ras,
-    as_stored,
-    collecting,
-    strict,
-)
+from ssltut.io.volume import MAX_VOXELS, Note, Volume, as_ras, as_stored, collecting, strict
 
 AIR = -1024  # HU below it are what scanners write where they measured nothing
 LPS_TO_RAS = np.diag([-1, -1, 1, 1.0])  # DICOM counts to the left and back, NIfTI right and front

@@ -17,7 +17,7 @@ from ssltut.files import check_regular
 from ssltut.io._nifti_header import MAX_GZIP_RATIO, Spacing, finished, read_nifti
 from ssltut.io.volume import AGAIN, MAX_VOXELS, Note, Volume, collecting
 
-INSTALL = 'pip install "ssltut[formats]"'
+INSTALL = "pip install pynrrd highdicom"
 SPACES = {"LPS": (-1, -1, 1), "RAS": (1, 1, 1), "LAS": (-1, 1, 1)}  # signs that turn them to RAS
 META_TYPES = {"CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT": "i4"}
 META_TYPES |= {"UINT": "u4", "FLOAT": "f4", "DOUBLE": "f8", "LONG_LONG": "i8", "ULONG_LONG": "u8"}

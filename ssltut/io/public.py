@@ -229,9 +229,8 @@ def _check_members(archive: Path, folder: Path, members: Iterable[tuple[str, int
     limit = max(MAX_RATIO * archive.stat().st_size, MIN_LIMIT)
     for name, size in members:
         if name in names or not name:
-            raise DataError(
-                f"two members are called {name!r}, or one has no name", where=archive, fix=fix
-            )
+            what = f"two members are called {name!r}, or one has no name"
+            raise DataError(what, where=archive, fix=fix)
         names.add(name)
         total += size
         if total > limit or len(names) > MAX_MEMBERS:

@@ -1,4 +1,4 @@
-"""The list of methods: one file a method, one line here."""
+"""The list of methods: one file a method, one line here, and its entry in methods.json."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -66,20 +66,3 @@ def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
     if name not in METHODS:
         raise ConfigError(f"there is no method {name!r}", fix=near(name, METHODS))
     return METHODS[name](**chosen(METHODS[name], options or {}, name))
-
-
-def method_table() -> list[dict[str, object]]:
-    """What ``ssltut methods --json`` says: what each method is and what it can be told."""
-    return [
-        {
-            "name": method.name,
-            "title": method.title,
-            "paper": method.paper,
-            "year": method.year,
-            "fidelity": method.fidelity,
-            "uses": str(method.supervision),
-            "ideas": method.ideas,
-            "options": method().options,
-        }
-        for method in METHODS.values()
-    ]

@@ -1,11 +1,9 @@
 """2D networks from elsewhere, applied slice by slice."""
 
-from importlib import import_module
-
 from torch import Tensor, nn
 
-from ssltut.errors import ConfigError
 from ssltut.nets.base import Out
+from ssltut.options import function_named
 
 
 class Slices(nn.Module):
@@ -26,10 +24,5 @@ def import_net(where: str, in_channels: int, n_classes: int) -> Slices:
     The function takes (in_channels, n_classes); a network that needs colours repeats the grey image
     to three channels itself. Raises ConfigError where there is no such function.
     """
-    module, _, function = where.partition(":")
-    try:
-        make = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        fix = "name a function as package.module:function"
-        raise ConfigError(f"there is no network {where!r} ({error})", fix=fix) from None
+    make = function_named(where, "network", "name a function as package.module:function")
     return Slices(make(in_channels, n_classes))

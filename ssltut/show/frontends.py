@@ -1,10 +1,10 @@
 """Which kind of notebook, if any, shows our pictures."""
 
 import os
-import sys
 from collections.abc import Sequence
 
 from ssltut.errors import ConfigError
+from ssltut.progress import open_notebook
 
 
 def chosen_by(variable: str, names: Sequence[str]) -> str:
@@ -17,13 +17,15 @@ def chosen_by(variable: str, names: Sequence[str]) -> str:
 
 
 def frontend() -> str:
-    """ "lab", "colab" or "static" (papermill, a script, any other viewer: pictures only).
+    """ "lab", "vscode", "colab" or "static" (papermill, a script, any other: pictures only).
 
-    The environment variable SSLTUT_FRONTEND decides; without it Colab is known by its module and
-    JupyterLab by JPY_SESSION_NAME. Raises ConfigError when SSLTUT_FRONTEND names something else.
+    The environment variable SSLTUT_FRONTEND decides, else what ``open_notebook`` finds. Raises
+    ConfigError when SSLTUT_FRONTEND names something else.
     """
-    if chosen := chosen_by("SSLTUT_FRONTEND", ("static", "colab", "lab")):
-        return chosen
-    if "google.colab" in sys.modules:
-        return "colab"
-    return "lab" if os.environ.get("JPY_SESSION_NAME") else "static"
+    chosen = chosen_by("SSLTUT_FRONTEND", ("static", "colab", "vscode", "lab"))
+    return chosen or open_notebook() or "static"
+
+
+def takes_widgets() -> bool:
+    """Whether widgets with scripts of their own run here, as those of anywidget, plotly and k3d."""
+    return frontend() in ("lab", "vscode")

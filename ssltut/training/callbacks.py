@@ -1,14 +1,23 @@
-"""What may happen beside a training, such as a live picture of it."""
+"""What may happen beside a training, such as a live picture of it or a log for TensorBoard."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from ssltut.data.batch import Batch
+from ssltut.errors import ConfigError
 from ssltut.methods.contract import Term
+from ssltut.options import function_named
+from ssltut.training.history import history_row
 
 if TYPE_CHECKING:
+    from lightning_fabric.loggers import Logger
+
     from ssltut.training.run import Run
 
 
@@ -25,3 +34,45 @@ class Callback:
 
     def on_end(self, run: "Run") -> None:
         """After the last step, with the finished run; not for a run that was done before."""
+
+
+@dataclass
+class Logged(Callback):
+    """Hands the history to a logger of Lightning Fabric, each row as soon as it is there."""
+
+    logger: "Logger"
+
+    def on_step(
+        self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]
+    ) -> None:
+        row = history_row(step, terms)
+        self.write(step, {panel_of(name): row[name] for name in row if name != "step"})
+
+    def on_validation(self, step: int, scores: Mapping[str, float]) -> None:
+        self.write(step, {f"validation/{name}": scores[name] for name in scores})
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        self.logger.log_metrics(values, step)
+        self.logger.save()  # at once: a run that is killed and goes on leaves no gap
+
+    def on_end(self, run: "Run") -> None:
+        self.logger.finalize("success")
+
+
+def panel_of(column: str) -> str:
+    """A column of the history behind the name of its panel: "weight/match", "loss/total"."""
+    name, _, kind = column.rpartition(" ")
+    return f"{kind}/{name}" if kind in ("weight", "share") else f"loss/{column}"
+
+
+def logger_named(name: str) -> "Callable[[Path], Logger]":
+    """What makes a logger from the folder of a run. ConfigError where there is none."""
+    from lightning_fabric.loggers import TensorBoardLogger
+
+    if name != "tensorboard":
+        return function_named(name, "logger", "name tensorboard or a package.module:function")
+    if find_spec("tensorboard") is None:
+        fix = "pip install tensorboard, or leave the logger out"
+        raise ConfigError("the logger tensorboard needs TensorBoard, which is not here", fix=fix)
+    # Into the folder itself: TensorBoard knows the run by its name.
+    return partial(TensorBoardLogger, name="", version="")

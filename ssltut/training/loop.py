@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssltut.data.cohort import Cohort
 from ssltut.files import locked
 from ssltut.interrupts import uninterrupted
 from ssltut.methods.contract import Method
 from ssltut.progress import progress_bar
-from ssltut.training.callbacks import Callback
+from ssltut.training.callbacks import Callback, Logged, logger_named
 from ssltut.training.config import TrainConfig
 from ssltut.training.run import Run, cached_folder, is_finished, load_run, run_identity
 from ssltut.training.steps import Training, open_run
+
+if TYPE_CHECKING:
+    from lightning_fabric.loggers import Logger
 
 
 def train(
@@ -23,6 +26,7 @@ def train(
     *,
     init: Path | None = None,
     callbacks: Sequence[Callback] = (),
+    loggers: "Sequence[str | Logger]" = (),
     log: Callable[[str], None] = print,
     progress: bool = True,
     stop_after: int | None = None,
@@ -36,15 +40,19 @@ def train(
     init        folder of a run whose predicting network all roles start from (None: from scratch,
                 as published)
     callbacks   called after every step and validation and at the end (training.callbacks)
+    loggers     get the history, row by row: "tensorboard", a "package.module:function" that makes
+                a logger from ``folder``, or a logger of Lightning Fabric
     log         gets a line at every validation, unless a progress bar shows the same
     progress    draw a bar where somebody watches (ssltut.progress)
     stop_after  stop before this step, as if killed (the run can be continued later)
     wait        until another process that trains this very run is done, then read what it left
 
-    Raises ConfigError when ``folder`` holds another run or another process trains in it,
-    CheckpointError when its files are damaged, TrainingError on a non-finite loss.
+    Raises ConfigError when ``folder`` holds another run, another process trains in it or there is
+    no such logger, CheckpointError when its files are damaged, TrainingError on a non-finite loss.
     """
     folder = Path(folder)
+    made = [logger_named(each)(folder) if isinstance(each, str) else each for each in loggers]
+    callbacks = [*callbacks, *map(Logged, made)]
     identity = run_identity(method, config, cohort, init)
     # A finished run is read, not made again.
     found = is_finished(folder, identity)

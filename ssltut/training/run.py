@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +29,7 @@ from ssltut.options import check_content
 from ssltut.training.checkpoint import META, load_checkpoint, load_net
 from ssltut.training.config import TrainConfig
 from ssltut.training.networks import build_nets
-from ssltut.training.windows import predict_probabilities
+from ssltut.training.windows import most_probable, predict_probabilities
 
 
 @dataclass
@@ -58,29 +60,38 @@ class Run:
         ``min_component`` leaves out the components that are smaller than this share of the largest
         of their class. ``progress`` draws a bar of the windows.
         """
-        label = self.probabilities(case, progress=progress).argmax(0).astype(np.uint8)
+        label = self._predicted(case, most_probable, progress)
         if not min_component:
-            return label
-        batch = torch.from_numpy(label)[None]
-        return remove_small_components(batch, self.table.n_classes, min_component)[0].numpy()
+            return label.numpy()
+        return remove_small_components(label[None], self.table.n_classes, min_component)[0].numpy()
 
     def probabilities(self, case: Case, *, progress: bool = False) -> np.ndarray:
         """Class probabilities (C, X, Y, Z) float32 of a scan, on its own grid.
 
         Raises CheckpointError when they are not finite.
         """
+        return self._predicted(case, torch.Tensor.clone, progress).numpy()
+
+    def _predicted(
+        self, case: Case, keep: Callable[[torch.Tensor], torch.Tensor], progress: bool
+    ) -> torch.Tensor:
+        """What ``keep`` makes of the probabilities of a scan, or of some of its layers."""
         scaled = case
         if self.spacing is not None:
             scaled = resample(case.without_label(), (self.spacing,) * 3, self.table.n_classes)
-        p = predict_probabilities(
-            self.method, self.nets, scaled, self.intensity, self.config.patch, progress=progress
-        )
-        if scaled.image.shape != case.image.shape:
-            p = nn.functional.interpolate(p[None], case.image.shape, mode="trilinear")[0]
-        if not torch.isfinite(p).all():
-            what = f"the network gives {case.id} probabilities that are not finite"
-            raise CheckpointError(what, where=self.folder, fix="look at the scan, or train again")
-        return p.numpy()
+
+        def checked(p: torch.Tensor) -> torch.Tensor:
+            if not torch.isfinite(p).all():
+                what = f"the network gives {case.id} probabilities that are not finite"
+                fix = "look at the scan, or train again"
+                raise CheckpointError(what, where=self.folder, fix=fix)
+            return keep(p)
+
+        predict = partial(predict_probabilities, self.method, self.nets, scaled, self.intensity)
+        if scaled.image.shape == case.image.shape:
+            return predict(self.config.patch, keep=checked, progress=progress)
+        p = predict(self.config.patch, progress=progress)
+        return checked(nn.functional.interpolate(p[None], case.image.shape, mode="trilinear")[0])
 
 
 IDENTITY = {  # what run.json holds

@@ -11,6 +11,7 @@ import pytest
 from toy_cli import METHOD, QUICK, everything, ssltut
 
 from ssltut import __version__
+from ssltut.cli.doctor import version
 from ssltut.cli.main import COMMANDS
 from ssltut.io.cohort_folder import read_cohort
 from ssltut.methods.registry import METHODS
@@ -144,7 +145,7 @@ def test_methods_and_doctor(monkeypatch):
     code, out, _ = ssltut("doctor", "--json")
     found = json.loads(out)
     assert code == 0
-    assert found["ssltut"] == __version__
+    assert found["ssltut"] == version()
     assert {"python", "device", "precision", "frontend", "torch"} <= set(found)
     assert "precision" in ssltut("doctor")[1]
 
@@ -172,8 +173,13 @@ def test_synthetic_and_verify(tmp_path):
 
 
 def test_phantom_is_another_name_of_synthetic(tmp_path):
-    code, out, err = ssltut("phantom --n 14 --size 24 --validation 0 --out", tmp_path / "p")
+    words = ("--n 14 --size 24 --validation 0 --out", tmp_path / "p")
+    code, out, err = ssltut("phantom", *words)
     assert (code, out) == (2, "")
+    assert err[0] == "note: ssltut phantom is now ssltut synthetic; the old word goes with 0.3"
+    assert "part validation of the split is empty" in err[1]
+    code, _, err = ssltut("synthetic", *words)
+    assert code == 2
     assert "part validation of the split is empty" in err[0]
 
 
@@ -194,4 +200,5 @@ def test_the_entry_point():
         text=True,
         check=True,
     )
-    assert found.stdout.strip() == __version__
+    assert found.stdout.strip() == f"ssltut {version()}"
+    assert version().startswith(__version__)

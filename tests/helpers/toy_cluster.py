@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-distributed = pytest.importorskip("distributed", reason="pip install ssltut[sweep]")
+distributed = pytest.importorskip("distributed", reason="pip install dask[distributed]")
 
 
 def small_cluster(n: int) -> "distributed.LocalCluster":

@@ -31,8 +31,7 @@ out = "nowhere"
 
 # %%
 import sys
-if "google.colab" in sys.modules:
-    # %pip install -q ssltut
+assert sys.version_info >= (3, 11)
 
 # %% [markdown]
 # ## 1. Formulas

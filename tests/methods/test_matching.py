@@ -5,9 +5,11 @@ from math import cos, pi
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from ssltut.data.batch import PatchLocation
 from ssltut.errors import ConfigError
+from ssltut.methods.matching import primitives
 from ssltut.methods.matching.primitives import (
     KERNELS,
     draw_references,
@@ -111,17 +113,35 @@ def test_an_unknown_kernel_is_refused():
         similarity(torch.ones(2, 1, 1, 3), torch.ones(1, 3), "cosine")
 
 
-def test_nearest_is_exact_whatever_the_chunk():
-    query = torch.randn(100, 8, generator=generator())
-    bank = torch.randn(40, 8, generator=generator(1))
+def by_topk(query, bank, k):
+    """``nearest`` by all similarities at once."""
+    return (normalize(query, dim=-1) @ normalize(bank, dim=-1).T.contiguous()).topk(k, dim=1)
+
+
+@pytest.mark.parametrize("n_references", [40, 700, 2003])
+def test_nearest_is_exact_however_few_queries_are_worked_on_at_a_time(monkeypatch, n_references):
+    query = torch.randn(300, 8, generator=generator())
+    bank = torch.randn(n_references, 8, generator=generator(1))
     full = torch.nn.functional.cosine_similarity(
         query[:, None].double(), bank[None].double(), dim=-1
     )
     expected = full.topk(5, dim=1)
-    for chunk in (7, 1000):
-        value, index = nearest(query, bank, 5, chunk=chunk)
+    for limit in (20 * n_references, 2**20):
+        monkeypatch.setitem(primitives.AT_ONCE, "cpu", limit)
+        value, index = nearest(query, bank, 5)
         assert torch.equal(index, expected.indices)
         assert torch.allclose(value.double(), expected.values, atol=1e-6)
+        assert torch.equal(value, by_topk(query, bank, 5).values)
+
+
+def test_of_references_that_are_equal_nearest_names_those_that_topk_names():
+    query = torch.randn(200, 3, generator=generator())
+    bank = torch.randint(-1, 3, (900, 3), generator=generator(1)).float()
+    bank[bank.norm(dim=1) == 0] = 1.0
+    value, index = nearest(query, bank, 9)
+    expected = by_topk(query, bank, 9)
+    assert torch.equal(value, expected.values)
+    assert torch.equal(index, expected.indices)
 
 
 def test_nearest_of_no_query_is_empty_and_of_too_few_references_refused():

@@ -1,12 +1,15 @@
 """Methods by name: what is refused, and runs of old that are found again."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
+from ssltut.cli.main import METHODS_FILE
 from ssltut.errors import ConfigError
 from ssltut.methods.contract import FIDELITIES, Method
-from ssltut.methods.registry import METHODS, fidelity_of, make_method, method_table, title_of
+from ssltut.methods.registry import METHODS, fidelity_of, make_method, title_of
 
 FORMS = [make_method(name) for name in METHODS] + [
     make_method("vote_beside", {"host": "medl", "by": "place"}),
@@ -78,10 +81,35 @@ def test_a_subclass_needs_no_decorator():
     assert Longer(passes=4) == Longer(passes=4)
 
 
-def test_the_method_table_names_every_method():
-    table = method_table()
-    assert [row["name"] for row in table] == list(METHODS)
+def test_the_written_table_says_what_the_methods_say(request):
+    """``ssltut methods`` reads the file; ``--write-golden`` writes it again."""
+    table = [
+        {
+            "name": method.name,
+            "title": method.title,
+            "paper": method.paper,
+            "year": method.year,
+            "fidelity": method.fidelity,
+            "uses": str(method.supervision),
+            "ideas": method.ideas,
+            "options": method().options,
+        }
+        for method in METHODS.values()
+    ]
+    text = json.dumps({"methods": table, "fidelity": FIDELITIES}, indent=1, ensure_ascii=False)
+    if request.config.getoption("--write-golden"):
+        METHODS_FILE.write_text(text + "\n", encoding="utf-8")
+    assert METHODS_FILE.read_text(encoding="utf-8") == text + "\n", (
+        "write it again: python -m pytest tests/methods/test_registry.py --write-golden"
+    )
     assert all(row["paper"] and row["fidelity"] in FIDELITIES for row in table)
+
+
+def test_the_methods_are_listed_without_torch():
+    code = "import sys; from ssltut.cli.main import main; main(['methods']); "
+    code += "sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_titles_of_results_outlive_their_methods():

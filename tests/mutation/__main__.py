@@ -85,7 +85,6 @@ def main() -> int:
         print(*drawn, sep="\n")
         return 0
     # What takes long to import is imported once; the package itself anew for each edit.
-    import monai.inferers  # noqa: F401
     import scipy.ndimage  # noqa: F401
     import torch
 

@@ -152,7 +152,7 @@ LIMITS = {
     ),
     "long cell": (
         "# %%\nimport sys",
-        "# %%\n" + "x = 1\n" * 14 + "import sys",
+        "# %%\n" + "x = 1\n" * 15 + "import sys",
         "code cell 2: 17 lines, more than 15",
     ),
     "wide line": (
@@ -168,6 +168,7 @@ CELLS = {
         '# %% tags=["parameters"]\nimport sys',
         "2 cells tagged parameters",
     ),
+    "parameter that computes": ("seed = 1\n", "seed = 1 + 0\n", "does more than give names"),
     "open marker": ("    return 2 * x\n    # <<< solution\n", "", "not one of a pair"),
     "marker without task": (
         "solution: divide by the right number",

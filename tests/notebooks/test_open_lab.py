@@ -9,6 +9,8 @@ import open_lab
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from ssltut.copies import RECORD
+
 NAME = "01_loading.ipynb"
 
 
@@ -105,7 +107,7 @@ def test_a_deleted_notebook_comes_back_as_it_was(folders: tuple[Path, Path]) -> 
 
 def test_a_file_of_unknown_origin_counts_as_an_answer(folders: tuple[Path, Path]) -> None:
     notebooks, mine = folders
-    (mine / open_lab.RECORD).unlink()
+    (mine / RECORD).unlink()
     (mine / NAME).write_text("no notebook any more")
     (line,) = open_lab.update(notebooks, mine)
     assert "01_loading.new.ipynb" in line

@@ -170,7 +170,10 @@ def test_a_view_knows_no_method_and_no_loop() -> None:
 
 @pytest.mark.parametrize(
     ("module", "heavy"),
-    [("ssltut", (*HEAVY, "numpy")), ("ssltut.data", HEAVY), ("ssltut.show", HEAVY)],
+    [
+        ("ssltut", (*HEAVY, "numpy")),
+        *[(f"ssltut.{name}", HEAVY) for name in ("data", "show", "io.nifti", "synthetic.cohorts")],
+    ],
 )
 def test_import_is_cheap(module: str, heavy: tuple[str, ...]) -> None:
     code = f"import sys, {module}; print(*sorted(set({heavy!r}) & set(sys.modules)))"
@@ -230,7 +233,7 @@ def test_the_package_imports_every_dependency() -> None:
     assert unused(project()["dependencies"], imported) == []
 
 
-@pytest.mark.parametrize("extra", ["formats", "sweep", "docs", "browser"])
+@pytest.mark.parametrize("extra", ["formats", "sweep", "tensorboard", "docs", "browser"])
 def test_code_names_every_library_of_an_extra(extra: str) -> None:
     """The other extras hold programs (lab, dev) and one working set of versions (viewer)."""
     files = [*MODULES, *TESTS, *(ROOT / "docs").glob("*.py")]

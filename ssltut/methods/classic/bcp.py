@@ -82,7 +82,7 @@ class BCP(Method):
     def teach(self, batch: Batch, nets: Nets) -> Outs:
         """What the teacher gives for unlabelled patches, and its labels of them (B', X, Y, Z)."""
         out = nets["teacher"](batch.unlabelled)
-        pseudo = largest_component(out.logits.argmax(1), batch.n_classes)
+        pseudo = largest_component(out.logits.max(1).indices, batch.n_classes)
         return {"teacher": out, "pseudo": pseudo}
 
     def mix_labelled(self, batch: Batch) -> Mix:

@@ -35,5 +35,6 @@ class CPS(Consistency):
         seen = [out.whole if self.on == "all" else out.unlabelled for out in outs.values()]
         first, second = (out.logits.float() for out in seen)
         return Term(
-            F.cross_entropy(first, second.argmax(1)) + F.cross_entropy(second, first.argmax(1))
+            F.cross_entropy(first, second.max(1).indices)
+            + F.cross_entropy(second, first.max(1).indices)
         )

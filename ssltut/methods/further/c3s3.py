@@ -127,7 +127,7 @@ class C3S3(Method):
             side = []
             for view in views:
                 vectors = voxel_vectors(view.feats["embedding"])[chosen]
-                label = view.logits.argmax(1).flatten()[chosen]
+                label = view.logits.max(1).indices.flatten()[chosen]
                 side.append((project(head, vectors), label))
             sides.append(side)
         losses = [

@@ -146,5 +146,5 @@ class CAD(Consistency):
         first, second = (out.unlabelled.logits.split(n) for out in outs.values())
         losses = []
         for a, b in zip(first, second, strict=True):
-            losses += [dice_loss(a, b.argmax(1)), dice_loss(b, a.argmax(1))]
+            losses += [dice_loss(a, b.max(1).indices), dice_loss(b, a.max(1).indices)]
         return Term(sum_of(losses))

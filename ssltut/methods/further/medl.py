@@ -57,7 +57,7 @@ class MEDL(Method):
         n = len(batch.x_l)
         alphas = [logic.dirichlet(out.whole.logits) for out in (student, second)]
         fused, omegas = self.fuse_opinions(alphas, n, progress)
-        label = fused.belief[n:].argmax(1)
+        label = fused.belief[n:].max(1).indices
         trust = logic.reliability(fused)[n:]
         losses = []
         for out, alpha, omega in zip((student, second), alphas, omegas, strict=True):

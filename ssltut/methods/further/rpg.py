@@ -24,7 +24,7 @@ def thin(values: Tensor, stride: int) -> Tensor:
 
 def thin_label(label: Tensor, n_classes: int, stride: int) -> Tensor:
     """(B, X, Y, Z) hard labels to the class that most voxels of a block have, or the lowest."""
-    return thin(F.one_hot(label, n_classes).movedim(-1, 1), stride).argmax(1)
+    return thin(F.one_hot(label, n_classes).movedim(-1, 1), stride).max(1).indices
 
 
 class Targets(NamedTuple):

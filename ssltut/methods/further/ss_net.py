@@ -149,7 +149,7 @@ class SSNet(Method):
         """One pass of the student, and one of the separator over drawn voxels."""
         outs = super().forward(batch, nets, progress)
         out = outs["student"]
-        predicted = out.whole.logits.argmax(1)
+        predicted = out.whole.logits.max(1).indices
         label = torch.cat([batch.y_l, predicted[len(batch.y_l) :]])
         index = self.draw_voxels(batch, label)
         if len(index) < 2:  # batch norm needs two; there is neither a surface nor a foreground

@@ -103,7 +103,7 @@ class EmbeddingMatching(Method):
             limit = quantile_threshold(uncertainty, self.threshold)
         unreliable = uncertainty >= limit
         # Step 3: the teacher's hard label.
-        teacher = passes.mean.argmax(1)
+        teacher = passes.mean.max(1).indices
         # Steps 4 and 5: K, the similarity to references of each class.
         student: Out = outs["student"].unlabelled
         query = primitives.voxel_vectors(student.feats["embedding"])[unreliable.flatten()]
@@ -112,7 +112,7 @@ class EmbeddingMatching(Method):
             nowhere = torch.zeros_like(unreliable)
             return Assignment(uncertainty, unreliable, teacher, teacher, nowhere, None)
         # Step 6: the label of the most similar class.
-        match = teacher.masked_scatter(unreliable, scores.detach().argmax(1))
+        match = teacher.masked_scatter(unreliable, scores.detach().max(1).indices)
         return Assignment(uncertainty, unreliable, teacher, match, unreliable, scores)
 
     def similarities(self, batch: Batch, references: Out, query: Tensor) -> Tensor | None:

@@ -16,6 +16,9 @@ from ssltut.nets.precision import full_precision
 
 Kernel = Literal["mean_cosine", "max_cosine", "mean_euclid", "max_euclid"]
 KERNELS: tuple[str, ...] = get_args(Kernel)
+# Similarities that are worked on at a time: what a processor's cache holds, what keeps a GPU busy.
+AT_ONCE = {"cpu": 2**20, "gpu": 2**24}
+BLOCK = 16
 PLACE_WIDTH = 6  # of a place vector: cosine and sine of three axes
 
 
@@ -133,21 +136,49 @@ def similarity(references: Tensor, query: Tensor, kernel: str = "mean_cosine") -
     return per_draw.mean(1)
 
 
+@torch.no_grad()
 @full_precision
-def nearest(
-    query: Tensor, references: Tensor, k: int, chunk: int = 16_384
-) -> tuple[Tensor, Tensor]:
+def nearest(query: Tensor, references: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The exact ``k`` nearest references by cosine: similarity and index, both (N, k), best first.
 
-    query (N, D), references (R, D). Works through the queries in chunks, so memory is chunk x R
-    whatever N is. Raises ConfigError when there are fewer references than k.
+    query (N, D), references (R, D). Works through the queries in one buffer, so memory is that of
+    AT_ONCE numbers whatever N is. Raises ConfigError when there are fewer references than k.
     """
     if len(references) < k:
         fix = "use fewer neighbours or more references"
         raise ConfigError(f"{k} neighbours of {len(references)} references", fix=fix)
     bank = F.normalize(references, dim=-1).T.contiguous()
-    found = [(F.normalize(part, dim=-1) @ bank).topk(k, dim=1) for part in query.split(chunk)]
-    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+    limit = AT_ONCE["cpu" if query.device.type == "cpu" else "gpu"]
+    rows = min(len(query), max(1, limit // len(references)))
+    scores = bank.new_empty(rows, len(references))
+    found = []
+    for part in query.tensor_split(max(1, -(-len(query) // max(1, rows)))):
+        room = scores[: len(part)]
+        found.append(largest(torch.mm(F.normalize(part, dim=-1), bank, out=room), k))
+    values, indices = zip(*found, strict=True)
+    return torch.cat(values), torch.cat(indices)
+
+
+def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """``scores.topk(k)`` of rows (N, R), faster where R is large.
+
+    Columns are in blocks of BLOCK, and what remains. The k + 1 largest numbers are in the k + 1
+    blocks with the largest maxima, or in what remains. Where two are equal, topk gives the order.
+    """
+    n = scores.shape[1] // BLOCK  # column c is in block c % n
+    if n < 2 * k:
+        return scores.topk(k)
+    maxima = scores[:, : BLOCK * n].unflatten(1, (BLOCK, n)).amax(1)
+    best = maxima.topk(k + 1, sorted=False).indices
+    every = torch.arange(scores.shape[1], device=scores.device)
+    columns = (best[:, None] + every[: BLOCK * n : n, None]).flatten(1)
+    columns = torch.cat([columns, every[BLOCK * n :].expand(len(scores), -1)], dim=1)
+    value, place = scores.gather(1, columns).topk(k + 1)
+    index = columns.gather(1, place)
+    equal = (value[:, 1:] == value[:, :-1]).any(1)
+    value, index = value[:, :k], index[:, :k]
+    value[equal], index[equal] = scores[equal].topk(k)
+    return value, index
 
 
 def neighbour_vote(

@@ -172,7 +172,7 @@ class NeighbourVote(Method):
     def assign(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Assignment:
         """Split the unlabelled voxels and label them."""
         passes: MCResult = outs["passes"]
-        teacher = passes.mean.argmax(1)
+        teacher = passes.mean.max(1).indices
         uncertainty, unreliable = self.unreliable(passes)
         matched = self.matched_patches(batch, nets, unreliable.float().mean((1, 2, 3)))
         unreliable &= matched[:, None, None, None]

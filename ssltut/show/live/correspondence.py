@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.methods.matching.primitives import KERNELS
-from ssltut.show.frontends import frontend
+from ssltut.show.frontends import frontend, takes_widgets
 from ssltut.show.live.planes import SMALL, LinkedPlanes, crossed, framed, legend, position
 from ssltut.show.live.scene3d import layout, lettered, plotly_widget, traces
 from ssltut.show.live.widgets import (
@@ -190,7 +190,7 @@ class MatchExplorer(LinkedPlanes):
 
     def new_plot(self) -> ipywidgets.DOMWidget:
         """The lines in 3D: plotly's where its widget runs, else a picture that a button draws."""
-        if frontend() == "lab":
+        if takes_widgets():
             try:
                 return plotly_widget(traces(self.lines), layout(None) | PLOT)
             except ImportError:  # plotly's widget needs anywidget

@@ -7,7 +7,7 @@ import ipywidgets
 import numpy as np
 
 from ssltut.data.labels import LabelTable
-from ssltut.show.frontends import frontend
+from ssltut.show.frontends import takes_widgets
 from ssltut.show.live.scene3d import layout, plotly_widget, traces
 from ssltut.show.live.widgets import (
     WIDE,
@@ -42,13 +42,13 @@ def explore_surface(
     """The true surface of one class in the colours of a network's answers, to turn and click.
 
     label, answer, heat  (X, Y, Z); answer and heat are read one voxel beneath the surface
-    In JupyterLab a click, or the slider (arrow keys), asks for truth, teacher and heat; elsewhere
-    there is the picture alone. Raises ConfigError when the grids differ, and as ``surface`` does.
+    Where widgets run, a click or the slider asks for truth, teacher and heat; elsewhere there is
+    the picture alone. Raises ConfigError when the grids differ, and as ``surface`` does.
     """
     check_shapes(label, {"answer": answer, "heat": heat})
     scene = answered_surface(label, answer, class_id, spacing, table)
     still = picture(matches_figure(scene.drawn, title), alt)
-    if frontend() != "lab":
+    if not takes_widgets():
         return still
 
     def describe(at: tuple[int, ...], said: int) -> str:

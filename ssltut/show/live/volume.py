@@ -1,4 +1,4 @@
-"""A whole scan in three dimensions: a picture, and in JupyterLab the best viewer that works."""
+"""A whole scan in three dimensions: a picture, and beside it the best viewer that works."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.files import cache_dir
-from ssltut.show.frontends import chosen_by, frontend
+from ssltut.show.frontends import chosen_by, frontend, takes_widgets
 from ssltut.show.live.scene3d import layout, mesh_trace, plotly_widget
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.scene3d import POINT, VolumeScene, volume_figure
@@ -48,7 +48,7 @@ def volume(
 ) -> Picture:
     """A whole scan from the front: its brightest values, and its labels as surfaces.
 
-    In JupyterLab the first of ``VIEWERS`` that works follows, and one line says why.
+    In JupyterLab and VS Code the first of ``VIEWERS`` that works follows, and one line says why.
 
     image, label_image  (X, Y, Z);  spacing  mm
     point_set           (N, 3) mm from the centre of voxel (0, 0, 0)
@@ -60,12 +60,12 @@ def volume(
     points = None if point_set is None else np.asarray(point_set, float).reshape(-1, 3)
     scene = VolumeScene(np.asarray(image), spacing, label, points, table, shows)
     still = picture(volume_figure(scene, title), alt)
-    return still if frontend() != "lab" else VolumePicture(still.png, still.alt, scene=scene)
+    return VolumePicture(still.png, still.alt, scene=scene) if takes_widgets() else still
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class VolumePicture(Picture):
-    """A picture that, shown in JupyterLab, is followed by a viewer of ``scene``."""
+    """A picture that, where it is shown live, is followed by a viewer of ``scene``."""
 
     scene: VolumeScene
 
@@ -131,11 +131,11 @@ def reachable(hosts: tuple[str, ...] = HOSTS, seconds: float = 2.0) -> bool:
 def obstacles() -> dict[str, str]:
     """What keeps each of VIEWERS from working here ("": nothing), on the kernel's network."""
     found = {name: "" if find_spec(name) else f"{name} is not installed" for name in VIEWERS}
-    if not found["itkwidgets"] and not scripts_installed() and not reachable():
-        found["itkwidgets"] = (
-            "the scripts of itkwidgets are not on this machine and their hosts cannot be reached"
-            " (data_scripts/install_viewer.py fetches them once)"
-        )
+    if not found["itkwidgets"] and frontend() == "vscode":
+        found["itkwidgets"] = "itkwidgets needs JupyterLab"
+    elif not found["itkwidgets"] and not scripts_installed() and not reachable():
+        why = "the scripts of itkwidgets are not on this machine and their hosts cannot be reached"
+        found["itkwidgets"] = f"{why} (data_scripts/install_viewer.py fetches them once)"
     return found
 
 
@@ -197,9 +197,8 @@ def with_front(viewer: Any, scene: VolumeScene) -> Any:
 
     from ssltut.show.live.widgets import beside
 
-    front = picture(
-        volume_figure(replace(scene, label=None), None), f"{scene.shows}, from the front"
-    )
+    alt = f"{scene.shows}, from the front"
+    front = picture(volume_figure(replace(scene, label=None), None), alt)
     return beside([viewer], [ipywidgets.HTML(front._repr_mimebundle_()[0]["text/html"])])
 
 

@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar
 import ipywidgets
 from ipywidgets import Dropdown
 
-from ssltut.show.frontends import frontend
+from ssltut.show.frontends import takes_widgets
 from ssltut.show.static.pictures import Illustrated, Picture
 from ssltut.text import markup
 
@@ -63,8 +63,8 @@ def answers_html(answers: Mapping[str, int], names: Sequence[str]) -> str:
 
 
 def plane_image(plane: str, alt: str, *, clickable: bool) -> ipywidgets.DOMWidget:
-    """The picture of one plane: in JupyterLab one to click, elsewhere that of core ipywidgets."""
-    if clickable and frontend() == "lab":
+    """The picture of one plane: one to click where it runs, else that of core ipywidgets."""
+    if clickable and takes_widgets():
         try:
             from ssltut.show.live.clickable_image import ClickableImage
 
