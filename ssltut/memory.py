@@ -15,13 +15,17 @@ def free_memory() -> float:
     return min(psutil.virtual_memory().available, _left_in_groups())
 
 
+def own_group() -> str:
+    """The control group of this process, as a path below ``CGROUPS``; empty for that itself."""
+    try:
+        return Path("/proc/self/cgroup").read_text().rpartition("::/")[2].strip()
+    except OSError:  # not on Linux
+        return ""
+
+
 def _left_in_groups() -> float:
     """What the control groups of this process leave; inactive pages of files can be given back."""
-    try:
-        name = Path("/proc/self/cgroup").read_text().rpartition("::/")[2].strip()
-    except OSError:  # not on Linux
-        return float("inf")
-    group = CGROUPS / name
+    group = CGROUPS / own_group()
     left = float("inf")
     for folder in (group, *group.parents):
         try:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,10 @@ from ssltut.data.case import Case
 from ssltut.memory import free_memory
 from ssltut.methods.contract import Method
 from ssltut.training.config import TrainConfig
+from ssltut.training.windows import A_CALL
 
 SCRATCH = 80 * 2**20  # bytes that convolutions take besides, measured
+OF_A_PASS = 0.45  # what a pass needs at once, as a share of what it would keep, measured
 
 
 def free_on(device: torch.device) -> float:
@@ -37,7 +40,16 @@ def _bytes_in_a_pool(case: Case) -> int:
     return 3 * case.image.size + 24 * int((case.label > 0).sum())
 
 
-def bytes_kept(net: nn.Module, n: int, patch: tuple[int, ...]) -> int:
+def bytes_of_prediction(
+    net: nn.Module, shape: Sequence[int], n_classes: int, patch: Sequence[int], *, labels: bool
+) -> float:
+    """A label map, or the probabilities, of a scan by sliding window, beside the scan itself."""
+    kept = 1 if labels else 4 * n_classes
+    sums = 4 * (n_classes + 2) * patch[0] * prod(shape[1:])
+    return (8 + kept) * prod(shape) + sums + OF_A_PASS * bytes_kept(net, A_CALL, patch)
+
+
+def bytes_kept(net: nn.Module, n: int, patch: Sequence[int]) -> int:
     """What a pass of ``n`` patches keeps for the backward pass: told by tensors without content."""
     storages = {}
 
@@ -46,7 +58,7 @@ def bytes_kept(net: nn.Module, n: int, patch: tuple[int, ...]) -> int:
         storages[storage._cdata] = storage  # kept, so that no address is given twice
         return tensor
 
-    empty = copy.deepcopy(net).to("meta")
+    empty = copy.deepcopy(net).to("meta").requires_grad_().train()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         empty(torch.empty((n, 1, *patch), device="meta"))
     return sum(storage.nbytes() for storage in storages.values())

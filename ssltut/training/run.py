@@ -23,11 +23,13 @@ from ssltut.data.patches import Intensity
 from ssltut.data.resample import resample
 from ssltut.errors import CheckpointError, ConfigError, DataError
 from ssltut.files import cache_dir, digest_of, holds_files, read_json
+from ssltut.memory import check_memory, free_memory
 from ssltut.methods.contract import Method
 from ssltut.methods.registry import make_method
 from ssltut.options import check_content
 from ssltut.training.checkpoint import META, load_checkpoint, load_net
 from ssltut.training.config import TrainConfig
+from ssltut.training.memory import bytes_of_prediction
 from ssltut.training.networks import build_nets
 from ssltut.training.windows import most_probable, predict_probabilities
 
@@ -79,6 +81,18 @@ class Run:
         scaled = case
         if self.spacing is not None:
             scaled = resample(case.without_label(), (self.spacing,) * 3, self.table.n_classes)
+        is_scaled = scaled.image.shape != case.image.shape
+        n_classes, shape = self.table.n_classes, scaled.image.shape
+        labels = keep is most_probable and not is_scaled
+        net = next(iter(self.nets.values()))
+        of_windows = bytes_of_prediction(net, shape, n_classes, self.config.patch, labels=labels)
+        check_memory(
+            of_windows + (4 * n_classes * case.image.size if is_scaled else 0),
+            f"prediction of {' x '.join(map(str, shape))} voxels",
+            free=free_memory(),
+            where=case.id,
+            fix="crop the scan, or predict it on a machine with more memory",
+        )
 
         def checked(p: torch.Tensor) -> torch.Tensor:
             if not torch.isfinite(p).all():
@@ -88,7 +102,7 @@ class Run:
             return keep(p)
 
         predict = partial(predict_probabilities, self.method, self.nets, scaled, self.intensity)
-        if scaled.image.shape == case.image.shape:
+        if not is_scaled:
             return predict(self.config.patch, keep=checked, progress=progress)
         p = predict(self.config.patch, progress=progress)
         return checked(nn.functional.interpolate(p[None], case.image.shape, mode="trilinear")[0])

@@ -1,5 +1,6 @@
 """Scans on other voxels, and labels on the grid of another scan."""
 
+import tracemalloc
 import warnings
 from dataclasses import replace
 
@@ -9,8 +10,9 @@ from nibabel.affines import apply_affine
 from toy import toy_cohort
 from toy_nifti import AFFINE, LABEL
 
+from ssltut.data import resample as resampling
 from ssltut.data.case import Case
-from ssltut.data.resample import onto_grid, resample
+from ssltut.data.resample import bytes_of_resampling, onto_grid, resample
 from ssltut.errors import ConfigError, DataWarning
 
 
@@ -103,3 +105,27 @@ def test_onto_the_same_grid_nothing_changes() -> None:
     assert not onto_grid(
         LABEL, AFFINE, (4, 4, 4), AFFINE + np.outer([1, 0, 0, 0], [0, 0, 0, 1e4])
     ).any()
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+@pytest.mark.parametrize("spacing", [1.1, 1.9, 3.0])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_memory_of_resampling_is_forecast(kind, spacing, labelled):
+    case = rounded(n=48)
+    case = replace(case, image=case.image.astype(kind), label=case.label if labelled else None)
+    resample(case, (spacing,) * 3, 3)  # what is imported on first use is not counted
+    tracemalloc.start()
+    new = resample(case, (spacing,) * 3, 3)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert bytes_of_resampling(case, new.image.shape) == pytest.approx(taken, rel=0.2)
+
+
+def test_resampling_that_does_not_fit_is_refused(monkeypatch):
+    case = rounded()
+    with pytest.raises(ConfigError, match=r"balls: resampling to 80000 x 80000 x 80000 .* GiB"):
+        resample(case, (0.001,) * 3, 3)
+    monkeypatch.setattr(resampling, "free_memory", lambda: 1000.0)
+    with pytest.raises(ConfigError, match=r"needs about 0\.0 GiB of memory"):
+        resample(case, (3.0,) * 3, 3)
+    assert resample(case, case.spacing, 3) is case

@@ -4,6 +4,7 @@ import warnings
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from toy import SMALL, hips, toy_cohort
@@ -102,6 +103,27 @@ def test_weights_chosen_by_few_scans_are_a_lottery_and_a_warning_says_so(tmp_pat
         warnings.simplefilter("error")
         open_run(make_method("labels_only"), toy_cohort(), SMALL, tmp_path / "last")
         open_run(make_method("labels_only"), enough, replace(SMALL, select="dice"), tmp_path / "d")
+
+
+def test_what_no_scan_can_teach_is_warned_of(tmp_path):
+    whole = toy_cohort()
+    first, second = whole.split.labelled
+    lacking = [
+        replace(case, label=np.where(case.label == 2, 0, case.label))
+        if case.id in (first, second)
+        else case
+        for case in map(whole.case, whole.split.all)
+    ]
+    no_femur = Cohort.from_cases(lacking, whole.split, whole.table, "toy")
+    with pytest.warns(DataWarning, match="femur is in none of the 2 labelled scans"):
+        open_run(make_method("labels_only"), no_femur, SMALL, tmp_path / "no femur")
+    alone = replace(whole, split=replace(whole.split, unlabelled=()))
+    with pytest.warns(DataWarning, match="UA-MT learns from unlabelled scans, and there are none"):
+        open_run(make_method("ua_mt"), alone, SMALL, tmp_path / "alone")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_run(make_method("ua_mt"), whole, SMALL, tmp_path / "whole")
+        open_run(make_method("labels_only"), alone, SMALL, tmp_path / "labels only")
 
 
 def ill(cohort: Cohort, conditions: str) -> Cohort:
