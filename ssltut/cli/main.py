@@ -20,7 +20,7 @@ METHODS_FILE = Path(__file__).parents[1] / "methods" / "methods.json"
 
 def methods(args: argparse.Namespace) -> int:
     """List the methods."""
-    # What the registry says, written down, as asking takes seconds (tests/methods/test_registry.py).
+    # What the registry says, written down: asking takes seconds (tests/methods/test_registry.py).
     text = METHODS_FILE.read_text(encoding="utf-8")
     table, fidelities = (json.loads(text)[key] for key in ("methods", "fidelity"))
     row = "{name:20} {title:38} {year}  {fidelity:15} {paper}"
