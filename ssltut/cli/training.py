@@ -225,14 +225,12 @@ def add_training(add: Add) -> None:
     add("--select", help=words)
     add("--randomise", type=float, metavar="STRENGTH", help="domain randomisation, 0 (off) to 1")
     add("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
-    words = "write the history of each run for TensorBoard too (tensorboard), or to any logger of"
-    words += " Lightning Fabric (package.module:function); may be given more than once"
+    words = "log each run for tensorboard, or as package.module:function says; more than once, too"
     add("--log", dest="loggers", action="append", default=[], metavar="LOGGER", help=words)
 
 
 def add_unfinished(add: Add) -> None:
-    words = "use a run that was stopped before its last step"
-    add("--unfinished", action="store_true", help=words)
+    add("--unfinished", action="store_true", help="use a run that was stopped before its last step")
 
 
 def add_workers(add: Add) -> None:

@@ -15,9 +15,7 @@ from ssltut.training.run import Run
 _SMOKE = TrainConfig(
     steps=4, patch=(16, 16, 16), width=4, depth=2, validate_every=2, norm="instance"
 )
-_CLASS = TrainConfig(
-    steps=2000, patch=(48, 48, 48), width=8, depth=4, validate_every=500, decay=0.9
-)
+_CLASS = TrainConfig(steps=2000, patch=(48, 48, 48), width=8, depth=4, validate_every=500)
 # Cohort and training by profile. Batch norm: instance norm takes its statistics from the window,
 # and finds a head in a whole scan, not in a crop.
 HIP: dict[str, tuple[dict[str, Any], TrainConfig]] = {
