@@ -30,10 +30,7 @@ REPAIR = "repair the file or write it again"
 
 
 def commit() -> str:
-    """Of this code, as git describes it ("v0.2.0-3-g7f55166-dirty"); "" where nobody knows.
-
-    setup.py wrote it into an installed package. A clone asks its git, and nothing else asks one.
-    """
+    """As setup.py wrote it into an installed package, or git describes this clone; else ""."""
     if (PACKAGE / "COMMIT").is_file():
         return (PACKAGE / "COMMIT").read_text(encoding="utf-8").strip()
     options: dict[str, Any] = {"cwd": PACKAGE, "capture_output": True, "text": True, "timeout": 10}

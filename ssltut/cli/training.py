@@ -36,8 +36,7 @@ def train(args: argparse.Namespace) -> int:
         cohort = cohort.with_budget("all")
     elif args.labelled is not None:
         cohort = cohort.with_budget(args.labelled)
-    options = picked(args, "init", "loggers")
-    run = run_training(method, cohort, config, args.out, log=log, **options)
+    run = run_training(method, cohort, config, args.out, log=log, **picked(args, "init", "loggers"))
     step, rule, score = (run.selected[name] for name in ("step", "rule", "score"))
     values = {"folder": str(run.folder), "method": method.name, "selected": run.selected}
     text = f"{method.title}: weights of step {step} (rule: {rule}, {score:.3f}) in {run.folder}"

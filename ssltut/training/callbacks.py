@@ -40,14 +40,12 @@ class Logged(Callback):
 
     def on_step(self, step: int, nets: Nets, batch: Batch, terms: Terms) -> None:
         row = history_row(step, terms)
-        self.write(step, {panel_of(name): row[name] for name in row if name != "step"})
+        self.logger.log_metrics({panel_of(n): row[n] for n in row if n != "step"}, step)
+        self.logger.save()  # at once: a run that is killed and goes on leaves no gap
 
     def on_validation(self, step: int, scores: Mapping[str, float]) -> None:
-        self.write(step, {f"validation/{name}": scores[name] for name in scores})
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        self.logger.log_metrics(values, step)
-        self.logger.save()  # at once: a run that is killed and goes on leaves no gap
+        self.logger.log_metrics({f"validation/{n}": scores[n] for n in scores}, step)
+        self.logger.save()
 
     def on_end(self, run: "Run") -> None:
         self.logger.finalize("success")
@@ -67,5 +65,4 @@ def logger_named(name: str) -> "Callable[[Path], Logger]":
         return function_named(name, "logger", "name tensorboard or a package.module:function")
     if find_spec("tensorboard") is None:
         raise ConfigError("TensorBoard is not installed", fix="pip install tensorboard")
-    # Into the folder itself: TensorBoard knows the run by its name.
-    return partial(TensorBoardLogger, name="", version="")
+    return partial(TensorBoardLogger, name="", version="")  # TensorBoard names a run by its folder

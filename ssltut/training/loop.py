@@ -39,8 +39,7 @@ def train(
     init        folder of a run whose predicting network all roles start from (None: from scratch,
                 as published)
     callbacks   called after every step and validation and at the end (training.callbacks)
-    loggers     get the history, row by row: "tensorboard", a "package.module:function" that makes
-                a logger from ``folder``, or a logger of Lightning Fabric
+    loggers     get the history: "tensorboard", "package.module:function", or Fabric's loggers
     log         gets a line at every validation, unless a progress bar shows the same
     progress    draw a bar where somebody watches (ssltut.progress)
     stop_after  stop before this step, as if killed (the run can be continued later)

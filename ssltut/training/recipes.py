@@ -9,7 +9,7 @@ from ssltut.errors import ConfigError
 from ssltut.methods.registry import make_method
 from ssltut.synthetic.pelvis import pelvis_cohort
 from ssltut.training.config import TrainConfig
-from ssltut.training.loop import train
+from ssltut.training.loop import Log, train
 from ssltut.training.run import Run
 
 _SMOKE = TrainConfig(
@@ -24,9 +24,7 @@ HIP: dict[str, tuple[dict[str, Any], TrainConfig]] = {
 }
 
 
-def hip(
-    out: Path, profile: str = "class", *, seed: int = 0, log: Callable[[str], None] = print
-) -> Run:
+def hip(out: Path, profile: str = "class", *, seed: int = 0, log: Log = print) -> Run:
     """Hip bone and femur in real CT, from synthetic pelves and their exact labels alone.
 
     It trains on ``pelvis_cohort`` with domain randomisation. The run is left in ``out``; a killed
