@@ -1,15 +1,18 @@
 # Every target works in a fresh clone: the first one called makes .venv, and it is made again only when its recipe changes.
 .DEFAULT_GOAL := help
-.PHONY: help check test test-isa campaign mutation tour test-browser site print demo lab notebooks dist clean
+.PHONY: help check test test-isa campaign mutation tour test-browser site print demo lab notebooks dist lock clean
 
-FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 # Each candidate is run, not only looked up: version managers leave names on the path that start nothing.
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $(p) -c '$(FITS)' >/dev/null 2>&1 && echo $(p))))
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c '$(FITS)' >/dev/null 2>&1 && echo $(p))))
 PROFILE ?=
 ARGS ?=
 PIP_ARGS ?=
 # The versions to install: those that were tested; nothing: the newest; build/oldest.txt: the oldest allowed.
 CONSTRAINTS ?= constraints.txt
+# Linux without an NVIDIA driver gets the CPU build of torch, a tenth of the download. CPU= takes the ordinary one.
+CPU ?= $(shell [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && echo yes)
+CPU_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP := .venv/ssltut.stamp
 # Processes that share the tests: one a core, at most four (each keeps torch and a kernel in memory).
@@ -23,7 +26,7 @@ FAST := tests/project/test_architecture.py tests/project/test_environment.py \
   tests/nets tests/test_files.py tests/test_metrics.py tests/evaluation/test_draws.py \
   tests/evaluation/test_statistics.py tests/methods/test_golden.py tests/methods/test_losses.py tests/methods/test_uncertainty.py \
   tests/methods/test_registry.py
-NONE := none of python3.11, python3.12 and python3
+NONE := none of python3.11, python3.12, python3.13 and python3
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +82,9 @@ dist: $(STAMP)  ## the wheel and the sdist in dist/; with TAG=v1.2.3 only where 
 	@SSLTUT_TAG="$(TAG)" $(BIN)/python -m pytest -q tests/project/test_release.py
 	@$(BIN)/python -m build --outdir dist
 
+lock: $(STAMP)  ## pin what a course needs, with hashes: requirements-lock.txt
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python data_scripts/lock.py
+
 clean:  ## remove what was built (not .venv, not your checkpoints elsewhere)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage*
 	find ssltut tests notebooks -name __pycache__ -prune -exec rm -rf {} +
@@ -88,9 +94,11 @@ build/oldest.txt: pyproject.toml
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c '$(FITS)' 2>/dev/null || \
-	  { echo "ssltut needs Python 3.11 or 3.12: $(if $(PYTHON),$(PYTHON) does not fit,$(NONE) fits)." \
+	  { echo "ssltut needs Python 3.11, 3.12 or 3.13: $(if $(PYTHON),$(PYTHON) does not fit,$(NONE) fits)." \
 	         "Next: install one, then make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/pip || "$(PYTHON)" -m venv .venv
 	@echo "Installing ssltut and its libraries into .venv: about 2 minutes after the download ..."
+	@$(if $(CPU),$(BIN)/pip install -qq --disable-pip-version-check --retries 0 --timeout 10 --no-deps \
+	  --index-url $(CPU_INDEX) $(addprefix -c ,$(CONSTRAINTS)) torch 2>/dev/null || echo "The CPU build of torch cannot be had: taking the ordinary one")
 	@$(BIN)/pip install -qq --disable-pip-version-check $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e ".[all]"
 	@touch $@

@@ -20,6 +20,7 @@ from ssltut.errors import ConfigError, DataError
 PACKAGE = Path(__file__).resolve().parent
 PROJECT = PACKAGE / "project" if (PACKAGE / "project").is_dir() else PACKAGE.parent
 """Holds results/ and notebooks/: the clone, or the copy of them in an installed package."""
+DESCRIBE = ("git", "describe", "--tags", "--long", "--always", "--dirty")
 POLL_S = 0.2  # between two looks at a lock that another process has
 
 MAX_TEXT = 10_000_000  # bytes of a description; scans are not text
@@ -29,19 +30,13 @@ REPAIR = "repair the file or write it again"
 
 
 def commit() -> str:
-    """Of this code, as git describes it ("v0.2.0-3-g7f55166-dirty"); "" where nobody knows.
-
-    setup.py wrote it into an installed package. A clone asks its git, and nothing else asks one.
-    """
+    """As setup.py wrote it into an installed package, or git describes this clone; else ""."""
     if (PACKAGE / "COMMIT").is_file():
         return (PACKAGE / "COMMIT").read_text(encoding="utf-8").strip()
-    describe = ["git", "describe", "--tags", "--long", "--always", "--dirty"]
+    options: dict[str, Any] = {"cwd": PACKAGE, "capture_output": True, "text": True, "timeout": 10}
     with suppress(OSError, subprocess.TimeoutExpired):
         if (PACKAGE.parent / ".git").exists():
-            found = subprocess.run(
-                describe, cwd=PACKAGE, capture_output=True, text=True, timeout=10
-            )
-            return found.stdout.strip()
+            return subprocess.run(DESCRIBE, **options).stdout.strip()
     return ""
 
 

@@ -129,8 +129,7 @@ def fetch(args: argparse.Namespace) -> int:
 def fetch_arguments(add: Add) -> None:
     add("name", nargs="?", help="name of the data set")
     add("--out", type=Path, help="where to put it (default: the cache)")
-    words = "folder that already has the files; then nothing is downloaded"
-    add("--mirror", type=Path, help=words)
+    add("--mirror", type=Path, help="folder that already has the files; then nothing is downloaded")
     words = "confirm that you have read the licence and accept it"
     add("--accept-licence", action="store_true", help=words)
 

@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-from importlib import metadata
 
 from ssltut import __version__
 from ssltut.files import PACKAGE, commit
@@ -23,6 +22,8 @@ def version() -> str:
 
 def facts() -> dict[str, str]:
     """Versions, hardware, and the precision and frontend that would be chosen."""
+    from importlib import metadata
+
     import torch
 
     from ssltut.nets.precision import auto_precision, best_device

@@ -36,8 +36,7 @@ def train(args: argparse.Namespace) -> int:
         cohort = cohort.with_budget("all")
     elif args.labelled is not None:
         cohort = cohort.with_budget(args.labelled)
-    options = picked(args, "init", "loggers")
-    run = run_training(method, cohort, config, args.out, log=log, **options)
+    run = run_training(method, cohort, config, args.out, log=log, **picked(args, "init", "loggers"))
     step, rule, score = (run.selected[name] for name in ("step", "rule", "score"))
     values = {"folder": str(run.folder), "method": method.name, "selected": run.selected}
     text = f"{method.title}: weights of step {step} (rule: {rule}, {score:.3f}) in {run.folder}"
@@ -225,14 +224,12 @@ def add_training(add: Add) -> None:
     add("--select", help=words)
     add("--randomise", type=float, metavar="STRENGTH", help="domain randomisation, 0 (off) to 1")
     add("--precision", help="auto, 32-true, bf16-mixed or 16-mixed")
-    words = "write the history of each run for TensorBoard too (tensorboard), or to any logger of"
-    words += " Lightning Fabric (package.module:function); may be given more than once"
+    words = "log each run for tensorboard, or as package.module:function says; more than once, too"
     add("--log", dest="loggers", action="append", default=[], metavar="LOGGER", help=words)
 
 
 def add_unfinished(add: Add) -> None:
-    words = "use a run that was stopped before its last step"
-    add("--unfinished", action="store_true", help=words)
+    add("--unfinished", action="store_true", help="use a run that was stopped before its last step")
 
 
 def add_workers(add: Add) -> None:

@@ -7,7 +7,7 @@ opened here and nowhere else.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count, product
@@ -28,8 +28,7 @@ from ssltut.parallel import RunJobs, n_workers, open_workers
 from ssltut.progress import progress_bar
 from ssltut.training.callbacks import logger_named
 from ssltut.training.config import TrainConfig
-
-Log = Callable[[str], None]
+from ssltut.training.loop import Log
 
 
 def compare(
@@ -177,9 +176,8 @@ def planned(
             "options": json.dumps(method.options),
             "kept": "largest piece" if largest else "all",
         }
-        run_folder = folder / "runs" / f"{known_as}-{cell.seed}-{tag}"
-        job = Job(method, own, drawn.split, run_folder, largest, known, loggers)
-        sweep.jobs.setdefault(tag, job)
+        place = folder / "runs" / f"{known_as}-{cell.seed}-{tag}"
+        sweep.jobs.setdefault(tag, Job(method, own, drawn.split, place, largest, known, loggers))
         sweep.waiting.setdefault(tag, []).append(cell)
     return sweep
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
 from ssltut.data.batch import Batch
 from ssltut.data.case import Case
@@ -20,7 +19,7 @@ from ssltut.data.components import largest_component
 from ssltut.data.split import Split
 from ssltut.errors import DataError, SsltutError
 from ssltut.files import commit
-from ssltut.methods.contract import Method, Term
+from ssltut.methods.contract import Method, Nets, Terms
 from ssltut.metrics import score_case
 from ssltut.training import loop
 from ssltut.training.callbacks import Callback
@@ -47,9 +46,7 @@ class RunProgress(Callback):
         self.bar, self.title, self.steps = bar, title, steps
         self.scores = ""
 
-    def on_step(
-        self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]
-    ) -> None:
+    def on_step(self, step: int, nets: Nets, batch: Batch, terms: Terms) -> None:
         text = f"{self.title}, step {step + 1}/{self.steps}{self.scores}"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(1 / self.steps)

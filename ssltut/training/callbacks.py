@@ -7,11 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 from ssltut.data.batch import Batch
 from ssltut.errors import ConfigError
-from ssltut.methods.contract import Term
+from ssltut.methods.contract import Nets, Terms
 from ssltut.options import function_named
 from ssltut.training.history import history_row
 
@@ -24,9 +22,7 @@ if TYPE_CHECKING:
 class Callback:
     """What ``train`` calls at three moments; it looks, and does not touch."""
 
-    def on_step(
-        self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]
-    ) -> None:
+    def on_step(self, step: int, nets: Nets, batch: Batch, terms: Terms) -> None:
         """After every step: its number from 0, the networks, the batch and the loss terms."""
 
     def on_validation(self, step: int, scores: Mapping[str, float]) -> None:
@@ -42,18 +38,14 @@ class Logged(Callback):
 
     logger: "Logger"
 
-    def on_step(
-        self, step: int, nets: Mapping[str, nn.Module], batch: Batch, terms: Mapping[str, Term]
-    ) -> None:
+    def on_step(self, step: int, nets: Nets, batch: Batch, terms: Terms) -> None:
         row = history_row(step, terms)
-        self.write(step, {panel_of(name): row[name] for name in row if name != "step"})
+        self.logger.log_metrics({panel_of(n): row[n] for n in row if n != "step"}, step)
+        self.logger.save()  # at once: a run that is killed and goes on leaves no gap
 
     def on_validation(self, step: int, scores: Mapping[str, float]) -> None:
-        self.write(step, {f"validation/{name}": scores[name] for name in scores})
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        self.logger.log_metrics(values, step)
-        self.logger.save()  # at once: a run that is killed and goes on leaves no gap
+        self.logger.log_metrics({f"validation/{n}": scores[n] for n in scores}, step)
+        self.logger.save()
 
     def on_end(self, run: "Run") -> None:
         self.logger.finalize("success")
@@ -72,7 +64,5 @@ def logger_named(name: str) -> "Callable[[Path], Logger]":
     if name != "tensorboard":
         return function_named(name, "logger", "name tensorboard or a package.module:function")
     if find_spec("tensorboard") is None:
-        fix = "pip install tensorboard, or leave the logger out"
-        raise ConfigError("the logger tensorboard needs TensorBoard, which is not here", fix=fix)
-    # Into the folder itself: TensorBoard knows the run by its name.
-    return partial(TensorBoardLogger, name="", version="")
+        raise ConfigError("TensorBoard is not installed", fix="pip install tensorboard")
+    return partial(TensorBoardLogger, name="", version="")  # TensorBoard names a run by its folder

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssltut.errors import CheckpointError
 from ssltut.files import whole_file
+from ssltut.methods.contract import Nets
 from ssltut.options import WholeNumber, check_content
 
 MAX_WEIGHT = 1e9  # no training that works comes near it
@@ -69,9 +70,7 @@ def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], meta: dict
         raise CheckpointError(what, where=path, fix=MAKE_ROOM) from None
 
 
-def check_room(
-    folder: Path, nets: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
-) -> None:
+def check_room(folder: Path, nets: Nets, optimizer: torch.optim.Optimizer) -> None:
     """Raises CheckpointError where the checkpoints of a run would not fit on the disk.
 
     They are the networks twice and Adam's two moments; while one is written its old self is there.

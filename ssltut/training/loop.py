@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ssltut.data.cohort import Cohort
 from ssltut.files import locked
@@ -14,8 +14,7 @@ from ssltut.training.config import TrainConfig
 from ssltut.training.run import Run, cached_folder, is_finished, load_run, run_identity
 from ssltut.training.steps import Training, open_run
 
-if TYPE_CHECKING:
-    from lightning_fabric.loggers import Logger
+Log = Callable[[str], None]
 
 
 def train(
@@ -26,8 +25,8 @@ def train(
     *,
     init: Path | None = None,
     callbacks: Sequence[Callback] = (),
-    loggers: "Sequence[str | Logger]" = (),
-    log: Callable[[str], None] = print,
+    loggers: Sequence[Any] = (),
+    log: Log = print,
     progress: bool = True,
     stop_after: int | None = None,
     wait: bool = False,
@@ -40,8 +39,7 @@ def train(
     init        folder of a run whose predicting network all roles start from (None: from scratch,
                 as published)
     callbacks   called after every step and validation and at the end (training.callbacks)
-    loggers     get the history, row by row: "tensorboard", a "package.module:function" that makes
-                a logger from ``folder``, or a logger of Lightning Fabric
+    loggers     get the history: "tensorboard", "package.module:function", or Fabric's loggers
     log         gets a line at every validation, unless a progress bar shows the same
     progress    draw a bar where somebody watches (ssltut.progress)
     stop_after  stop before this step, as if killed (the run can be continued later)
@@ -75,11 +73,7 @@ def train(
 
 
 def take_steps(
-    training: Training,
-    end: int,
-    callbacks: Sequence[Callback],
-    log: Callable[[str], None],
-    progress: bool,
+    training: Training, end: int, callbacks: Sequence[Callback], log: Log, progress: bool
 ) -> None:
     """The steps before ``end`` and their validations; ``callbacks`` and others as in ``train``."""
     title, total = training.method.title, training.config.steps

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssltut.methods.contract import Method
+from ssltut.methods.contract import Method, Nets
 from ssltut.nets.build import build_net
 from ssltut.seeding import derive_seed
 from ssltut.training.checkpoint import META, load_checkpoint, load_net, load_pretrained
@@ -48,9 +48,7 @@ def start_from(nets: Mapping[str, nn.Module], method: Method, init: Path) -> Non
             load_net(nets[role], body | heads, init)
 
 
-def start_pretrained(
-    nets: Mapping[str, nn.Module], method: Method, log: Callable[[str], None]
-) -> None:
+def start_pretrained(nets: Nets, method: Method, log: Callable[[str], None]) -> None:
     """Give the roles that ask for them their pre-trained weights, or log that there are none."""
     for role, spec in method.networks.items():
         if spec.weights:

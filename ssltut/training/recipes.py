@@ -9,15 +9,13 @@ from ssltut.errors import ConfigError
 from ssltut.methods.registry import make_method
 from ssltut.synthetic.pelvis import pelvis_cohort
 from ssltut.training.config import TrainConfig
-from ssltut.training.loop import train
+from ssltut.training.loop import Log, train
 from ssltut.training.run import Run
 
 _SMOKE = TrainConfig(
     steps=4, patch=(16, 16, 16), width=4, depth=2, validate_every=2, norm="instance"
 )
-_CLASS = TrainConfig(
-    steps=2000, patch=(48, 48, 48), width=8, depth=4, validate_every=500, decay=0.9
-)
+_CLASS = TrainConfig(steps=2000, patch=(48, 48, 48), width=8, depth=4, validate_every=500)
 # Cohort and training by profile. Batch norm: instance norm takes its statistics from the window,
 # and finds a head in a whole scan, not in a crop.
 HIP: dict[str, tuple[dict[str, Any], TrainConfig]] = {
@@ -26,9 +24,7 @@ HIP: dict[str, tuple[dict[str, Any], TrainConfig]] = {
 }
 
 
-def hip(
-    out: Path, profile: str = "class", *, seed: int = 0, log: Callable[[str], None] = print
-) -> Run:
+def hip(out: Path, profile: str = "class", *, seed: int = 0, log: Log = print) -> Run:
     """Hip bone and femur in real CT, from synthetic pelves and their exact labels alone.
 
     It trains on ``pelvis_cohort`` with domain randomisation. The run is left in ``out``; a killed

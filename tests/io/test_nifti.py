@@ -17,6 +17,7 @@ from toy_nifti import AFFINE, BAD_FILES, BAD_LABELS, HU, LABEL, NAN, holed, orie
 from ssltut.data.case import Case
 from ssltut.data.labels import HIP
 from ssltut.errors import ConfigError, DataError, DataWarning
+from ssltut.io import _nifti_header
 from ssltut.io.nifti import read_case, write_image, write_label, write_like_source
 
 AXES = [("R", "A", "S"), ("L", "P", "S"), ("P", "I", "R"), ("S", "L", "A")]
@@ -156,6 +157,18 @@ def test_bomb_within_the_gzip_ratio_is_read(tmp_path: Path) -> None:
     with pytest.warns(DataWarning, match="all 1000000 voxels are -1000"):
         flat = read_case(flat)
     assert flat.image.shape == (100, 100, 100)
+
+
+@pytest.mark.parametrize("reader", ["gzip", "isal.igzip"])
+def test_scans_and_damage_are_the_same_with_isal(monkeypatch, tmp_path: Path, reader: str) -> None:
+    monkeypatch.setattr(_nifti_header, "quick_gzip", pytest.importorskip(reader))
+    whole = save(tmp_path / "whole.nii.gz")
+    assert np.array_equal(read_case(whole).image, read_case(save(tmp_path / "plain.nii")).image)
+    content = bytearray(whole.read_bytes())
+    content[-8] ^= 1  # the checksum
+    whole.write_bytes(bytes(content))
+    with pytest.raises(DataError, match="are cut off or damaged"):
+        read_case(whole)
 
 
 def test_what_the_caller_may_decide(tmp_path: Path) -> None:

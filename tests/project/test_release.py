@@ -45,6 +45,7 @@ def test_what_is_said_of_the_project_is_the_same_everywhere():
     assert CITATION["license"] == PROJECT["license"] == CODEMETA["license"].rpartition("/")[2]
     assert CODEMETA["description"] == PROJECT["description"]
     assert CODEMETA["keywords"] == PROJECT["keywords"]
+    assert CODEMETA["runtimePlatform"] == f"Python {PROJECT['requires-python']}"
     (paper,) = CITATION["references"]
     (article,) = CODEMETA["referencePublication"]
     assert (article["name"], article["url"]) == (paper["title"], paper["url"])

@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from ssltut.errors import ConfigError
+from ssltut.synthetic import shapes
 from ssltut.synthetic.anatomy import RANGES, Anatomy, Pathology, Scanner, draw, draw_pathology
 from ssltut.synthetic.bones import cup_of, neck_axis
 from ssltut.synthetic.hip import make_case
@@ -229,3 +230,12 @@ def test_wrong_requests_are_refused():
     with pytest.raises(ConfigError, match="severity from 0 to 1"):
         replace(HEALTHY, dysplasia=1.5)
     assert make_case(0, size=16, spacing=4.0).spacing == (4.0, 4.0, 4.0)
+
+
+@pytest.mark.parametrize("slab", [1, 700, 2**30])
+def test_a_scan_is_the_same_however_thick_the_slabs_are(monkeypatch, slab):
+    expected = make_case(3, size=24, pathology=Pathology(osteoarthritis=0.7))
+    monkeypatch.setattr(shapes, "SLAB", slab)
+    found = make_case(3, size=24, pathology=Pathology(osteoarthritis=0.7))
+    assert np.array_equal(found.image, expected.image)
+    assert np.array_equal(found.label, expected.label)

@@ -15,6 +15,8 @@ from ssltut.training import memory, run, steps
 from ssltut.training.loop import train
 from ssltut.training.steps import open_run
 
+SIZE = {"width": 4, "depth": 2, "dropout": 0.1, "norm": "batch", "seed": 0}
+
 
 def test_what_a_pass_keeps_is_counted_without_computing_it() -> None:
     net = torch.nn.Sequential(torch.nn.Conv3d(1, 4, 1), torch.nn.ReLU(), torch.nn.Conv3d(4, 2, 1))
@@ -28,7 +30,7 @@ def test_what_a_pass_keeps_is_counted_without_computing_it() -> None:
 
 @pytest.mark.parametrize("arch", ["unet", "vnet"])
 def test_a_pass_keeps_twice_as_much_of_twice_as_many_patches(arch: str) -> None:
-    net = build_net(arch, 1, 3, width=4, depth=2, seed=0).requires_grad_(False)
+    net = build_net(arch, 1, 3, **SIZE).requires_grad_(False)
     one, two = (memory.bytes_kept(net, n, (16, 16, 16)) for n in (1, 2))
     assert two == pytest.approx(2 * one, rel=0.05)
     assert one > 16**3 * 4 * 4
@@ -70,7 +72,7 @@ def test_prediction_that_does_not_fit_is_refused(tmp_path, monkeypatch) -> None:
 
 
 def test_labels_take_less_than_probabilities_and_the_scan_counts() -> None:
-    net = build_net("unet", 1, 3, width=4, depth=2, seed=0)
+    net = build_net("unet", 1, 3, **SIZE)
     patch, shape = (16, 16, 16), (64, 64, 64)
     labels = memory.bytes_of_prediction(net, shape, 3, patch, labels=True)
     probabilities = memory.bytes_of_prediction(net, shape, 3, patch, labels=False)
