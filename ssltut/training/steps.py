@@ -234,13 +234,7 @@ def open_run(
     optimizer = adam(nets, config)
     semi = bool(unlabelled) and method.supervision is Supervision.SEMI
     drawn_from = [*labelled, *(unlabelled if semi else ())]
-    check_memory(
-        bytes_of_training(method, nets, config, drawn_from),
-        f"training with patches of {' x '.join(map(str, config.patch))} voxels",
-        where=cohort.name,
-        fix="use smaller patches, a narrower network, larger voxels or fewer scans",
-        free=free_on(fabric.device),
-    )
+    check_memory_of(method, nets, config, drawn_from, fabric.device, cohort.name)
     pools = pool(labelled), pool(unlabelled) if semi else None
     table = cohort.table
     scans = cohort.validation()
@@ -281,6 +275,21 @@ def warn_of_a_lottery(cohort: Cohort, config: TrainConfig) -> None:
         fix = f'give {ENOUGH} and more (Cohort.with_validation), or use select="last"'
         found = f"{n} validation scans choose the weights, which is close to chance"
         warnings.warn(DataWarning(found, where=cohort.name, fix=fix), stacklevel=3)
+
+
+def check_memory_of(
+    method: Method,
+    nets: Mapping[str, nn.Module],
+    config: TrainConfig,
+    cases: list[Case],
+    device: torch.device,
+    name: str,
+) -> None:
+    """Raises ConfigError where the memory would not do to train on ``cases``."""
+    needed = bytes_of_training(method, nets, config, cases)
+    work = f"training with patches of {' x '.join(map(str, config.patch))} voxels"
+    fix = "use smaller patches, a narrower network, larger voxels or fewer scans"
+    check_memory(needed, work, free=free_on(device), where=name, fix=fix)
 
 
 def warn_of_what_is_missing(
