@@ -10,6 +10,8 @@ TOGGLE = re.compile(
 )
 # Parameters below each other: a list of definitions that lacks its terms, inside a term.
 PARAMETERS = re.compile(r"<dl>\s*((?:<dd>.*?</dd>\s*)+)</dl>", re.DOTALL)
+# pandas writes these above the row labels of a coloured table.
+BLANK = re.compile(r'<th class="(blank[^"]*)"([^>]*)>(&nbsp;)?</th>')
 # From the source to a function's manual: the way to names that a room hands on leads nowhere.
 BACK = re.compile(r'<a class="viewcode-back".*?</a>')
 PLAIN = (
@@ -32,7 +34,7 @@ def repaired(page: str) -> str:
     """An HTML page without these faults."""
     for old, new in PLAIN:
         page = page.replace(old, new)
-    page = BACK.sub("", page)
+    page = BLANK.sub(r'<td class="\1"\2></td>', BACK.sub("", page))
     page = TOGGLE.sub(_named, page)
     return PARAMETERS.sub(_lines, page)
 

@@ -102,8 +102,11 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def jupyter(folder: Path, **environment: str) -> Iterator[str]:
-    """JupyterLab on ``folder / "notebooks"`` as a learner starts it; its address with a token."""
+def jupyter(folder: Path, app: str = "lab", **environment: str) -> Iterator[str]:
+    """JupyterLab on ``folder / "notebooks"`` as a learner starts it; its address with a token.
+
+    ``app`` "notebook" is Notebook 7, whose address opens notebooks.
+    """
     settings, token = folder / "config" / "labconfig", secrets.token_hex(16)
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     settings.mkdir(parents=True, exist_ok=True)
@@ -125,7 +128,7 @@ def jupyter(folder: Path, **environment: str) -> Iterator[str]:
         "--expose-app-in-browser",
         "--LabApp.news_url=",
     )
-    command = [sys.executable, "-m", "jupyter", "lab", *options]
+    command = [sys.executable, "-m", "jupyter", app, *options]
     address, log = f"http://127.0.0.1:{port}", folder / "jupyter.log"
     with log.open("wb") as sink:
         server = subprocess.Popen(
@@ -133,7 +136,7 @@ def jupyter(folder: Path, **environment: str) -> Iterator[str]:
         )
         try:
             _wait(f"{address}/api/status?token={token}", server, log)
-            yield f"{address}/lab?token={token}"
+            yield f"{address}/{'lab' if app == 'lab' else 'notebooks'}?token={token}"
         finally:
             server.terminate()
             try:
@@ -236,7 +239,8 @@ class Desk:
     def open(self, name: str) -> None:
         """Open a notebook in an empty workspace and wait for its kernel."""
         base, _, token = self.address.partition("?")
-        self.page.goto(f"{base}/tree/{name}?reset&{token}")
+        path = f"tree/{name}?reset&" if base.endswith("/lab") else f"{name}?"
+        self.page.goto(f"{base}/{path}{token}")
         self.page.wait_for_function(READY)
 
     def close(self) -> None:
