@@ -29,6 +29,7 @@ from ssltut.show.live.scene3d import layout, traces
 from ssltut.show.static.pictures import UNCERTAINTY, Picture, picture
 from ssltut.show.static.scene3d import MatchScene, answered_surface, arrange_matches, matches_figure
 from ssltut.show.static.slices import PLANES, Scene, planes_figure
+from ssltut.text import markup
 from ssltut.training.run import Run
 from ssltut.training.shipped import trained_run
 
@@ -210,9 +211,8 @@ def write(source: Path, made: Mapping[str, View]) -> dict[str, str]:
         text = json.dumps(view.data, separators=(",", ":"))
         script = f'(window.ssltutViews ??= {{}})["{name}"] = {text};\n'
         (folder / f"{name}.js").write_text(script, encoding="utf-8")
-        html[name.upper()] = (
-            f'<div class="view" id="view-{name}" data-view="{name}"><img alt="{view.still.alt}"'
-            f' src="_static/views/{name}.png"></div>'
-        )
+        picture_tag = f'<img alt="{markup(view.still.alt)}" src="_static/views/{name}.png">'
+        box = f'<div class="view" id="view-{name}" data-view="{name}">'
+        html[name.upper()] = f"{box}{picture_tag}</div>"
     tags = [f'<script defer src="_static/{name}"></script>' for name in names]
     return html | {"SCRIPTS": "\n".join(tags)}

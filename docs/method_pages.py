@@ -75,7 +75,7 @@ def scores(record: str) -> tuple[pd.DataFrame, pd.DataFrame, str]:
 
 
 def records_of(name: str) -> list[str]:
-    """The rows of record of a method as lines of a Markdown table; nothing where it has none."""
+    """What our records say of a method, as a Markdown table; no line where it has none."""
     head = ["record", "method", "Dice", "95 % interval", "minus", "difference", "interval"]
     lines = []
     for record, (title, page) in RECORDED.items():

@@ -3,10 +3,9 @@
 The notebooks come from ``build/tour`` where that holds runs of today's solutions, else the tour is
 run first. Sphinx turns them, the pages in this folder, a page for each method (``method_pages``),
 views that move (``live_views``), a gallery of the notebooks' pictures and the package's docstrings
-into pages that need no network; ``accessible`` repairs what the theme does to readers who hear them.
-A warning, a link inside the site that leads
-nowhere, a picture without alternative text, or anything that would be fetched from elsewhere fails
-the build.
+into pages that need no network, and ``accessible`` repairs what the theme does to readers who hear
+them. A warning, a link inside the site that leads nowhere, a picture without alternative text, or
+anything that would be fetched from elsewhere fails the build.
 """
 
 import argparse
