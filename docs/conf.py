@@ -22,7 +22,7 @@ project = "ssltut"
 author = "the ssltut contributors"
 copyright = f"{author}, Apache-2.0"  # noqa: A001 - the name Sphinx reads
 release = loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-extensions = ["myst_nb", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 exclude_patterns = ["_static"]
 html_static_path = ["_static"]
 html_css_files = ["ssltut.css"]
@@ -37,7 +37,6 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_toc_level": 2,
-    "home_page_in_toc": True,
 }
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
 html_copy_source = html_show_sourcelink = False

@@ -1,10 +1,11 @@
 """Make the site: ``python docs/website.py [--profile smoke]`` leaves build/site/html.
 
 The notebooks come from ``build/tour`` where that holds runs of today's solutions, else the tour is
-run first. Sphinx turns them, the pages in this folder, a gallery of the notebooks' pictures and the
-package's docstrings into pages that need no network. A warning, a link inside the site that leads
-nowhere, a picture without alternative text, or anything that would be fetched from elsewhere fails
-the build.
+run first. Sphinx turns them, the pages in this folder, a page for each method (``method_pages``),
+views that move (``live_views``), a gallery of the notebooks' pictures and the package's docstrings
+into pages that need no network, and ``accessible`` repairs what the theme does to readers who hear
+them. A warning, a link inside the site that leads nowhere, a picture without alternative text, or
+anything that would be fetched from elsewhere fails the build.
 """
 
 import argparse
@@ -19,6 +20,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
 
+import accessible
+import live_views
+import method_pages
 import nbformat
 import pages
 import tool
@@ -52,6 +56,8 @@ FIGURES = {  # where pictures of the results lie in the project, and on the site
     "../results/figures/": "figures/",
     "../results/archive/figures/": "figures/archive/",
 }
+# Views of the notebooks that move on a page of the site.
+MOVING = {"explore_surface": "femur", "slices": "slices", "correspondences": "lines"}
 NOTEBOOK_FIGURES = ROOT / "notebooks" / "figures"
 PLACES = {str(ROOT / "build"): "build", str(ROOT): ".", str(Path.home()): "~"}
 
@@ -81,9 +87,9 @@ def executed(folder: Path, solutions: list[Path]) -> str | None:
     return profiles.pop() if len(profiles) == 1 else None
 
 
-def page_of(run: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def page_of(run: nbformat.NotebookNode, *, moving: bool = False) -> nbformat.NotebookNode:
     """An executed notebook for Sphinx: no badge from elsewhere, answers folded, no parameters of
-    the tour, no paths of this machine.
+    the tour, no paths of this machine. ``moving``: views lead to their like on the page of views.
     """
     book = nbformat.from_dict(run)
     book.metadata.pop("widgets", None)
@@ -97,7 +103,16 @@ def page_of(run: nbformat.NotebookNode) -> nbformat.NotebookNode:
             for holder in (output, output.get("data", {})):
                 for name in {"text", "text/plain", "text/html"} & set(holder):
                     holder[name] = without_paths(holder[name])
+    book.cells = [part for cell in book.cells for part in (cell, *(way_to(cell) if moving else ()))]
     return book
+
+
+def way_to(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """A line that leads from a view to one that moves, where there is one."""
+    of = cell.source if cell.cell_type == "code" else ""
+    names = [name for view, name in MOVING.items() if re.search(rf"^show\.{view}\(", of, re.M)]
+    text = '<p><a href="../views.html#view-{}">A view like this, to move in the browser</a></p>'
+    return [nbformat.v4.new_markdown_cell(text.format(name)) for name in names]
 
 
 def links_of_the_site(text: str) -> str:
@@ -164,11 +179,19 @@ def prepare(source: Path, runs: list[Path], profile: str, docs: Path = HERE) -> 
     fill(source / "index.md", PICTURES="\n".join(shown))
     entries = "\n".join(f"notebooks/{run.stem}" for run in runs)
     fill(source / "notebooks.md", PROFILE=profile, NOTEBOOKS=entries)
+    if (source / "methods.md").is_file():
+        lines = method_pages.write(source)
+        pages_of = "\n".join(f"methods/{name}" for name in method_pages.METHODS)
+        fill(source / "methods.md", METHODS="\n".join(lines), PAGES=pages_of)
+    if (source / "views.md").is_file():
+        fill(source / "views.md", **live_views.write(source, live_views.views()))
     (source / "api").mkdir()
     for room, title in ROOMS.items():
         text = [title, "=" * len(title), ""]
         for name in modules(room):
-            text += [name, "-" * len(name), "", f".. automodule:: {name}", ""]
+            text += [name, "-" * len(name), "", f".. automodule:: {name}"]
+            # The names that a room hands on are told where they are made.
+            text += ["   :ignore-module-all:" if name == "ssltut.show" else "", ""]
         (source / "api" / f"{room or 'package'}.rst").write_text("\n".join(text), encoding="utf-8")
 
 
@@ -182,7 +205,8 @@ def write_notebooks(source: Path, runs: list[Path], profile: str) -> list[str]:
     gallery = ["# Gallery", "", f"{about} A picture leads to its notebook.", ""]
     chosen: list[str] = []
     for run in runs:
-        book = page_of(nbformat.read(run, as_version=4))
+        moving = (source / "views.md").is_file()
+        book = page_of(nbformat.read(run, as_version=4), moving=moving)
         nbformat.write(book, source / "notebooks" / run.name)
         gallery += [f"## {pages.title(book)}", "", "::::{container} pictures", ""]
         for n, (caption, alt, png) in enumerate(pictures(book)):
@@ -232,6 +256,7 @@ def build(source: Path, target: Path) -> None:
             f"Sphinx has objections, all of them in {log}:\n"
             f"{log.read_text(encoding='utf-8')[:3000]}"
         )
+    accessible.repair(target)
 
 
 def site(

@@ -1,6 +1,5 @@
 """Views: random changes of a batch on its device; what was drawn can be applied again."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -144,12 +143,12 @@ def around(position: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     scaled = 2.0 * position / last.clamp(min=1) - 1.0
     at = ((scaled + 1.0) / 2.0 * last).clamp(min=0.0).minimum(last.float())
     below = at.floor()
-    voxel = below.long(), (below.long() + 1).minimum(last)
-    share = below + 1.0 - at, at - below
-    corners = list(itertools.product((0, 1), repeat=3))
-    index = [(voxel[i][0] * shape[1] + voxel[j][1]) * shape[2] + voxel[k][2] for i, j, k in corners]
-    shares = [share[k][2] * share[j][1] * share[i][0] for i, j, k in corners]
-    return torch.stack(index), torch.stack(shares)
+    voxel = torch.stack([below.long(), (below.long() + 1).minimum(last)], 1)
+    x, y, z = voxel[:, :, None, None]  # (2, 1, 1, N), the lower neighbour and the upper one
+    index = (x * shape[1] + y.movedim(0, 1)) * shape[2] + z.movedim(0, 2)
+    x, y, z = torch.stack([below + 1.0 - at, at - below], 1)[:, :, None, None]
+    share = z.movedim(0, 2) * y.movedim(0, 1) * x
+    return index.flatten(0, 2), share.flatten(0, 2)
 
 
 def largest_class(values: Tensor, share: Tensor) -> Tensor:

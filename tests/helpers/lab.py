@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "build" / "browser"
 PATIENCE_S = 600
+PATHS = {"lab": "lab", "notebook": "notebooks"}  # below the address of a server
 # No name but the machine's own can be looked up, by pages and by web sockets alike. WebGL is drawn
 # by the processor.
 FLAGS = (
@@ -102,8 +103,10 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def jupyter(folder: Path, **environment: str) -> Iterator[str]:
-    """JupyterLab on ``folder / "notebooks"`` as a learner starts it; its address with a token."""
+def jupyter(folder: Path, app: str = "lab", **environment: str) -> Iterator[str]:
+    """JupyterLab (``app`` "notebook": Notebook 7) on ``folder / "notebooks"`` as a learner starts
+    it; its address with a token.
+    """
     settings, token = folder / "config" / "labconfig", secrets.token_hex(16)
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     settings.mkdir(parents=True, exist_ok=True)
@@ -125,7 +128,7 @@ def jupyter(folder: Path, **environment: str) -> Iterator[str]:
         "--expose-app-in-browser",
         "--LabApp.news_url=",
     )
-    command = [sys.executable, "-m", "jupyter", "lab", *options]
+    command = [sys.executable, "-m", "jupyter", app, *options]
     address, log = f"http://127.0.0.1:{port}", folder / "jupyter.log"
     with log.open("wb") as sink:
         server = subprocess.Popen(
@@ -133,7 +136,7 @@ def jupyter(folder: Path, **environment: str) -> Iterator[str]:
         )
         try:
             _wait(f"{address}/api/status?token={token}", server, log)
-            yield f"{address}/lab?token={token}"
+            yield f"{address}/{PATHS[app]}?token={token}"
         finally:
             server.terminate()
             try:
@@ -205,9 +208,8 @@ class Desk:
     errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.context = self.browser.new_context(
-            viewport=dict(zip(("width", "height"), self.size, strict=True))
-        )
+        size = dict(zip(("width", "height"), self.size, strict=True))
+        self.context = self.browser.new_context(viewport=size)
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(1000 * PATIENCE_S)
         self.context.route(
@@ -236,7 +238,8 @@ class Desk:
     def open(self, name: str) -> None:
         """Open a notebook in an empty workspace and wait for its kernel."""
         base, _, token = self.address.partition("?")
-        self.page.goto(f"{base}/tree/{name}?reset&{token}")
+        path = f"tree/{name}?reset&" if base.endswith("/lab") else f"{name}?"
+        self.page.goto(f"{base}/{path}{token}")
         self.page.wait_for_function(READY)
 
     def close(self) -> None:

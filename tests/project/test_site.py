@@ -1,14 +1,23 @@
 """A tiny site is built from a toy notebook; each promise is broken once, and the build says so."""
 
+import base64
+import io
 from pathlib import Path
 
+import accessible
+import live_views
+import method_pages
 import nbformat
+import numpy as np
 import pytest
 import site_check
 import tool
 import tour
 import website
+from PIL import Image
 from toy_notebook import MASTER, write_master
+
+from ssltut.methods.registry import METHODS
 
 pytest.importorskip("sphinx", reason="Sphinx is not installed (pip install -e .[docs])")
 
@@ -174,3 +183,88 @@ def test_every_room_of_the_package_has_a_page() -> None:
     assert [room for room in website.ROOMS if f"api/{room or 'package'}\n" not in listed] == []
     assert "ssltut.seeding" in website.modules("")
     assert "ssltut.methods.classic.cps" in website.modules("methods")
+
+
+FAULTS = {
+    "arrow": (
+        '<a class="reference internal" href="a.html">All <i>pages</i></a><details><summary><span>'
+        "</span></summary></details>",
+        '<summary aria-label="Pages below: All pages">',
+    ),
+    "parameters": (
+        "<dt>f(<dl>\n<dd>x: int,</dd>\n<dd>y: int</dd>\n</dl>)</dt>",
+        '<dt>f(<span class="sig-lines"><span class="sig-line">x: int,</span>',
+    ),
+    "fold": ('<summary aria-label="Toggle hidden content"><p>Show</p>', "<summary><p>Show</p>"),
+    "head": ('<tr><th class="head"><p></p></th></tr>', "<tr><td></td></tr>"),
+    "blank": ('<th class="blank col0" >&nbsp;</th>', '<td class="blank col0" ></td>'),
+    "back": ('<a class="viewcode-back" href="x.html#gone">[docs]</a>code', "code"),
+}
+
+
+@pytest.mark.parametrize(("page", "wanted"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_of_the_theme_is_repaired(page: str, wanted: str) -> None:
+    assert wanted in accessible.repaired(page)
+    assert accessible.repaired(accessible.repaired(page)) == accessible.repaired(page)
+
+
+def test_a_sound_page_stays_as_it_is() -> None:
+    page = "<dl><dt>word</dt><dd>meaning</dd></dl><details><summary>Hint</summary>x</details>"
+    assert accessible.repaired(page) == page
+
+
+def test_every_method_has_a_page_with_idea_equation_cost_record_and_source(tmp_path: Path) -> None:
+    lines = "\n".join(method_pages.write(tmp_path))
+    for name, method in METHODS.items():
+        page = (tmp_path / "methods" / f"{name}.md").read_text(encoding="utf-8")
+        assert f"[{method.title}](methods/{name}.md)" in lines
+        file = f"{method.__module__.replace('.', '/')}.py"
+        assert (website.ROOT / file).is_file()
+        for part in (
+            ": ",
+            "\nEquation\n: ",
+            method.fidelity,
+            f"--method {name} ",
+            f"{file}</a>",
+        ):
+            assert part in page
+    matching = (tmp_path / "methods" / "embedding_matching.md").read_text(encoding="utf-8")
+    assert "4.0 times the seconds of labels only" in matching
+    assert "| 0.898 | 0.797 to 1.000 | labels only, same batch | -0.067 |" in matching
+    control = (tmp_path / "methods" / "same_batch.md").read_text(encoding="utf-8")
+    assert "is the baseline" in control
+    assert "not measured" in control
+
+
+def test_a_method_that_notebook_07_forgot_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = method_pages.entries(method_pages.GALLERY.read_text(encoding="utf-8"))
+    assert method_pages.entry_of(METHODS["cps"], rows).idea == "hard labels of the other"
+    del rows["CPS"]
+    with pytest.raises(KeyError, match="cps"):
+        method_pages.entry_of(METHODS["cps"], rows)
+
+
+def test_a_view_leads_to_its_like_that_moves() -> None:
+    cells = [nbformat.v4.new_code_cell("show.slices(image)"), nbformat.v4.new_code_cell("show.x()")]
+    book = nbformat.v4.new_notebook(cells=cells)
+    assert len(website.page_of(book).cells) == 2
+    first, way, second = website.page_of(book, moving=True).cells
+    assert 'href="../views.html#view-slices"' in way.source
+    assert (first.source, second.source) == ("show.slices(image)", "show.x()")
+
+
+def test_tiles_hold_every_slice_with_the_head_up_and_the_right_on_the_left() -> None:
+    label = np.zeros((5, 6, 9), np.uint8)
+    label[4, 1, 8] = 2
+    tiles = live_views.tiled(live_views.painted(label, {2: "#FF0000"}))
+    image = Image.open(io.BytesIO(base64.b64decode(tiles["coronal"].partition(",")[2])))
+    assert image.size == (5 * live_views.COLUMNS, 9)
+    (row, column), *others = np.argwhere(np.asarray(image)[..., 3]).tolist()
+    # Of slice y = 1: x = 4 of 5 is the patient's right, at the left edge; z = 8 of 9 is the top.
+    assert (row, column, others) == (0, 1 * 5 + 0, [])
+
+
+def test_every_page_of_docs_is_on_the_site() -> None:
+    start = (website.HERE / "index.md").read_text(encoding="utf-8")
+    names = {file.stem for file in website.HERE.glob("*.md")} - {"index"}
+    assert {name for name in names if f"\n{name}\n" not in start} == set()
