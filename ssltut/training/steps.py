@@ -233,13 +233,12 @@ def open_run(
         nets[role] = net.to(fabric.device)
     optimizer = adam(nets, config)
     semi = bool(unlabelled) and method.supervision is Supervision.SEMI
-    drawn_from = [*labelled, *(unlabelled if semi else ())]
+    drawn_from = labelled + unlabelled if semi else labelled
     check_memory_of(method, nets, config, drawn_from, fabric.device, cohort.name)
     pools = pool(labelled), pool(unlabelled) if semi else None
-    table = cohort.table
     scans = cohort.validation()
     training = Training(
-        method, config, folder, table, fabric, *pools, scans, intensity, nets, optimizer
+        method, config, folder, cohort.table, fabric, *pools, scans, intensity, nets, optimizer
     )
 
     # Everything fits: from here on the folder is this run's.
