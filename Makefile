@@ -1,6 +1,6 @@
 # Every target works in a fresh clone: the first one called makes .venv, and it is made again only when its recipe changes.
 .DEFAULT_GOAL := help
-.PHONY: help check test test-isa campaign mutation tour test-browser site print demo lab notebooks dist lock clean
+.PHONY: help check test test-isa campaign mutation bench tour test-browser site print demo lab notebooks dist lock clean
 
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 # Each candidate is run, not only looked up: version managers leave names on the path that start nothing.
@@ -59,6 +59,9 @@ campaign: $(STAMP)  ## break files, archives and commands at length; 200 example
 
 mutation: $(STAMP)  ## make single faults in the methods and see whether the tests notice: an hour
 	@$(BIN)/python tests/mutation $(ARGS)
+
+bench: $(STAMP)  ## speed beside MONAI and others, in turns: prints the table of docs/speed.md (half an hour)
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 test-browser: $(STAMP)  ## drive the notebooks in Chromium, without a network; screenshots in build/browser
 	@SSLTUT_BROWSER=required SSLTUT_BROWSER_PROFILE=$(or $(PROFILE),smoke) $(BIN)/python -m pytest -ra tests/notebooks/test_browser.py $(ARGS)

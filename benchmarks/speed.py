@@ -1,5 +1,5 @@
-"""Speed on this machine: ``python benchmarks/speed.py
-[synthetic|precision|methods|explorer|training_view|pick ...]`` writes
+"""Speed of the views and of every method, which have no peer: ``python benchmarks/speed.py
+[precision|methods|explorer|training_view|pick ...]`` writes
 benchmarks/results/speed-<what>-<machine>.csv.
 
 Each value is the median of repeats, with the fastest and slowest beside it; nothing else should run
@@ -42,22 +42,6 @@ def timed(work: Callable[[], object], repeats: int, warm_up: int = 1) -> dict[st
         "max_s": max(seconds),
         "repeats": repeats,
     }
-
-
-def synthetic() -> list[dict]:
-    """Time to make one synthetic hip CT."""
-    from ssltut.synthetic.anatomy import Pathology
-    from ssltut.synthetic.hip import make_case
-
-    kinds = {"healthy": Pathology(), "metal": Pathology(implant=True)}
-    return [
-        {"what": f"synthetic hip {size}^3, {name}"}
-        | timed(
-            lambda s=size, p=pathology: make_case(1, size=s, pathology=p), 5 if size < 100 else 3, 0
-        )
-        for size in (64, 96, 192)
-        for name, pathology in kinds.items()
-    ]
 
 
 def precision() -> list[dict]:
@@ -173,8 +157,7 @@ def pick() -> list[dict]:
 
 def main() -> None:
     benches = {
-        bench.__name__: bench
-        for bench in (synthetic, precision, methods, explorer, training_view, pick)
+        bench.__name__: bench for bench in (precision, methods, explorer, training_view, pick)
     }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", nargs="*", choices=[*benches, []], default=list(benches))
