@@ -229,8 +229,7 @@ def open_run(
     # Apple's convolutions have been wrong with channels last (ssltut.nets.build).
     layout = torch.contiguous_format if device.type == "mps" else torch.preserve_format
     for role, net in nets.items():
-        net.to(memory_format=layout)  # type: ignore[call-overload]  # torch has no hint
-        nets[role] = net.to(fabric.device)
+        nets[role] = net.to(fabric.device, memory_format=layout)  # type: ignore[call-overload]
     optimizer = adam(nets, config)
     semi = bool(unlabelled) and method.supervision is Supervision.SEMI
     drawn_from = labelled + unlabelled if semi else labelled
