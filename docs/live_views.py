@@ -68,7 +68,12 @@ def scene_view(scene: MatchScene, alt: str, hover: Sequence[Any] = (), **look: A
         for trace in figure.data[: len(scene.meshes)]:
             trace.update(text=hover, hoverinfo="text")
     drawn = json.loads(plotly.io.to_json(figure, validate=False))
-    data = {"kind": "scene", "data": drawn["data"], "layout": drawn["layout"]}
+    data = {
+        "kind": "scene",
+        "far": 1.5 if scene.matches else 1.0,
+        "data": drawn["data"],
+        "layout": drawn["layout"],
+    }
     return View(data, picture(matches_figure(scene, None), alt))
 
 

@@ -141,8 +141,8 @@ async function turn(box, view) {
   const room = document.createElement("div");
   const buttons = element("div", box, { className: "sides" });
   box.querySelector("img").before(room);
-  const narrow = box.clientWidth < 500;  // a phone sees the same from farther off
-  const far = narrow ? 1.4 : 1, layout = { ...view.layout, autosize: true, height: narrow ? 340 : view.layout.height };
+  const narrow = box.clientWidth < 500;  // a phone sees what is wide from farther off
+  const far = narrow ? view.far : 1, layout = { ...view.layout, autosize: true, height: narrow ? 340 : view.layout.height };
   layout.scene.camera = { eye: { x: 0.2, y: far * EYES.front[1], z: 0.2 } };
   await Plotly.newPlot(room, view.data, layout, { displayModeBar: false, responsive: true });
   box.querySelector("img").hidden = true;

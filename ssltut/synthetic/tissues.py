@@ -8,16 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from ssltut.synthetic.anatomy import Anatomy, Pathology, Rng
 from ssltut.synthetic.bones import Femur, Hip
-from ssltut.synthetic.shapes import (
-    Distance,
-    Points,
-    along,
-    ball,
-    capsule,
-    ellipsoid,
-    in_slabs,
-    occupancy,
-)
+from ssltut.synthetic.shapes import Distance, Points, along, ball, capsule, ellipsoid, occupancy
 
 AIR, FAT, SKIN, CARTILAGE, METAL = -1000.0, -100.0, 40.0, 75.0, 9000.0
 MIDLINE = -90.0  # lateral coordinate of the body's mid-sagittal plane, mm
@@ -112,26 +103,15 @@ def soft_tissue(
 def add_muscles(q: Points, fascia: Distance, a: Anatomy, canvas: Canvas, rng: Rng) -> None:
     """Muscles that swell until they nearly meet; q are points for a head radius of 24 mm."""
     strands = 9.0 * canvas.texture((2.0, 2.0, 7.0), rng)
-    drawn = [
-        (shape, np.asarray(first) + rng.uniform(-3.0, 3.0, 3), others, rng.uniform(-7.0, 7.0))
-        for shape, muscles in ((ellipsoid, ELLIPSOID_MUSCLES), (capsule, CAPSULE_MUSCLES))
-        for first, *others in muscles.values()
-    ]
-
-    @in_slabs
-    def closest(q: Points) -> np.ndarray:
-        """Distance of the nearest muscle and of the second, and HU of the nearest."""
-        near, second = np.full_like(q[:2], 99.0)
-        value = np.full_like(near, a.muscle_hu)
-        for shape, first, others, hu in drawn:
-            distance = shape(q, first, *others)
+    near, second = np.full_like(fascia, 99.0), np.full_like(fascia, 99.0)
+    value = np.full_like(fascia, a.muscle_hu)
+    for shape, muscles in ((ellipsoid, ELLIPSOID_MUSCLES), (capsule, CAPSULE_MUSCLES)):
+        for first, *others in muscles.values():
+            distance = shape(q, np.asarray(first) + rng.uniform(-3.0, 3.0, 3), *others)
             nearest = distance < near
             second = np.where(nearest, near, np.minimum(second, distance))
             near = np.where(nearest, distance, near)
-            value = np.where(nearest, np.float32(a.muscle_hu + hu), value)
-        return np.stack([near, second, value])
-
-    near, second, value = closest(q)
+            value = np.where(nearest, np.float32(a.muscle_hu + rng.uniform(-7.0, 7.0)), value)
     plane = np.maximum(np.float32(1.2) - (second - near) / 2.0, near - np.float32(13.0))
     canvas.fill(np.maximum(plane * np.float32(a.head_radius / 24.0), fascia), value + strands)
 

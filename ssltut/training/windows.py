@@ -45,7 +45,8 @@ def sliding_window(
     """
     missing = [max(0, p - side) for p, side in zip(patch, image.shape, strict=True)]
     pad = [(m // 2, m - m // 2) for m in missing]
-    x = torch.from_numpy(np.pad(image, pad, constant_values=image.min()))
+    padded = np.pad(image, pad, constant_values=image.min()) if any(missing) else image
+    x = torch.from_numpy(np.ascontiguousarray(padded))
     inside = tuple(
         slice(m // 2, m // 2 + side) for m, side in zip(missing, image.shape, strict=True)
     )
