@@ -13,8 +13,9 @@ from ssltut.methods.contract import Method
 from ssltut.training.config import TrainConfig
 from ssltut.training.windows import A_CALL
 
-SCRATCH = 80 * 2**20  # bytes that convolutions take besides, measured
-OF_A_PASS = 0.45  # what a pass needs at once, as a share of what it would keep, measured
+SCRATCH = 110 * 2**20  # bytes that convolutions take besides, measured (benchmarks/memory.py)
+OF_A_STEP = 1.2  # and what a step takes, as a share of what its passes keep
+OF_A_PASS = 0.45  # what a pass without gradients takes, as a share of what it would keep
 
 
 def free_on(device: torch.device) -> float:
@@ -30,7 +31,7 @@ def bytes_of_training(
     filling = 14 * max(case.image.size for case in cases)
     n = config.labelled + config.unlabelled
     kept = sum(bytes_kept(nets[role], n, config.patch) for role in method.trained)
-    return pools + max(filling, kept + SCRATCH)
+    return pools + max(filling, OF_A_STEP * kept + SCRATCH)
 
 
 def _bytes_in_a_pool(case: Case) -> int:

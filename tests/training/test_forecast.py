@@ -45,7 +45,7 @@ def test_training_holds_its_pools_and_a_step() -> None:
     pools = 3 * sum(case.image.size for case in cases) + 24 * labels
     n = SMALL.labelled + SMALL.unlabelled
     kept = memory.bytes_kept(nets["student"], n, SMALL.patch)
-    assert needed == pools + kept + memory.SCRATCH
+    assert needed == pools + memory.OF_A_STEP * kept + memory.SCRATCH
 
 
 def test_training_that_does_not_fit_is_refused_before_it_begins(tmp_path, monkeypatch) -> None:
