@@ -1,7 +1,8 @@
 """A label map by sliding window, against MONAI's windows and an argmax: the machinery alone."""
 
+import subprocess
+import sys
 from collections.abc import Callable
-from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -12,45 +13,51 @@ from ssltut.training.windows import most_probable, sliding_window
 SIZE, PATCH = 128, (32, 32, 32)
 
 
-def rows() -> list[Row]:
+def scan() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((SIZE,) * 3).astype(np.float32)
+
+
+def network() -> torch.nn.Module:
+    """One 1 x 1 x 1 convolution, which costs next to nothing."""
     torch.manual_seed(0)
-    # A network of one 1 x 1 x 1 convolution costs next to nothing.
-    net = torch.nn.Sequential(torch.nn.Conv3d(1, 3, 1), torch.nn.Softmax(1)).requires_grad_(False)
-    image = np.random.default_rng(0).standard_normal((SIZE,) * 3).astype(np.float32)
+    return torch.nn.Sequential(torch.nn.Conv3d(1, 3, 1), torch.nn.Softmax(1)).requires_grad_(False)
 
-    def ours(image: np.ndarray = image) -> torch.Tensor:
-        return sliding_window(net, image, PATCH, torch.device("cpu"), keep=most_probable)
 
-    contestants: dict[str, Callable[[], torch.Tensor]] = {"ours": ours}
-    notes, skipped = {"memory": memory_of(ours, image)}, ["monai"]
+def ours(image: np.ndarray) -> torch.Tensor:
+    return sliding_window(network(), image, PATCH, torch.device("cpu"), keep=most_probable)
+
+
+def monai(image: np.ndarray) -> torch.Tensor:
+    from monai.inferers import sliding_window_inference
+
+    x = torch.from_numpy(image)[None, None]
+    p = sliding_window_inference(x, PATCH, 4, network(), overlap=0.5, mode="gaussian")
+    return p[0].argmax(0)
+
+
+def memory_of(name: str) -> str:
+    """What a label map adds to the most memory of a process that has made a small one."""
+    command = [sys.executable, __file__, name]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def rows() -> list[Row]:
+    image, skipped = scan(), []
+    contestants: dict[str, Callable[[], torch.Tensor]] = {"ours": lambda: ours(image)}
+    notes = {"memory": memory_of("ours")}
     if peer("monai"):
-        from monai.inferers import sliding_window_inference
-
-        def monai(image: np.ndarray = image) -> torch.Tensor:
-            x = torch.from_numpy(image)[None, None]
-            p = sliding_window_inference(x, PATCH, 4, net, overlap=0.5, mode="gaussian")
-            return p[0].argmax(0)
-
-        contestants["MONAI and argmax"] = monai
-        notes["memory of MONAI"] = memory_of(monai, image)  # before this process has done any
-        notes["the same labels"] = torch.equal(ours().long(), monai())
-        skipped = []
+        contestants["MONAI and argmax"] = lambda: monai(image)
+        notes["memory of MONAI"] = memory_of("monai")
+        notes["the same labels"] = str(torch.equal(ours(image).long(), monai(image)))
+    else:
+        skipped.append("monai")
     what = f"label map of {SIZE}³, 3 classes, windows of 32³"
     return [Row(what, "0.5 of MONAI and argmax", in_turns(contestants, 5), skipped, notes)]
 
 
-def memory_of(work: Callable[[np.ndarray], object], image: np.ndarray) -> str:
-    """What ``work`` of ``image`` adds to the most memory of a process that has done a small one."""
-    context = get_context("fork")
-    found = context.SimpleQueue()
-
-    def child() -> None:
-        work(image[:40, :40, :40].copy())
-        before = peak()
-        work(image)
-        found.put(peak() - before)
-
-    process = context.Process(target=child)
-    process.start()
-    process.join()
-    return f"+{found.get():.0f} MiB"
+if __name__ == "__main__":
+    work = {"ours": ours, "monai": monai}[sys.argv[1]]
+    work(scan()[:40, :40, :40].copy())
+    before = peak()
+    work(scan())
+    print(f"+{peak() - before:.0f} MiB")

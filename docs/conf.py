@@ -40,6 +40,7 @@ html_theme_options = {
 }
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
 html_copy_source = html_show_sourcelink = False
+html_show_search_summary = False  # quotes are fetched, which a page in a folder may not do
 html_math_renderer = "mathtext"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -100,11 +100,8 @@ def opened(window: "Browser", site: Path) -> Iterator[Opener]:
 
 
 def told(said: "ConsoleMessage") -> bool:
-    """Whether a page complains; what a browser advises about speed is no complaint, nor that the
-    search, opened from a folder, may not read the pages to quote from them.
-    """
-    quoting = "origin 'null'" in said.text or "ERR_FAILED" in said.text
-    return (said.type == "error" and not quoting) or "the picture stays" in said.text
+    """Whether a page complains; what a browser advises about speed is no complaint."""
+    return said.type == "error" or "the picture stays" in said.text
 
 
 def shot(page: "Page", name: str) -> None:
