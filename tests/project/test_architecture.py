@@ -36,9 +36,9 @@ from source import (
 
 LINE, FUNCTION, FILE = 100, 60, 350
 # What a reader can hold is 15,000 lines in all and 10,500 in the core. The package is not there
-# yet: what grew last were the folders, formats and faults that users bring, forecasts of memory, the
-# wheel with its notebooks, and windows and distances of our own in the place of MONAI's. It may not
-# grow again beyond what it was at the end of November 2026.
+# yet: what grew last were the folders, formats and faults that users bring, forecasts of memory,
+# the wheel with its notebooks, and windows and distances of our own in the place of MONAI's. It may
+# not grow again beyond what it was at the end of November 2026.
 ALL_LINES, CORE_LINES = 18_241, 13_510
 # What a reader of the method and its baselines can do without.
 AROUND_THE_CORE = (
