@@ -17,9 +17,11 @@ from toy import SMALL, toy_cohort
 from toy_cli import QUICK, ssltut
 from toy_cluster import distributed, quiet, small_cluster
 
+from ssltut.data.case import Case
 from ssltut.errors import CheckpointError, ConfigError, DataError, TrainingError
 from ssltut.evaluation.compare import compare
 from ssltut.io.cohort_folder import write_cohort
+from ssltut.training import run as training_run
 from ssltut.training.checkpoint import load_checkpoint
 from ssltut.training.predict import predict_file, predict_files
 from ssltut.training.run import load_run
@@ -202,15 +204,13 @@ def test_what_a_dead_worker_wrote_is_written_again_but_nothing_else(places, tmp_
 
 
 def test_small_pieces_are_left_out_when_asked_and_a_share_is_a_share(places, tmp_path, monkeypatch):
-    run, scan, said = (
-        load_run(places / "run"),
-        places / "scans" / "case0.nii.gz",
-        np.zeros((3, 12, 12, 12), np.float32),
-    )
-    said[1, :2], said[1, 8, 8, 8] = 1, 1
-    monkeypatch.setattr(type(run), "probabilities", lambda self, case, **options: said)
+    run, scan = load_run(places / "run"), places / "scans" / "case0.nii.gz"
+    said = torch.zeros(3, 12, 12, 12)
+    said[1, :2] = said[1, 8, 8, 8] = 1
+    monkeypatch.setattr(training_run, "predict_probabilities", lambda *_, keep, **__: keep(said))
+    case = Case("a", "a", np.zeros((12, 12, 12), np.int16), None, np.eye(4))
     for share, voxels in ((0.0, 289), (0.2, 288)):
-        assert (run.predict(None, share) == 1).sum() == voxels
+        assert (run.predict(case, share) == 1).sum() == voxels
     with pytest.raises(ConfigError, match="min_component is 20"):
         predict_files(run, {scan: tmp_path / "p.nii.gz"}, min_component=20.0, log=quiet)
     monkeypatch.undo()
