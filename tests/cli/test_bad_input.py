@@ -1,11 +1,14 @@
 """The command line with the bad input users have: one line, exit code 2, nothing lost."""
 
 import shutil
+import warnings
 
 import pytest
 from toy_cli import QUICK, everything, ssltut
 
-from ssltut.errors import TrainingError
+from ssltut.cli import main as main_module
+from ssltut.cli.output import short_warnings
+from ssltut.errors import DataWarning, TrainingError
 from ssltut.training import loop as training
 
 # A name, what is typed, and what the answer says.
@@ -188,3 +191,24 @@ def test_verify_of_what_is_no_scan(places, path):
     assert err == []
     assert "ERROR" in out
     assert "Next: " in out
+
+
+def test_a_memory_that_does_not_do_is_one_line(monkeypatch, capsys):
+    def fill(args):
+        raise MemoryError("Unable to allocate 14.9 TiB")
+
+    monkeypatch.setitem(main_module.COMMANDS, "methods", (fill, lambda add: None))
+    assert main_module.main(["methods"]) == 2
+    said = "ssltut methods: the memory did not do (Unable to allocate 14.9 TiB). Next: use smaller"
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_warning_about_data_is_one_line_and_others_stay_as_they_are():
+    before = warnings.formatwarning
+    finding = DataWarning("an odd value", where="a.nii", fix="look at it")
+    with short_warnings("train"):
+        line = warnings.formatwarning(finding, DataWarning, "file.py", 7)
+        other = warnings.formatwarning("soon", FutureWarning, "file.py", 7)
+    assert line == "ssltut train: warning: a.nii: an odd value Next: look at it\n"
+    assert other.startswith("file.py:7: FutureWarning: soon")
+    assert warnings.formatwarning is before

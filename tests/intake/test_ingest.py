@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -223,3 +224,24 @@ def test_names_of_classes_cannot_break_a_report(tmp_path: Path) -> None:
         page = (tmp_path / "reports" / name).read_text()
         assert "&lt;b&gt;femur &amp; co" in page
         assert "<b>" not in page
+
+
+def test_patterns_say_where_labels_lie_and_two_that_fit_are_refused(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    for name in ("scans", "truth"):
+        (source / name).mkdir(parents=True)
+    for i, name in enumerate(("a_0000", "b_0000", "c_0000")):
+        save(source / "scans" / f"{name}.nii.gz", HU + np.int16(i))
+    for name in ("a", "b", "b_again"):
+        save(source / "truth" / f"{name}.nii.gz", LABEL)
+    write_series(source / "series")
+    one = replace(LABEL_MAPS["hip"], files=("../truth/{name}.nii.gz", "../nowhere/{name}.nii.gz"))
+    first = ingest(source, tmp_path / "one", IntakeOptions(one), log=None)
+    assert not first.errors
+    assert len(list((tmp_path / "one" / "images").iterdir())) == 4
+    assert len(list((tmp_path / "one" / "labels").iterdir())) == 2
+    both = replace(one, files=("../truth/{name}*.nii.gz",))
+    second = ingest(source, tmp_path / "two", IntakeOptions(both), log=None)
+    (error,) = second.errors
+    assert "2 files could be its label: b.nii.gz, b_again.nii.gz" in str(error)
+    assert len(list((tmp_path / "two" / "labels").iterdir())) == 1

@@ -127,7 +127,7 @@ def failing(tmp_path: Path, code: str, **options: object) -> str:
 def test_failing_cell_is_named_with_its_error_and_the_partial_notebook(tmp_path: Path) -> None:
     message = failing(tmp_path, "1 / 0")
     assert message.startswith(
-        "00_toy.ipynb: cell In [3] failed: ZeroDivisionError: division by zero\n    1 / 0\n"
+        "00_toy.ipynb: cell In [4] failed: ZeroDivisionError: division by zero\n    1 / 0\n"
     )
     assert message.endswith(f"Partial notebook: {tmp_path / 'build' / '00_toy.ipynb'}")
     assert len(message.splitlines()) < 8
