@@ -24,6 +24,7 @@ IDENTITY = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID")
 KIND = ("Modality", "ImageType", "BurnedInAnnotation", "RescaleType", "AcquisitionNumber")
 TEXTS = (*IDENTITY, *KIND)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+CODE = re.compile(r"\w{0,16}", re.ASCII)  # DICOM PS3.5, 6.2: CS, with small letters too
 AGAIN = "export the series again; until then it is left out"
 REPLACE = "export the file again, or take it out of the folder"
 
@@ -164,7 +165,8 @@ def _header_of(path: Path, data: pydicom.Dataset) -> Header:
         patient=next(filter(None, (text[tag] for tag in IDENTITY[:3])), ""),
         study=text["StudyInstanceUID"],
         series=text["SeriesInstanceUID"],
-        modality=text["Modality"],
+        # A damaged header can have anything here, a name too, and messages show it.
+        modality=text["Modality"] if CODE.fullmatch(text["Modality"]) else "unreadable",
         image_type=tuple(text["ImageType"].upper().split("\\")),
         burned_in=text["BurnedInAnnotation"].upper() == "YES",
         orientation=numbers["ImageOrientationPatient"],

@@ -43,7 +43,7 @@ DAMAGED = (  # what archives that are cut, changed, encrypted or of unknown meth
     EOFError,
     OSError,
     RuntimeError,
-    IndexError,
+    LookupError,
     ValueError,
 )
 

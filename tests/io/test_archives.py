@@ -97,7 +97,18 @@ def tarred(names: list[str], size: int = 0, mode: str = "w:gz") -> bytes:
     return out.getvalue()
 
 
+def linked(kind: bytes) -> bytes:
+    """A link to a member that the archive does not have."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        info = tarfile.TarInfo("a")
+        info.type, info.linkname = kind, "loop"
+        archive.addfile(info)
+    return out.getvalue()
+
+
 BAD = {
+    "a hard link to nothing": ("tar.gz", linked(tarfile.LNKTYPE), "KeyError: .*loop"),
     "encrypted": ("zip", zipped(patched({6: 1})), "RuntimeError: .*encrypted"),
     "unknown method": ("zip", zipped(patched({8: 99})), "NotImplementedError"),
     "no name": ("tar.gz", tarred([""]), "or one has no name"),

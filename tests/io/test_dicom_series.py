@@ -181,3 +181,14 @@ def test_labels_in_dicom_are_handed_on_where_they_are_asked_for(tmp_path: Path) 
     assert labels == [path]
     assert not findings
     assert "its modality is RTSTRUCT, not CT" in str(series_in(tmp_path)[1][0])
+
+
+@pytest.mark.parametrize("said", ["CT\x10\x00PN Muster^Erika", "Muster^Erika", "M" * 17])
+def test_a_modality_that_is_no_code_is_never_shown(tmp_path: Path, said: str) -> None:
+    def damage(k: int, data: object) -> None:
+        data.Modality = said
+
+    write_series(tmp_path, change=damage)
+    found = str(series_in(tmp_path)[1][0])
+    assert "its modality is unreadable, not CT" in found
+    assert "Erika" not in found
