@@ -4,11 +4,13 @@
 its own, which has done something small before; what it adds to its most memory is compared.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,32 +91,27 @@ def of_resampling(side: int, spacing: float) -> Pair:
     return bytes_of_resampling(case, new.image.shape) / MIB, peak() - before
 
 
-def in_a_process(work: Callable[[], Pair]) -> Pair:
-    context = get_context("fork")
-    found = context.SimpleQueue()
-    process = context.Process(target=lambda: found.put(work()))
-    process.start()
-    process.join()
-    return found.get()
+def jobs() -> Iterator[tuple[str, Callable[..., Pair], tuple[Any, ...]]]:
+    """What is measured, by which function, and what that is given."""
+    for name, arch, width, side in STEPS:
+        what = f"training {name}, {arch} of {width}, patches of {side}³"
+        yield what, of_a_step, (name, arch, width, side)
+    for side, width, patch, labels in SCANS:
+        kind = "labels" if labels else "probabilities"
+        what = f"{kind} of {side}³, unet of {width}, windows of {patch}³"
+        yield what, of_a_prediction, (side, width, patch, labels)
+    for side, spacing in ((160, 0.8), (224, 1.5)):
+        what = f"resampling {side}³ from 1 to {spacing:g} mm, with labels"
+        yield what, of_resampling, (side, spacing)
 
 
 def main() -> None:
-    torch.set_num_threads(1)
     print("| what | forecast, MiB | taken, MiB | forecast / taken |\n|---|---|---|---|")
-    rows: list[tuple[str, Callable[[], Pair]]] = []
-    for name, arch, width, side in STEPS:
-        what = f"training {name}, {arch} of {width}, patches of {side}³"
-        rows.append((what, lambda a=(name, arch, width, side): of_a_step(*a)))
-    for scan in SCANS:
-        kind = "labels" if scan[3] else "probabilities"
-        what = f"{kind} of {scan[0]}³, unet of {scan[1]}, windows of {scan[2]}³"
-        rows.append((what, lambda a=scan: of_a_prediction(*a)))
-    for side, spacing in ((160, 0.8), (224, 1.5)):
-        what = f"resampling {side}³ from 1 to {spacing:g} mm, with labels"
-        rows.append((what, lambda a=(side, spacing): of_resampling(*a)))
-    for what, work in rows:
-        forecast, taken = in_a_process(work)
-        print(f"| {what} | {forecast:.0f} | {taken:.0f} | {forecast / taken:.2f} |", flush=True)
+    alone = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1}
+    with ProcessPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,), **alone) as pool:
+        for what, work, given in jobs():
+            forecast, taken = pool.submit(work, *given).result()
+            print(f"| {what} | {forecast:.0f} | {taken:.0f} | {forecast / taken:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,11 @@ def _left_in_groups() -> float:
     return left
 
 
-def check_memory(needed: float, work: str, *, free: float, where: object, fix: str) -> None:
-    """Raises ConfigError where ``work`` would take more than the ``free`` bytes."""
+def check_memory(
+    needed: float, work: str, *, where: object, fix: str, free: float | None = None
+) -> None:
+    """Raises ConfigError where ``work`` would take more bytes than ``free``; None: those here."""
+    free = free_memory() if free is None else free
     if needed > free:
         found = f"{work} needs about {needed / GIB:.1f} GiB of memory, {free / GIB:.1f} are free"
         raise ConfigError(found, where=where, fix=fix)

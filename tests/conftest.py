@@ -3,9 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -87,6 +90,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("wheel")
     return build_wheel(build_sdist(folder), folder)
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator["Browser"]:
+    """The browser; skips where there is none."""
+    import lab
+
+    with lab.browser_or_skip() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 
 from ssltut.data.case import Case
 from ssltut.errors import DataWarning
-from ssltut.memory import check_memory, free_memory
+from ssltut.memory import check_memory
 
 
 def resample(case: Case, spacing: tuple[float, float, float], n_classes: int) -> Case:
@@ -23,14 +23,9 @@ def resample(case: Case, spacing: tuple[float, float, float], n_classes: int) ->
     shape = tuple(max(1, round(n * old / new)) for n, old, new in sides)
     if shape == case.image.shape:
         return case
-    size = " x ".join(map(str, shape))
-    check_memory(
-        bytes_of_resampling(case, shape),
-        f"resampling to {size} voxels",
-        free=free_memory(),
-        where=case.id,
-        fix="use larger voxels, or crop the scan",
-    )
+    work = f"resampling to {' x '.join(map(str, shape))} voxels"
+    fix = "use larger voxels, or crop the scan"
+    check_memory(bytes_of_resampling(case, shape), work, where=case.id, fix=fix)
     factor = np.array(case.image.shape) / shape
     step = np.diag([*factor, 1.0])
     step[:3, 3] = (factor - 1.0) / 2.0  # voxel centres: the outer faces of the volume stay in place

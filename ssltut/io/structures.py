@@ -46,8 +46,8 @@ def _masks_of(
 ) -> tuple[Masks, Callable[[], np.ndarray] | None]:
     """The masks by name, and the label's numbers, where it has some."""
     if path.is_dir():
-        seen = [file for file in sorted(path.iterdir()) if file.name[0] != "."]
-        return {stem_of(f): _reader(_mask, f, scan, note) for f in filter(has_voxels, seen)}, None
+        files = filter(has_voxels, sorted(path.iterdir()))
+        return {stem_of(file): _reader(_mask, file, scan, note) for file in files}, None
     if path.name.lower().endswith(".seg.nrrd"):
         return _slicer_segments(path, scan)
     if not has_voxels(path) and is_dicom(path):

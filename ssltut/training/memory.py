@@ -1,15 +1,15 @@
-"""How much memory a run or a prediction will take, found before it takes any."""
+"""How much memory a run or a prediction will take, found and refused before it takes any."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from ssltut.data.case import Case
-from ssltut.memory import free_memory
-from ssltut.methods.contract import Method
+from ssltut.memory import check_memory, free_memory
+from ssltut.methods.contract import Method, Nets
 from ssltut.training.config import TrainConfig
 from ssltut.training.windows import A_CALL
 
@@ -24,7 +24,7 @@ def free_on(device: torch.device) -> float:
 
 
 def bytes_of_training(
-    method: Method, nets: Mapping[str, nn.Module], config: TrainConfig, cases: Sequence[Case]
+    method: Method, nets: Nets, config: TrainConfig, cases: Sequence[Case]
 ) -> float:
     """The pools of patches of ``cases``, and the step in which most is held."""
     pools = sum(map(_bytes_in_a_pool, cases))
@@ -32,6 +32,18 @@ def bytes_of_training(
     n = config.labelled + config.unlabelled
     kept = sum(bytes_kept(nets[role], n, config.patch) for role in method.trained)
     return pools + max(filling, OF_A_STEP * kept + SCRATCH)
+
+
+def check_training(
+    method: Method, nets: Nets, config: TrainConfig, cases: Sequence[Case], where: str
+) -> None:
+    """Raises ConfigError where the memory would not do to train on ``cases``."""
+    work = f"training with patches of {' x '.join(map(str, config.patch))} voxels"
+    fix = "use smaller patches, a narrower network, larger voxels or fewer scans"
+    free = free_on(next(next(iter(nets.values())).parameters()).device)
+    check_memory(
+        bytes_of_training(method, nets, config, cases), work, free=free, where=where, fix=fix
+    )
 
 
 def _bytes_in_a_pool(case: Case) -> int:
@@ -48,6 +60,17 @@ def bytes_of_prediction(
     kept = 1 if labels else 4 * n_classes
     sums = 4 * (n_classes + 2) * patch[0] * prod(shape[1:])
     return (8 + kept) * prod(shape) + sums + OF_A_PASS * bytes_kept(net, A_CALL, patch)
+
+
+def check_prediction(
+    net: nn.Module, case: Case, n_classes: int, patch: Sequence[int], labels: bool, besides: float
+) -> None:
+    """Raises ConfigError where the memory would not do for a scan, and ``besides`` (bytes)."""
+    shape = case.image.shape
+    work = f"prediction of {' x '.join(map(str, shape))} voxels"
+    fix = "crop the scan, or predict it on a machine with more memory"
+    needed = bytes_of_prediction(net, shape, n_classes, patch, labels=labels) + besides
+    check_memory(needed, work, where=case.id, fix=fix)
 
 
 def bytes_kept(net: nn.Module, n: int, patch: Sequence[int]) -> int:

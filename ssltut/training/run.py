@@ -23,13 +23,12 @@ from ssltut.data.patches import Intensity
 from ssltut.data.resample import resample
 from ssltut.errors import CheckpointError, ConfigError, DataError
 from ssltut.files import cache_dir, digest_of, holds_files, read_json
-from ssltut.memory import check_memory, free_memory
 from ssltut.methods.contract import Method
 from ssltut.methods.registry import make_method
 from ssltut.options import check_content
 from ssltut.training.checkpoint import META, load_checkpoint, load_net
 from ssltut.training.config import TrainConfig
-from ssltut.training.memory import bytes_of_prediction
+from ssltut.training.memory import check_prediction
 from ssltut.training.networks import build_nets
 from ssltut.training.windows import most_probable, predict_probabilities
 
@@ -82,17 +81,10 @@ class Run:
         if self.spacing is not None:
             scaled = resample(case.without_label(), (self.spacing,) * 3, self.table.n_classes)
         is_scaled = scaled.image.shape != case.image.shape
-        n_classes, shape = self.table.n_classes, scaled.image.shape
-        labels = keep is most_probable and not is_scaled
         net = next(iter(self.nets.values()))
-        of_windows = bytes_of_prediction(net, shape, n_classes, self.config.patch, labels=labels)
-        check_memory(
-            of_windows + (4 * n_classes * case.image.size if is_scaled else 0),
-            f"prediction of {' x '.join(map(str, shape))} voxels",
-            free=free_memory(),
-            where=case.id,
-            fix="crop the scan, or predict it on a machine with more memory",
-        )
+        labels = keep is most_probable and not is_scaled
+        besides = 4 * self.table.n_classes * case.image.size if is_scaled else 0
+        check_prediction(net, scaled, self.table.n_classes, self.config.patch, labels, besides)
 
         def checked(p: torch.Tensor) -> torch.Tensor:
             if not torch.isfinite(p).all():

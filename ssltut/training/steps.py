@@ -20,7 +20,6 @@ from ssltut.data.patches import Intensity, PatchPool
 from ssltut.errors import DataWarning, TrainingError
 from ssltut.files import write_atomically
 from ssltut.interrupts import uninterrupted
-from ssltut.memory import check_memory
 from ssltut.methods.contract import Method, Plan, Progress, Supervision, Terms
 from ssltut.metrics import HIGHER_IS_BETTER
 from ssltut.nets.precision import auto_precision, best_device
@@ -38,7 +37,7 @@ from ssltut.training.checkpoint import (
 )
 from ssltut.training.config import TrainConfig
 from ssltut.training.history import history_row, total_loss
-from ssltut.training.memory import bytes_of_training, free_on
+from ssltut.training.memory import check_training
 from ssltut.training.networks import adam, build_nets, start_from, start_pretrained
 from ssltut.training.run import circumstances, read_identity, run_identity
 from ssltut.training.windows import validation_scores
@@ -233,7 +232,7 @@ def open_run(
     optimizer = adam(nets, config)
     semi = bool(unlabelled) and method.supervision is Supervision.SEMI
     drawn_from = labelled + unlabelled if semi else labelled
-    check_memory_of(method, nets, config, drawn_from, fabric.device, cohort.name)
+    check_training(method, nets, config, drawn_from, cohort.name)
     pools = pool(labelled), pool(unlabelled) if semi else None
     scans = cohort.validation()
     training = Training(
@@ -273,21 +272,6 @@ def warn_of_a_lottery(cohort: Cohort, config: TrainConfig) -> None:
         fix = f'give {ENOUGH} and more (Cohort.with_validation), or use select="last"'
         found = f"{n} validation scans choose the weights, which is close to chance"
         warnings.warn(DataWarning(found, where=cohort.name, fix=fix), stacklevel=3)
-
-
-def check_memory_of(
-    method: Method,
-    nets: Mapping[str, nn.Module],
-    config: TrainConfig,
-    cases: list[Case],
-    device: torch.device,
-    name: str,
-) -> None:
-    """Raises ConfigError where the memory would not do to train on ``cases``."""
-    needed = bytes_of_training(method, nets, config, cases)
-    work = f"training with patches of {' x '.join(map(str, config.patch))} voxels"
-    fix = "use smaller patches, a narrower network, larger voxels or fewer scans"
-    check_memory(needed, work, free=free_on(device), where=name, fix=fix)
 
 
 def warn_of_what_is_missing(

@@ -51,7 +51,8 @@ def sliding_window(
         slice(m // 2, m // 2 + side) for m, side in zip(missing, image.shape, strict=True)
     )
     places = list(itertools.product(*window_starts(x.shape, patch)))
-    weight = window_weights(patch).to(device)
+    weight = window_weights(patch)
+    on_device = weight.to(device)
     sums = weights = kept = torch.empty(0)
     top = 0  # the layer that the sums begin with
 
@@ -76,11 +77,11 @@ def sliding_window(
             if not len(sums):
                 sums = torch.zeros(found.shape[1], patch[0], *x.shape[1:])
                 weights = torch.zeros(sums.shape[1:])
-            for box, values in zip(boxes, (found * weight).cpu(), strict=True):
+            for box, values in zip(boxes, (found * on_device).cpu(), strict=True):
                 if box[0].start > top:
                     finish(box[0].start - top)
                 sums[:, :, *box[1:]] += values
-                weights[:, *box[1:]] += weight.cpu()
+                weights[:, *box[1:]] += weight
     finish(patch[0])
     return kept
 

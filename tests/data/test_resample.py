@@ -10,7 +10,7 @@ from nibabel.affines import apply_affine
 from toy import toy_cohort
 from toy_nifti import AFFINE, LABEL
 
-from ssltut.data import resample as resampling
+from ssltut import memory
 from ssltut.data.case import Case
 from ssltut.data.resample import bytes_of_resampling, onto_grid, resample
 from ssltut.errors import ConfigError, DataWarning
@@ -125,7 +125,7 @@ def test_resampling_that_does_not_fit_is_refused(monkeypatch):
     case = rounded()
     with pytest.raises(ConfigError, match=r"balls: resampling to 80000 x 80000 x 80000 .* GiB"):
         resample(case, (0.001,) * 3, 3)
-    monkeypatch.setattr(resampling, "free_memory", lambda: 1000.0)
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000.0)
     with pytest.raises(ConfigError, match=r"needs about 0\.0 GiB of memory"):
         resample(case, (3.0,) * 3, 3)
     assert resample(case, case.spacing, 3) is case

@@ -37,13 +37,6 @@ KNOWN = "https://cdn.jsdelivr.net/npm/vue@2.6.10/dist/vue.min.js"
 
 
 @pytest.fixture(scope="module")
-def window() -> Iterator["Browser"]:
-    """The browser; skips where there is none."""
-    with lab.browser_or_skip() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def server(
     window: "Browser", tmp_path_factory: pytest.TempPathFactory, cache: Path
 ) -> Iterator[tuple[str, Path]]:

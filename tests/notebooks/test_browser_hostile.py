@@ -21,13 +21,6 @@ pytestmark = pytest.mark.timeout(4 * lab.PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
-def window() -> Iterator["Browser"]:
-    """The browser; skips where there is none."""
-    with lab.browser_or_skip() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def opened(window: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Desk]:
     """A notebook of all views, run, with a list of the dialogs that opened."""
     folder = tmp_path_factory.mktemp("hostile")

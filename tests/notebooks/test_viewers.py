@@ -31,12 +31,6 @@ pytestmark = pytest.mark.timeout(4 * lab.PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
-def window() -> Iterator["Browser"]:
-    with lab.browser_or_skip() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def measured() -> Iterator[dict[tuple[str, str], str]]:
     """{(viewer, where): what was seen}; written into the table, which keeps the rest."""
     found: dict[tuple[str, str], str] = {}

@@ -64,12 +64,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
         return website.site(solved, folder / "build", docs=docs).parent
 
 
-@pytest.fixture(scope="module")
-def window() -> Iterator["Browser"]:
-    with lab.browser_or_skip() as opened:
-        yield opened
-
-
 @pytest.fixture
 def opened(window: "Browser", site: Path) -> Iterator[Opener]:
     """Opens a page of the site from its folder; afterwards nothing may have wanted to leave the

@@ -8,10 +8,11 @@ import torch
 from toy import SMALL, toy_cohort
 from toy_run import quiet
 
+from ssltut import memory as memory_here
 from ssltut.errors import ConfigError
 from ssltut.methods.registry import make_method
 from ssltut.nets.build import build_net
-from ssltut.training import memory, run, steps
+from ssltut.training import memory
 from ssltut.training.loop import train
 from ssltut.training.steps import open_run
 
@@ -50,7 +51,7 @@ def test_training_holds_its_pools_and_a_step() -> None:
 
 def test_training_that_does_not_fit_is_refused_before_it_begins(tmp_path, monkeypatch) -> None:
     method, cohort = make_method("labels_only"), toy_cohort()
-    monkeypatch.setattr(steps, "free_on", lambda device: 2.0**20)
+    monkeypatch.setattr(memory, "free_on", lambda device: 2.0**20)
     with pytest.raises(ConfigError, match=r"training with patches of .* needs about 0\.1 GiB"):
         open_run(method, cohort, SMALL, tmp_path / "run", log=quiet)
     assert not (tmp_path / "run").exists()
@@ -63,7 +64,7 @@ def test_prediction_that_does_not_fit_is_refused(tmp_path, monkeypatch) -> None:
         make_method("labels_only"), toy_cohort(), replace(SMALL, steps=1), tmp_path, log=quiet
     )
     case = toy_cohort().case("case0")
-    monkeypatch.setattr(run, "free_memory", lambda: 1000.0)
+    monkeypatch.setattr(memory_here, "free_memory", lambda: 1000.0)
     for predict in (trained.predict, trained.probabilities):
         with pytest.raises(ConfigError, match=r"prediction of .* needs about"):
             predict(case)
