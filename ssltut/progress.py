@@ -20,13 +20,18 @@ def open_notebook() -> str:
     return "lab" if os.environ.get("JPY_SESSION_NAME") else ""
 
 
+def is_first_process() -> bool:
+    """Whether this is the process that reports, of those that ``torchrun`` started as one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def watched() -> bool:
     """True when stderr is a terminal, or when this is the kernel of an open notebook.
 
     A notebook that papermill or nbconvert runs is not watched: its saved copy shows no bars. The
     environment variable TQDM_DISABLE=1 turns every bar off.
     """
-    if os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
+    if os.environ.get("TQDM_DISABLE", "0") not in ("", "0") or not is_first_process():
         return False
     if "ipykernel" in sys.modules:
         return bool(open_notebook())

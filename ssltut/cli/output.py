@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from ssltut.errors import Finding
+from ssltut.progress import is_first_process
 from ssltut.text import plain
 
 Add = Callable[..., object]  # add_argument of a parser
@@ -31,12 +32,14 @@ def print_result(args: argparse.Namespace, values: Any, text: str) -> None:
     if args.json:
         values = json.loads(json.dumps(values, default=str), parse_constant=lambda name: None)
         text = json.dumps(values, indent=1)
-    print("\n".join(map(plain, text.split("\n"))))
+    if is_first_process():
+        print("\n".join(map(plain, text.split("\n"))))
 
 
 def log(line: str) -> None:
     """Progress, in one line, goes to stderr, so that stdout holds only the answer."""
-    print(plain(line), file=sys.stderr, flush=True)
+    if is_first_process():
+        print(plain(line), file=sys.stderr, flush=True)
 
 
 @contextmanager

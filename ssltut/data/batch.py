@@ -1,7 +1,7 @@
 """A batch: what a method sees of one training step."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,6 +50,22 @@ class Batch:
             fix = "ask Method.parts which patches a step has"
             raise DataError("this batch has no unlabelled patches", fix=fix)
         return self.x_u
+
+    def share(self, n: int, of: int) -> "Batch":
+        """Every ``of``-th patch of each kind from ``n`` on, with random draws of its own.
+
+        Raises DataError where the patches cannot be shared equally.
+        """
+        if len(self.ids_l) % of or len(self.ids_u) % of:
+            found = f"{len(self.ids_l)} labelled and {len(self.ids_u)} unlabelled patches a step"
+            fix = "set labelled and unlabelled of the training to multiples, or start fewer"
+            raise DataError(f"{found} cannot be shared among {of} processes", fix=fix)
+        per_patch: Any = {
+            name: value[n::of]
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor | tuple)
+        }
+        return replace(self, **per_patch, seed=derive_seed(self.seed, "share", n))
 
     def known_classes(self) -> Tensor:
         """``known``, with every class where it is None; the background always is."""

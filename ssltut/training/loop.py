@@ -1,6 +1,7 @@
 """The one training loop."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from ssltut.data.cohort import Cohort
 from ssltut.files import locked
 from ssltut.interrupts import uninterrupted
 from ssltut.methods.contract import Method
-from ssltut.progress import progress_bar
+from ssltut.progress import is_first_process, progress_bar
 from ssltut.training.callbacks import Callback, Logged, logger_named
 from ssltut.training.config import TrainConfig
 from ssltut.training.run import Run, cached_folder, is_finished, load_run, run_identity
@@ -49,6 +50,8 @@ def train(
     no such logger, CheckpointError when its files are damaged, TrainingError on a non-finite loss.
     """
     folder = Path(folder)
+    if not is_first_process():
+        loggers, log = (), lambda line: None
     made = [logger_named(each)(folder) if isinstance(each, str) else each for each in loggers]
     callbacks = [*callbacks, *map(Logged, made)]
     identity = run_identity(method, config, cohort, init)
@@ -56,7 +59,7 @@ def train(
     found = is_finished(folder, identity)
     # A kill after its last step may have left its lock: who takes that removes it.
     if not found or (folder / ".lock").exists():
-        with locked(folder, wait=log if wait else None):
+        with locked(folder, wait=log if wait else None) if is_first_process() else nullcontext():
             found = is_finished(folder, identity)  # by another process, meanwhile
             if not found:
                 # Patches, networks and optimiser, as the last checkpoint left them.

@@ -30,6 +30,7 @@ from ssltut.training.checkpoint import META, load_checkpoint, load_net
 from ssltut.training.config import TrainConfig
 from ssltut.training.memory import check_prediction
 from ssltut.training.networks import build_nets
+from ssltut.training.processes import n_processes
 from ssltut.training.windows import most_probable, predict_probabilities
 
 
@@ -139,6 +140,7 @@ def circumstances() -> dict[str, Any]:
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "processes": n_processes(),
         "machine": f"{platform.system()} {platform.machine()}, {chip}",
     }
 

@@ -39,6 +39,7 @@ from ssltut.training.config import TrainConfig
 from ssltut.training.history import history_row, total_loss
 from ssltut.training.memory import check_training
 from ssltut.training.networks import adam, build_nets, start_from, start_pretrained
+from ssltut.training.processes import average_gradients, make_fabric, mean_row
 from ssltut.training.run import circumstances, read_identity, run_identity
 from ssltut.training.windows import validation_scores
 
@@ -85,8 +86,12 @@ class Training:
         """One step of the optimiser: the terms. Raises TrainingError for a non-finite one."""
         progress = Progress(self.done, self.config.steps)
 
-        # The loss is the weighted sum of the terms. Dropout depends on the step alone.
-        torch.manual_seed(derive_seed(self.config.seed, "dropout", self.done))
+        # Of several processes, each learns from its share of the patches, with its own dropout.
+        rank, n = self.fabric.global_rank, self.fabric.world_size
+        batch = batch.share(rank, n) if n > 1 else batch
+        torch.manual_seed(derive_seed(self.config.seed, "dropout", self.done) + rank)
+
+        # The loss is the weighted sum of the terms.
         acting = self.method.acting(batch, progress)
         with self.fabric.autocast():
             outs = acting.forward(batch, self.nets, progress)
@@ -100,11 +105,12 @@ class Training:
             group["lr"] = decayed * rates.get(group["role"], 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total_loss(terms))
+        average_gradients(self.fabric, self.optimizer)
         self.optimizer.step()
 
         # What follows the trained networks: EMA teachers, memories.
         acting.update(batch, self.nets, outs, progress)
-        self.history.append(history_row(self.done, terms))
+        self.history.append(mean_row(self.fabric, history_row(self.done, terms)))
         self.done += 1
         return terms
 
@@ -115,18 +121,30 @@ class Training:
         return self.done > 0 and due and "validation dice" not in self.history[-1]
 
     def validate(self) -> dict[str, float]:
-        """Score the networks of now on the validation scans, and write a checkpoint of them."""
+        """Score the networks of now on the validation scans, and write a checkpoint of them.
+
+        The first process does; the others wait for the scores.
+        """
+        scores: dict[str, float] = {}
+        if self.fabric.is_global_zero:
+            precise = self.precise()
+            scores = validation_scores(
+                self.method, precise, self.validation, self.intensity, self.config, self.table
+            )
+        scores = self.fabric.broadcast(scores)
+        with uninterrupted():
+            self.history[-1] |= {f"validation {name}": value for name, value in scores.items()}
+            if self.fabric.is_global_zero:
+                self.save(scores, precise)
+        self.fabric.barrier()
+        return scores
+
+    def precise(self) -> Mapping[str, nn.Module]:
+        """The networks of now with the batch-norm statistics of the last batches."""
         progress = Progress(self.done - 1, self.config.steps)
         batches = map(self.draw, range(max(0, self.done - N_BATCHES), self.done))
         with self.fabric.autocast():
-            precise = precise_batch_norm(self.method, self.nets, batches, progress)
-        scores = validation_scores(
-            self.method, precise, self.validation, self.intensity, self.config, self.table
-        )
-        with uninterrupted():
-            self.history[-1] |= {f"validation {name}": value for name, value in scores.items()}
-            self.save(scores, precise)
-        return scores
+            return precise_batch_norm(self.method, self.nets, batches, progress)
 
     def save(self, scores: Mapping[str, float], precise: Mapping[str, nn.Module]) -> None:
         """Write last.safetensors, to go on from, and best.safetensors (``precise``) if better."""
@@ -142,6 +160,8 @@ class Training:
 
     def save_last(self) -> None:
         """Write last.safetensors, and in run.json that the run is finished, where it is."""
+        if not self.fabric.is_global_zero:
+            return
         last = states_of(self.nets) | {"optimizer": flatten_optimizer(self.optimizer)}
         save_checkpoint(self.folder / "last.safetensors", last, self.meta)
         self.note_the_end()
@@ -202,12 +222,10 @@ def open_run(
     ``device`` None: the best of this machine. Raises as ``train`` does; nothing is written before
     everything fits.
     """
-    from lightning_fabric import Fabric
-
     # Where to compute, and how precisely.
     device = device or best_device()
     precision: Any = auto_precision(device) if config.precision == "auto" else config.precision
-    fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
+    fabric = make_fabric(device, precision)
 
     # The scans, as pools of patches on the device.
     labelled = cohort.training("labelled")
@@ -240,8 +258,9 @@ def open_run(
     )
 
     # Everything fits: from here on the folder is this run's.
-    check_room(folder, nets, optimizer)
-    write_identity(folder, run_identity(method, config, cohort, init), log)
+    if fabric.is_global_zero:
+        check_room(folder, nets, optimizer)
+        write_identity(folder, run_identity(method, config, cohort, init), log)
     training.resume()
     for role in method.trained:
         nets[role] = fabric.setup_module(nets[role])
