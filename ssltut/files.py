@@ -91,8 +91,7 @@ def digests_of(*paths: Path | None) -> list[str]:
         else:
             check_regular(path)
             with open(path, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+                hashlib.file_digest(file, lambda: digest)
         digests.append(digest.hexdigest()[:16])
     return digests
 

@@ -40,6 +40,19 @@ class Range(NamedTuple):
         return " and ".join(parts)
 
 
+class Pattern(NamedTuple):
+    """A text that matches ``regex`` as a whole, which ``words`` say in a message."""
+
+    regex: str
+    words: str
+
+    def holds(self, value: str) -> bool:
+        return value.isprintable() and re.fullmatch(self.regex, value) is not None
+
+    def __str__(self) -> str:
+        return self.words
+
+
 class Odd(NamedTuple):
     """A whole number that is odd and at least 1, such as the side of a cube around a voxel."""
 
@@ -50,31 +63,10 @@ class Odd(NamedTuple):
         return "that is odd and at least 1"
 
 
-class Plain(NamedTuple):
-    """A name that may go into a table, a picture or a page as it is."""
-
-    longest: int = 60
-
-    def holds(self, value: str) -> bool:
-        is_short = 0 < len(value) <= self.longest
-        return is_short and value.isprintable() and not set(value) & set('<>&"')
-
-    def __str__(self) -> str:
-        return f'of 1 to {self.longest} characters that can be printed, none of < > & "'
-
-
-class Hex(NamedTuple):
-    """A colour as #rrggbb."""
-
-    def holds(self, value: str) -> bool:
-        return re.fullmatch("#[0-9a-fA-F]{6}", value) is not None
-
-    def __str__(self) -> str:
-        return "such as #E69F00"
-
-
-Name = Annotated[str, Plain()]
-Colour = Annotated[str, Hex()]
+# May go into a table, a picture or a page as it is.
+PLAIN = Pattern('[^<>&"]{1,60}', 'of 1 to 60 characters that can be printed, none of < > & "')
+Name = Annotated[str, PLAIN]
+Colour = Annotated[str, Pattern("#[0-9a-fA-F]{6}", "such as #E69F00")]
 Count = Annotated[int, Range(1)]
 WholeNumber = Annotated[int, Range(0)]
 Share = Annotated[float, Range(0, 1, below=True)]

@@ -17,7 +17,7 @@ from ssltut.io.entries import Entry, entry_of, half_of, patient_of, survey
 from ssltut.io.formats import read_scan
 from ssltut.io.nifti import scan_id
 from ssltut.io.pairing import pair, two_labels
-from ssltut.io.structures import read_label, referenced_series
+from ssltut.io.structures import referenced_series
 from ssltut.io.volume import Note, Volume, merged
 
 CHANNEL = re.compile(r"_(0000|data|image|img|ct)$", re.IGNORECASE)  # a pattern's {name} lacks it
@@ -70,10 +70,6 @@ class FoundScan:
             return volume
         return replace(volume, values=volume.values.astype(np.float32, copy=False))
 
-    def read_label(self, volume: Volume, mapping: LabelMap, note: Note) -> np.ndarray | None:
-        """Classes of ``mapping.table`` (X, Y, Z) uint8 on the grid of ``volume``, if labelled."""
-        return None if self.label is None else read_label(self.label, volume, mapping, note)
-
 
 def find_scans(folder: Path, options: IntakeOptions, note: Note) -> list[FoundScan]:
     """Every scan below ``folder`` (or the one file), in the order of their names.
@@ -104,8 +100,7 @@ def find_scans(folder: Path, options: IntakeOptions, note: Note) -> list[FoundSc
             halves = map(half_of, path.relative_to(folder).parts[:-1])
             patient = _patient_of(entry, series.get(path), folder, options)
             label = owners.get(path) if mapping else None
-            scan = FoundScan(path, patient, series.get(path), label, "unlabelled" in halves)
-            scans.append(scan)
+            scans.append(FoundScan(path, patient, series.get(path), label, "unlabelled" in halves))
     _warn_of_one_patient(scans, options, note)
     return scans
 

@@ -4,8 +4,8 @@ import csv
 import glob
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ssltut.io.cohort_folder import GRID, write_description, write_scan
 from ssltut.io.entries import predictions_in
 from ssltut.io.formats import read_volume
 from ssltut.io.nifti import as_label, check_label, scan_id, write_like_source
+from ssltut.io.structures import read_label
 from ssltut.io.verify import verify_paths
 from ssltut.io.volume import Findings, check_values, collecting, strict
 from ssltut.options import check_content
@@ -72,7 +73,11 @@ def ingest(
     check_content(intake.options.table.to_dict(), TABLE, "label table")
     scans = find_scans(folder, intake.options, intake.note)
     try:
-        with _key_file(key) as key_part, whole_folder(out) as part:
+        if key is not None:
+            remove_parts(key.parent, glob.escape(key.name))
+        # The key becomes a file when the cohort is there, or goes with it.
+        private = whole_file(key, private=True) if key else nullcontext()
+        with private as key_part, whole_folder(out) as part:
             _take_in(scans, part, intake, log)
             for report in verify_paths(part, show_bar=log is not None):
                 for error in report.errors:
@@ -87,17 +92,6 @@ def ingest(
         fix = "check the free space and the permissions of the folder"
         raise DataError(what, where=out, fix=fix) from None
     return intake
-
-
-@contextmanager
-def _key_file(key: Path | None) -> Iterator[Path | None]:
-    """A private file to write that becomes ``key`` when the cohort is there, or goes with it."""
-    if key is None:
-        yield None
-        return
-    remove_parts(key.parent, glob.escape(key.name))
-    with whole_file(key, private=True) as part:
-        yield part
 
 
 def _take_in(scans: Sequence[FoundScan], part: Path, intake: Intake, log: Log | None) -> None:
@@ -124,9 +118,8 @@ def _take_in(scans: Sequence[FoundScan], part: Path, intake: Intake, log: Log | 
     split = None
     if len(set(labelled.values())) >= 3:
         split = make_split(labelled, {i: p for i, p in patients.items() if i not in labelled})
-    about = {"name": "ingested scans", "modality": options.modality}
-    table = options.table.to_dict()
-    write_description(part, meta, split, **about, table=table, patients=patients)
+    about = {"modality": options.modality, "table": options.table.to_dict()}
+    write_description(part, meta, split, name="ingested scans", **about, patients=patients)
     summary = f"{len(intake.rows)} cases from {len(scans)} scans"
     summary += f"; {len(intake.errors)} findings; their scans were left out"
     write_index(intake.rows, summary, part / "reports")
@@ -178,7 +171,9 @@ def _read(
     if volume is None or found.errors:
         return None
     check_values(volume.values, scan.where, found.note, options.modality)
-    label = scan.read_label(volume, options.labels, found.note) if options.labels else None
+    label = None
+    if scan.label is not None and options.labels is not None:
+        label = read_label(scan.label, volume, options.labels, found.note)
     grid = {
         "shape": list(volume.values.shape),
         "affine": volume.affine.tolist(),

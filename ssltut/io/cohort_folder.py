@@ -158,8 +158,7 @@ def check_doubles(digests: Mapping[str, str], split: Split, where: Path, note: N
 
     The labelled and the unlabelled part are one: training.
     """
-    training = {*split.labelled, *split.unlabelled}
-    part_of = dict.fromkeys(training, "training")
+    part_of = dict.fromkeys((*split.labelled, *split.unlabelled), "training")
     part_of |= dict.fromkeys(split.validation, "validation") | dict.fromkeys(split.test, "test")
     first: dict[str, str] = {}
     apart: list[str] = []

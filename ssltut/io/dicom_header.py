@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pydicom
 
@@ -87,17 +87,12 @@ class Header:
     frame: int | None = None  # of an enhanced multi-frame file, from 0
 
 
-def read_header(path: Path) -> Header:
-    """The header of a file. Raises DataError when it cannot be read as DICOM at all."""
-    return _header_of(path, _dataset(path, [*TEXTS, *NUMBERS]))
-
-
 def read_headers(path: Path) -> list[Header]:
     """The header of a file, or of each frame of an enhanced one (DICOM PS3.3, C.7.6.16).
 
-    Raises as ``read_header``.
+    Raises DataError when it cannot be read as DICOM at all.
     """
-    first = read_header(path)
+    first = _header_of(path, _dataset(path, [*TEXTS, *NUMBERS]))
     if first.frames < 2:
         return [first]
     try:
@@ -159,7 +154,7 @@ def _header_of(path: Path, data: pydicom.Dataset) -> Header:
     except Exception as error:  # as above
         what = f"the DICOM header cannot be read ({type(error).__name__})"
         raise DataError(what, fix=REPLACE) from None
-    first = {tag: values[0] if values else None for tag, values in numbers.items()}
+    first: dict[str, Any] = {tag: values[0] if values else None for tag, values in numbers.items()}
     return Header(
         path=path,
         patient=next(filter(None, (text[tag] for tag in IDENTITY[:3])), ""),
@@ -172,10 +167,10 @@ def _header_of(path: Path, data: pydicom.Dataset) -> Header:
         orientation=numbers["ImageOrientationPatient"],
         position=numbers["ImagePositionPatient"],
         spacing=numbers["PixelSpacing"],
-        rows=_whole(first["Rows"]),
-        columns=_whole(first["Columns"]),
-        frames=_whole(first["NumberOfFrames"]) or 1,
-        samples=_whole(first["SamplesPerPixel"]) or 1,
+        rows=first["Rows"],
+        columns=first["Columns"],
+        frames=first["NumberOfFrames"] or 1,
+        samples=first["SamplesPerPixel"] or 1,
         slope=first["RescaleSlope"],
         intercept=first["RescaleIntercept"],
         unit=text["RescaleType"],
@@ -185,12 +180,8 @@ def _header_of(path: Path, data: pydicom.Dataset) -> Header:
     )
 
 
-def _whole(number: float | None) -> int | None:
-    return None if number is None else int(number)
-
-
-def _padding(first: dict[str, float | None]) -> tuple[int, ...]:
-    value, limit = _whole(first["PixelPaddingValue"]), _whole(first["PixelPaddingRangeLimit"])
+def _padding(first: dict[str, Any]) -> tuple[int, ...]:
+    value, limit = first["PixelPaddingValue"], first["PixelPaddingRangeLimit"]
     if value is None:
         return ()
     ends = [value, value if limit is None else limit]
@@ -233,4 +224,4 @@ def numbers_of(
         what = f"{tag} is '{shown}', with decimal commas: it is read as"
         what += f" {' and '.join(f'{n:g}' for n in numbers)}"
         note(DataWarning(what, fix="compare the size of the scan with the original"))
-    return numbers
+    return tuple(map(int, numbers)) if wanted.whole else numbers

@@ -11,7 +11,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from ssltut.data.labels import BONE_FILES
 from ssltut.errors import DataError, DataWarning
@@ -232,11 +231,6 @@ def half_of(part: str) -> str | None:
     return None
 
 
-class _Channel(NamedTuple):
-    entry: Entry
-    name: str
-
-
 def _one_channel_each(
     scans: Iterable[Entry],
     modality: str,
@@ -245,26 +239,26 @@ def _one_channel_each(
     note: Note,
 ) -> Iterator[Entry]:
     """Numbers are of channels only where there is a 0000 and no label bears one."""
-    groups: dict[tuple, list[_Channel]] = {}
+    groups: dict[tuple, list[tuple[str, Entry]]] = {}  # of one scan: channels and their names
     for entry in scans:
         name = _channel_of(entry)
         words = entry.words[:-1] if name else (str(entry.path),)
-        groups.setdefault((entry.path.parent, words), []).append(_Channel(entry, name))
+        groups.setdefault((entry.path.parent, words), []).append((name, entry))
     for (folder, _), group in groups.items():
-        names = sorted(one.name for one in group)
-        counted = "0000" not in names or any(one.entry.words in labelled for one in group)
+        names = sorted(name for name, _ in group)
+        counted = "0000" not in names or any(entry.words in labelled for _, entry in group)
         if (names[-1].isdecimal() and counted) or (len(group) == 1 and not (names[0] and channel)):
-            yield from (one.entry for one in group)
+            yield from (entry for _, entry in group)
             continue
         wanted = _number_of(channel or modality, folder)
         first = next((n for n in (wanted, "0000") if n in names), None if channel else names[0])
-        for one in group:
-            if one.name == first:
-                yield one.entry
+        for name, entry in group:
+            if name == first:
+                yield entry
                 continue
             taken = f"channel {first} is taken" if first else f"there is no channel {channel}"
-            what = f"left out: channel {one.name} of a scan; {taken}"
-            note(DataWarning(what, where=one.entry.path, fix="--channel NAME takes another"))
+            what = f"left out: channel {name} of a scan; {taken}"
+            note(DataWarning(what, where=entry.path, fix="--channel NAME takes another"))
 
 
 def _channel_of(entry: Entry) -> str:

@@ -172,7 +172,6 @@ def _check_size(path: Path, shape: list[int], sizes: tuple[int, int], *, zipped:
     if min(shape, default=0) < 1 or n_voxels > MAX_VOXELS:
         fix = "check the header, or crop or resample the scan"
         raise DataError(f"{what}; the limit is {MAX_VOXELS:.3g}", fix=fix)
-    too_long = zipped and size > 1.1 * high + 2**16
-    if low > size * (MAX_GZIP_RATIO if zipped else 1) or too_long:
+    if low > size * (MAX_GZIP_RATIO if zipped else 1) or (zipped and size > 1.1 * high + 2**16):
         raise DataError(f"{what} of {low} bytes; the file has {size}", fix=AGAIN)
     return low

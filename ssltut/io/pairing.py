@@ -41,7 +41,8 @@ def pair(
             masks.setdefault(folder, []).extend(files)
         else:
             single += [(entry, [entry.path]) for entry in entries]
-    single += [(_folder_entry(folder, root), files) for folder, files in masks.items()]
+    for folder, files in masks.items():  # it lies where its files lie, and names no scan
+        single.append((Entry(folder, entry_of(folder / "mask.nii", root).place, ()), files))
     unowned: list[Path] = []
     named = set(owners)
     for label, files in single:
@@ -60,13 +61,7 @@ def pair(
 def two_labels(scan: Path, files: Sequence[Path]) -> DataError:
     """The error for a scan that several labels fit."""
     what = f"{len(files)} files could be its label: {', '.join(p.name for p in files[:3])}"
-    fix = "say which with --label-files, or files: in the mapping"
-    return DataError(what, where=scan, fix=fix)
-
-
-def _folder_entry(folder: Path, root: Path) -> Entry:
-    """A folder of masks: it lies where its files lie, and names no scan."""
-    return Entry(folder, entry_of(folder / "mask.nii", root).place, ())
+    return DataError(what, where=scan, fix="say which with --label-files, or files: in the mapping")
 
 
 def _index(scans: Scans) -> dict[Key, list[Path]]:
@@ -74,8 +69,7 @@ def _index(scans: Scans) -> dict[Key, list[Path]]:
     index: dict[Key, list[Path]] = {}
     for path, names in scans.items():
         for name in names:
-            kinds = {"": (), "words": name.words, "core": name.core}
-            for kind, words in kinds.items():
+            for kind, words in {"": (), "words": name.words, "core": name.core}.items():
                 found = index.setdefault((name.place, kind, words), [])
                 if path not in found[-1:]:
                     found.append(path)

@@ -1,6 +1,7 @@
 """Labels in every form: numbers on the scan's grid, masks with names, DICOM SEG and RTSTRUCT."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from ssltut.io.formats import INSTALL, read_nrrd, read_volume
 from ssltut.io.nifti import as_label, check_grid, check_label
 from ssltut.io.volume import Note, Volume, as_ras
 
-Masks = dict[str, Callable[[], np.ndarray]]  # by name; a mask is (X, Y, Z) bool on the scan's grid
+Masks = dict[str, Callable[[], np.ndarray]]  # by name; (X, Y, Z) on the scan's grid, above 0 in it
 AGAIN = "export the label again, or convert it to NIfTI, for example with 3D Slicer"
 
 
@@ -47,16 +48,12 @@ def _masks_of(
     """The masks by name, and the label's numbers, where it has some."""
     if path.is_dir():
         files = filter(has_voxels, sorted(path.iterdir()))
-        return {stem_of(file): _reader(_mask, file, scan, note) for file in files}, None
+        return {stem_of(file): partial(_numbers, file, scan, note) for file in files}, None
     if path.name.lower().endswith(".seg.nrrd"):
         return _slicer_segments(path, scan)
     if not has_voxels(path) and is_dicom(path):
         return _dicom_masks(path, scan)
-    return {}, lambda: _numbers(path, scan, note)
-
-
-def _reader(read: Callable[..., np.ndarray], *given: object) -> Callable[[], np.ndarray]:
-    return lambda: read(*given)
+    return {}, partial(_numbers, path, scan, note)
 
 
 def _numbers(path: Path, scan: Volume, note: Note) -> np.ndarray:
@@ -71,10 +68,6 @@ def _numbers(path: Path, scan: Volume, note: Note) -> np.ndarray:
     assert mask is not None, "raise_errors raises what stops the reading"
     check_grid(scan, mask, path)
     return mask.values
-
-
-def _mask(path: Path, scan: Volume, note: Note) -> np.ndarray:
-    return _numbers(path, scan, note) > 0
 
 
 def _wanted(masks: Mapping[str, object], mapping: LabelMap) -> dict[str, int]:
@@ -93,11 +86,10 @@ def _classes(
     of = {words_of(name): mask for name, mask in masks.items()}
     if absent := sorted(name for name in wanted if words_of(name) not in of):
         what = f"{len(absent)} of {len(wanted)} masks are missing, the first is {absent[0]}"
-        fix = "add them, or take them out of the mapping"
-        raise DataError(what, where=where, fix=fix)
+        raise DataError(what, where=where, fix="add them, or take them out of the mapping")
     label = np.zeros(scan.values.shape, np.uint8)
     for name in sorted(wanted):
-        mask = of[words_of(name)]()
+        mask = of[words_of(name)]() > 0
         if both := np.count_nonzero(mask & (label > 0) & (label != wanted[name])):
             what = f"{both} voxels of {name} are in a mask of another class too: they become {name}"
             note(DataWarning(what, where=where, fix="look at the label with the scan"))
@@ -140,7 +132,7 @@ def _slicer_segments(path: Path, scan: Volume) -> tuple[Masks, Callable[[], np.n
             segment = key.removesuffix("_LabelValue")
             layer = placed[int(header.get(f"{segment}_Layer", 0))]
             name = str(header.get(f"{segment}_Name", segment))
-            masks[name] = _reader(np.equal, layer, int(header[key]))
+            masks[name] = partial(np.equal, layer, int(header[key]))
     except (ValueError, IndexError) as error:
         raise DataError(f"its segments make no sense ({error})", where=path, fix=AGAIN) from None
     return masks, None if len(placed) > 1 else lambda: placed[0]
@@ -195,7 +187,7 @@ def _segments(path: Path, scan: Volume) -> tuple[Masks, list[int]]:
 
     numbers = list(data.segment_numbers)
     names = [data.get_segment_description(n).segment_label for n in numbers]
-    return {name: _reader(mask, n) for name, n in zip(names, numbers, strict=True)}, numbers
+    return {name: partial(mask, n) for name, n in zip(names, numbers, strict=True)}, numbers
 
 
 def _contours(data: pydicom.Dataset, scan: Volume, path: Path) -> Masks:
@@ -224,5 +216,5 @@ def _contours(data: pydicom.Dataset, scan: Volume, path: Path) -> Masks:
     for roi in data.ROIContourSequence:
         closed = [c for c in roi.get("ContourSequence", []) if "CLOSED" in c.ContourGeometricType]
         points = [np.array(c.ContourData, float).reshape(-1, 3) for c in closed]
-        masks[names[roi.ReferencedROINumber]] = _reader(mask, points)
+        masks[names[roi.ReferencedROINumber]] = partial(mask, points)
     return masks

@@ -10,13 +10,13 @@ from toy_intake import command, draw_no_pictures
 
 from ssltut.errors import DataError, DataWarning
 from ssltut.io.dicom import read_series
-from ssltut.io.dicom_header import read_header
+from ssltut.io.dicom_header import read_headers
 from ssltut.io.dicom_series import find_series
 
 
 def test_a_sound_header_is_typed_and_silent(tmp_path: Path) -> None:
     write_series(tmp_path, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1990, NumberOfFrames=1)
-    header = read_header(tmp_path / "Muster_00.dcm")
+    header = read_headers(tmp_path / "Muster_00.dcm")[0]
     assert header.findings == ()
     assert (header.rows, header.columns, header.frames, header.samples) == (5, 6, 1, 1)
     assert header.position == (-20, -30, 100)
@@ -31,7 +31,7 @@ def test_a_sound_header_is_typed_and_silent(tmp_path: Path) -> None:
 def test_what_a_header_lacks_is_none_and_no_flaw(tmp_path: Path) -> None:
     lacking = ("ImagePositionPatient", "RescaleSlope", "Rows", "NumberOfFrames", "PatientID")
     write_series(tmp_path, **dict.fromkeys(lacking))
-    header = read_header(tmp_path / "Muster_00.dcm")
+    header = read_headers(tmp_path / "Muster_00.dcm")[0]
     assert header.findings == ()
     assert (header.position, header.slope, header.rows, header.frames) == ((), None, None, 1)
     assert header.patient == "Muster^Erika"
@@ -82,7 +82,7 @@ def test_implicit_headers_give_the_same_record(tmp_path: Path) -> None:
 
     write_series(tmp_path / "a", PixelPaddingValue=-2000)
     write_series(tmp_path / "b", PixelPaddingValue=-2000, change=implicit)
-    one, other = (read_header(tmp_path / name / "Muster_00.dcm") for name in "ab")
+    one, other = (read_headers(tmp_path / name / "Muster_00.dcm")[0] for name in "ab")
     assert vars(one) | {"path": None} == vars(other) | {"path": None}
 
 

@@ -35,8 +35,7 @@ class UAMT(MeanTeacher):
 
     def forward(self, batch: Batch, nets: Nets, progress: Progress) -> Outs:
         outs = super().forward(batch, nets, progress)
-        options = self.passes, self.sigma_teacher, self.classes
-        found = mc_passes(batch, nets["teacher"], *options)
+        found = mc_passes(batch, nets["teacher"], self.passes, self.sigma_teacher, self.classes)
         return outs | {"uncertainty": found.entropy_of_mean}
 
     def consistency(self, difference: Tensor, outs: Outs, progress: Progress) -> Term:

@@ -83,8 +83,7 @@ class C3S3(Method):
         fits = {role: fit(views, batch.y_l) for role, views in outs.items()}
         terms = {}
         for role, name in (("student", "supervised"), ("rival", "rival supervised")):
-            losses = [ce + dice for ce, dice in fits[role]]
-            terms[name] = Term(mean_of(losses))
+            terms[name] = Term(mean_of([ce + dice for ce, dice in fits[role]]))
         rise = ramp(progress.frac / self.rampup)
         taught = self.competition(outs, fits, len(batch.x_l))
         terms["competition"] = Term(taught, self.weight * rise)

@@ -86,8 +86,7 @@ class RPG(Method):
         return default.all_labelled if progress.frac < self.warmup else default
 
     def extra_modules(self, student: SegNet, n_classes: int) -> dict[str, nn.Module]:
-        width = student.classifier.in_channels
-        return {"pool": ReferenceMemory(n_classes, self.references, width)}
+        return {"pool": ReferenceMemory(n_classes, self.references, student.classifier.in_channels)}
 
     def view(self, batch: Batch, part: Part, who: str = "student") -> Tensor:
         """The student learns from strong views of unlabelled patches."""

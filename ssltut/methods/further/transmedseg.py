@@ -131,8 +131,7 @@ class TransMedSeg(BCP):
             shift = self.shift(nets, moments, progress)
             logits = student.logits.float() + shift[target].movedim(-1, 1)
             loss = masked_cross_entropy(logits, target, true)
-            seen = both_seen(moments).float().mean().item()
-            terms["transfer"] = Term(loss, self.transfer, seen)
+            terms["transfer"] = Term(loss, self.transfer, both_seen(moments).float().mean().item())
         if "teacher" in outs and self.clusters:
             head = nets["student"].heads["clusters"]
             loss = cluster_loss(student.feats["bottleneck"], head, self.tau)

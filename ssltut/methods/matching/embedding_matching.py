@@ -86,8 +86,7 @@ class EmbeddingMatching(Method):
 
     def teach(self, batch: Batch, nets: Nets) -> Outs:
         """What the teacher says: of the unlabelled patches in M passes, of the labelled in one."""
-        options = self.passes, self.sigma_teacher, self.classes
-        passes = mc_passes(batch, nets["teacher"], *options)
+        passes = mc_passes(batch, nets["teacher"], self.passes, self.sigma_teacher, self.classes)
         references = embed_labelled(batch, nets, self.sigma_teacher)
         return {"passes": passes, "references": references}
 
