@@ -2,9 +2,8 @@
 
 import argparse
 from dataclasses import asdict, replace
-from pathlib import Path
 
-from ssltut.cli.output import Add, log, picked, print_result
+from ssltut.cli.output import Add, log, path_at, picked, print_result
 from ssltut.data import MODALITIES
 from ssltut.errors import ConfigError, SsltutError
 from ssltut.text import plain
@@ -29,7 +28,7 @@ def synthetic(args: argparse.Namespace) -> int:
 
 def synthetic_arguments(add: Add) -> None:
     add("--n", type=int, default=28, help="how many scans (default 28)")
-    add("--out", type=Path, required=True, help="folder of the new cohort")
+    add("--out", type=path_at, required=True, help="folder of the new cohort")
     add("--seed", type=int, default=0, help="another seed makes other patients (default 0)")
     add("--size", type=int, default=64, help="voxels along each side of 160 mm (default 64)")
     add("--labelled", type=int, default=4, help="training scans with a label (default 4)")
@@ -47,7 +46,7 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def verify_arguments(add: Add) -> None:
-    add("paths", nargs="+", type=Path, help="scans, labels or cohort folders")
+    add("paths", nargs="+", type=path_at, help="scans, labels or cohort folders")
 
 
 def ingest(args: argparse.Namespace) -> int:
@@ -85,8 +84,8 @@ def ingest(args: argparse.Namespace) -> int:
 
 
 def ingest_arguments(add: Add) -> None:
-    add("folder", type=Path, help="folder with NIfTI or DICOM files")
-    add("--out", type=Path, required=True, help="folder of the new cohort")
+    add("folder", type=path_at, help="folder with NIfTI or DICOM files")
+    add("--out", type=path_at, required=True, help="folder of the new cohort")
     words = "what the label values mean: hip, totalsegmentator, ctpelvic1k or a YAML file"
     add("--labels", metavar="NAME|FILE.yaml", help=words)
     words = "where the label of a scan is, from the folder of the scan; {name} stands for its name"
@@ -104,7 +103,7 @@ def ingest_arguments(add: Add) -> None:
     add("--each-a-patient", action="store_true", help=words)
     words = "write a list of which case came from which file; it may identify patients:"
     words += " keep it private"
-    add("--key", type=Path, metavar="FILE.csv", help=words)
+    add("--key", type=path_at, metavar="FILE.csv", help=words)
 
 
 def fetch(args: argparse.Namespace) -> int:
@@ -128,8 +127,9 @@ def fetch(args: argparse.Namespace) -> int:
 
 def fetch_arguments(add: Add) -> None:
     add("name", nargs="?", help="name of the data set")
-    add("--out", type=Path, help="where to put it (default: the cache)")
-    add("--mirror", type=Path, help="folder that already has the files; then nothing is downloaded")
+    add("--out", type=path_at, help="where to put it (default: the cache)")
+    words = "folder that already has the files; then nothing is downloaded"
+    add("--mirror", type=path_at, help=words)
     words = "confirm that you have read the licence and accept it"
     add("--accept-licence", action="store_true", help=words)
 
@@ -145,6 +145,6 @@ def export(args: argparse.Namespace) -> int:
 
 
 def export_arguments(add: Add) -> None:
-    add("cohort", type=Path, help="cohort folder that ssltut ingest made")
-    add("predictions", nargs="+", type=Path, help="predictions, or folders of predictions")
-    add("--out", type=Path, required=True, help="folder to write to")
+    add("cohort", type=path_at, help="cohort folder that ssltut ingest made")
+    add("predictions", nargs="+", type=path_at, help="predictions, or folders of predictions")
+    add("--out", type=path_at, required=True, help="folder to write to")

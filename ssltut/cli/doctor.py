@@ -24,6 +24,7 @@ def facts() -> dict[str, str]:
     """Versions, hardware, and the precision and frontend that would be chosen."""
     from importlib import metadata
 
+    import psutil
     import torch
 
     from ssltut.nets.precision import auto_precision, best_device
@@ -39,7 +40,7 @@ def facts() -> dict[str, str]:
         "system": platform.platform(),
         "device": f"{device.type} ({name})",
         "cores": str(os.cpu_count()),
-        "memory": memory(),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "free disk": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
         "precision": auto_precision(device),
         "AMX": str(device.type == "cpu" and torch.cpu._is_amx_tile_supported()),
@@ -51,10 +52,3 @@ def facts() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             values[package] = "not installed"
     return values
-
-
-def memory() -> str:
-    """Physical memory, or "unknown" where the system does not tell (Windows has no sysconf)."""
-    if not hasattr(os, "sysconf"):
-        return "unknown"
-    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ssltut.cli import data, training
 from ssltut.cli.doctor import facts, version
-from ssltut.cli.output import Add, Parser, log, print_result, short_warnings
+from ssltut.cli.output import Add, Parser, log, path_at, print_result, short_warnings
 from ssltut.errors import SsltutError
 from ssltut.interrupts import Terminated, sigterm_interrupts
 
@@ -48,7 +48,7 @@ def notebooks(args: argparse.Namespace) -> int:
 
 
 def notebooks_arguments(add: Add) -> None:
-    add("folder", type=Path, help="folder of your copies; made where there is none")
+    add("folder", type=path_at, help="folder of your copies; made where there is none")
     add("--solutions", action="store_true", help="the solved notebooks too, in solutions/")
 
 
@@ -91,17 +91,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _at_home(value: Any) -> Any:
-    """A path, or a list of them, with ~ for the home folder: scripts pass it on in quotes."""
-    if isinstance(value, list):
-        return [_at_home(one) for one in value]
-    return value.expanduser() if isinstance(value, Path) else value
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    for name, value in vars(args).items():
-        setattr(args, name, _at_home(value))
     if new := RENAMED.get(args.command):
         log(f"note: ssltut {args.command} is now ssltut {new}; the old word goes with 0.3")
     try:

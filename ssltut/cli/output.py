@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ssltut.errors import Finding
@@ -20,6 +21,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {plain(message)}. Next: {self.prog} --help\n")
+
+
+def path_at(text: str) -> Path:
+    """The path in an argument, with ~ for the home folder: scripts pass it on in quotes."""
+    return Path(text).expanduser()
 
 
 def picked(args: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssltut.cli.output import Add, log, picked, print_result
+from ssltut.cli.output import Add, log, path_at, picked, print_result
 from ssltut.errors import ConfigError, DataError
 from ssltut.files import locked, write_atomically
 from ssltut.text import plain
@@ -50,10 +50,10 @@ def train_arguments(add: Add) -> None:
     words = "an option of the method, e.g. kernel=max_cosine"
     add("--option", action="append", default=[], metavar="NAME=VALUE", help=words)
     add("--labelled", type=int, help="use the first N labelled scans of the split")
-    add("--init", type=Path, help="start student and teacher from the weights of this run")
+    add("--init", type=path_at, help="start student and teacher from the weights of this run")
     add_unfinished(add)
     add("--seed", type=int, help="another seed is another training (default 0)")
-    add("--out", type=Path, required=True, help="folder of the run")
+    add("--out", type=path_at, required=True, help="folder of the run")
     add_training(add)
 
 
@@ -71,7 +71,7 @@ def recipe(args: argparse.Namespace) -> int:
 
 def recipe_arguments(add: Add) -> None:
     add("name", choices=["hip"])
-    add("--out", type=Path, required=True, help="folder of the run")
+    add("--out", type=path_at, required=True, help="folder of the run")
     add("--profile", default="class", help="smoke (a test) or class (default)")
     add("--seed", type=int, default=0, help="another seed is another training (default 0)")
 
@@ -108,10 +108,10 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def predict_arguments(add: Add) -> None:
-    add("run", type=Path, help="folder of a trained run")
+    add("run", type=path_at, help="folder of a trained run")
     add_unfinished(add)
-    add("scans", nargs="+", type=Path, help="scans, or folders of scans")
-    add("--out", type=Path, required=True, help="folder to write to")
+    add("scans", nargs="+", type=path_at, help="scans, or folders of scans")
+    add("--out", type=path_at, required=True, help="folder to write to")
     words = "remove pieces smaller than this share of the largest piece of their class (0.2 keeps"
     words += " left and right hips; default: 0, keep all)"
     add("--min-component", type=float, default=0.0, metavar="SHARE", help=words)
@@ -148,13 +148,13 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def evaluate_arguments(add: Add) -> None:
-    add("run", type=Path, help="folder of a trained run")
+    add("run", type=path_at, help="folder of a trained run")
     add_unfinished(add)
     add_cohort(add)
     words = "validation (default), or test, which is for the end"
     add("--part", choices=["validation", "test"], default="validation", help=words)
     add_largest(add)
-    add("--csv", type=Path, help="file for the score of every scan, class and metric")
+    add("--csv", type=path_at, help="file for the score of every scan, class and metric")
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -195,17 +195,17 @@ def compare_arguments(add: Add) -> None:
     add("--metric", default="dice", help=words)
     words = "the method that the others are tested against (default: same_batch, or labels_only)"
     add("--baseline", help=words)
-    add("--out", type=Path, required=True, help="folder for runs and tables")
+    add("--out", type=path_at, required=True, help="folder for runs and tables")
     add_workers(add)
     add_training(add)
 
 
 def add_cohort(add: Add) -> None:
     words = "cohort folder (images/, labels/, split.json), or the left-atrium folder"
-    add("cohort", type=Path, help=words)
+    add("cohort", type=path_at, help=words)
     add("--spacing", type=float, help="resample every scan to this voxel size, mm")
     words = "folder of the test scans of the left-atrium data"
-    add("--test-list", type=Path, metavar="FOLDER", help=words)
+    add("--test-list", type=path_at, metavar="FOLDER", help=words)
     words = "treat all classes as one: for hips the task of the paper, bone against the rest"
     add("--bone", action="store_true", help=words)
     words = "take N validation scans from the unlabelled scans that have a label"

@@ -3,6 +3,7 @@
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,25 +58,21 @@ def cached_case(file: Path, make: Callable[[], Case]) -> Case:
 
     Processes that want the same case wait for the one that makes it.
     """
-    case = _kept_case(file)
-    if case is None:
-        with locked(file, beside=True, wait=lambda line: None):
-            case = _kept_case(file)
-            if case is None:
-                made = make()
-                arrays: dict[str, Any] = {"image": made.image, "label": made.label}
-                arrays |= {"affine": made.affine, "meta": json.dumps(made.meta)}
-                with whole_file(file) as part:
-                    np.savez_compressed(part, **arrays)
-                case = _kept_case(file)
-    assert case is not None, "it has just been written"
-    return case
+    if kept := _kept_case(file):
+        return kept
+    with locked(file, beside=True, wait=lambda line: None):
+        if kept := _kept_case(file):
+            return kept
+        made = make()
+        arrays: dict[str, Any] = {"image": made.image, "label": made.label, "affine": made.affine}
+        meta = json.dumps(made.meta)
+        with whole_file(file) as part:
+            np.savez_compressed(part, **arrays, meta=meta)
+    return replace(made, meta=json.loads(meta))  # as it comes from the file
 
 
 def _kept_case(file: Path) -> Case | None:
     """The case in ``file``; None where there is none, or the file is damaged."""
-    if not file.exists():
-        return None
     try:
         with np.load(file, allow_pickle=False) as kept:
             meta = json.loads(str(kept["meta"]))

@@ -5,6 +5,7 @@ from dataclasses import astuple
 from typing import Any
 
 import numpy as np
+from nibabel.affines import from_matvec
 
 from ssltut.data.case import Case
 from ssltut.errors import ConfigError
@@ -12,7 +13,7 @@ from ssltut.seeding import rng_for
 from ssltut.synthetic.anatomy import Anatomy, Pathology, Scanner, draw, draw_pathology, meta_of
 from ssltut.synthetic.bones import Hip, femur, hip_bone, turn_leg
 from ssltut.synthetic.scanner import add_metal, simulate_scanner
-from ssltut.synthetic.shapes import affine_of, column, occupancy, rotation, turned, voxel_centres
+from ssltut.synthetic.shapes import column, occupancy, rotation, turned, voxel_centres
 from ssltut.synthetic.tissues import add_hip, implant, soft_tissue
 
 VERSION = 1
@@ -68,7 +69,8 @@ def make_case(
     score = difficulty(a, pathology, scanner, voxel)
     meta = {"difficulty": score, **meta_of(anatomy, pathology, scanner, seed)}
     case_id = case_id or f"hip-{seed}"
-    return Case(case_id, case_id, image, label, affine_of(voxel, -(size - 1) / 2 * voxel), meta)
+    affine = from_matvec(voxel * np.eye(3), -(size - 1) / 2 * voxel)
+    return Case(case_id, case_id, image, label, affine, meta)
 
 
 def difficulty(a: Anatomy, pathology: Pathology, scanner: Scanner, voxel: float) -> float:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from nibabel.affines import from_matvec
 
 from ssltut.data.case import Case
 from ssltut.data.cohort import Cohort, Source
@@ -27,7 +28,6 @@ from ssltut.synthetic.scanner import add_metal, simulate_scanner
 from ssltut.synthetic.shapes import (
     Distance,
     Points,
-    affine_of,
     along,
     column,
     occupancy,
@@ -117,7 +117,8 @@ def make_pelvis(
     label = np.where(is_bone, np.where(thigh.distance < pelvis, 2, 1), 0).astype(np.uint8)
     meta = {**meta_of(drawn, pathology, scanner, seed), "side": "both"}
     case_id = case_id or f"pelvis-{seed}"
-    return Case(case_id, case_id, image, label, affine_of(spacing, grid[:, 0, 0, 0]), meta)
+    affine = from_matvec(spacing * np.eye(3), grid[:, 0, 0, 0])
+    return Case(case_id, case_id, image, label, affine, meta)
 
 
 def check_field(size: list[int], confusers: float) -> None:

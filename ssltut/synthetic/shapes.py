@@ -108,12 +108,6 @@ def voxel_centres(size: Sequence[int], voxel: float) -> Points:
     return np.stack(np.meshgrid(*axes, indexing="ij"))
 
 
-def affine_of(voxel: float, origin: ArrayLike) -> np.ndarray:
-    affine = np.diag([voxel, voxel, voxel, 1.0])
-    affine[:3, 3] = origin
-    return affine
-
-
 def occupancy(distance: Distance, voxel: float) -> np.ndarray:
     """Share of a voxel inside the surface, 0 to 1, from the distance of its centre."""
     return np.clip(0.5 - distance / np.float32(voxel), 0.0, 1.0)

@@ -4,7 +4,6 @@ traits, its fallbacks by force.
 
 import base64
 import io
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -22,7 +21,6 @@ from ssltut.show.static.matches import (
     EmbeddedScan,
     MatchFinder,
     Question,
-    known_surfaces,
     line_names,
 )
 
@@ -70,8 +68,8 @@ def in_lab(lab: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_match_is_what_the_kernel_says_of_every_voxel(kernel: str) -> None:
-    target, other = EmbeddedScan(**scan(0)), EmbeddedScan(**scan(1))
-    found = MatchFinder(target, {"one": other}, 3, references=40)(AT, "one", Question(kernel, k=7))
+    target, other = EmbeddedScan("new", HIP, **scan(0)), EmbeddedScan("one", HIP, **scan(1))
+    found = MatchFinder(target, {"one": other}, references=40)(AT, "one", Question(kernel, k=7))
     f, v = other.embedding.movedim(0, -1).numpy(), target.embedding[(slice(None), *AT)].numpy()
     cosine = f @ v / np.linalg.norm(f, axis=-1) / np.linalg.norm(v)
     assert found.alike == pytest.approx(
@@ -86,10 +84,12 @@ def test_match_is_what_the_kernel_says_of_every_voxel(kernel: str) -> None:
 
 def test_score_is_the_published_similarity_of_the_drawn_references_and_only_theirs() -> None:
     target, other = (
-        EmbeddedScan(**scan(0)),
-        EmbeddedScan(**scan(1, label=np.where(scan(1)["label"] == 2, 0, scan(1)["label"]))),
+        EmbeddedScan("new", HIP, **scan(0)),
+        EmbeddedScan(
+            "one", HIP, **scan(1, label=np.where(scan(1)["label"] == 2, 0, scan(1)["label"]))
+        ),
     )
-    matcher = MatchFinder(target, {"one": other}, 3, references=40)
+    matcher = MatchFinder(target, {"one": other}, references=40)
     found = matcher(AT, "one", Question())
     index, present = matcher.references("one", 2, 0)
     vectors = other.embedding.flatten(1).T[index]
@@ -105,8 +105,8 @@ def test_score_is_the_published_similarity_of_the_drawn_references_and_only_thei
 
 
 def test_answers_and_agreement() -> None:
-    target = EmbeddedScan(**scan(0, answer=np.full((14, 12, 10), 2)))
-    match = MatchFinder(target, {"one": EmbeddedScan(**scan(1))}, 3)(AT, "one", Question())
+    target = EmbeddedScan("new", HIP, **scan(0, answer=np.full((14, 12, 10), 2)))
+    match = MatchFinder(target, {"one": EmbeddedScan("one", HIP, **scan(1))})(AT, "one", Question())
     assert match.answers == {
         "vote of 9": 1,
         "mean_cosine": 1,
@@ -122,8 +122,8 @@ def test_answers_and_agreement() -> None:
     nothing = replace(unlabelled, answer=None)
     assert match._replace(target=nothing).agree.all()
     assert line_names(nothing)[0] == "match"
-    assert len(known_surfaces(nothing, HIP)) == 1
-    assert [m.name for m in known_surfaces(target, HIP)] == ["hip bone", "femur"]
+    assert len(nothing.surfaces) == 1
+    assert [m.name for m in target.surfaces] == ["hip bone", "femur"]
 
 
 @pytest.mark.parametrize(
@@ -227,8 +227,8 @@ def test_every_control_searches_again(in_lab: None) -> None:
 
 def test_one_pick_is_one_search(in_lab: None, monkeypatch: pytest.MonkeyPatch) -> None:
     view, asked = explorer(), []
-    find = view.find
-    monkeypatch.setattr(view, "find", lambda: asked.append(view.at) or find())
+    finder = view.finder
+    monkeypatch.setattr(view, "finder", lambda at, *rest: asked.append(at) or finder(at, *rest))
     view.go((1, 2, 3))
     assert asked == [(1, 2, 3)]
     view.go((99, -1, 3))  # to the edge
@@ -251,19 +251,10 @@ def test_mouse_picks_where_it_clicks_and_only_then(in_lab: None) -> None:
     assert view.match is match  # a drag inside one voxel asks once
 
 
-@pytest.mark.parametrize("missing", ["anywidget", None])
 def test_without_plotly_a_button_draws_the_lines(
-    in_lab: None, monkeypatch: pytest.MonkeyPatch, missing: str | None
+    in_lab: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SSLTUT_FRONTEND", "lab" if missing else "colab")
-    if missing:
-
-        class Broken:
-            def __init__(self, *args: object) -> None:
-                raise ImportError("Please install anywidget")
-
-        monkeypatch.setattr("plotly.graph_objects.FigureWidget", Broken)
-        monkeypatch.setitem(sys.modules, "ssltut.show.live.clickable_image", None)
+    monkeypatch.setenv("SSLTUT_FRONTEND", "colab")
     view = explorer()
     assert {type(shown).__name__ for shown in (*view.images.values(), view.plot)} == {"Image"}
     assert view.plot.value == b""

@@ -27,9 +27,9 @@ from ssltut.show.live.widgets import (
     wrapped,
 )
 from ssltut.show.static import matches
-from ssltut.show.static.matches import PUBLISHED, EmbeddedScan, Match, MatchFinder, Question
+from ssltut.show.static.matches import EmbeddedScan, Match, MatchFinder, Question
 from ssltut.show.static.pictures import Picture, picture
-from ssltut.show.static.scene3d import MATCHES, MatchScene, Mesh, matches_figure
+from ssltut.show.static.scene3d import MATCHES, matches_figure
 from ssltut.show.static.slices import PLANES, Scene
 from ssltut.text import markup
 
@@ -46,8 +46,7 @@ def explore_matches(
     at: Sequence[int],
     alt: str,
     name: str = "unlabelled scan",
-    question: Question | Mapping[str, Any] = PUBLISHED,
-    references: int = 120,
+    question: Mapping[str, Any] | None = None,
     title: str | None = None,
 ) -> "Picture | MatchExplorer":
     """Correspondence explorer: pick a voxel, see its nearest references in a labelled scan.
@@ -55,26 +54,20 @@ def explore_matches(
     target      keywords of ``EmbeddedScan`` for the unlabelled scan;  name  what to call it
     labelled    {name: keywords of ``EmbeddedScan``}, each with a label
     at          the voxel to begin with
-    question    the kernel, k, band and draw to begin with, as in ``Question``
-    references  of each class in each of five redraws
+    question    keywords of ``Question``: kernel, k, band and draw to begin with
     Raises ConfigError for a voxel outside the scan, and as ``EmbeddedScan`` and ``MatchFinder`` do.
     """
-    new, at = EmbeddedScan(**target), tuple(map(int, at))
+    new, at = EmbeddedScan(name, table, **target), tuple(map(int, at))
     if len(at) != 3 or not all(0 <= v < n for v, n in zip(at, new.image.shape, strict=True)):
         fix = "give three indices inside it"
         raise ConfigError(f"voxel {at} is not in a scan of shape {new.image.shape}", fix=fix)
-    scans = {scan: EmbeddedScan(**keywords) for scan, keywords in labelled.items()}
-    finder = MatchFinder(new, scans, table.n_classes, references)
-    if not isinstance(question, Question):
-        question = Question(**question)
-    first = next(iter(scans))
-    match = finder(at, first, question)
-    sides = [matches.known_surfaces(scan, table) for scan in (new, match.source)]
-    lines = matches.match_scene(match, sides, (name, first))
-    still = picture(matches.correspondence_figure(match, table, lines, title), alt)
+    scans = {scan: EmbeddedScan(scan, table, **keywords) for scan, keywords in labelled.items()}
+    finder = MatchFinder(new, scans)
+    match = finder(at, next(iter(scans)), Question(**(question or {})))
+    still = picture(matches.correspondence_figure(match, title), alt)
     if frontend() == "static":
         return still
-    return MatchExplorer(match, finder, table, still, name).titled(title)
+    return MatchExplorer(match, finder, still).titled(title)
 
 
 class MatchExplorer(LinkedPlanes):
@@ -87,16 +80,12 @@ class MatchExplorer(LinkedPlanes):
 
     side = SMALL
 
-    def __init__(
-        self, match: Match, finder: MatchFinder, table: LabelTable, still: Picture, name: str
-    ) -> None:
-        self.target_scene = matches.target_scene(finder.target, table, match.at)
+    def __init__(self, match: Match, finder: MatchFinder, still: Picture) -> None:
+        self.target_scene = matches.target_scene(match)
         question = match.question
-        of = f" of {name}; a click picks a voxel"
+        of = f" of {match.target.name}; a click picks a voxel"
         super().__init__(self.target_scene, still, "matches", of=of)
-        self.finder, self.table, self.name = finder, table, name
-        self.target_meshes = matches.known_surfaces(finder.target, table)
-        self.meshes: dict[str, list[Mesh]] = {}  # of each labelled scan that was looked at
+        self.finder, self.match, self.lines = finder, match, matches.match_scene(match)
         self.reference = {plane: plane_image(plane, "", clickable=False) for plane in PLANES}
         self.scan = dropdown("scan", list(finder.labelled), "labelled")
         self.kernel = dropdown("kernel", list(KERNELS), "kernel", value=question.kernel)
@@ -108,13 +97,16 @@ class MatchExplorer(LinkedPlanes):
         self.reference_key = classed(ipywidgets.HTML(), "reference-key")
         self.draw_plot = classed(ipywidgets.Button(description="draw in 3D"), "draw-plot")
         self.draw_plot.on_click(self.draw_picture)
-        self.lines, self.plotted_scan = self.find(), self.scan.value
-        self.plot = self.new_plot()
+        self.plotted_scan = match.source
+        if takes_widgets():
+            self.plot = plotly_widget(traces(self.lines), layout(None) | PLOT)
+            plot = ipywidgets.VBox([self.plot])
+        else:
+            self.plot = ipywidgets.Image(format="png", layout={"width": f"{RIGHT}px"})
+            plot = ipywidgets.VBox([self.draw_plot, self.plot])
         for control in (self.scan, self.kernel, self.k, self.band, self.draw):
             control.observe(self.changed, names="value")
         self.neighbour.observe(self.draw_reference, names="value")
-        has_button = isinstance(self.plot, ipywidgets.Image)
-        plot = ipywidgets.VBox([self.draw_plot, self.plot] if has_button else [self.plot])
         scans = [
             classed(self.columns, "target"),
             classed(ipywidgets.HTML(legend(self.target_scene)), "target-key"),
@@ -133,18 +125,10 @@ class MatchExplorer(LinkedPlanes):
         if tuple(at) != self.at:  # a drag inside one voxel searches once
             super().go(at)
 
-    def find(self) -> MatchScene:
-        """Search again; returns the lines in 3D."""
-        scan = self.scan.value
-        self.match = self.finder(self.at, scan, self.question)
-        if scan not in self.meshes:
-            self.meshes[scan] = matches.known_surfaces(self.match.source, self.table)
-        sides = (self.target_meshes, self.meshes[scan])
-        return matches.match_scene(self.match, sides, (self.name, scan))
-
     def redraw(self) -> None:
         """Another voxel, scan or question: everything is looked up and drawn again."""
-        self.lines = self.find()
+        self.match = self.finder(self.at, self.scan.value, self.question)
+        self.lines = matches.match_scene(self.match)
         with self.hold():
             self.neighbour.value, self.neighbour.max = 1, self.k.value
         self.draw_planes(self.target_scene, 0.5)
@@ -157,7 +141,7 @@ class MatchExplorer(LinkedPlanes):
         if self.held:
             return
         x, y, z = (int(v) for v in self.match.place[self.neighbour.value - 1])
-        scene = matches.reference_scene(self.match, self.table, (x, y, z))
+        scene = matches.reference_scene(self.match, (x, y, z))
         high = self.match.alike.max()
         self.reference_key.value = (
             f"{legend(replace(scene, heat=None))}&emsp;marks: the {self.k.value} nearest, seen"
@@ -181,21 +165,15 @@ class MatchExplorer(LinkedPlanes):
 
     def answer_html(self) -> str:
         """The class by each who has one, and the vote and the kernel of each class."""
-        rows = [("<b>class</b>", "<b>vote</b>", "<b>kernel</b>")]
-        for name, share, score in zip(self.table.names, *self.match[-2:], strict=True):
+        rows, names = (
+            [("<b>class</b>", "<b>vote</b>", "<b>kernel</b>")],
+            self.match.target.table.names,
+        )
+        for name, share, score in zip(names, *self.match[-2:], strict=True):
             kernel = "absent" if np.isnan(score) else f"{score:.3f}"
             rows.append((markup(name), f"{share:.0%}", kernel))
-        answers = answers_html(self.match.answers, self.table.names)
+        answers = answers_html(self.match.answers, names)
         return announced(f"<b>voxel {self.at}</b>{answers}{html_table(rows)}", size="14px")
-
-    def new_plot(self) -> ipywidgets.DOMWidget:
-        """The lines in 3D: plotly's where its widget runs, else a picture that a button draws."""
-        if takes_widgets():
-            try:
-                return plotly_widget(traces(self.lines), layout(None) | PLOT)
-            except ImportError:  # plotly's widget needs anywidget
-                pass
-        return ipywidgets.Image(format="png", layout={"width": f"{RIGHT}px"})
 
     def draw_picture(self, _: ipywidgets.Button) -> None:
         self.plot.value = picture(matches_figure(self.lines, None), self.illustration.alt).png
@@ -206,10 +184,10 @@ class MatchExplorer(LinkedPlanes):
             self.plot.value = b""  # a picture takes a second: it waits for its button
             return
         with self.plot.batch_update():
-            if self.plotted_scan != self.scan.value:
+            if self.plotted_scan is not self.match.source:
                 self.plot.data = []
                 self.plot.add_traces(traces(self.lines))
-                self.plotted_scan = self.scan.value
+                self.plotted_scan = self.match.source
                 return
             paths = self.plot.data[len(self.lines.meshes) :]
             for trace, (name, path) in zip(paths, self.lines.matches, strict=False):

@@ -65,12 +65,9 @@ def answers_html(answers: Mapping[str, int], names: Sequence[str]) -> str:
 def plane_image(plane: str, alt: str, *, clickable: bool) -> ipywidgets.DOMWidget:
     """The picture of one plane: one to click where it runs, else that of core ipywidgets."""
     if clickable and takes_widgets():
-        try:
-            from ssltut.show.live.clickable_image import ClickableImage
+        from ssltut.show.live.clickable_image import ClickableImage
 
-            return classed(ClickableImage(alt=alt), plane)
-        except ImportError:  # the sliders do all that a mouse does
-            pass
+        return classed(ClickableImage(alt=alt), plane)
     fit = {"object_fit": "contain", "margin": "0 6px 0 0", "min_width": "0"}
     return classed(ipywidgets.Image(format="jpeg", layout=fit), plane)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +19,11 @@ from ssltut.show.static.pictures import styled
 from ssltut.show.static.slices import PLANES, Scene, check_shapes, colour_scale, draw_plane
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays cannot be compared by ==
 class EmbeddedScan:
-    """One scan of the correspondence explorer, which takes these as keywords.
+    """One scan of the correspondence explorer, which takes all but the first two as keywords.
 
+    name, table     what it is called, and its classes
     image, spacing  (X, Y, Z) HU or MR values, mm;  window  as in ``Scene``
     embedding       (D, X, Y, Z)
     label           (X, Y, Z) of a labelled scan; of the unlabelled one its truth, where known
@@ -29,6 +31,8 @@ class EmbeddedScan:
     Raises ConfigError when the arrays do not share one grid.
     """
 
+    name: str
+    table: LabelTable
     image: np.ndarray
     spacing: tuple[float, float, float]
     embedding: Tensor
@@ -47,9 +51,24 @@ class EmbeddedScan:
         """The best that is known of its classes: the label, else the teacher's answer."""
         return self.label if self.label is not None else self.answer
 
-    def scene(self, **layers: Any) -> Scene:
-        """The scan with ``layers``, keywords of ``Scene``."""
-        return Scene(self.image, self.spacing, window=self.window, **layers)
+    @cached_property
+    def vectors(self) -> Tensor:
+        """The embedding as vectors (voxels, D)."""
+        return primitives.voxel_vectors(self.embedding[None])
+
+    @cached_property
+    def surfaces(self) -> list[scene3d.Mesh]:
+        """The surface of each known class; without any, the box of the scan's corners."""
+        if self.known is not None and self.known.any():
+            return scene3d.surfaces(self.known, self.spacing, self.table, max_faces=2500)
+        corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.array(self.image.shape) - 1.0)
+        faces = np.array([[0, 1, 3], [0, 3, 2], [4, 5, 7], [4, 7, 6]])
+        return [scene3d.Mesh(corners * self.spacing, faces, name="scan")]
+
+    def scene(self, at: Sequence[int], **layers: Any) -> Scene:
+        """The scan cut at a voxel, with ``layers``, keywords of ``Scene``."""
+        look: dict[str, Any] = {"window": self.window, "table": self.table, "at": at}
+        return Scene(self.image, self.spacing, **look, **layers)
 
 
 class Question(NamedTuple):
@@ -63,9 +82,6 @@ class Question(NamedTuple):
     k: int = 9
     band: int = 2
     draw: int = 0
-
-
-PUBLISHED = Question()
 
 
 class Match(NamedTuple):
@@ -114,11 +130,7 @@ class MatchFinder:
     """
 
     def __init__(
-        self,
-        target: EmbeddedScan,
-        labelled: Mapping[str, EmbeddedScan],
-        n_classes: int,
-        references: int = 120,
+        self, target: EmbeddedScan, labelled: Mapping[str, EmbeddedScan], references: int = 120
     ) -> None:
         if not labelled:
             problem = "there is no labelled scan to look for matches in"
@@ -131,9 +143,8 @@ class MatchFinder:
                 problem = f"its embedding has {len(scan.embedding)} channels"
                 problem += f", that of the unlabelled scan {len(target.embedding)}"
                 raise ConfigError(problem, where=name, fix="take both from the same network")
-        self.target, self.labelled = target, labelled
-        self.n_classes, self.n_references = n_classes, references
-        self.vectors: dict[str, Tensor] = {}
+        self.target, self.labelled, self.n_references = target, labelled, references
+        self.n_classes = target.table.n_classes
         self.drawn: dict[tuple[str, int, int], tuple[Tensor, Tensor]] = {}
 
     def references(self, scan: str, band: int, draw: int) -> tuple[Tensor, Tensor]:
@@ -154,9 +165,6 @@ class MatchFinder:
     def __call__(self, at: Sequence[int], scan: str, question: Question) -> Match:
         """Raises ConfigError when k is not between 1 and the number of references."""
         source = self.labelled[scan]
-        if scan not in self.vectors:
-            self.vectors[scan] = primitives.voxel_vectors(source.embedding[None])
-        vectors = self.vectors[scan]
         index, present = self.references(scan, question.band, question.draw)
         # a small band is drawn from with replacement, but a voxel is a neighbour once
         bank = index.unique()
@@ -166,9 +174,9 @@ class MatchFinder:
         x, y, z = at
         query = self.target.embedding[:, x, y, z].float()[None]
         score = torch.full((self.n_classes,), torch.nan)
-        score[present] = primitives.similarity(vectors[index], query, question.kernel)[:, 0]
+        score[present] = primitives.similarity(source.vectors[index], query, question.kernel)[:, 0]
         # each voxel as a class of one reference: the kernel itself
-        alike = primitives.similarity(vectors[:, None, None], query, question.kernel)[:, 0]
+        alike = primitives.similarity(source.vectors[:, None, None], query, question.kernel)[:, 0]
         nearest = bank[alike[bank].topk(question.k).indices].numpy()
         place = np.stack(np.unravel_index(nearest, source.image.shape), -1)
         classes = np.asarray(source.label)[tuple(place.T)].astype(np.int64)
@@ -187,56 +195,44 @@ def line_names(target: EmbeddedScan) -> tuple[str, str]:
     return "match of the teacher's class", "match of another class"
 
 
-def target_scene(target: EmbeddedScan, table: LabelTable, at: Sequence[int]) -> Scene:
+def target_scene(match: Match) -> Scene:
     """The unlabelled scan, with what is known of it outlined."""
+    target = match.target
     known = {"truth": target.label, "teacher": target.answer}
     outlines = {name: values for name, values in known.items() if values is not None}
     heat = {"heat": target.heat, "heat_label": target.heat_label}
-    return target.scene(table=table, at=at, contours=outlines or None, **heat)
+    return target.scene(match.at, contours=outlines or None, **heat)
 
 
-def reference_scene(match: Match, table: LabelTable, at: Sequence[int]) -> Scene:
+def reference_scene(match: Match, at: Sequence[int]) -> Scene:
     """The labelled scan: its label outlined, the most similar quarter in colour."""
     low = float(np.quantile(match.alike.ravel()[::7], 0.75))
     heat = np.clip(match.alike - low, 0, None)
     text = f"above {low:.3f}, the most similar quarter"
-    layers = {"contours": {"label": match.source.label}, "heat": heat, "heat_label": text}
-    return match.source.scene(table=table, at=at, **layers)
+    outlines = {"label": match.source.label}
+    return match.source.scene(at, contours=outlines, heat=heat, heat_label=text)
 
 
-def known_surfaces(scan: EmbeddedScan, table: LabelTable) -> list[scene3d.Mesh]:
-    """The surface of each known class of a scan; without any, the box of its corners."""
-    if scan.known is not None and scan.known.any():
-        return scene3d.surfaces(scan.known, scan.spacing, table, max_faces=2500)
-    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.array(scan.image.shape) - 1.0)
-    faces = np.array([[0, 1, 3], [0, 3, 2], [4, 5, 7], [4, 7, 6]])
-    return [scene3d.Mesh(corners * scan.spacing, faces, name="scan")]
-
-
-def match_scene(
-    match: Match, sides: Sequence[Sequence[scene3d.Mesh]], scans: tuple[str, str]
-) -> scene3d.MatchScene:
+def match_scene(match: Match) -> scene3d.MatchScene:
     """Both scans beside each other and a line from the voxel to each neighbour."""
-    start = np.tile(np.multiply(match.at, match.target.spacing), (len(match.place), 1))
-    end = match.place * match.source.spacing
-    return scene3d.arrange_matches(sides, start, end, match.agree, scans, line_names(match.target))
+    target, source = match.target, match.source
+    start = np.tile(np.multiply(match.at, target.spacing), (len(match.place), 1))
+    end, names = match.place * source.spacing, (target.name, source.name)
+    sides = (target.surfaces, source.surfaces)
+    return scene3d.arrange_matches(sides, start, end, match.agree, names, line_names(target))
 
 
 @styled
-def correspondence_figure(
-    match: Match, table: LabelTable, lined: scene3d.MatchScene, title: str | None
-) -> Figure:
+def correspondence_figure(match: Match, title: str | None) -> Figure:
     """The voxel in its scan, its neighbours in the other, answers, and lines between them."""
     fig = Figure(figsize=(13, 7.6))
-    (name, _), (source, _) = lined.captions
-    target = target_scene(match.target, table, match.at)
-    reference = reference_scene(match, table, match.place[0])
+    target, reference = target_scene(match), reference_scene(match, match.place[0])
     outlines = zip(("solid", "dashed"), target.contours or (), strict=False)
     outlined = "; ".join(f"{look}: {of}" for look, of in outlines)
     marks = f"marks: the {match.question.k} nearest"
     rows = (
-        (target, f"{name}, voxel {match.at}; {outlined}", 0.53),
-        (reference, f"{source}, cut at the nearest reference; {marks}", 0.08),
+        (target, f"{match.target.name}, voxel {match.at}; {outlined}", 0.53),
+        (reference, f"{match.source.name}, cut at the nearest reference; {marks}", 0.08),
     )
     for scene, heading, bottom in rows:
         edges = {"left": 0.01, "right": 0.7, "bottom": bottom, "top": bottom + 0.35}
@@ -246,8 +242,8 @@ def correspondence_figure(
             if scene is reference:
                 mark_neighbours(ax, scene, plane, match)
         fig.text(0.01, bottom + 0.365, heading, fontsize=14, weight="bold")
-    draw_answers(fig.add_axes((0.73, 0.5, 0.26, 0.4)), table, match)
-    scene3d.draw_matches(fig, lined, box=(0.71, 0.12, 0.28, 0.34), ncols=1)
+    draw_answers(fig.add_axes((0.73, 0.5, 0.26, 0.4)), match)
+    scene3d.draw_matches(fig, match_scene(match), box=(0.71, 0.12, 0.28, 0.34), ncols=1)
     low = match.alike.max() - reference.top  # the bar has the kernel's own values at its ends
     ends: dict[str, Any] = {"ticks": [0, reference.top], "format": lambda v, _: f"{v + low:.3f}"}
     bar = fig.add_axes((0.42, 0.05, 0.2, 0.02))
@@ -268,9 +264,10 @@ def mark_neighbours(ax: Axes, scene: Scene, plane: str, match: Match) -> None:
         ax.plot(x[keep], y[keep], marker=style["marker"], mfc=style["color"], **mark)
 
 
-def draw_answers(ax: Axes, table: LabelTable, match: Match) -> None:
+def draw_answers(ax: Axes, match: Match) -> None:
     """Share of each class in the vote as bars, and who says what."""
-    says, n = match.answers, table.n_classes
+    says, table = match.answers, match.target.table
+    n = table.n_classes
     ax.barh(range(n), match.vote, color=["#888888", *table.colours[1:]], edgecolor="black")
     for c, share in enumerate(match.vote):
         ax.text(0.02, c, f"{table.names[c]}  {share:.0%}", va="center", fontsize=13)
