@@ -30,7 +30,6 @@ def uncertainty_map(
     *,
     role: str = "student",
     passes: int = 5,
-    sigma: float = 0.01,
     seed: int = 0,
     classes: Classes = "all",
 ) -> UncertaintyMap:
@@ -42,7 +41,7 @@ def uncertainty_map(
 
     def forward(x: Tensor) -> Tensor:
         window = next(windows)
-        noise = [Noise(sigma, derive_seed(seed, window, m)) for m in range(passes)]
+        noise = [Noise(0.01, derive_seed(seed, window, m)) for m in range(passes)]
         found = mc_dropout(net, (view(x) for view in noise), classes)
         entropies = found.mean_of_entropies[:, None], found.entropy_of_mean[:, None]
         return torch.cat([found.mean, *entropies], dim=1)

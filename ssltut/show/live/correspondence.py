@@ -12,20 +12,9 @@ from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.methods.matching.primitives import KERNELS
 from ssltut.show.frontends import frontend, takes_widgets
+from ssltut.show.live import widgets
 from ssltut.show.live.planes import SMALL, LinkedPlanes, crossed, framed, legend, position
 from ssltut.show.live.scene3d import layout, lettered, plotly_widget, traces
-from ssltut.show.live.widgets import (
-    RIGHT,
-    announced,
-    answers_html,
-    beside,
-    classed,
-    dropdown,
-    html_table,
-    int_slider,
-    plane_image,
-    wrapped,
-)
 from ssltut.show.static import matches
 from ssltut.show.static.matches import EmbeddedScan, Match, MatchFinder, Question
 from ssltut.show.static.pictures import Picture, picture
@@ -34,7 +23,7 @@ from ssltut.show.static.slices import PLANES, Scene
 from ssltut.text import markup
 
 MOST = 30  # neighbours a slider reaches
-PLOT = {"width": RIGHT, "height": 270, "font_size": 12, "margin": dict.fromkeys("lrtb", 0)}
+PLOT = {"width": widgets.RIGHT, "height": 270, "font_size": 12, "margin": dict.fromkeys("lrtb", 0)}
 PLOT |= {"showlegend": True, "scene_camera_eye": {"x": 0.2, "y": 2.2, "z": 0.2}}
 
 
@@ -78,43 +67,43 @@ class MatchExplorer(LinkedPlanes):
                Button ``draw_plot`` fills
     """
 
-    side = SMALL
-
     def __init__(self, match: Match, finder: MatchFinder, still: Picture) -> None:
         self.target_scene = matches.target_scene(match)
         question = match.question
         of = f" of {match.target.name}; a click picks a voxel"
-        super().__init__(self.target_scene, still, "matches", of=of)
+        super().__init__(self.target_scene, still, "matches", SMALL, of=of)
         self.finder, self.match, self.lines = finder, match, matches.match_scene(match)
-        self.reference = {plane: plane_image(plane, "", clickable=False) for plane in PLANES}
-        self.scan = dropdown("scan", list(finder.labelled), "labelled")
-        self.kernel = dropdown("kernel", list(KERNELS), "kernel", value=question.kernel)
-        self.k = int_slider("k", question.k, 1, max(MOST, question.k))
-        self.band = int_slider("band", question.band, 1, max(4, question.band))
-        self.draw = int_slider("draw", question.draw, 0, max(9, question.draw))
-        self.neighbour = int_slider("neighbour", 1, 1, question.k)
-        self.answer = classed(ipywidgets.HTML(), "answer")
-        self.reference_key = classed(ipywidgets.HTML(), "reference-key")
-        self.draw_plot = classed(ipywidgets.Button(description="draw in 3D"), "draw-plot")
+        reference = {plane: widgets.plane_image(plane, "", clickable=False) for plane in PLANES}
+        self.reference = reference
+        self.scan = widgets.dropdown("scan", list(finder.labelled), "labelled")
+        self.kernel = widgets.dropdown("kernel", list(KERNELS), "kernel", value=question.kernel)
+        self.k = widgets.int_slider("k", question.k, 1, max(MOST, question.k))
+        self.band = widgets.int_slider("band", question.band, 1, max(4, question.band))
+        self.draw = widgets.int_slider("draw", question.draw, 0, max(9, question.draw))
+        self.neighbour = widgets.int_slider("neighbour", 1, 1, question.k)
+        self.answer = widgets.classed(ipywidgets.HTML(), "answer")
+        self.reference_key = widgets.classed(ipywidgets.HTML(), "reference-key")
+        self.draw_plot = widgets.classed(ipywidgets.Button(description="draw in 3D"), "draw-plot")
         self.draw_plot.on_click(self.draw_picture)
         self.plotted_scan = match.source
         if takes_widgets():
             self.plot = plotly_widget(traces(self.lines), layout(None) | PLOT)
             plot = ipywidgets.VBox([self.plot])
         else:
-            self.plot = ipywidgets.Image(format="png", layout={"width": f"{RIGHT}px"})
+            self.plot = ipywidgets.Image(format="png", layout={"width": f"{widgets.RIGHT}px"})
             plot = ipywidgets.VBox([self.draw_plot, self.plot])
         for control in (self.scan, self.kernel, self.k, self.band, self.draw):
             control.observe(self.changed, names="value")
         self.neighbour.observe(self.draw_reference, names="value")
         scans = [
-            classed(self.columns, "target"),
-            classed(ipywidgets.HTML(legend(self.target_scene)), "target-key"),
-            classed(ipywidgets.HBox(list(self.reference.values())), "reference"),
+            widgets.classed(self.columns, "target"),
+            widgets.classed(ipywidgets.HTML(legend(self.target_scene)), "target-key"),
+            widgets.classed(ipywidgets.HBox(list(reference.values())), "reference"),
             self.reference_key,
         ]
         controls = [self.scan, self.kernel, self.neighbour, self.k, self.band, self.draw]
-        self.children = [beside(scans, [self.answer, classed(plot, "plot")]), wrapped(controls)]
+        answers = [self.answer, widgets.classed(plot, "plot")]
+        self.children = [widgets.beside(scans, answers), widgets.wrapped(controls)]
         self.redraw()
 
     @property
@@ -172,8 +161,9 @@ class MatchExplorer(LinkedPlanes):
         for name, share, score in zip(names, *self.match[-2:], strict=True):
             kernel = "absent" if np.isnan(score) else f"{score:.3f}"
             rows.append((markup(name), f"{share:.0%}", kernel))
-        answers = answers_html(self.match.answers, names)
-        return announced(f"<b>voxel {self.at}</b>{answers}{html_table(rows)}", size="14px")
+        answers = widgets.answers_html(self.match.answers, names)
+        text = f"<b>voxel {self.at}</b>{answers}{widgets.html_table(rows)}"
+        return widgets.announced(text, size="14px")
 
     def draw_picture(self, _: ipywidgets.Button) -> None:
         self.plot.value = picture(matches_figure(self.lines, None), self.illustration.alt).png

@@ -14,17 +14,9 @@ from PIL import ImageDraw
 from ssltut.data.labels import LabelTable
 from ssltut.errors import ConfigError
 from ssltut.show.frontends import frontend
-from ssltut.show.live.slices import Scenes, SmallSlices, scenes_of
-from ssltut.show.live.widgets import (
-    WIDE,
-    LiveView,
-    announced,
-    beside,
-    classed,
-    dropdown,
-    int_slider,
-    plane_image,
-)
+from ssltut.show.live import widgets
+from ssltut.show.live.planes import SMALL
+from ssltut.show.live.slices import Scenes, SliceExplorer, scenes_of
 from ssltut.show.static.embedding import RELIABLE, RIGHT, EmbeddingMap, flatten, map_figure
 from ssltut.show.static.pictures import Picture, picture, rendered
 from ssltut.show.static.reliability import ReliabilityCounts, curve_figure, reliability_figure
@@ -93,8 +85,8 @@ def explore_uncertainty(
     return UncertaintyExplorer(scenes, reliability, threshold, still).titled(title)
 
 
-class UncertaintyExplorer(LiveView):
-    """A threshold over a ``SmallSlices``, with counts and a ring on the risk-coverage curve."""
+class UncertaintyExplorer(widgets.LiveView):
+    """A threshold over small slices, with counts and a ring on the risk-coverage curve."""
 
     LAYER = "reliable and unreliable"
 
@@ -103,23 +95,22 @@ class UncertaintyExplorer(LiveView):
     ) -> None:
         super().__init__(still, "uncertainty")
         self.reliability = reliability
-        self.explorer = SmallSlices(scenes, still)
+        self.explorer = SliceExplorer(scenes, still, side=SMALL)
         top = 1.001 * max(float(reliability.uncertainty.max()), threshold)
         nats, percent = {"max": top, "step": top / 500}, {"max": 100, "step": 0.5}
         self.nats = self.slider("nats", "threshold (nats)", **nats, readout_format=".3f")
         self.percentile = self.slider("percentile", "percentile", **percent, readout_format=".1f")
-        self.counts = classed(ipywidgets.HTML(layout={"width": "30em"}), "counts")
-        self.curve = classed(ipywidgets.Image(format="png"), "curve")
+        self.counts = widgets.classed(ipywidgets.HTML(layout={"width": "30em"}), "counts")
+        self.curve = widgets.classed(ipywidgets.Image(format="png"), "curve")
         self.ringed_figure = RingedFigure(curve_figure(reliability))
-        self.held = False
         sliders = ipywidgets.HBox([self.nats, self.percentile])
         self.children = [sliders, self.explorer, ipywidgets.HBox([self.curve, self.counts])]
         self.settle(threshold)
 
     def slider(self, name: str, words: str, **scale: Any) -> ipywidgets.FloatSlider:
-        slider = ipywidgets.FloatSlider(0, min=0, description=words, **scale, **WIDE)
+        slider = ipywidgets.FloatSlider(0, min=0, description=words, **scale, **widgets.WIDE)
         slider.observe(self.moved, names="value")
-        return classed(slider, name)
+        return widgets.classed(slider, name)
 
     def moved(self, change: Mapping[str, Any]) -> None:
         if self.held:
@@ -130,16 +121,15 @@ class UncertaintyExplorer(LiveView):
     def settle(self, threshold: float) -> None:
         """Put everything at ``threshold`` nats."""
         reliability, explorer = self.reliability, self.explorer
-        self.held = True
-        self.nats.value = threshold
-        self.percentile.value = 100 * reliability.kept(threshold) / len(reliability.sorted)
-        self.held = False
+        with self.hold():
+            self.nats.value = threshold
+            self.percentile.value = 100 * reliability.kept(threshold) / len(reliability.sorted)
         shown = explorer.scenes[self.LAYER]
         explorer.scenes[self.LAYER] = replace(shown, overlay=reliability.labels(threshold))
         explorer.redraw()
         self.curve.value = self.ringed_figure.ringed(reliability.point(threshold))
         lines = reliability.in_words(threshold).splitlines()
-        self.counts.value = announced("<br>".join(map(markup, lines)))
+        self.counts.value = widgets.announced("<br>".join(map(markup, lines)))
 
 
 def explore_embeddings(
@@ -186,24 +176,25 @@ def explore_embeddings(
     return EmbeddingExplorer(embedding_map, scenes, still).titled(title)
 
 
-class EmbeddingExplorer(LiveView):
-    """A map of voxels over ``SmallSlices``; a click on it, or the slider, chooses a point."""
+class EmbeddingExplorer(widgets.LiveView):
+    """A map of voxels over small slices; a click on it, or the slider, chooses a point."""
 
     def __init__(self, embedding_map: EmbeddingMap, scenes: Scenes, still: Picture) -> None:
         super().__init__(still, "embeddings")
         self.embedding_map = embedding_map
-        self.explorer = SmallSlices(scenes, still)
+        self.explorer = SliceExplorer(scenes, still, side=SMALL)
         panels = list(embedding_map.panels)
         self.figures = {p: RingedFigure(map_figure(embedding_map, None, p)) for p in panels}
-        self.point = int_slider("point", 0, 0, len(embedding_map.points) - 1, **WIDE)
-        self.colour = dropdown("colour", panels, "colour by")
-        self.description = classed(ipywidgets.HTML(), "description")
-        self.map = plane_image("map", f"map of embeddings. {still.alt}", clickable=True)
+        last = len(embedding_map.points) - 1
+        self.point = widgets.int_slider("point", 0, 0, last, **widgets.WIDE)
+        self.colour = widgets.dropdown("colour", panels, "colour by")
+        self.description = widgets.classed(ipywidgets.HTML(), "description")
+        self.map = widgets.plane_image("map", f"map of embeddings. {still.alt}", clickable=True)
         self.map.on_msg(lambda _, message, __: self.touched(message))
         for control in (self.point, self.colour):
             control.observe(lambda _: self.redraw(), names="value")
         controls = [self.description, self.point, self.colour]
-        self.children = [beside([self.map], controls), self.explorer]
+        self.children = [widgets.beside([self.map], controls), self.explorer]
         self.redraw()
 
     def redraw(self) -> None:
@@ -211,7 +202,7 @@ class EmbeddingExplorer(LiveView):
         index, figure = self.point.value, self.figures[self.colour.value]
         self.map.value = figure.ringed(self.embedding_map.points[index])
         self.explorer.go(self.embedding_map.voxels[index])
-        self.description.value = announced(markup(self.embedding_map.describe(index)))
+        self.description.value = widgets.announced(markup(self.embedding_map.describe(index)))
 
     def touched(self, message: Mapping[str, Any]) -> None:
         """A click chooses the nearest point; that under the cursor is only described."""
@@ -221,4 +212,4 @@ class EmbeddingExplorer(LiveView):
             index = figure.nearest(self.embedding_map.points, message["x"], message["y"])
         if message["kind"] == "click":
             self.point.value = index
-        self.description.value = announced(markup(self.embedding_map.describe(index)))
+        self.description.value = widgets.announced(markup(self.embedding_map.describe(index)))

@@ -1,8 +1,7 @@
 """Three linked planes of one scan: what each looks like, as bytes, and the widgets that show it."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ipywidgets
@@ -37,14 +36,12 @@ class LinkedPlanes(LiveView):
     ``redraw`` and may answer to the cursor in ``hover``.
     """
 
-    side = SIDE
-
     def __init__(
-        self, scene: Scene, still: Picture, name: str, mouse: bool = True, of: str = ""
+        self, scene: Scene, still: Picture, name: str, side: int, mouse: bool = True, of: str = ""
     ) -> None:
         super().__init__(still, name)
-        self.shape, self.held = scene.image.shape, False
-        narrow = {"style": {"description_width": "initial"}, "layout": {"width": f"{self.side}px"}}
+        self.shape, self.side = scene.image.shape, side
+        narrow = {"style": {"description_width": "initial"}, "layout": {"width": f"{side}px"}}
         self.frames: dict[str, tuple[tuple, Image.Image]] = {}
         self.sliders, self.images, columns = {}, {}, []
         for axis, plane in AXES.items():
@@ -69,15 +66,6 @@ class LinkedPlanes(LiveView):
             for axis, index in zip("xyz", at, strict=True):
                 self.sliders[axis].value = int(index)
         self.redraw()
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Controls that are set inside draw nothing."""
-        self.held = True
-        try:
-            yield
-        finally:
-            self.held = False
 
     def changed(self, change: Mapping[str, Any] | None = None) -> None:
         """A control was moved."""

@@ -95,10 +95,8 @@ def traces(scene: scene3d.MatchScene) -> "list[BaseTraceType]":
         line = {"color": style["color"], "width": style["width"]}
         marker = {"size": 3, "symbol": style["symbol"]}
         look: dict[str, Any] = {"mode": "lines+markers", "connectgaps": False, "hoverinfo": "name"}
-        look["showlegend"] = bool(len(path))
-        shown.append(
-            go.Scatter3d(x=x, y=y, z=z, name=lettered(name), line=line, marker=marker, **look)
-        )
+        look |= {"name": lettered(name), "showlegend": bool(len(path))}
+        shown.append(go.Scatter3d(x=x, y=y, z=z, line=line, marker=marker, **look))
     low, high = scene3d.bounding_box(scene.meshes)
     middle = (low + high) / 2
     right = ("<b>R</b>", np.array([high[0] + 8, *middle[1:]]))

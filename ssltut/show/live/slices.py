@@ -10,7 +10,7 @@ import numpy as np
 
 from ssltut.data.labels import LabelTable
 from ssltut.show.frontends import frontend
-from ssltut.show.live.planes import SIDE, SMALL, LinkedPlanes, legend
+from ssltut.show.live.planes import SIDE, LinkedPlanes, legend
 from ssltut.show.live.widgets import WIDE, announced, beside, classed, dropdown, wrapped
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.slices import Scene, limits_of, planes_figure
@@ -72,10 +72,15 @@ class SliceExplorer(LinkedPlanes):
     """Three linked planes of one scan; ``grey`` are the values shown black and white."""
 
     def __init__(
-        self, scenes: Scenes, still: Picture, unit: str | None = None, mouse: bool = True
+        self,
+        scenes: Scenes,
+        still: Picture,
+        unit: str | None = None,
+        mouse: bool = True,
+        side: int = SIDE,
     ) -> None:
         first = next(iter(scenes.values()))
-        super().__init__(first, still, "explorer", mouse=mouse)
+        super().__init__(first, still, "explorer", side, mouse)
         self.scenes, self.image = dict(scenes), first.image
         default = "" if first.window in (None, "percentile") else "HU"
         self.unit = default if unit is None else unit
@@ -95,7 +100,7 @@ class SliceExplorer(LinkedPlanes):
             control.observe(self.changed, names="value")
         layers = [self.layer, self.opacity, self.key]
         greys = [self.grey, *self.windows.values()]
-        if self.side < SIDE:
+        if side < SIDE:  # the controls beside the planes: a view has room above or below
             self.children = [beside([self.columns, self.readout], [*layers, wrapped(greys)])]
         else:
             self.children = [self.columns, self.readout, wrapped(layers), wrapped(greys)]
@@ -130,12 +135,6 @@ class SliceExplorer(LinkedPlanes):
         text = markup(" · ".join(dict.fromkeys(known)))
         place = ", ".join(map(str, at))
         self.readout.value = announced(f"{where} ({place}): <b>{text}</b>")
-
-
-class SmallSlices(SliceExplorer):
-    """Small planes with their controls beside them: a view has room above or below."""
-
-    side = SMALL
 
 
 def grey_slider(scene: Scene) -> ipywidgets.FloatRangeSlider:

@@ -8,16 +8,8 @@ import numpy as np
 
 from ssltut.data.labels import LabelTable
 from ssltut.show.frontends import takes_widgets
+from ssltut.show.live import widgets
 from ssltut.show.live.scene3d import layout, plotly_widget, traces
-from ssltut.show.live.widgets import (
-    WIDE,
-    LiveView,
-    announced,
-    answers_html,
-    beside,
-    classed,
-    int_slider,
-)
 from ssltut.show.static.pictures import Picture, picture
 from ssltut.show.static.scene3d import AnsweredSurface, answered_surface, matches_figure
 from ssltut.show.static.slices import Spacing, check_shapes
@@ -52,22 +44,22 @@ def explore_surface(
         return still
 
     def describe(at: tuple[int, ...], said: int) -> str:
-        answers = answers_html({"truth": label[at], "teacher": said}, table.names)
+        answers = widgets.answers_html({"truth": label[at], "teacher": said}, table.names)
         text = f"{markup(heat_label)}: <b>{heat[at]:.2f}</b>, at most {heat.max():.2f} in this scan"
-        return announced(f"<b>voxel {at}</b>{answers}{text}")
+        return widgets.announced(f"<b>voxel {at}</b>{answers}{text}")
 
     return SurfaceExplorer(scene, still, describe).titled(title)
 
 
-class SurfaceExplorer(LiveView):
+class SurfaceExplorer(widgets.LiveView):
     """``point`` chooses a vertex, ``plot`` shows it, ``answer`` says what is there."""
 
     def __init__(self, scene: AnsweredSurface, still: Picture, describe: Describe) -> None:
         super().__init__(still, "surface")
         self.scene, self.describe = scene, describe
         top = int(scene.vertices[:, 2].argmax())
-        self.point = int_slider("point", top, 0, len(scene.vertices) - 1, **WIDE)
-        self.answer = classed(ipywidgets.HTML(), "answer")
+        self.point = widgets.int_slider("point", top, 0, len(scene.vertices) - 1, **widgets.WIDE)
+        self.answer = widgets.classed(ipywidgets.HTML(), "answer")
         marker = {"size": 7, "color": "black", "symbol": "diamond"}
         mark = {"type": "scatter3d", "mode": "markers", "marker": marker, "hoverinfo": "skip"}
         shown = [*traces(scene.drawn), mark | {"showlegend": False}]
@@ -77,8 +69,8 @@ class SurfaceExplorer(LiveView):
             trace.on_click(self.clicked)
         self.point.observe(lambda _: self.redraw(), names="value")
         words = ipywidgets.HTML("<b>Turn it. Click it.</b>")
-        plot = classed(ipywidgets.VBox([self.plot]), "plot")
-        self.children = [beside([plot], [words, self.answer, self.point])]
+        plot = widgets.classed(ipywidgets.VBox([self.plot]), "plot")
+        self.children = [widgets.beside([plot], [words, self.answer, self.point])]
         self.redraw()
 
     def clicked(self, trace: Any, points: Any, _: object) -> None:

@@ -30,7 +30,7 @@ class LiveCurves(Callback):
 
     steps          of the whole run: adds how many are done and the time left
     learning_rate  is named beside them
-    look           look(nets, batch) -> {title: keywords of Scene}: one slice of each, below
+    look           look(nets, batch) -> {title: keywords of Scene}: a coronal slice of each, below
     groups         panels as in ``curves``
     At most one redraw per ``every`` seconds, and as few as it takes to spend no more than 1.5 % of
     the run on them; the final picture stays in the notebook. In the static frontend only that one
@@ -46,10 +46,9 @@ class LiveCurves(Callback):
         steps: int | None = None,
         learning_rate: float | None = None,
         look: Look | None = None,
-        plane: str = "coronal",
     ) -> None:
         self.alt, self.every, self.groups = described(alt), max(every, 0.5), groups
-        self.steps, self.learning_rate, self.look, self.plane = steps, learning_rate, look, plane
+        self.steps, self.learning_rate, self.look = steps, learning_rate, look
         self.live = frontend() != "static"
         self.rows: list[dict[str, float]] = []
         self.latest: tuple[Networks, Batch] | None = None
@@ -98,9 +97,8 @@ class LiveCurves(Callback):
         """Step, learning rate, last validation and time left, in one line."""
         done = int(self.rows[-1]["step"]) + 1
         parts = [f"step {done} of {self.steps}" if self.steps else f"step {done}"]
-        rate = self.rows[-1].get("lr", self.learning_rate)
-        if rate is not None:
-            parts.append(f"learning rate {rate:g}")
+        if self.learning_rate is not None:
+            parts.append(f"learning rate {self.learning_rate:g}")
         validated = [row for row in self.rows if "validation dice" in row]
         if validated:
             dice, step = validated[-1]["validation dice"], int(validated[-1]["step"]) + 1
@@ -129,7 +127,7 @@ class LiveCurves(Callback):
         board, status = self.board, self.status()
         if board is None or not quick or board.form != (tuple(groups), tuple(scenes)):
             board = self.board = Board(groups, scenes)
-        board.draw(history, groups, scenes, self.plane)
+        board.draw(history, groups, scenes)
         board.head.suptitle(status, x=0.01, ha="left", fontsize=15)
         shown = picture(board.figure, f"{self.alt} {status}", quick=quick)
         board.figure.set_layout_engine("none")
@@ -176,11 +174,11 @@ class Board:
 
     @styled
     def draw(
-        self, history: pd.DataFrame, groups: curves.Groups, scenes: Mapping[str, Scene], plane: str
+        self, history: pd.DataFrame, groups: curves.Groups, scenes: Mapping[str, Scene]
     ) -> None:
         """Curves and slices of now, in the place of those before."""
         for ax in (*self.panels, *self.slots):
             ax.clear()
         curves.draw_panels(self.panels, history, groups)
         for ax, (title, scene) in zip(self.slots, scenes.items(), strict=True):
-            draw_plane(ax, scene, plane, title)
+            draw_plane(ax, scene, "coronal", title)

@@ -1,6 +1,7 @@
 """What the live views are made of: widgets with a DOM class, in a column that has its picture."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 import ipywidgets
@@ -80,8 +81,17 @@ class LiveView(Illustrated, ipywidgets.VBox):
 
     def __init__(self, still: Picture, name: str) -> None:
         super().__init__()
-        self.illustration, self.tooltip = still, None
+        self.illustration, self.tooltip, self.held = still, None, False
         classed(self, name)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Controls that are set inside draw nothing: who answers to them looks at ``held``."""
+        self.held = True
+        try:
+            yield
+        finally:
+            self.held = False
 
     def titled(self, title: str | None) -> Self:
         """Itself, under a heading."""

@@ -21,7 +21,7 @@ from scipy.ndimage import uniform_filter
 
 from ssltut.data.labels import FOREGROUND, LabelTable
 from ssltut.errors import ConfigError
-from ssltut.show.static.pictures import DASHES, UNCERTAINTY, Dashes, Picture, picture, styled
+from ssltut.show.static.pictures import DASHES, UNCERTAINTY, Picture, picture, styled
 
 # plane: (axis that is cut, axis shown from left to right, axis shown from bottom to top, letters
 # left, right, top, bottom)
@@ -237,7 +237,7 @@ def add_key(
 
     solid = any(s.contours is not None for s in scenes)
     handles: list[Artist] = []
-    outlines: dict[str, Dashes] = {}
+    outlines: dict[str, Artist] = {}
     for table in dict.fromkeys(s.table for s in scenes if s.table is not None):
         here = [s for s in scenes if s.table == table]
         shown = set().union(*(classes_in(s, labels) for s in here for labels in s.labels))
@@ -250,9 +250,8 @@ def add_key(
     for scene in scenes:
         for dashes, (name, labels) in zip(DASHES, (scene.contours or {}).items(), strict=False):
             if classes_in(scene, labels):
-                outlines[name] = dashes
-    for name, dashes in outlines.items():
-        handles.append(Line2D([], [], color="black", ls=dashes, lw=2.5, label=name))
+                outlines[name] = Line2D([], [], color="black", ls=dashes, lw=2.5, label=name)
+    handles += outlines.values()
     if handles:
         columns = min(5, len(handles))
         fig.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3)
