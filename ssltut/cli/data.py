@@ -3,13 +3,13 @@
 import argparse
 from dataclasses import asdict, replace
 
-from ssltut.cli.output import Add, log, path_at, picked, print_result
+from ssltut.cli.output import Add, Answer, log, path_at, picked
 from ssltut.data import MODALITIES
 from ssltut.errors import ConfigError, SsltutError
 from ssltut.text import plain
 
 
-def synthetic(args: argparse.Namespace) -> int:
+def synthetic(args: argparse.Namespace) -> Answer:
     """Write a cohort of synthetic hip CTs as NIfTI with split.json."""
     from ssltut.io.cohort_folder import write_cohort
     from ssltut.synthetic.cohorts import synthetic_cohort
@@ -22,8 +22,7 @@ def synthetic(args: argparse.Namespace) -> int:
     cohort = synthetic_cohort(args.n, labelled=min(args.labelled, args.n - held_out), **options)
     write_cohort(cohort, args.out)
     values = {"folder": str(args.out), "scans": args.n, "split": cohort.split.hash}
-    print_result(args, values, f"wrote {args.n} synthetic hip CTs to {args.out}")
-    return 0
+    return values, f"wrote {args.n} synthetic hip CTs to {args.out}", 0
 
 
 def synthetic_arguments(add: Add) -> None:
@@ -36,20 +35,20 @@ def synthetic_arguments(add: Add) -> None:
     add("--test", type=int, default=10, help="scans for the test (default 10)")
 
 
-def verify(args: argparse.Namespace) -> int:
+def verify(args: argparse.Namespace) -> Answer:
     """Check scans, labels or a cohort folder; exit code 1 when there are errors."""
     from ssltut.io.verify import verify_paths
 
     reports = verify_paths(args.paths)
-    print_result(args, [report.to_dict() for report in reports], "\n".join(map(str, reports)))
-    return 0 if all(report.ok for report in reports) else 1
+    wrong = not all(report.ok for report in reports)
+    return [report.to_dict() for report in reports], "\n".join(map(str, reports)), int(wrong)
 
 
 def verify_arguments(add: Add) -> None:
     add("paths", nargs="+", type=path_at, help="scans, labels or cohort folders")
 
 
-def ingest(args: argparse.Namespace) -> int:
+def ingest(args: argparse.Namespace) -> Answer:
     """Turn a folder of NIfTI or DICOM files into a cohort; exit code 1 when some were refused."""
     from ssltut.data.labels import label_map
     from ssltut.intake.ingest import IntakeOptions
@@ -79,8 +78,7 @@ def ingest(args: argparse.Namespace) -> int:
     }
     text = f"{len(intake.rows)} cases of {patients} patients in {args.out}, {len(intake.errors)}"
     text += f" findings; their scans were left out: see {args.out / 'reports' / 'index.html'}"
-    print_result(args, values, text)
-    return 1 if intake.errors else 0
+    return values, text, int(bool(intake.errors))
 
 
 def ingest_arguments(add: Add) -> None:
@@ -106,14 +104,13 @@ def ingest_arguments(add: Add) -> None:
     add("--key", type=path_at, metavar="FILE.csv", help=words)
 
 
-def fetch(args: argparse.Namespace) -> int:
+def fetch(args: argparse.Namespace) -> Answer:
     """Fetch a public data set and check it; without NAME, list what there is."""
     from ssltut.io.public import SETS, fetch_set
 
     if args.name is None:
         known = list(SETS.values())
-        print_result(args, list(map(asdict, known)), "\n".join(map(str, known)))
-        return 0
+        return list(map(asdict, known)), "\n".join(map(str, known)), 0
     if args.name in SETS:
         for line in str(SETS[args.name]).splitlines():
             log(line)
@@ -121,8 +118,7 @@ def fetch(args: argparse.Namespace) -> int:
     text = f"{args.name} is in {folder}"
     if SETS[args.name].ingest:
         text += f"\nnext: ssltut ingest {folder} {SETS[args.name].ingest} --out COHORT"
-    print_result(args, {"folder": str(folder)}, text)
-    return 0
+    return {"folder": str(folder)}, text, 0
 
 
 def fetch_arguments(add: Add) -> None:
@@ -134,14 +130,13 @@ def fetch_arguments(add: Add) -> None:
     add("--accept-licence", action="store_true", help=words)
 
 
-def export(args: argparse.Namespace) -> int:
+def export(args: argparse.Namespace) -> Answer:
     """Put predictions for an ingested cohort back onto the grids of the original files."""
     from ssltut.intake.ingest import export as put_back
 
     written = put_back(args.cohort, args.predictions, args.out)
     text = "\n".join(f"wrote {plain(path)}" for path in written)
-    print_result(args, list(map(str, written)), text)
-    return 0
+    return list(map(str, written)), text, 0
 
 
 def export_arguments(add: Add) -> None:

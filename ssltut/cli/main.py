@@ -11,14 +11,14 @@ from typing import Any
 
 from ssltut.cli import data, training
 from ssltut.cli.doctor import facts, version
-from ssltut.cli.output import Add, Parser, log, path_at, print_result, short_warnings
+from ssltut.cli.output import Add, Answer, Parser, log, path_at, print_result, short_warnings
 from ssltut.errors import SsltutError
 from ssltut.interrupts import Terminated, sigterm_interrupts
 
 METHODS_FILE = Path(__file__).parents[1] / "methods" / "methods.json"
 
 
-def methods(args: argparse.Namespace) -> int:
+def methods(args: argparse.Namespace) -> Answer:
     """List the methods."""
     # What the registry says, written down: asking takes seconds (tests/methods/test_registry.py).
     text = METHODS_FILE.read_text(encoding="utf-8")
@@ -26,25 +26,22 @@ def methods(args: argparse.Namespace) -> int:
     row = "{name:20} {title:38} {year}  {fidelity:15} {paper}"
     lines = [row.format(**method) for method in table]
     lines += ["", *(f"{word}: {meaning}" for word, meaning in fidelities.items())]
-    print_result(args, table, "\n".join(lines))
-    return 0
+    return table, "\n".join(lines), 0
 
 
-def doctor(args: argparse.Namespace) -> int:
+def doctor(args: argparse.Namespace) -> Answer:
     """Show versions, hardware, and the chosen precision and frontend."""
     values = facts()
-    print_result(args, values, "\n".join(f"{name:14} {value}" for name, value in values.items()))
-    return 0
+    return values, "\n".join(f"{name:14} {value}" for name, value in values.items()), 0
 
 
-def notebooks(args: argparse.Namespace) -> int:
+def notebooks(args: argparse.Namespace) -> Answer:
     """Copy the notebooks into a folder; what was written there stays as it is."""
     from ssltut.copies import copy_notebooks
 
     said = copy_notebooks(args.folder, solutions=args.solutions)
     start = f"Next: jupyter lab --notebook-dir={quote(str(args.folder))}"
-    print_result(args, said, "\n".join([*(said or ["nothing is new"]), start]))
-    return 0
+    return said, "\n".join([*(said or ["nothing is new"]), start]), 0
 
 
 def notebooks_arguments(add: Add) -> None:
@@ -97,7 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         log(f"note: ssltut {args.command} is now ssltut {new}; the old word goes with 0.3")
     try:
         with sigterm_interrupts(), short_warnings(args.command):
-            return args.run_command(args)
+            values, text, code = args.run_command(args)
+            if code < 2:  # else there is nothing to answer
+                print_result(args, values, text)
+            return code
     except KeyboardInterrupt as stop:
         goes_on = ", it goes on from there" if args.command in GO_ON else ""
         said = str(stop) or "stopped"

@@ -14,6 +14,7 @@ from ssltut.progress import is_first_process
 from ssltut.text import plain
 
 Add = Callable[..., object]  # add_argument of a parser
+Answer = tuple[Any, str, int]  # of a command, for a program and for a person, and its exit code
 
 
 class Parser(argparse.ArgumentParser):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssltut.cli.output import Add, log, path_at, picked, print_result
+from ssltut.cli.output import Add, Answer, log, path_at, picked
 from ssltut.errors import ConfigError, DataError
 from ssltut.files import locked, write_atomically
 from ssltut.text import plain
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SETTINGS = ("steps", "lr", "precision", "arch", "width", "norm", "select", "randomise")
 
 
-def train(args: argparse.Namespace) -> int:
+def train(args: argparse.Namespace) -> Answer:
     """Train a method on a cohort; the same command continues a run that was stopped."""
     from ssltut.methods.contract import Supervision
     from ssltut.methods.registry import make_method
@@ -40,8 +40,7 @@ def train(args: argparse.Namespace) -> int:
     step, rule, score = (run.selected[name] for name in ("step", "rule", "score"))
     values = {"folder": str(run.folder), "method": method.name, "selected": run.selected}
     text = f"{method.title}: weights of step {step} (rule: {rule}, {score:.3f}) in {run.folder}"
-    print_result(args, values, text)
-    return 0
+    return values, text, 0
 
 
 def train_arguments(add: Add) -> None:
@@ -57,7 +56,7 @@ def train_arguments(add: Add) -> None:
     add_training(add)
 
 
-def recipe(args: argparse.Namespace) -> int:
+def recipe(args: argparse.Namespace) -> Answer:
     """Train a model for real scans on synthetic scans alone (hip: hip bone and femur)."""
     from ssltut.training.recipes import RECIPES
 
@@ -65,8 +64,7 @@ def recipe(args: argparse.Namespace) -> int:
     text = f"weights of step {run.selected['step']} (synthetic validation Dice"
     text += f" {run.selected['score']:.3f}) in {run.folder}\nnext: ssltut predict {run.folder}"
     text += " SCAN.nii.gz --min-component 0.2 --out PREDICTIONS"
-    print_result(args, {"folder": str(run.folder), "selected": run.selected}, text)
-    return 0
+    return {"folder": str(run.folder), "selected": run.selected}, text, 0
 
 
 def recipe_arguments(add: Add) -> None:
@@ -76,7 +74,7 @@ def recipe_arguments(add: Add) -> None:
     add("--seed", type=int, default=0, help="another seed is another training (default 0)")
 
 
-def predict(args: argparse.Namespace) -> int:
+def predict(args: argparse.Namespace) -> Answer:
     """Segment NIfTI scans with a trained run; predictions lie on the grid of their scan."""
     from ssltut.io.cohort_folder import scans_by_id
     from ssltut.io.nifti import scan_id
@@ -101,10 +99,9 @@ def predict(args: argparse.Namespace) -> int:
         log(f"ssltut predict: {error}")
     written = [str(target) for scan, target in targets.items() if scan not in wrong]
     if not written:
-        return 2
+        return [], "", 2
     lines = [f"{'found' if path in there else 'wrote'} {plain(path)}" for path in written]
-    print_result(args, written, "\n".join(lines))
-    return 1 if wrong else 0
+    return written, "\n".join(lines), int(bool(wrong))
 
 
 def predict_arguments(add: Add) -> None:
@@ -118,7 +115,7 @@ def predict_arguments(add: Add) -> None:
     add_workers(add)
 
 
-def evaluate(args: argparse.Namespace) -> int:
+def evaluate(args: argparse.Namespace) -> Answer:
     """Score a trained run on a part of a cohort."""
     from ssltut.evaluation.runs import score_run
     from ssltut.training.run import load_run
@@ -143,8 +140,7 @@ def evaluate(args: argparse.Namespace) -> int:
     missed = ((rows["metric"] == "dice") & (rows["status"] == "missed")).sum()
     text = f"{mean.round(3).to_string()}\n{rows['case'].nunique()} scans scored, "
     text += f"{missed} structures missed; selection: {run.selected}"
-    print_result(args, {"rows": rows.to_dict("records"), "selected": run.selected}, text)
-    return 0
+    return {"rows": rows.to_dict("records"), "selected": run.selected}, text, 0
 
 
 def evaluate_arguments(add: Add) -> None:
@@ -157,7 +153,7 @@ def evaluate_arguments(add: Add) -> None:
     add("--csv", type=path_at, help="file for the score of every scan, class and metric")
 
 
-def compare(args: argparse.Namespace) -> int:
+def compare(args: argparse.Namespace) -> Answer:
     """Compare methods over label budgets and seeds; a stopped comparison can be continued."""
     from ssltut.evaluation.compare import compare as run_comparison
     from ssltut.evaluation.statistics import baseline_of, paired, report, summary
@@ -177,8 +173,8 @@ def compare(args: argparse.Namespace) -> int:
         "paired": paired(rows, args.metric, baseline).to_dict("records"),
         "csv": str(args.out / "results.csv"),
     }
-    print_result(args, values, report(rows, args.metric, baseline))
-    return 1 if (rows["status"] == "failed").any() else 0
+    failed = (rows["status"] == "failed").any()
+    return values, report(rows, args.metric, baseline), int(failed)
 
 
 def compare_arguments(add: Add) -> None:

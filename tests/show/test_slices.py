@@ -19,9 +19,9 @@ def test_planes_are_seen_from_the_front_and_from_the_feet():
     volume = np.zeros((4, 5, 6))
     volume[3, 4, 5] = 1  # left, anterior, superior
     shapes = {"axial": (5, 4), "coronal": (6, 4), "sagittal": (6, 5)}
-    for plane, axis in (("axial", 5), ("coronal", 4), ("sagittal", 3)):
-        flat = cut(volume, plane, axis)
-        assert flat.shape == shapes[plane]
+    for plane, shape in shapes.items():
+        flat = cut(volume, plane, (3, 4, 5))
+        assert flat.shape == shape
         row, column = np.argwhere(flat == 1)[0]
         assert row == 0
         assert column == 0
@@ -97,7 +97,7 @@ def test_blend_mixes_grey_and_class_colour(ball):
     mixed = blend(
         Scene(ball.image, ball.spacing, overlay=ball.label, table=HIP), "axial", (15, 14, 12), 0.5
     )
-    inside = cut(ball.label, "axial", 12) == 1
+    inside = cut(ball.label, "axial", (15, 14, 12)) == 1
     assert (plain[~inside] == mixed[~inside]).all()
     grey = (250 + 500) / 1800
     assert mixed[inside][0] == pytest.approx(

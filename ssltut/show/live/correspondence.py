@@ -154,10 +154,8 @@ class MatchExplorer(LinkedPlanes):
 
     def answer_html(self) -> str:
         """The class by each who has one, and the vote and the kernel of each class."""
-        rows, names = (
-            [("<b>class</b>", "<b>vote</b>", "<b>kernel</b>")],
-            self.match.target.table.names,
-        )
+        names = self.match.target.table.names
+        rows = [("<b>class</b>", "<b>vote</b>", "<b>kernel</b>")]
         for name, share, score in zip(names, *self.match[-2:], strict=True):
             kernel = "absent" if np.isnan(score) else f"{score:.3f}"
             rows.append((markup(name), f"{share:.0%}", kernel))

@@ -95,7 +95,7 @@ class UncertaintyExplorer(widgets.LiveView):
     ) -> None:
         super().__init__(still, "uncertainty")
         self.reliability = reliability
-        self.explorer = SliceExplorer(scenes, still, side=SMALL)
+        self.explorer = SliceExplorer(scenes, still, unit=None, mouse=True, side=SMALL)
         top = 1.001 * max(float(reliability.uncertainty.max()), threshold)
         nats, percent = {"max": top, "step": top / 500}, {"max": 100, "step": 0.5}
         self.nats = self.slider("nats", "threshold (nats)", **nats, readout_format=".3f")
@@ -182,7 +182,7 @@ class EmbeddingExplorer(widgets.LiveView):
     def __init__(self, embedding_map: EmbeddingMap, scenes: Scenes, still: Picture) -> None:
         super().__init__(still, "embeddings")
         self.embedding_map = embedding_map
-        self.explorer = SliceExplorer(scenes, still, side=SMALL)
+        self.explorer = SliceExplorer(scenes, still, unit=None, mouse=True, side=SMALL)
         panels = list(embedding_map.panels)
         self.figures = {p: RingedFigure(map_figure(embedding_map, None, p)) for p in panels}
         last = len(embedding_map.points) - 1

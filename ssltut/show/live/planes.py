@@ -107,9 +107,8 @@ def blend(scene: Scene, plane: str, at: At, opacity: float, limits: Limits = Non
 
     limits   the values shown black and white (default: those of the scene's window)
     """
-    index = at[PLANES[plane][0]]
     low, high = limits or scene.limits
-    grey = (cut(scene.image, plane, index).astype(np.float32) - low) * (255 / max(high - low, 1e-6))
+    grey = (cut(scene.image, plane, at).astype(np.float32) - low) * (255 / max(high - low, 1e-6))
     pixels = np.repeat(np.clip(grey, 0, 255)[..., None], 3, axis=-1)
 
     def lay(colour: np.ndarray, alpha: np.ndarray) -> None:
@@ -119,16 +118,16 @@ def blend(scene: Scene, plane: str, at: At, opacity: float, limits: Limits = Non
 
     colours = np.array([to_rgb(c) for c in scene.table.colours] if scene.table else [], np.float32)
     if scene.overlay is not None:
-        labels = cut(scene.overlay, plane, index)
+        labels = cut(scene.overlay, plane, at)
         rows, columns = np.indices(labels.shape) // -(-max(labels.shape) // 80)
         slope = np.array([0, 1, -1])[labels.astype(int) % 3 - 1]  # of HATCHES: the image shows
         gaps = (slope != 0) & ((rows + slope * columns) % 3 == 0)  # between the lines
         lay(255 * colours[labels], np.where((labels > 0) & ~gaps, opacity, 0.0))
     if scene.heat is not None:
-        share = np.clip(cut(scene.heat, plane, index) / scene.top, 0, 1)
+        share = np.clip(cut(scene.heat, plane, at) / scene.top, 0, 1)
         lay(HEAT[(255 * share).astype(np.uint8)], np.clip(4 * share, 0, 1) * opacity)
     for k, array in enumerate((scene.contours or {}).values()):
-        labels = cut(array, plane, index)
+        labels = cut(array, plane, at)
         outline = np.zeros(labels.shape, bool)
         for c in np.unique(labels[labels > 0]):
             outline |= (labels == c) & ~binary_erosion(labels == c)

@@ -45,7 +45,7 @@ def slices(
     still = picture(planes_figure(next(iter(scenes.values())), title), alt)
     if frontend() == "static":
         return still
-    return SliceExplorer(scenes, still, unit, mouse).titled(title)
+    return SliceExplorer(scenes, still, unit, mouse, SIDE).titled(title)
 
 
 def scenes_of(scene: Scene, layers: Mapping[str, np.ndarray]) -> dict[str, Scene]:
@@ -72,12 +72,7 @@ class SliceExplorer(LinkedPlanes):
     """Three linked planes of one scan; ``grey`` are the values shown black and white."""
 
     def __init__(
-        self,
-        scenes: Scenes,
-        still: Picture,
-        unit: str | None = None,
-        mouse: bool = True,
-        side: int = SIDE,
+        self, scenes: Scenes, still: Picture, unit: str | None, mouse: bool, side: int
     ) -> None:
         first = next(iter(scenes.values()))
         super().__init__(first, still, "explorer", side, mouse)

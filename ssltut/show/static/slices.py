@@ -160,30 +160,31 @@ def bar_length(width: float) -> int:
     return next(v for v in (100, 50, 20, 10, 5, 2, 1) if v <= width / 3 or v == 1)
 
 
-def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
-    """One slice (rows, columns) of a RAS+ volume: right or anterior is left, superior on top."""
-    return np.take(volume, index, PLANES[plane][0]).T[::-1, ::-1]
+def cut(volume: np.ndarray, plane: str, at: Sequence[int]) -> np.ndarray:
+    """The slice (rows, columns) of a RAS+ volume through voxel ``at``, seen as ``PLANES`` says."""
+    axis = PLANES[plane][0]
+    return np.take(volume, at[axis], axis).T[::-1, ::-1]
 
 
 def draw_plane(ax: Axes, scene: Scene, plane: str, title: str, *, crosshair: bool = False) -> None:
     """One plane of ``scene`` on ``ax``, whose units are mm from the lower left corner."""
-    axis, across, up, letters = PLANES[plane]
+    _, across, up, letters = PLANES[plane]
     at, shape, spacing = scene.centre, scene.image.shape, scene.spacing
     width, height = shape[across] * spacing[across], shape[up] * spacing[up]
     place: dict[str, Any] = {"extent": (0, width, 0, height), "origin": "upper"}
     pixels = place | {"interpolation": "nearest"}
     low, high = scene.limits
-    ax.imshow(cut(scene.image, plane, at[axis]), cmap="gray", vmin=low, vmax=high, **pixels)
+    ax.imshow(cut(scene.image, plane, at), cmap="gray", vmin=low, vmax=high, **pixels)
     if scene.overlay is not None:
         filling = 0.45 if scene.contours is None else 0.8  # more where it has no outline
         colours = [(0, 0, 0, 0), *(to_rgba(c, filling) for c in scene.colours[1:])]
-        labels = cut(scene.overlay, plane, at[axis])
+        labels = cut(scene.overlay, plane, at)
         ax.imshow(np.array(colours)[labels], **pixels)
         for c in np.unique(labels[labels > 0]) if scene.contours is not None else ():
             hatch = [HATCHES[(c - 1) % len(HATCHES)]]
             ax.contourf(labels == c, [0.5, 1.5], colors="none", hatches=hatch, **place)
     if scene.heat is not None:
-        share = np.clip(cut(scene.heat, plane, at[axis]) / scene.top, 0, 1)
+        share = np.clip(cut(scene.heat, plane, at) / scene.top, 0, 1)
         alpha = np.clip(4 * share, 0, 0.85)
         ax.imshow(share, alpha=alpha, cmap=UNCERTAINTY, vmin=0, vmax=1, **pixels)
     draw_outlines(ax, scene, plane, place)
@@ -197,12 +198,11 @@ def draw_plane(ax: Axes, scene: Scene, plane: str, title: str, *, crosshair: boo
 
 def draw_outlines(ax: Axes, scene: Scene, plane: str, place: dict[str, Any]) -> None:
     """Outlines of the contours, a line style each; else of the overlay, a line style a class."""
-    index = scene.centre[PLANES[plane][0]]
     outlines = scene.contours or {}
     if scene.contours is None and scene.overlay is not None:
         outlines = {"": scene.overlay}
     for k, labels in enumerate(outlines.values()):
-        flat = cut(labels, plane, index)
+        flat = cut(labels, plane, scene.centre)
         for c in np.unique(flat):
             if c == 0 or (flat == c).all():
                 continue
@@ -232,7 +232,7 @@ def add_key(
     """Legend of the classes and outlines in these ``planes``, and the colour bar of the heat."""
 
     def classes_in(scene: Scene, labels: np.ndarray) -> set[int]:
-        flat = [cut(labels, p, scene.centre[PLANES[p][0]]).ravel() for p in planes]
+        flat = [cut(labels, p, scene.centre).ravel() for p in planes]
         return set(np.unique(np.concatenate(flat)).tolist()) - {0}
 
     solid = any(s.contours is not None for s in scenes)
