@@ -72,8 +72,7 @@ def make_pelvis(
 
     The image is int16 HU, the label 0 background, 1 hip bones, 2 femurs, and ``MARGIN`` around.
 
-    spacing    voxel size in mm
-    field      extent in mm along right, anterior, superior
+    spacing    voxel size in mm;  field  extent in mm along right, anterior, superior
     pathology  given, or one illness with probability ``pathology_rate``, and metal as well in a
                share of ``METAL_RATE``; it lies in one femur only
     confusers  share, 0 to 1, of what else may be in the scan (0: soft tissue, hips and femurs only)
