@@ -1,22 +1,25 @@
 """What the test of the 3D viewers is made of: a scan of two balls, and the front ends that show it.
 
 JupyterLab and Notebook 7 are real. VS Code and Colab are simulated: a kernel is told that it is one
-of them, as their own tell it, and what it gives is put on a page. VS Code's page has the widget
-manager of Jupyter and, of the widgets' scripts, those that are installed beside Jupyter, as VS Code
-has; Colab's has the HTML of the outputs.
+of them, as their own tell it, and what it gives is put on a page. VS Code's page (``living``) has
+the widget manager of Jupyter and a kernel that lives; Colab's has the HTML of the outputs.
 """
 
-import json
+import io
 import os
-import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import lab
+import living
 import nbformat
+import psutil
 from nbclient import NotebookClient
+from PIL import Image
 
 from ssltut.show.live.volume import VIEWERS, scripts_installed
 
@@ -51,6 +54,8 @@ shown.load_volumes([{{"path": f"{{folder}}/image.nii.gz"}},
                     {{"path": f"{{folder}}/label.nii.gz", "opacity": 0.5}}])
 shown"""
 WHERE = {"plotly": ".gl-container canvas", "k3d": "canvas", "itkwidgets": "iframe"}
+LAPTOP = (1366, 768)
+PATIENCE_S = 600  # no viewer is waited for longer
 # More colours than these are a drawing; a still picture in greys has fewer than thirty.
 DRAWN = {"ipyniivue": 10}
 VSCODE = '__vsc_ipynb_file__ = "balls.ipynb"'
@@ -64,6 +69,14 @@ RUN = """async n => {
     await window.jupyterapp.commands.execute('notebook:run-cell');
     const made = content.widgets[n].model.toJSON().outputs ?? [];
     return made.filter(output => output.output_type === 'error').map(output => output.evalue); }"""
+
+
+class Took(NamedTuple):
+    """What it took until a volume was on the screen; ``drawn`` is false where patience ended."""
+
+    drawn: bool
+    waited_s: float
+    processor_s: float  # of browser, server and kernel together: the same on a busy machine
 
 
 def here() -> list[str]:
@@ -82,55 +95,90 @@ def cell(viewer: str, n: int) -> str:
     return (OURS if viewer in VIEWERS else THEIRS).format(viewer=viewer, n=n)
 
 
-def seconds_until_drawn(page: "Page", viewer: str, patience_s: float) -> float | None:
-    """Seconds until the viewer has drawn on the screen; None when it never does.
+def is_drawn(
+    page: "Page",
+    viewer: str,
+    patience_s: float,
+    shot: Path,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> bool:
+    """Wait until the viewer has drawn on the screen; false when it has not in ``patience_s``.
 
-    The window is photographed, not the element: k3d draws without end, and playwright would wait.
+    The last picture of the window is kept as ``shot``. The window is photographed, not the element:
+    k3d draws without end, and playwright would wait.
     """
+    from playwright.sync_api import TimeoutError as TooSlow
+
     start = time.monotonic()
-    while time.monotonic() - start < patience_s:
+    while (left_s := start + patience_s - time.monotonic()) > 0:
+        meanwhile()
         for element in page.locator(WHERE.get(viewer, "canvas")).all():
+            element.evaluate("element => element.scrollIntoView({ block: 'end' })")
             box = element.bounding_box()
             if not box or min(box["width"], box["height"]) < 100:
                 continue
-            if lab.colours(page.screenshot(clip=box, timeout=1000 * patience_s)) > DRAWN.get(
-                viewer, 30
-            ):
-                return time.monotonic() - start
+            try:
+                page.screenshot(path=shot, timeout=1000 * left_s)
+            except TooSlow:
+                return False
+            if lab.colours(cut(shot, box)) > DRAWN.get(viewer, 30):
+                return True
         page.wait_for_timeout(200)
-    return None
+    return False
+
+
+def cut(shot: Path, box: dict[str, float]) -> bytes:
+    """What of a picture lies in ``box``, as PNG."""
+    right, low = box["x"] + box["width"], box["y"] + box["height"]
+    png = io.BytesIO()
+    with Image.open(shot) as whole:
+        whole.crop((box["x"], max(box["y"], 0), right, low)).save(png, "png")
+    return png.getvalue()
+
+
+def processor_s() -> float:
+    """Seconds that the processors have worked for all that this process started and still runs."""
+    total = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def in_jupyter(
-    window: "Browser",
-    folder: Path,
-    app: str,
-    viewer: str,
-    sizes: list[int],
-    patience_s: float = 300,
-) -> dict[int, float | None]:
-    """Seconds from the start of a cell to the volume on the screen, by voxels a side."""
+    window: "Browser", folder: Path, app: str, viewer: str, sizes: list[int]
+) -> dict[int, Took]:
+    """From the start of a cell to the volume on the screen, by voxels a side.
+
+    After the first that is not there within PATIENCE_S no larger one is tried. Each has a new
+    browser and a new kernel, so that none waits for what another has still to draw.
+    """
     (folder / "notebooks").mkdir(parents=True)
-    cells = [SET_UP, *(cell(viewer, n) for n in sizes)]
-    nbformat.write(book(cells), folder / "notebooks" / "balls.ipynb")
-    found: dict[int, float | None] = {}
+    found: dict[int, Took] = {}
     with lab.jupyter(folder, app) as address:
-        desk = lab.Desk(window, address, folder, (1500, 1500))
-        desk.open("balls.ipynb")
-        desk.page.evaluate(RUN, 0)
-        for n, size in enumerate(sizes, 1):
-            start = time.monotonic()
-            failed = desk.page.evaluate(RUN, n)
-            ran = time.monotonic() - start
-            drawn = None if failed else seconds_until_drawn(desk.page, viewer, patience_s)
-            found[size] = None if drawn is None else ran + drawn
-            desk.shot(f"viewer_{app}_{viewer}_{size}")
-            # What was drawn is removed: the next one has the processor to itself.
-            clear = "() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
-            desk.page.evaluate(clear)
-        outside = [address for address in desk.outside if "vue.min.js" not in address]
-        desk.close()
-    return found if not outside else dict.fromkeys(sizes)
+        for size in sizes:
+            made = book([SET_UP, cell(viewer, size)])
+            nbformat.write(made, folder / "notebooks" / f"balls_{size}.ipynb")
+            browser = window.browser_type.launch(
+                executable_path=lab.chromium(), args=list(lab.FLAGS)
+            )
+            desk = lab.Desk(browser, address, folder, LAPTOP)
+            desk.open(f"balls_{size}.ipynb")
+            desk.page.evaluate(RUN, 0)
+            start, worked_s = time.monotonic(), processor_s()
+            failed = desk.page.evaluate(RUN, 1)
+            assert not failed, failed
+            left_s = start + PATIENCE_S - time.monotonic()
+            shot = lab.SHOTS / f"viewer_{app}_{viewer}_{size}.png"
+            drawn = is_drawn(desk.page, viewer, left_s, shot)
+            found[size] = Took(drawn, time.monotonic() - start, processor_s() - worked_s)
+            browser.close()
+            outside = [address for address in desk.outside if "vue.min.js" not in address]
+            assert not outside, f"{viewer} asks the internet: {outside[:3]}"
+            if not drawn:
+                break
+    return found
 
 
 def executed(first: str, source: str) -> nbformat.NotebookNode:
@@ -144,48 +192,54 @@ def executed(first: str, source: str) -> nbformat.NotebookNode:
     return made
 
 
-def page_of(made: nbformat.NotebookNode, manager: Path | None) -> str:
-    """A page with the outputs; with ``manager`` (require.js, embed-amd.js) its widgets too."""
-    parts = []
-    for output in made.cells[-1].outputs:
-        data = output.get("data", {})
-        view = data.get("application/vnd.jupyter.widget-view+json")
-        if view and manager:
-            kind = "application/vnd.jupyter.widget-view+json"
-            parts.append(f'<script type="{kind}">{json.dumps(view)}</script>')
-        else:
-            parts.append(data.get("text/html", ""))
-    if manager:
-        state = made.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json")
-        scripts = Path(sys.prefix) / "share" / "jupyter" / "nbextensions"
-        paths = {
-            folder.name: f"{folder.as_uri()}/index"
-            for folder in scripts.iterdir()
-            if (folder / "index.js").is_file()
+def on_a_page(window: "Browser", folder: Path, first: str, viewer: str) -> str:
+    """What a page of outputs, without a kernel, shows: "live", "picture", or "nothing"."""
+    made = executed(first, cell(viewer, 48))
+    outputs = [output.get("data", {}) for output in made.cells[-1].outputs]
+    return seen(window, folder, "".join(data.get("text/html", "") for data in outputs), viewer, 1)
+
+
+def in_vscode(window: "Browser", folder: Path, viewer: str, manager: Path) -> str:
+    """The same of a page whose widgets have a kernel that lives."""
+    with living.kernel() as client:
+        for code in (VSCODE, SET_UP):
+            living.run(client, code)
+        messages = living.run(client, cell(viewer, 48))
+        outputs = [message["content"].get("data", {}) for message in messages]
+        html = "".join(data.get("text/html", "") for data in outputs if living.VIEW not in data)
+        given = {
+            "made": living.widgets(messages),
+            "shown": [data[living.VIEW] for data in outputs if living.VIEW in data],
         }
-        kind = "application/vnd.jupyter.widget-state+json"
-        text = json.dumps(state).replace("</", "<\\/")
-        parts[:0] = [
-            f'<script src="{(manager / "require.js").as_uri()}"></script>',
-            f"<script>requirejs.config({{paths: {json.dumps(paths)}}})</script>",
-            f'<script src="{(manager / "embed-amd.js").as_uri()}"></script>',
-            f'<script type="{kind}">{text}</script>',
-        ]
-    return "<!DOCTYPE html><meta charset='utf-8'><body>" + "\n".join(parts)
+
+        def connect(page: "Page") -> Callable[[], None]:
+            wire = living.Wire(page, client)
+            page.evaluate(f"given => {{ ({living.SHOW})(given); }}", given)
+            return wire.carry
+
+        html = living.scripts(manager) + html
+        return seen(window, folder, html, viewer, PATIENCE_S, connect)
 
 
-def on_a_page(
-    window: "Browser", folder: Path, first: str, viewer: str, manager: Path | None = None
+def seen(
+    window: "Browser",
+    folder: Path,
+    html: str,
+    viewer: str,
+    patience_s: float,
+    connect: Callable[["Page"], Callable[[], None]] = lambda page: lambda: None,
 ) -> str:
-    """What a page of outputs shows: "live", "picture", or "nothing"."""
+    """What a page shows: "live", "picture", or "nothing"."""
     folder.mkdir(parents=True)
-    page = window.new_context(viewport={"width": 1200, "height": 1200}).new_page()
-    (folder / "page.html").write_text(page_of(executed(first, cell(viewer, 48)), manager), "utf-8")
+    page = window.new_context(viewport={"width": LAPTOP[0], "height": LAPTOP[1]}).new_page()
+    text = f"<!DOCTYPE html><meta charset='utf-8'><body>{html}"
+    (folder / "page.html").write_text(text, encoding="utf-8")
     page.goto((folder / "page.html").as_uri())
-    patience_s = 60 if manager else 1
-    live = seconds_until_drawn(page, viewer, patience_s) is not None
+    page.wait_for_load_state()
     still = page.locator("img").first
-    seen = still.count() and still.evaluate("image => image.naturalWidth") > 0
-    page.screenshot(path=folder / "page.png")
+    there = still.count() and still.evaluate("image => image.naturalWidth") > 0
+    shot = lab.SHOTS / f"viewer_{folder.name}_{viewer}.png"
+    page.screenshot(path=shot)
+    live = is_drawn(page, viewer, patience_s, shot, connect(page))
     page.context.close()
-    return "live" if live else "picture" if seen else "nothing"
+    return "live" if live else "picture" if there else "nothing"
