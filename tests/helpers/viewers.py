@@ -9,7 +9,7 @@ import io
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -160,20 +160,20 @@ def in_jupyter(
         for size in sizes:
             made = book([SET_UP, cell(viewer, size)])
             nbformat.write(made, folder / "notebooks" / f"balls_{size}.ipynb")
-            browser = window.browser_type.launch(
+            launched = window.browser_type.launch(
                 executable_path=lab.chromium(), args=list(lab.FLAGS)
             )
-            desk = lab.Desk(browser, address, folder, LAPTOP)
-            desk.open(f"balls_{size}.ipynb")
-            desk.page.evaluate(RUN, 0)
-            start, worked_s = time.monotonic(), processor_s()
-            failed = desk.page.evaluate(RUN, 1)
-            assert not failed, failed
-            left_s = start + PATIENCE_S - time.monotonic()
-            shot = lab.SHOTS / f"viewer_{app}_{viewer}_{size}.png"
-            drawn = is_drawn(desk.page, viewer, left_s, shot)
-            found[size] = Took(drawn, time.monotonic() - start, processor_s() - worked_s)
-            browser.close()
+            with closing(launched) as browser:
+                desk = lab.Desk(browser, address, folder, LAPTOP)
+                desk.open(f"balls_{size}.ipynb")
+                desk.page.evaluate(RUN, 0)
+                start, worked_s = time.monotonic(), processor_s()
+                failed = desk.page.evaluate(RUN, 1)
+                assert not failed, failed
+                left_s = start + PATIENCE_S - time.monotonic()
+                shot = lab.SHOTS / f"viewer_{app}_{viewer}_{size}.png"
+                drawn = is_drawn(desk.page, viewer, left_s, shot)
+                found[size] = Took(drawn, time.monotonic() - start, processor_s() - worked_s)
             outside = [address for address in desk.outside if "vue.min.js" not in address]
             assert not outside, f"{viewer} asks the internet: {outside[:3]}"
             if not drawn:
@@ -182,7 +182,7 @@ def in_jupyter(
 
 
 def executed(first: str, source: str) -> nbformat.NotebookNode:
-    """The notebook as a kernel without a Jupyter server runs it, with the state of its widgets."""
+    """The notebook as a kernel without a Jupyter server runs it."""
     made = book([first, SET_UP, source])
     kept = {n: os.environ.pop(n, None) for n in ("SSLTUT_FRONTEND", "JPY_SESSION_NAME")}
     try:
@@ -218,7 +218,8 @@ def in_vscode(window: "Browser", folder: Path, viewer: str, manager: Path) -> st
             return wire.carry
 
         html = living.scripts(manager) + html
-        return seen(window, folder, html, viewer, PATIENCE_S, connect)
+        patience_s = PATIENCE_S if given["shown"] else 1
+        return seen(window, folder, html, viewer, patience_s, connect)
 
 
 def seen(
