@@ -69,12 +69,7 @@ def open_workers(
         fix = 'pip install "dask[distributed]", or stay in one process with 0 workers'
         raise ConfigError("dask.distributed is not installed", fix=fix)
     with _cluster(dask, log) if dask else _local_processes(workers, log) as client:
-        try:
-            yield partial(submit_all, client)
-        except KeyboardInterrupt:
-            if not dask:  # the workers of a cluster are not ours to stop
-                client.run(stop_job)
-            raise
+        yield partial(submit_all, client)
 
 
 @contextmanager
@@ -112,7 +107,11 @@ def _local_processes(workers: int, log: Callable[[str], None]) -> Iterator[Any]:
     ):
         client.register_worker_callbacks(setup=leave_ctrl_c)
         log(f"{workers} local workers of {threads} threads each")
-        yield client
+        try:
+            yield client
+        except KeyboardInterrupt:  # of a cluster, the workers are not ours to stop
+            client.run(stop_job)
+            raise
 
 
 async def scheduler_info(address: str) -> dict[str, Any]:

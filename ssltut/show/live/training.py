@@ -120,10 +120,8 @@ class LiveCurves(Callback):
             if column.startswith("validation "):  # a score that is still to come
                 history[column] = np.nan
         curves.refuse_missing(history, groups)
-        scenes = {}
-        if self.look and self.latest:
-            looks = self.look(*self.latest)
-            scenes = {title: Scene(**keywords) for title, keywords in looks.items()}
+        looks = self.look(*self.latest) if self.look and self.latest else {}
+        scenes = {title: Scene(**keywords) for title, keywords in looks.items()}
         board, status = self.board, self.status()
         if board is None or not quick or board.form != (tuple(groups), tuple(scenes)):
             board = self.board = Board(groups, scenes)
