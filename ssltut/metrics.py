@@ -15,6 +15,7 @@ from ssltut.errors import ConfigError, DataError
 METRICS = ("dice", "iou", "hd95", "assd", "surface_dice")
 HIGHER_IS_BETTER = {"dice": True, "iou": True, "hd95": False, "assd": False, "surface_dice": True}
 TOLERANCE_MM = 2.0
+VoxelSize = tuple[float, float, float]  # mm
 
 
 def diagonal_mm(shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
@@ -30,7 +31,7 @@ def status_of(prediction: np.ndarray, truth: np.ndarray) -> str:
 
 
 def score_mask(
-    prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]
+    prediction: np.ndarray, truth: np.ndarray, spacing: VoxelSize
 ) -> tuple[str, dict[str, float]]:
     """Status and all metrics of one class, boolean masks (X, Y, Z).
 
@@ -55,7 +56,7 @@ def score_mask(
 
 
 def surface_metrics(
-    prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]
+    prediction: np.ndarray, truth: np.ndarray, spacing: VoxelSize
 ) -> dict[str, float]:
     """HD95, ASSD (mm) and surface Dice of two non-empty boolean masks (X, Y, Z).
 
@@ -85,9 +86,7 @@ def surface(mask: np.ndarray) -> np.ndarray:
     return mask & ~inside
 
 
-def surface_distances(
-    start: np.ndarray, end: np.ndarray, spacing: tuple[float, float, float]
-) -> np.ndarray:
+def surface_distances(start: np.ndarray, end: np.ndarray, spacing: VoxelSize) -> np.ndarray:
     """mm from every voxel of a surface (X, Y, Z) to the nearest of another; 0 where they share one.
 
     Only voxels that are not shared are looked up, in a tree of the other surface. Rounded to
@@ -104,10 +103,7 @@ def surface_distances(
 
 
 def score_case(
-    prediction: np.ndarray,
-    truth: np.ndarray,
-    spacing: tuple[float, float, float],
-    names: tuple[str, ...],
+    prediction: np.ndarray, truth: np.ndarray, spacing: VoxelSize, names: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Rows of class, metric, value and status; ``names`` of the classes, background first."""
     rows = []

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ssltut.data.batch import PatchLocation
 from ssltut.data.case import LABELLED, Case
-from ssltut.data.views import Augmentation, Randomisation
+from ssltut.data.views import Augmentation, Box, Randomisation
 from ssltut.errors import DataError
 
 # Cached integer steps per unit of the normalised image: int16 reaches +-32 standard deviations.
@@ -99,9 +99,7 @@ class PatchPool:
         padded = F.pad(volume, pad, value=value) if any(missing) else volume
         return padded.contiguous().to(self.device)
 
-    def _box(
-        self, i: int, generator: torch.Generator, level: int = 0, bins: int = 0
-    ) -> tuple[slice, ...]:
+    def _box(self, i: int, generator: torch.Generator, level: int = 0, bins: int = 0) -> Box:
         """A random patch of volume ``i``; with ``bins`` one at this level of so many."""
         draw = torch.rand(5, generator=generator, device=self.device).tolist()
         room = [s - p for s, p in zip(self.images[i].shape, self.patch, strict=True)]
@@ -118,7 +116,7 @@ class PatchPool:
             corner[2] = min(lowest + int(draw[2] * max(above - lowest, 1)), room[2])
         return tuple(slice(c, c + p) for c, p in zip(corner, self.patch, strict=True))
 
-    def _location(self, i: int, box: tuple[slice, ...], mirrored: bool) -> PatchLocation:
+    def _location(self, i: int, box: Box, mirrored: bool) -> PatchLocation:
         sides = self.images[i].shape
         x, y, z = ((s.start + s.stop) / 2 / n for s, n in zip(box, sides, strict=True))
         # In RAS+ the first index grows to the right.
@@ -146,7 +144,7 @@ class PatchPool:
         return Patches(augmentation.apply(images), labels, ids, places)
 
     def _cut(
-        self, which: list[int], boxes: list[tuple[slice, ...]], generator: torch.Generator
+        self, which: list[int], boxes: list[Box], generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
         """Images (n, 1, *patch) and labels (n, *patch) or None of these boxes, randomised."""
         view = Randomisation.draw(len(which), generator, self.randomise) if self.randomise else None

@@ -32,13 +32,10 @@ class Split:
 
     @staticmethod
     def from_dict(parts: Mapping[str, Any], where: object) -> "Split":
-        """The split in a split.json; DataError for a missing part, no list, or another hash."""
+        """The split in a split.json; DataError for a missing part or another hash."""
         if missing := [part for part in PARTS if part not in parts]:
             fix = f"give the four lists {', '.join(PARTS)}"
             raise DataError(f"no list {', '.join(missing)}", where=where, fix=fix)
-        if wrong := [part for part in PARTS if not isinstance(parts[part], list | tuple)]:
-            fix = "give a list of scan names"
-            raise DataError(f"{', '.join(wrong)} is not a list", where=where, fix=fix)
         split = Split(*(tuple(map(str, parts[part])) for part in PARTS))
         if parts.get("hash", split.hash) != split.hash:
             hashes = f"their hash ({parts['hash']}, found {split.hash})"

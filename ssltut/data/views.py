@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ssltut.seeding import generator_for
 
+Box = tuple[slice, ...]  # where a patch lies in its scan
 PER_PATCH = (-1, 1, 1, 1, 1)  # the shape of one number a patch, beside (B, C, X, Y, Z)
 
 
@@ -89,7 +90,7 @@ class Randomisation:
         )
 
     def cut(
-        self, i: int, image: Tensor, label: Tensor | None, box: tuple[slice, ...]
+        self, i: int, image: Tensor, label: Tensor | None, box: Box
     ) -> tuple[Tensor, Tensor | None]:
         """Image (X, Y, Z) and label at ``box``, deformed as patch ``i``; a scan's edge goes on.
 

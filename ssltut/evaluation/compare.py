@@ -157,12 +157,11 @@ def planned(
         method, own = methods[cell.method], replace(config, seed=cell.seed)
         every = method.supervision is Supervision.ALL
         drawn = cohort.with_budget("all" if every else cell.budget, cell.seed if draw else None)
-        known_as = method.identity["method"]
         identity = [method.identity, own.to_dict(), drawn.hash, drawn.split.hash]
         key = json.dumps(identity, sort_keys=True)
         tag = hashlib.sha256(key.encode()).hexdigest()[:12]
         kept = "-largest" if largest else ""
-        name = f"{known_as}-{cell.budget}-{cell.seed}-{tag}{kept}.csv"
+        name = f"{method.name}-{cell.budget}-{cell.seed}-{tag}{kept}.csv"
         file = sweep.files[cell] = folder / "rows" / name
         if is_done(file, drawn.split.test):
             continue
@@ -176,7 +175,7 @@ def planned(
             "options": json.dumps(method.options),
             "kept": "largest piece" if largest else "all",
         }
-        place = folder / "runs" / f"{known_as}-{cell.seed}-{tag}"
+        place = folder / "runs" / f"{method.name}-{cell.seed}-{tag}"
         sweep.jobs.setdefault(tag, Job(method, own, drawn.split, place, largest, known, loggers))
         sweep.waiting.setdefault(tag, []).append(cell)
     return sweep

@@ -62,8 +62,7 @@ def run_one(cohort: Cohort, job: Job, bar: Any = None) -> pd.DataFrame:
     "failed" and its message. ``bar`` shows the steps.
     """
     started, drawn = time.monotonic(), replace(cohort, split=job.split)
-    title, steps = job.method.title, job.config.steps
-    callbacks = [] if bar is None else [RunProgress(bar, title, steps)]
+    callbacks = [] if bar is None else [RunProgress(bar, job.method.title, job.config.steps)]
     # The caller reports.
     beside: dict[str, Any] = {"callbacks": callbacks, "loggers": job.loggers}
     quiet: dict[str, Any] = {"log": lambda line: None, "progress": False, "wait": True}

@@ -63,9 +63,8 @@ class FoundScan:
         if self.series is not None:
             volume = read_series(self.series, note)
         else:
-            spacing, fill = options.assume_spacing, options.fill
-            sizes = {"assume_spacing": spacing, "fill": fill}
-            volume = read_scan(self.where, note, options.modality, **sizes)
+            given = {"assume_spacing": options.assume_spacing, "fill": options.fill}
+            volume = read_scan(self.where, note, options.modality, **given)
         if volume is None or options.modality == "CT":
             return volume
         return replace(volume, values=volume.values.astype(np.float32, copy=False))
@@ -147,9 +146,7 @@ def _label_of(folder: Path, name: str, files: Sequence[str]) -> Path | None:
     return None
 
 
-def _dicom_labels(
-    objects: Sequence[Path], series: Sequence[Series], note: Note
-) -> dict[Path, Path]:
+def _dicom_labels(objects: list[Path], series: list[Series], note: Note) -> dict[Path, Path]:
     """The SEG or RTSTRUCT of each series, by the number it refers to."""
     by_number = {one.slices[0].series: one.where for one in series}
     owners: dict[Path, list[Path]] = {}

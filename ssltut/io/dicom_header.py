@@ -6,7 +6,7 @@ its value; the rest of the header is read nevertheless.
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import pydicom
 from ssltut.data.case import VOXEL_SIZES
 from ssltut.errors import DataError, DataWarning
 from ssltut.files import check_regular
-from ssltut.io.volume import MAX_OFFSET
+from ssltut.io.volume import MAX_OFFSET, Finding, Note
 from ssltut.options import Range
 from ssltut.text import plain
 
@@ -83,7 +83,7 @@ class Header:
     unit: str  # of the rescaled numbers
     padding: tuple[int, ...]  # the least and the largest stored number that stands for none
     acquisition: str  # the number of the scanner's pass
-    findings: tuple[DataError | DataWarning, ...]
+    findings: tuple[Finding, ...]
     frame: int | None = None  # of an enhanced multi-frame file, from 0
 
 
@@ -145,7 +145,7 @@ def _dataset(path: Path, tags: list[str] | None) -> pydicom.Dataset:
 
 
 def _header_of(path: Path, data: pydicom.Dataset) -> Header:
-    findings: list[DataError | DataWarning] = []
+    findings: list[Finding] = []
     try:
         with pydicom.config.disable_value_validation(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -202,9 +202,7 @@ def text_of(data: pydicom.Dataset, tag: str) -> str:
     return "\\".join("" if part is None else str(part).strip(" \0") for part in parts)
 
 
-def numbers_of(
-    data: pydicom.Dataset, tag: str, note: Callable[[DataError | DataWarning], None]
-) -> tuple[float, ...]:
+def numbers_of(data: pydicom.Dataset, tag: str, note: Note) -> tuple[float, ...]:
     """The numbers of a tag of ``NUMBERS``; none where it lacks or is blank.
 
     ``note`` gets a DataError, without the file, when they cannot be, and a DataWarning when they

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
-from ssltut.errors import DataError, DataWarning, SsltutError
+from ssltut.errors import DataError, DataWarning
 from ssltut.files import check_regular
 from ssltut.io.dicom_header import Header, read_headers
-from ssltut.io.volume import Note, collecting, merged
+from ssltut.io.volume import Finding, Note, collecting, merged
 
 AGAIN = "export the series again"
 CONVERT = "convert it to NIfTI, for example with dcm2niix"
+Groups = dict[tuple[str, str], list[list[Header]]]  # by series and study: slices of each grid
 BARE = (b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0")  # first tags, no mark
 
 
@@ -67,9 +68,9 @@ def find_series(
     A series with a file whose header cannot be is left out whole: without that file it would be
     another volume. ``labels`` gets the segmentations and contours (SEG, RTSTRUCT).
     """
-    found: list[SsltutError | DataWarning] = []
+    found: list[Finding] = []
     refused: set[tuple[str, str]] = set()
-    groups: dict[tuple[str, str], list[list[Header]]] = {}
+    groups: Groups = {}
     for path in files:
         with collecting(found.append, path):
             headers = read_headers(path)
@@ -109,9 +110,7 @@ def _add(header: Header, groups: list[list[Header]]) -> None:
     groups.append([header])
 
 
-def _series_of_single_slices(
-    groups: dict[tuple[str, str], list[list[Header]]],
-) -> Iterator[DataError]:
+def _series_of_single_slices(groups: Groups) -> Iterator[DataError]:
     """Take out slices that each claim a series of their own; a finding for those of a study."""
     alone: dict[tuple, list[tuple[str, str]]] = {}
     for series, own in groups.items():
@@ -127,7 +126,7 @@ def _series_of_single_slices(
             yield DataError(what, where=first, fix=fix)
 
 
-def _mixed(groups: list[list[Header]]) -> Iterator[SsltutError | DataWarning]:
+def _mixed(groups: list[list[Header]]) -> Iterator[Finding]:
     """Take out groups of a series that are turned a little and lie between each other.
 
     Each would be a volume of its own with too few slices. Groups of unlike pixels may lie at one
@@ -142,9 +141,8 @@ def _mixed(groups: list[list[Header]]) -> Iterator[SsltutError | DataWarning]:
             continue
         where, n = group[0].path, f"{len(group)} and {len(other)} slices"
         if group[0].spacing != other[0].spacing or group[0].rows != other[0].rows:
-            what = (
-                f"one series holds {n} of unlike pixels at one place: they are taken as two scans"
-            )
+            what = f"one series holds {n} of unlike pixels at one place"
+            what += ": they are taken as two scans"
             yield DataWarning(what, where=where, fix="check that both are wanted")
             continue
         groups[:] = [g for g in groups if g is not group and g is not other]

@@ -175,9 +175,8 @@ def kind_of(path: Path) -> tuple[str, DataWarning | None]:
 def _belongs_to_a_header(path: Path) -> bool:
     """Whether it holds the voxels of the .hdr, .mhd or .nhdr beside it."""
     stem, n = VOXELS.subn("", path.name)
-    return bool(n) and any(
-        path.with_name(stem + end).is_file() for end in (".hdr", ".mhd", ".nhdr")
-    )
+    headers = (path.with_name(stem + end) for end in (".hdr", ".mhd", ".nhdr"))
+    return bool(n) and any(header.is_file() for header in headers)
 
 
 def is_label(path: Path, root: Path) -> bool:

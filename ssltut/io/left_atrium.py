@@ -6,8 +6,6 @@
 """
 
 import json
-import zipfile
-import zlib
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from ssltut.files import digest_of
 
 SPACING = 0.625  # mm, isotropic
 TRAIN_LIST, TEST_LIST = "train.list", "test.list"
-UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def is_atrium(folder: Path) -> bool:
@@ -90,7 +87,7 @@ def load_atrium(folder: Path, name: str) -> Case:
         raise DataError("the scan is missing", where=file, fix=fix)
     try:
         image, label = _read_arrays(file)
-    except UNREADABLE as error:
+    except Exception as error:  # of many kinds, of numpy, zip and HDF5
         what = f"the scan cannot be read ({file.stat().st_size} bytes: {error})"
         raise DataError(what, where=file, fix="download it again") from None
     promised = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}

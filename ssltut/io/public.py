@@ -5,13 +5,10 @@ Where none is known the first download records its own in checksums.json for lat
 """
 
 import json
-import lzma
 import os
 import shutil
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -34,18 +31,6 @@ RETRIES = 1  # a big file with a wrong checksum should not be downloaded many ti
 TIMEOUT_S = 30
 MAX_MEMBERS, MAX_RATIO = 200_000, 50  # of an archive; scans are packed already, and shrink little
 MIN_LIMIT = 100_000_000  # bytes that even a small archive may unpack to
-DAMAGED = (  # what archives that are cut, changed, encrypted or of unknown methods raise
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    LookupError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True)
@@ -215,7 +200,9 @@ def _unpack(archive: Path, folder: Path) -> None:
                 while packed.fileobj.read(1 << 20):
                     pass
         os.replace(part, folder)
-    except DAMAGED as error:
+    except DataError:
+        raise
+    except Exception as error:  # of many kinds: cut, changed, encrypted, of unknown methods
         what = f"the archive cannot be unpacked ({type(error).__name__}: {str(error)[:120]})"
         fix = "make room, or delete the archive and fetch it again"
         raise DataError(what, where=archive, fix=fix) from None

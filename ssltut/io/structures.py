@@ -15,9 +15,10 @@ from ssltut.io.dicom_series import is_dicom
 from ssltut.io.entries import has_voxels, stem_of, words_of
 from ssltut.io.formats import INSTALL, read_nrrd, read_volume
 from ssltut.io.nifti import as_label, check_grid, check_label
-from ssltut.io.volume import Note, Volume, as_ras
+from ssltut.io.volume import Finding, Note, Volume, as_ras
 
-Masks = dict[str, Callable[[], np.ndarray]]  # by name; (X, Y, Z) on the scan's grid, above 0 in it
+Lazy = Callable[[], np.ndarray]  # reads (X, Y, Z) on the scan's grid when it is called
+Masks = dict[str, Lazy]  # by name; above 0 in the mask
 AGAIN = "export the label again, or convert it to NIfTI, for example with 3D Slicer"
 
 
@@ -42,9 +43,7 @@ def read_label(path: Path, scan: Volume, mapping: LabelMap, note: Note) -> np.nd
     return mapping(as_label(values), path)
 
 
-def _masks_of(
-    path: Path, scan: Volume, note: Note
-) -> tuple[Masks, Callable[[], np.ndarray] | None]:
+def _masks_of(path: Path, scan: Volume, note: Note) -> tuple[Masks, Lazy | None]:
     """The masks by name, and the label's numbers, where it has some."""
     if path.is_dir():
         files = filter(has_voxels, sorted(path.iterdir()))
@@ -59,7 +58,7 @@ def _masks_of(
 def _numbers(path: Path, scan: Volume, note: Note) -> np.ndarray:
     """The numbers of a label file that lies on the grid of ``scan``."""
 
-    def raise_errors(finding: SsltutError | DataWarning) -> None:
+    def raise_errors(finding: Finding) -> None:
         if isinstance(finding, SsltutError):
             raise finding
         note(finding)
@@ -121,7 +120,7 @@ def on_grid(scan: Volume, mask: Volume, where: Path) -> np.ndarray:
     return result
 
 
-def _slicer_segments(path: Path, scan: Volume) -> tuple[Masks, Callable[[], np.ndarray] | None]:
+def _slicer_segments(path: Path, scan: Volume) -> tuple[Masks, Lazy | None]:
     """The segments of a .seg.nrrd: layers of numbers, and names in its header."""
     values, affine, header = read_nrrd(path)
     layers = values if values.ndim == 4 else values[None]
@@ -150,7 +149,7 @@ def referenced_series(path: Path) -> str | None:
         return None
 
 
-def _dicom_masks(path: Path, scan: Volume) -> tuple[Masks, Callable[[], np.ndarray] | None]:
+def _dicom_masks(path: Path, scan: Volume) -> tuple[Masks, Lazy | None]:
     try:
         data = pydicom.dcmread(path)
         if data.Modality == "RTSTRUCT":

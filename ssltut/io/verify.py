@@ -141,8 +141,7 @@ def _pairs(found: Survey, folder: Path) -> dict[Path, Path]:
     """The label of each scan, where it is one file of numbers; what is unclear ingest names."""
     scans = {entry.path: [entry] for entry in found.scans}
     pairs, _, _ = pair(scans, found.labels, tuple(BONE_FILES), folder, lambda finding: None)
-    is_plain = {i: p.is_file() and ".seg." not in p.name for i, p in pairs.items()}
-    return {scan: label for scan, label in pairs.items() if is_plain[scan]}
+    return {scan: p for scan, p in pairs.items() if p.is_file() and ".seg." not in p.name}
 
 
 def _cohort_jobs(folder: Path) -> list[Job]:

@@ -104,7 +104,7 @@ def as_stored(values: np.ndarray) -> np.ndarray:
         return values.astype(np.int16 if fits else np.float32, copy=False)
 
 
-def strict(finding: SsltutError | DataWarning) -> None:
+def strict(finding: Finding) -> None:
     """The ``note`` of everything that goes on with the data: raise an error, warn of a warning."""
     if isinstance(finding, SsltutError):
         raise finding
@@ -118,7 +118,7 @@ class Findings:
     errors: list[SsltutError] = field(default_factory=list)
     warnings: list[DataWarning] = field(default_factory=list)
 
-    def note(self, finding: SsltutError | DataWarning) -> None:
+    def note(self, finding: Finding) -> None:
         if isinstance(finding, DataWarning):
             self.warnings.append(finding)
         else:

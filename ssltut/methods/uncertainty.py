@@ -97,8 +97,6 @@ def regional_mean(uncertainty: Tensor, side: int) -> Tensor:
     if side == 1:
         return uncertainty
     # Padded by hand: PyTorch refuses to pool a slice, which is thinner than the cube.
-    total, count = (
-        avg_pool3d(pad(part[:, None], [side // 2] * 6), side, 1)
-        for part in (uncertainty, torch.ones_like(uncertainty))
-    )
-    return (total / count)[:, 0]
+    both = torch.stack([uncertainty, torch.ones_like(uncertainty)], 1)
+    total, count = avg_pool3d(pad(both, [side // 2] * 6), side, 1).unbind(1)
+    return total / count

@@ -11,9 +11,10 @@ from ssltut.nets.base import NetOptions, SegNet, he_init
 from ssltut.nets.heads import Head
 from ssltut.nets.prompted import FEATURES, Prompted
 from ssltut.nets.resnet import ResNet
-from ssltut.nets.slices import import_net
+from ssltut.nets.slices import Slices
 from ssltut.nets.unet import UNet
 from ssltut.nets.vnet import VNet
+from ssltut.options import function_named
 
 ARCHITECTURES = {"unet": UNet, "vnet": VNet, "resnet": ResNet}
 
@@ -34,7 +35,8 @@ def build_net(
 
     arch   "unet" (half the widths of Çiçek et al. 2016 at width 16), "vnet" or "resnet" (a V-Net
            with the encoder of a ResNet-34); with "2d" after its name it sees slice by slice;
-           "package.module:function" makes another 2D network (ssltut.nets.slices)
+           "package.module:function" makes another 2D network of (in_channels, n_classes)
+           (ssltut.nets.slices)
     heads  further outputs by name
     Raises ConfigError for another name.
     """
@@ -46,7 +48,8 @@ def build_net(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if imported:
-            return import_net(arch, in_channels, n_classes)
+            own = function_named(arch, "network", "name a function as package.module:function")
+            return Slices(own(in_channels, n_classes))
         options = NetOptions(width, depth, dropout, norm, flat=arch != kind)
         make = partial(ARCHITECTURES[kind], in_channels, options=options)
         heads = heads or {}

@@ -2,26 +2,23 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def full_precision(
-    function: Callable[Concatenate[Tensor, P], R],
-) -> Callable[Concatenate[Tensor, P], R]:
+def full_precision(function: F) -> F:
     """Keeps autocast out of ``function`` of a tensor: bf16 cannot tell similar classes apart."""
 
     @wraps(function)
-    def run(first: Tensor, *rest: P.args, **options: P.kwargs) -> R:
+    def run(first: Tensor, *rest: Any, **options: Any) -> Any:
         with torch.autocast(first.device.type, enabled=False):
             return function(first, *rest, **options)
 
-    return run
+    return cast(F, run)
 
 
 def best_device() -> torch.device:

@@ -105,6 +105,8 @@ def test_a_failure_leaves_no_half_written_folder(tmp_path):
             DataError,
             r"split\.json: the lists do not fit their hash",
         ),
+        (lambda f: change(f, labelled="ab"), DataError, r"json: labelled is 'ab'.*give a list of"),
+        (lambda f: change(f, test=None), DataError, r"json: test is None.*give a list of"),
         (lambda f: (f / "split.json").write_text("{"), DataError, r"split\.json: not valid JSON"),
         (lambda f: (f / "split.json").write_text("[1]"), DataError, "does not hold a JSON object"),
         (

@@ -117,10 +117,8 @@ class ERSR(Method):
         refined, scores = self.refine(batch, nets, 0.5 + 0.5 * self.rise(progress))
         images = []
         for left in (True, False):
-            half, image = (
-                photometric(batch.unlabelled, batch.generator(part, left))
-                for part in ("half", "mirror image")
-            )
+            half = photometric(batch.unlabelled, batch.generator("half", left))
+            image = photometric(batch.unlabelled, batch.generator("mirror image", left))
             images.append(refined.complete(batch.unlabelled, half, image, left))
         mirrored = batch.noise(self.sigma_student, "student", "mirror")(torch.cat(images))
         x = torch.cat([self.patches(batch), mirrored])

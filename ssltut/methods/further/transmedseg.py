@@ -118,8 +118,7 @@ class TransMedSeg(BCP):
             "labelled moments": (labelled, target.flatten()[true]),
             "unlabelled moments": (unlabelled, outs["pseudo"].flatten()),
         }
-        decay = self.moments_decay
-        moments = {name: after_storing(nets[name], *v, decay) for name, v in new.items()}
+        moments = {k: after_storing(nets[k], *v, self.moments_decay) for k, v in new.items()}
         return outs | {"moments": moments}
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:

@@ -132,30 +132,29 @@ class NeighbourVote(Method):
         regions = [("references", shell, self.k, self.redraws)]
         if self.interior:
             regions.append(("interior", torch.ones_like(shell), self.interior, 1))
-        vectors, labels, n = [], [], batch.n_classes
+        voxels, n = [], batch.n_classes
         for key, region, k, redraws in regions:
             draws = batch.generator(key)
             drawn = primitives.draw_references(
                 batch.y_l, region, n, k=k, redraws=redraws, generator=draws
             )
-            voxels = drawn.voxels[drawn.present].flatten()
-            vectors.append(bank[voxels])
-            labels.append(batch.y_l.flatten()[voxels])
-        return Voters(torch.cat(vectors), torch.cat(labels))
+            voxels.append(drawn.voxels[drawn.present].flatten())
+        chosen = torch.cat(voxels)
+        return Voters(bank[chosen], batch.y_l.flatten()[chosen])
 
     def vectors(self, out: Out, locations: Sequence[PatchLocation] = ()) -> Tensor:
         """What is compared: parts of constant length for every voxel, (B * X * Y * Z, D)."""
         names, placed = BY[self.by]
         shape = out.logits.shape[2:]
-        maps = [out.feats[name] for name in names]
-        maps = [
-            m if m.shape[2:] == shape else interpolate(m, shape, mode="trilinear") for m in maps
-        ]
-        parts = [primitives.voxel_vectors(normalize(m.float(), dim=1)) for m in maps]
+        parts = []
+        for name in names:
+            maps = out.feats[name]
+            if maps.shape[2:] != shape:
+                maps = interpolate(maps, shape, mode="trilinear")
+            parts.append(primitives.voxel_vectors(normalize(maps.float(), dim=1)))
         if placed:
-            parts.append(
-                self.place**0.5 * primitives.place_vectors(locations, shape, out.logits.device)
-            )
+            places = primitives.place_vectors(locations, shape, out.logits.device)
+            parts.append(self.place**0.5 * places)
         return torch.cat(parts, dim=1)
 
     def unreliable(self, passes: MCResult) -> tuple[Tensor, Tensor]:
@@ -194,9 +193,7 @@ class NeighbourVote(Method):
             vectors, labels = torch.cat([vectors, old_vectors]), torch.cat([labels, old_labels])
         if len(labels.unique()) < 2 or len(labels) < self.neighbours:
             return None
-        return primitives.neighbour_vote(
-            query.detach(), vectors, labels, batch.n_classes, self.neighbours
-        )
+        return primitives.neighbour_vote(query, vectors, labels, batch.n_classes, self.neighbours)
 
     def terms(self, batch: Batch, nets: Nets, outs: Outs, progress: Progress) -> Terms:
         found = self.assign(batch, nets, outs, progress)
