@@ -16,7 +16,7 @@ from ssltut.io.dicom_series import Series, find_series
 from ssltut.io.entries import Entry, entry_of, half_of, patient_of, survey
 from ssltut.io.formats import read_scan
 from ssltut.io.nifti import scan_id
-from ssltut.io.pairing import pair, two_labels
+from ssltut.io.pairing import Scans, pair, two_labels
 from ssltut.io.structures import referenced_series
 from ssltut.io.volume import Note, Volume, merged
 
@@ -113,10 +113,7 @@ def _names_of(first: Path, folder: Path) -> list[Entry]:
 
 
 def _by_patterns(
-    names: Mapping[Path, Sequence[Entry]],
-    series: Collection[Path],
-    files: Sequence[str],
-    note: Note,
+    names: Scans, series: Collection[Path], files: Sequence[str], note: Note
 ) -> tuple[dict[Path, Path], set[Path]]:
     """The label of each scan by the patterns of a mapping, and the scans that two labels fit."""
     owners: dict[Path, Path] = {}

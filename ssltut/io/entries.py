@@ -18,6 +18,7 @@ from ssltut.files import check_regular, read_json
 from ssltut.io.dicom_series import is_dicom
 from ssltut.io.volume import Finding, Note, collecting, merged
 
+Words = tuple[str, ...]  # of a name, in small letters
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr")  # of files with voxels
 VOXELS = re.compile(r"(\.raw|\.img)?\.(img|raw|zraw|gz)$", re.IGNORECASE)  # beside a header
 LABEL = re.compile(
@@ -61,7 +62,7 @@ def predictions_in(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def words_of(name: str) -> tuple[str, ...]:
+def words_of(name: str) -> Words:
     """The words of a name in small letters: ``LabelsTr_img01`` is labels, tr, img, 01."""
     words: list[str] = []
     for word in re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()):
@@ -77,10 +78,10 @@ class Entry:
 
     path: Path
     place: tuple[str, ...]  # folders from the root on, without those that only sort files by kind
-    words: tuple[str, ...]  # of the scan; in a label's name those before (or after) "seg"
+    words: Words  # of the scan; in a label's name those before (or after) "seg"
 
     @property
-    def core(self) -> tuple[str, ...]:
+    def core(self) -> Words:
         """The words that tell scans apart: no "image", no channel, no "0000"."""
         words = [word for word in self.words if not SCAN.fullmatch(word)]
         if words and words[-1] in ("0000", _channel_of(self)):
@@ -231,11 +232,7 @@ def half_of(part: str) -> str | None:
 
 
 def _one_channel_each(
-    scans: Iterable[Entry],
-    modality: str,
-    channel: str | None,
-    labelled: Collection[tuple[str, ...]],
-    note: Note,
+    scans: Iterable[Entry], modality: str, channel: str | None, labelled: set[Words], note: Note
 ) -> Iterator[Entry]:
     """Numbers are of channels only where there is a 0000 and no label bears one."""
     groups: dict[tuple, list[tuple[str, Entry]]] = {}  # of one scan: channels and their names
