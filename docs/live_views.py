@@ -74,7 +74,7 @@ def scene_view(scene: MatchScene, alt: str, hover: Sequence[Any] = (), **look: A
         "data": drawn["data"],
         "layout": drawn["layout"],
     }
-    return View(data, picture(matches_figure(scene, None), alt))
+    return View(data, picture(matches_figure(scene), alt))
 
 
 def femur_view(patient: Patient, cohort: Cohort) -> View:
@@ -184,7 +184,7 @@ def slices_view(patient: Patient, cohort: Cohort) -> View:
         },
     }
     alt = "A hip in three planes with the teacher's answer: a part of the femur has the colour of"
-    figure: Figure = planes_figure(scene)
+    figure: Figure = planes_figure(scene, titled=False)
     return View(data, picture(figure, f"{alt} the hip bone."))
 
 

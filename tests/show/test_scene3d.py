@@ -126,7 +126,7 @@ def test_the_key_names_no_answer_that_nobody_finds(ball):
     few = np.argwhere(answer == 2)[:2]
     answer[tuple(few.T)] = 0
     drawn = answered_surface(ball.label, answer, 2, ball.spacing, HIP).drawn
-    key = matches_figure(drawn, None).axes[0].get_legend()
+    key = matches_figure(drawn).axes[0].get_legend()
     expected = ["answer: hip bone", "answer: femur"]
     assert [text.get_text() for text in key.get_texts()] == expected
     assert [trace.name for trace in traces(drawn) if trace.showlegend] == expected
@@ -191,7 +191,7 @@ def test_a_key_names_no_line_that_is_not_there(ball, lab):
     assert [t.showlegend for t in figure.data[2:4]] == [True, False]
     sides = [[mesh], [mesh]]
     scene = arrange_matches(sides, points, points, np.ones(2, bool), ("a", "b"), ("right", "wrong"))
-    key = matches_figure(scene, None).axes[0].get_legend()
+    key = matches_figure(scene).axes[0].get_legend()
     assert [text.get_text() for text in key.get_texts()] == ["right (2)"]
 
 
@@ -200,7 +200,7 @@ def test_the_picture_of_a_volume_says_what_it_shows(ball, monkeypatch, shows):
     figures = []
     monkeypatch.setattr(
         "ssltut.show.live.volume.picture",
-        lambda fig, alt: figures.append(fig) or show.Picture(b"", alt),
+        lambda fig, alt, title: figures.append(fig) or show.Picture(b"", alt),
     )
     monkeypatch.setenv("SSLTUT_FRONTEND", "static")
     show.volume(ball.heat, spacing=ball.spacing, alt="a ball", shows=shows)

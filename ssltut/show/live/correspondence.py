@@ -164,7 +164,7 @@ class MatchExplorer(LinkedPlanes):
         return widgets.announced(text, size="14px")
 
     def draw_picture(self, _: ipywidgets.Button) -> None:
-        self.plot.value = picture(matches_figure(self.lines, None), self.illustration.alt).png
+        self.plot.value = picture(matches_figure(self.lines), self.illustration.alt).png
 
     def update_plot(self) -> None:
         """The lines, and with another scan its bones too."""

@@ -77,7 +77,7 @@ def explore_uncertainty(
     base = Scene(image, spacing, **scene)
     sides, outlines = reliability.labels(threshold), base.contours or {}
     first = replace(base, overlay=sides, table=reliability.table, contours=outlines, at=base.centre)
-    still = picture(reliability_figure(first, reliability, threshold, title), alt)
+    still = picture(reliability_figure(first, reliability, threshold, bool(title)), alt, title)
     if frontend() == "static":
         return still
     heat = {"uncertainty (nats)": np.asarray(uncertainty, np.float32)}
@@ -169,7 +169,7 @@ def explore_embeddings(
         given = ", ".join(f"{n} {name}" for name, n in lengths.items())
         raise ConfigError(f"an embedding map of {given}", fix="give one of each per voxel")
     embedding_map = EmbeddingMap(*flatten(vectors, method, seed), panels, voxels)
-    still = picture(map_figure(embedding_map, title), alt)
+    still = picture(map_figure(embedding_map), alt, title)
     if frontend() == "static":
         return still
     scenes = scenes_of(Scene(image, spacing, table=table, at=voxels[0], **scene), layers or {})
@@ -184,7 +184,7 @@ class EmbeddingExplorer(widgets.LiveView):
         self.embedding_map = embedding_map
         self.explorer = SliceExplorer(scenes, still, unit=None, mouse=True, side=SMALL)
         panels = list(embedding_map.panels)
-        self.figures = {p: RingedFigure(map_figure(embedding_map, None, p)) for p in panels}
+        self.figures = {p: RingedFigure(map_figure(embedding_map, p)) for p in panels}
         last = len(embedding_map.points) - 1
         self.point = widgets.int_slider("point", 0, 0, last, **widgets.WIDE)
         self.colour = widgets.dropdown("colour", panels, "colour by")

@@ -45,7 +45,7 @@ def correspondences(
         raise ConfigError(problem, where="correspondences", fix="give one of each")
     sides = [[s] if isinstance(s, scene3d.Mesh) else list(s) for s in (surface_a, surface_b)]
     scene = scene3d.arrange_matches(sides, a, b, agree, scans, names)
-    still = picture(scene3d.matches_figure(scene, title), alt)
+    still = picture(scene3d.matches_figure(scene), alt, title)
     if frontend() == "static":
         return still
     if frontend() == "colab":

@@ -42,7 +42,7 @@ def slices(
     Raises ConfigError when a layer does not fit the image, or no table names its whole numbers.
     """
     scenes = scenes_of(Scene(image, spacing, **scene), layers or {})
-    still = picture(planes_figure(next(iter(scenes.values())), title), alt)
+    still = picture(planes_figure(next(iter(scenes.values())), bool(title)), alt, title)
     if frontend() == "static":
         return still
     return SliceExplorer(scenes, still, unit, mouse, SIDE).titled(title)

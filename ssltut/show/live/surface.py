@@ -39,7 +39,7 @@ def explore_surface(
     """
     check_shapes(label, {"answer": answer, "heat": heat})
     scene = answered_surface(label, answer, class_id, spacing, table)
-    still = picture(matches_figure(scene.drawn, title), alt)
+    still = picture(matches_figure(scene.drawn), alt, title)
     if not takes_widgets():
         return still
 

@@ -59,7 +59,7 @@ def volume(
     check_shapes(np.asarray(image), {"label_image": label})
     points = None if point_set is None else np.asarray(point_set, float).reshape(-1, 3)
     scene = VolumeScene(np.asarray(image), spacing, label, points, table, shows)
-    still = picture(volume_figure(scene, title), alt)
+    still = picture(volume_figure(scene), alt, title)
     return VolumePicture(still.png, still.alt, scene=scene) if takes_widgets() else still
 
 
@@ -198,7 +198,7 @@ def with_front(viewer: Any, scene: VolumeScene) -> Any:
     from ssltut.show.live.widgets import beside
 
     alt = f"{scene.shows}, from the front"
-    front = picture(volume_figure(replace(scene, label=None), None), alt)
+    front = picture(volume_figure(replace(scene, label=None)), alt)
     return beside([viewer], [ipywidgets.HTML(front._repr_mimebundle_()[0]["text/html"])])
 
 

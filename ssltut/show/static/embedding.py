@@ -86,7 +86,7 @@ def draw_panel(ax: Axes, embedding_map: EmbeddingMap, panel: str) -> None:
 
 
 @styled
-def map_figure(embedding_map: EmbeddingMap, title: str | None, alone: str = "") -> Figure:
+def map_figure(embedding_map: EmbeddingMap, alone: str = "") -> Figure:
     """The still picture: a panel for each colouring; that of the live view: one ``alone``."""
     panels = [alone] if alone else list(embedding_map.panels)
     n = len(panels)
@@ -99,6 +99,4 @@ def map_figure(embedding_map: EmbeddingMap, title: str | None, alone: str = "") 
             key = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
         ax.legend(**key, markerscale=1.8, handletextpad=0.1)
     axes[0].set_ylabel(embedding_map.axes[1])
-    if title:
-        fig.suptitle(title, fontsize=16)
     return fig

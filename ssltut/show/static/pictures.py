@@ -126,11 +126,14 @@ def rendered(fig: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def picture(fig: Figure, alt: str, *, quick: bool = False) -> Picture:
+def picture(fig: Figure, alt: str, title: str | None = None, *, quick: bool = False) -> Picture:
     """Render a matplotlib figure and close it, so that no backend shows it a second time.
 
     256 colours keep a notebook small; ``quick`` leaves them, for pictures that will be replaced.
     """
+    if title:
+        with matplotlib.rc_context(STYLE):
+            fig.suptitle(title, fontsize=16)
     out, still = io.BytesIO(), rendered(fig)
     if quick:
         still.save(out, "png", compress_level=1)

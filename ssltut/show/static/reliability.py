@@ -114,11 +114,11 @@ class ReliabilityCounts:
 
 @styled
 def reliability_figure(
-    scene: Scene, counts: ReliabilityCounts, threshold: float, title: str | None
+    scene: Scene, counts: ReliabilityCounts, threshold: float, titled: bool
 ) -> Figure:
-    """The still picture: three planes, and below them the curve and the counts."""
+    """Three planes, below them the curve and the counts, with room for a title if ``titled``."""
     high = 12 * proportions(scene)[1] + 0.8
-    fig = Figure(figsize=(12, high + 3.9 + (0.4 if title else 0.0)), layout="constrained")
+    fig = Figure(figsize=(12, high + 3.9 + (0.4 if titled else 0.0)), layout="constrained")
     above, below = fig.subfigures(2, 1, squeeze=False, height_ratios=(high, 3.9))[:, 0]
     draw_planes(above, scene)
     ax, words = below.subplots(1, 2, width_ratios=(3, 2))
@@ -126,8 +126,6 @@ def reliability_figure(
     ax.plot(*counts.point(threshold), ls="", marker="o", ms=16, mfc="none", mec="black", mew=3)
     words.axis("off")
     words.text(0, 0.5, counts.in_words(threshold), va="center", fontsize=15, linespacing=1.5)
-    if title:
-        fig.suptitle(title, fontsize=16)
     return fig
 
 

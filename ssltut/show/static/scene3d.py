@@ -178,12 +178,10 @@ def arrange_matches(
 
 
 @styled
-def matches_figure(scene: MatchScene, title: str | None) -> Figure:
+def matches_figure(scene: MatchScene) -> Figure:
     """The still picture of a ``MatchScene``."""
     fig = Figure(figsize=(12, 6.5))
     draw_matches(fig, scene)
-    if title:
-        fig.suptitle(title, fontsize=16)
     return fig
 
 
@@ -266,7 +264,7 @@ class VolumeScene:
 
 
 @styled
-def volume_figure(scene: VolumeScene, title: str | None) -> Figure:
+def volume_figure(scene: VolumeScene) -> Figure:
     """The still picture of ``show.volume``."""
     image, spacing, points, meshes = scene.image, scene.spacing, scene.points, scene.meshes
     width, height = image.shape[0] * spacing[0], image.shape[2] * spacing[2]
@@ -287,6 +285,4 @@ def volume_figure(scene: VolumeScene, title: str | None) -> Figure:
         if points is not None:
             right.plot(*points.T, **POINT, zorder=3, label="points", clip_on=False)
         fig.legend(loc="lower right", ncols=5)
-    if title:
-        fig.suptitle(title, fontsize=16)
     return fig

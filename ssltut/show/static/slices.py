@@ -283,14 +283,12 @@ def draw_planes(fig: Figure | SubFigure, scene: Scene) -> None:
 
 
 @styled
-def planes_figure(scene: Scene, title: str | None = None) -> Figure:
-    """The figure behind ``planes``."""
+def planes_figure(scene: Scene, titled: bool) -> Figure:
+    """The figure behind ``planes``, with room for a title if ``titled``."""
     width = 12.0 if scene.heat is None else 10.8
-    height = width * proportions(scene)[1] + 0.8 + (0.4 if title else 0.0)
+    height = width * proportions(scene)[1] + 0.8 + (0.4 if titled else 0.0)
     fig = Figure(figsize=(12.0, height), layout="constrained")
     draw_planes(fig, scene)
-    if title:
-        fig.suptitle(title, fontsize=16)
     return fig
 
 
@@ -298,7 +296,7 @@ def planes(
     image: np.ndarray, *, spacing: Spacing, alt: str, title: str | None = None, **layers: Any
 ) -> Picture:
     """Three planes through one voxel; ``layers`` are the keywords of ``Scene``."""
-    return picture(planes_figure(Scene(image, spacing, **layers), title), alt)
+    return picture(planes_figure(Scene(image, spacing, **layers), bool(title)), alt, title)
 
 
 def grid_of_axes(fig: FigureBase, n: int, columns: int) -> list[Axes]:
