@@ -39,7 +39,7 @@ LINE, FUNCTION, FILE = 100, 60, 350
 # yet: what grew last were the folders, formats and faults that users bring, forecasts of memory,
 # the wheel with its notebooks, and windows and distances of our own in the place of MONAI's. It may
 # not grow again beyond what it was at the end of November 2026.
-ALL_LINES, CORE_LINES = 18_243, 13_510
+ALL_LINES, CORE_LINES = 18_139, 13_483
 # What a reader of the method and its baselines can do without.
 AROUND_THE_CORE = (
     "intake/",
