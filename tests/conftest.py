@@ -1,6 +1,7 @@
 """What all tests share: one cache of scans and runs, pictures instead of widgets, real scans."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     # Threads that spin while they wait starve each other on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A shell's job in the background ignores Ctrl-C, and what it starts does so too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def runs_real_notebooks(nodeid: str) -> bool:

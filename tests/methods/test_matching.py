@@ -5,7 +5,6 @@ from math import cos, pi
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import normalize
 
 from ssltut.data.batch import PatchLocation
 from ssltut.errors import ConfigError
@@ -113,11 +112,6 @@ def test_an_unknown_kernel_is_refused():
         similarity(torch.ones(2, 1, 1, 3), torch.ones(1, 3), "cosine")
 
 
-def by_topk(query, bank, k):
-    """``nearest`` by all similarities at once."""
-    return (normalize(query, dim=-1) @ normalize(bank, dim=-1).T.contiguous()).topk(k, dim=1)
-
-
 @pytest.mark.parametrize("n_references", [40, 700, 2003])
 def test_nearest_is_exact_however_few_queries_are_worked_on_at_a_time(monkeypatch, n_references):
     query = torch.randn(300, 8, generator=generator())
@@ -129,17 +123,17 @@ def test_nearest_is_exact_however_few_queries_are_worked_on_at_a_time(monkeypatc
     for limit in (20 * n_references, 2**20):
         monkeypatch.setitem(primitives.AT_ONCE, "cpu", limit)
         value, index = nearest(query, bank, 5)
-        assert torch.equal(index, expected.indices)
-        assert torch.allclose(value.double(), expected.values, atol=1e-6)
-        assert torch.equal(value, by_topk(query, bank, 5).values)
+        # Two neighbours that differ in the last digit of float32 may change places.
+        assert torch.allclose(full.gather(1, index), expected.values, rtol=0, atol=1e-6)
+        assert torch.allclose(value.double(), expected.values, rtol=0, atol=1e-6)
 
 
-def test_of_references_that_are_equal_nearest_names_those_that_topk_names():
-    query = torch.randn(200, 3, generator=generator())
-    bank = torch.randint(-1, 3, (900, 3), generator=generator(1)).float()
-    bank[bank.norm(dim=1) == 0] = 1.0
-    value, index = nearest(query, bank, 9)
-    expected = by_topk(query, bank, 9)
+@pytest.mark.parametrize("levels", [4, 2**20], ids=["many are equal", "few are equal"])
+@pytest.mark.parametrize("n_references", [40, 700, 2003])
+def test_the_largest_are_those_of_topk_in_its_order(n_references, levels):
+    numbers = torch.randint(levels, (200, n_references), generator=generator()).float()
+    value, index = primitives.largest(numbers, 9)
+    expected = numbers.topk(9)
     assert torch.equal(value, expected.values)
     assert torch.equal(index, expected.indices)
 
