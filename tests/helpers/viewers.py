@@ -128,11 +128,16 @@ def is_drawn(
 
 
 def cut(shot: Path, box: dict[str, float]) -> bytes:
-    """What of a picture lies in ``box``, as PNG."""
-    right, low = box["x"] + box["width"], box["y"] + box["height"]
+    """The middle of what of a picture lies in ``box``, as PNG.
+
+    At the border itkwidgets has its buttons, axes and scale, long before there is a volume.
+    """
     png = io.BytesIO()
     with Image.open(shot) as whole:
-        whole.crop((box["x"], max(box["y"], 0), right, low)).save(png, "png")
+        left, top = box["x"], max(box["y"], 0)
+        right, low = left + box["width"], min(box["y"] + box["height"], whole.height)
+        aside, below = (right - left) / 4, (low - top) / 4
+        whole.crop((left + aside, top + below, right - aside, low - below)).save(png, "png")
     return png.getvalue()
 
 

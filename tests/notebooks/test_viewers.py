@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lab
+import numpy as np
 import pytest
 import viewers
+from PIL import Image
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -83,6 +85,17 @@ def test_a_cell_of_the_table_is_its_seconds_or_the_end_of_patience() -> None:
     assert in_words({64: never}) == "64³ not within 600 s (80 s)"
     held = ("yes", "yes: 64³ 15 s (10 s)", "yes: 64³ 90 s (70 s)", "64³ not within 600 s", "no")
     assert [quick(words) for words in held] == [True, True, False, False, False]
+
+
+def test_what_stands_at_the_border_of_a_viewer_is_no_volume(tmp_path: Path) -> None:
+    shot, box = tmp_path / "shot.png", {"x": 10, "y": -20, "width": 80, "height": 200}
+    pixels = np.full((100, 100, 3), 128, np.uint8)
+    pixels[:20] = np.arange(300).reshape(100, 3) % 256
+    Image.fromarray(pixels).save(shot)
+    assert lab.colours(viewers.cut(shot, box)) == 1
+    pixels[40:60, 40:60] = np.arange(60).reshape(20, 3) * 4
+    Image.fromarray(pixels).save(shot)
+    assert lab.colours(viewers.cut(shot, box)) > 10
 
 
 @pytest.mark.parametrize("where", APPS)
