@@ -128,16 +128,16 @@ def is_drawn(
 
 
 def cut(shot: Path, box: dict[str, float]) -> bytes:
-    """The middle of what of a picture lies in ``box``, as PNG.
+    """What of a picture lies in ``box``, right of its middle, as PNG.
 
-    At the border itkwidgets has its buttons, axes and scale, long before there is a volume.
+    At the border and on the left itkwidgets has its panel, axes and scale, long before its volume.
     """
     png = io.BytesIO()
     with Image.open(shot) as whole:
         left, top = box["x"], max(box["y"], 0)
         right, low = left + box["width"], min(box["y"] + box["height"], whole.height)
-        aside, below = (right - left) / 4, (low - top) / 4
-        whole.crop((left + aside, top + below, right - aside, low - below)).save(png, "png")
+        middle, aside, below = (left + right) / 2, (right - left) / 4, (low - top) / 4
+        whole.crop((middle, top + below, right - aside, low - below)).save(png, "png")
     return png.getvalue()
 
 

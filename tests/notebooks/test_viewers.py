@@ -91,9 +91,10 @@ def test_what_stands_at_the_border_of_a_viewer_is_no_volume(tmp_path: Path) -> N
     shot, box = tmp_path / "shot.png", {"x": 10, "y": -20, "width": 80, "height": 200}
     pixels = np.full((100, 100, 3), 128, np.uint8)
     pixels[:20] = np.arange(300).reshape(100, 3) % 256
+    pixels[:, :45] = np.arange(135).reshape(45, 3)
     Image.fromarray(pixels).save(shot)
     assert lab.colours(viewers.cut(shot, box)) == 1
-    pixels[40:60, 40:60] = np.arange(60).reshape(20, 3) * 4
+    pixels[40:60, 50:70] = np.arange(60).reshape(20, 3) * 4
     Image.fromarray(pixels).save(shot)
     assert lab.colours(viewers.cut(shot, box)) > 10
 
