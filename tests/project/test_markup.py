@@ -15,7 +15,8 @@ TAG = re.compile(r"<[a-zA-Z/!]|&\w+;")
 NUMBER = re.compile(r"[bdefgx%]$")  # how a number is formatted
 # The helper, a colour as #rrggbb, and the functions below whose value is HTML.
 SAFE = re.compile(
-    r"\bmarkup\b|^(widgets\.)?(to_hex|announced|html_table|answers_html|legend|rendered|markdown2html)\("
+    r"\bmarkup\b|^(widgets\.)?"
+    r"(to_hex|announced|html_table|answers_html|legend|rendered|markdown2html)\("
 )
 # What stands in HTML as it is: HTML, numbers, and words of our own.
 KNOWN: dict[str, list[str]] = {
