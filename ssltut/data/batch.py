@@ -60,12 +60,9 @@ class Batch:
             found = f"{len(self.ids_l)} labelled and {len(self.ids_u)} unlabelled patches a step"
             fix = "set labelled and unlabelled of the training to multiples, or start fewer"
             raise DataError(f"{found} cannot be shared among {of} processes", fix=fix)
-        per_patch: Any = {
-            name: value[n::of]
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor | tuple)
-        }
-        return replace(self, **per_patch, seed=derive_seed(self.seed, "share", n))
+        of_patches = {k: v for k, v in vars(self).items() if isinstance(v, Tensor | tuple)}
+        mine: Any = {name: values[n::of] for name, values in of_patches.items()}
+        return replace(self, **mine, seed=derive_seed(self.seed, "share", n))
 
     def known_classes(self) -> Tensor:
         """``known``, with every class where it is None; the background always is."""

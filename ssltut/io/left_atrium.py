@@ -87,6 +87,8 @@ def load_atrium(folder: Path, name: str) -> Case:
         raise DataError("the scan is missing", where=file, fix=fix)
     try:
         image, label = _read_arrays(file)
+    except MemoryError:
+        raise
     except Exception as error:  # of many kinds, of numpy, zip and HDF5
         what = f"the scan cannot be read ({file.stat().st_size} bytes: {error})"
         raise DataError(what, where=file, fix="download it again") from None

@@ -200,7 +200,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                 while packed.fileobj.read(1 << 20):
                     pass
         os.replace(part, folder)
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # of many kinds: cut, changed, encrypted, of unknown methods
         what = f"the archive cannot be unpacked ({type(error).__name__}: {str(error)[:120]})"

@@ -5,7 +5,6 @@ their gradients, so that their networks stay the same. The first process writes 
 """
 
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,10 +59,10 @@ def average_gradients(fabric: "Fabric", optimizer: Optimizer) -> None:
             parameter.grad = mean
 
 
-def mean_row(fabric: "Fabric", row: Mapping[str, float]) -> dict[str, float]:
+def mean_row(fabric: "Fabric", row: dict[str, float]) -> dict[str, float]:
     """A row of the history: the mean over the processes."""
     if fabric.world_size == 1:
-        return dict(row)
+        return row
     values = torch.tensor(list(row.values()), dtype=torch.float64, device=fabric.device)
     means: Any = fabric.all_reduce(values, reduce_op="mean")
     return dict(zip(row, means.tolist(), strict=True))

@@ -52,13 +52,20 @@ SHOW = """async ({ made, shown }) => {
 
 
 @contextmanager
-def kernel() -> Iterator["BlockingKernelClient"]:
-    """A kernel that no Jupyter server started."""
+def without_a_server() -> Iterator[None]:
+    """A kernel that starts inside takes itself for one that no Jupyter server started."""
     kept = {n: os.environ.pop(n, None) for n in ("SSLTUT_FRONTEND", "JPY_SESSION_NAME")}
     try:
-        manager, client = start_new_kernel(kernel_name="python3")
+        yield
     finally:
         os.environ.update({n: value for n, value in kept.items() if value is not None})
+
+
+@contextmanager
+def kernel() -> Iterator["BlockingKernelClient"]:
+    """A kernel that no Jupyter server started."""
+    with without_a_server():
+        manager, client = start_new_kernel(kernel_name="python3")
     try:
         yield client
     finally:

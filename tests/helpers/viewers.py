@@ -6,7 +6,6 @@ the widget manager of Jupyter and a kernel that lives; Colab's has the HTML of t
 """
 
 import io
-import os
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -189,11 +188,8 @@ def in_jupyter(
 def executed(first: str, source: str) -> nbformat.NotebookNode:
     """The notebook as a kernel without a Jupyter server runs it."""
     made = book([first, SET_UP, source])
-    kept = {n: os.environ.pop(n, None) for n in ("SSLTUT_FRONTEND", "JPY_SESSION_NAME")}
-    try:
+    with living.without_a_server():
         NotebookClient(made, timeout=lab.PATIENCE_S, kernel_name="python3").execute()
-    finally:
-        os.environ.update({n: value for n, value in kept.items() if value is not None})
     return made
 
 

@@ -169,3 +169,16 @@ def test_recorded_checksums_of_another_kind_are_named(
     (tmp_path / "checksums.json").write_text('{"data.zip": 5}')
     with pytest.raises(DataError, match=r"checksums.json: data.zip is 5 Next: give text"):
         fetch_set(EXAMPLE, tmp_path)
+
+
+def test_a_full_memory_is_no_damaged_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    register_archive(monkeypatch, "zip", packed("zip", {"ct": BYTES}))
+    monkeypatch.setattr(public.zipfile, "ZipFile", full)
+    with pytest.raises(MemoryError):
+        fetch_set(EXAMPLE, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["data.zip"]

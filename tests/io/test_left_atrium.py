@@ -8,6 +8,7 @@ import pytest
 
 from ssltut.data.labels import ATRIUM
 from ssltut.errors import ConfigError, DataError
+from ssltut.io import left_atrium
 from ssltut.io.cohort_folder import read_cohort
 from ssltut.io.left_atrium import atrium_ids, is_atrium, load_atrium
 from ssltut.io.verify import verify_paths
@@ -154,3 +155,14 @@ def test_a_test_list_that_cannot_be_used(tmp_path: Path) -> None:
         read_cohort(folder, twice)
     with pytest.raises(ConfigError, match="belongs to the left-atrium scans"):
         read_cohort(tmp_path, twice)
+
+
+def test_a_full_memory_is_no_damaged_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = made(tmp_path)
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(left_atrium, "_read_arrays", full)
+    with pytest.raises(MemoryError):
+        load_atrium(folder, "A")
